@@ -1,0 +1,72 @@
+"""What can go wrong, in few types; each says what happened and how to mend it.
+
+Nothing here imports anything of esfeed, so every room of the house may raise these.
+"""
+
+from __future__ import annotations
+
+
+class EsfeedError(Exception):
+    """Base of all errors that esfeed raises on purpose.
+
+    ``message`` says what happened; ``mend`` says, in the imperative, what the reader can do about it.
+    """
+
+    def __init__(self, message: str, mend: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.mend}" if self.mend else self.message
+
+
+class ConfigError(EsfeedError):
+    """A setting or argument is missing, unknown or wrong. Exit code 2.
+
+    ``key`` is the dotted path as the user wrote it (``watches.servers.interval``), ``value`` what stands there
+    (``None`` where it must not be shown or nothing stands there), ``hint`` what to write instead.
+    """
+
+    def __init__(self, key: str, value: object, hint: str) -> None:
+        shown = "" if value is None else f" = {value!r}"
+        super().__init__(f"{key}{shown}", hint)
+        self.key = key
+        self.value = value
+        self.hint = hint
+
+
+class ClusterError(EsfeedError):
+    """The cluster gave no whole, trustworthy answer: no checkpoint moves and nothing counts as deleted."""
+
+
+class NameGone(ClusterError):
+    """The watched name resolves to nothing, or to something that cannot be read now (closed, red)."""
+
+
+class NameMoved(ClusterError):
+    """The indices behind the watched name changed in the middle of a read; the next poll starts anew."""
+
+
+class MassDelete(ClusterError):
+    """More documents are gone than the watch's ``mass_delete_limit`` allows without asking."""
+
+
+class StateError(EsfeedError):
+    """The state cannot be used: held by another process, corrupt, read-only, full, or of a newer esfeed."""
+
+
+class Retryable(EsfeedError):
+    """A try failed in a way that a later one may not.
+
+    ``wait`` is how many seconds the other side asked for (``Retry-After``), or ``None`` where it did not say.
+    A sink raises this from ``open`` or ``send`` when nothing of the batch arrived, or when it cannot tell what did.
+    """
+
+    def __init__(self, message: str, mend: str = "", wait: float | None = None) -> None:
+        super().__init__(message, mend)
+        self.wait = wait
+
+
+class Rejected(EsfeedError):
+    """The other side will not take this, now or later; trying again is pointless."""

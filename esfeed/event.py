@@ -1,0 +1,178 @@
+"""The values that travel through the house: documents as read, revisions as remembered, changes, and events.
+
+All are frozen. A document's ``_source`` stays the engine's own bytes all the way (``msgspec.Raw``): numbers beyond
+2**53 and the order of keys survive, and nothing is parsed that nobody asks for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+Op = Literal["created", "updated", "deleted", "read"]
+View = Literal["admin", "user"]
+
+UNTYPED = "_doc"
+
+
+class Key(NamedTuple):
+    """What makes a document one document behind a watch.
+
+    ``type`` is ``_type``, or ``_doc`` where the engine has no types, so that an upgrade changes no key. ``routing``
+    counts, since the same id under two routings is two documents. ``within`` is the index, set behind a pattern only:
+    behind an alias the same (type, id) in a new index is the same document.
+    """
+
+    type: str
+    id: str
+    routing: str | None = None
+    within: str | None = None
+
+
+class Document(msgspec.Struct, frozen=True, gc=False):
+    """A document as one read of the cluster showed it.
+
+    ``source`` is the raw JSON of ``_source``; ``None`` where only ids and versions were read. ``uuid`` is the uuid of
+    the concrete ``index``. ``seq_no`` is ``None`` where the engine has none (2.x, 5.x) or was not asked.
+    """
+
+    key: Key
+    index: str
+    uuid: str
+    version: int
+    seq_no: int | None = None
+    source: bytes | None = None
+    parent: str | None = None
+
+
+class Revision(msgspec.Struct, frozen=True, gc=False):
+    """What the store remembers of a document: enough to tell whether a later read is news.
+
+    ``digest`` is of the content (see :func:`esfeed.diff.digest`), empty where the content was never read.
+    """
+
+    uuid: str
+    index: str
+    version: int
+    seq_no: int | None
+    digest: bytes
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """What happened to a document between two reads. ``before`` and ``after`` are raw JSON, ``None`` where not known.
+
+    ``changed`` names the top-level fields that differ, ``None`` where ``before`` is not known.
+    """
+
+    op: Op
+    key: Key
+    revision: Revision
+    before: bytes | None = None
+    after: bytes | None = None
+    changed: tuple[str, ...] | None = None
+    parent: str | None = None
+    snapshot: bool = False
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where an event's state was read: all a consumer needs to find, order or compare it."""
+
+    cluster: str
+    index: str
+    version: int
+    seq_no: int | None
+    updated_at: str | None
+    routing: str | None
+    parent: str | None
+    snapshot: bool
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A change as it is logged and sent. ``position`` is its place in the log, 0 until it has one.
+
+    ``view`` is the profile's (``admin``/``user``), ``None`` where a document is for everybody. ``time`` is RFC 3339.
+    """
+
+    id: str
+    watch: str
+    time: str
+    op: Op
+    type: str
+    doc_id: str
+    changed: tuple[str, ...] | None
+    before: msgspec.Raw | None
+    after: msgspec.Raw | None
+    origin: Origin
+    view: View | None = None
+    position: int = 0
+
+    @property
+    def subject(self) -> str:
+        return f"{self.type}/{self.doc_id}"
+
+
+class _Data(msgspec.Struct, frozen=True):
+    op: Op
+    type: str
+    id: str
+    changed: tuple[str, ...] | None
+    before: msgspec.Raw | None
+    after: msgspec.Raw | None
+    origin: Origin
+    position: int
+
+
+class _CloudEvent(msgspec.Struct, frozen=True):
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: str
+    datacontenttype: str
+    data: _Data
+
+
+_json = msgspec.json.Encoder()
+
+
+def cloudevent(event: Event) -> bytes:
+    """The event as one CloudEvents 1.0 structured JSON object, without line breaks of its own making.
+
+    https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
+    """
+    data = _Data(
+        event.op, event.type, event.doc_id, event.changed, event.before, event.after, event.origin, event.position
+    )
+    source = f"esfeed://{event.origin.cluster}/{event.watch}"
+    whole = _CloudEvent(
+        "1.0", event.id, source, f"esfeed.{event.op}", event.subject, event.time, "application/json", data
+    )
+    return _json.encode(whole)
+
+
+def one_line(raw: bytes) -> bytes:
+    """JSON text without line breaks: a pretty-printed ``_source`` comes back from the engine as it was written.
+
+    A raw line feed cannot stand inside a JSON string, so replacing it by a space keeps the meaning.
+    """
+    if b"\n" in raw or b"\r" in raw:
+        return raw.replace(b"\n", b" ").replace(b"\r", b" ")
+    return raw
+
+
+def event_id(watch: str, key: Key, op: Op, revision: Revision, poll: int) -> str:
+    """The stable id of an event: 32 hexadecimal digits.
+
+    Where the engine has ``_seq_no``, (index uuid, seq_no, content) is unique for ever (the content tells apart what a
+    failover rolled back), so two independent feeds name the same change alike. Where it has not, a version can come
+    back (deleted, then created again with the same external version), so ``poll``, the number of the commit that found
+    it, tells the two apart; the id is logged with the event, so a repeat after a crash still carries it.
+    """
+    mark: tuple[Any, ...] = (revision.uuid, revision.seq_no, revision.digest.hex())
+    if revision.seq_no is None:
+        mark = (revision.uuid, revision.version, poll)
+    text = _json.encode((watch, tuple(key), op, mark))
+    return hashlib.blake2b(text, digest_size=16).hexdigest()

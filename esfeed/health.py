@@ -1,0 +1,46 @@
+"""What is told of a feed's parts: the latest word on each watch and sink, as ``esfeed status`` shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class WatchHealth(msgspec.Struct, frozen=True):
+    """The last poll of a watch. ``at`` is epoch seconds; ``took`` seconds; ``octets`` bytes received.
+
+    ``since`` is when the watch last was well, 0 for never. ``error`` is empty where the poll went well.
+    """
+
+    at: float
+    took: float
+    requests: int
+    octets: int
+    tracker: str
+    why: str
+    engine: str
+    events: dict[str, int]
+    error: str = ""
+    since: float = 0.0
+    stopped: bool = False
+
+
+class SinkHealth(msgspec.Struct, frozen=True):
+    """The last step of a sink. ``sent`` counts what it took since this process began; ``retry_at`` is epoch seconds."""
+
+    at: float
+    sent: int
+    error: str = ""
+    failures: int = 0
+    retry_at: float = 0.0
+
+
+def pack(health: WatchHealth | SinkHealth) -> bytes:
+    """As it lies in the state."""
+    return msgspec.json.encode(health)
+
+
+def unpack(raw: bytes, kind: type[Any]) -> Any:
+    """The health that :func:`pack` packed."""
+    return msgspec.json.decode(raw, type=kind)

@@ -1,0 +1,276 @@
+"""Every Protocol of the house, and the values that cross them. No I/O.
+
+Each docstring states what an implementer must hold to; ``esfeed.testing`` has contract suites that check it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from esfeed.event import Change, Document, Event, Key, Revision, View
+from esfeed.reads import Page, Reading, Resolved
+
+
+class Clock(Protocol):
+    """Time as the house sees it; tests bring their own (``esfeed.testing.ManualClock``)."""
+
+    def now(self) -> datetime:
+        """The current time, aware, in UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back, for measuring."""
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """How far a watch has come. ``data`` belongs to the tracker that wrote it; nobody else reads it.
+
+    ``number`` counts the commits of the watch; the store sets it.
+    """
+
+    tracker: str
+    data: bytes
+    number: int = 0
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What one step of a poll found.
+
+    ``seen`` holds documents that are not as ``known`` says (or not known at all); ``gone`` the documents that the
+    cluster has no more, with their last revision. ``checkpoint`` is what to remember once the batch is kept, ``None``
+    to leave it as it was. ``snapshot`` marks the first reading of a watch. ``losing`` is how many documents this poll
+    is about to report gone, at most, told with the first of them. ``read`` documents of ``total`` (0: nobody knows)
+    were read so far, for progress.
+    """
+
+    seen: Sequence[Document] = ()
+    known: Mapping[Key, Revision] = msgspec.field(default_factory=dict)
+    gone: Sequence[tuple[Key, Revision]] = ()
+    checkpoint: Checkpoint | None = None
+    snapshot: bool = False
+    losing: int = 0
+    total: int = 0
+    read: int = 0
+
+
+class Cluster(Protocol):
+    """What a tracker may ask of a cluster, the same on every engine. Only ``refresh`` does more than read.
+
+    Implementers must raise ``ClusterError`` for an answer that is not whole: a tracker takes what comes as the truth.
+    """
+
+    name: str
+
+    @property
+    def looks(self) -> int:
+        """How many full looks at unchanged counters it takes until a search has surely shown the last refresh."""
+
+    def counters(self, name: str) -> Reading:
+        """The counters of all primaries behind ``name``: one request. Raises ``NameGone`` where nothing is there."""
+
+    def resolve(self, name: str, watch: str) -> Resolved:
+        """The indices behind ``name``. Raises ``NameGone``, or ``ConfigError`` for an alias that filters."""
+
+    def refresh(self, name: str) -> None:
+        """Makes every operation so far visible to searches: the one call that is not a read, for ``refresh = true``."""
+
+    def field_types(self, name: str) -> Mapping[str, str]:
+        """The mapped fields (dotted) and their types, over all indices; a date mapping wins over others."""
+
+    def newest(self, name: str, field: str) -> int | None:
+        """The largest ``field`` that is not in the cluster's own future, in epoch milliseconds; ``None`` for none."""
+
+    def window(self, of: Resolved, field: str, since: int, size: int, until: int | None = None) -> Iterator[Page]:
+        """Documents with ``field`` from ``since`` on, and before ``until`` (epoch milliseconds), oldest first."""
+
+    def everything(self, of: Resolved, source: bool, size: int) -> Iterator[Page]:
+        """Every document once, from one snapshot a shard, ``size`` a page; content only with ``source``."""
+
+    def lookup(self, of: Resolved, wanted: Sequence[tuple[str, Key]], source: bool) -> Sequence[Document | None]:
+        """The documents of those (index uuid, key), as they are at this moment, refreshed or not; ``None``: not there.
+
+        One that is there but cannot be given now comes with version -1; with ``source`` it is left out like one that is
+        not there.
+        """
+
+
+class Sweep(Protocol):
+    """One pass over all documents of a watch, to find the known ones that did not turn up."""
+
+    def see(self, keys: Collection[Key]) -> None:
+        """Notes that the pass met these documents."""
+
+    def missing(self) -> int:
+        """How many known documents the pass did not meet."""
+
+    def unseen(self, size: int) -> Iterator[Mapping[Key, Revision]]:
+        """The known documents that the pass did not meet, at most ``size`` at a time."""
+
+
+class Known(Protocol):
+    """What a tracker may ask of the memory of its watch."""
+
+    def revisions(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
+        """The revisions of those ``keys`` that are known."""
+
+    def count(self) -> int:
+        """How many documents are known."""
+
+    def sweep(self) -> AbstractContextManager[Sweep]:
+        """A new, empty sweep; its notes are dropped when the context ends."""
+
+
+class Tracker(Protocol):
+    """Finds what may have changed behind a watched name since a checkpoint."""
+
+    def poll(self, since: Checkpoint | None) -> Iterator[Batch]:
+        """Reads what is new. Raises :class:`esfeed.errors.ClusterError` rather than guess.
+
+        Implementers must only put a document into ``gone`` once the cluster itself said that it is not there, and
+        must only return a checkpoint up to which everything was seen. The batches of one poll are committed one by
+        one, in order, before the next is asked for.
+        """
+
+
+class Profile(Protocol):
+    """What documents of a kind mean: whose they are, and under which name they are told."""
+
+    name: str
+
+    def describe(self, change: Change) -> tuple[str, View | None]:
+        """The id that consumers know the resource by, and the view that this document is of (``None``: everybody's)."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A row to be added to the log. ``sink`` is set where only that sink is to have it (a backfill)."""
+
+    key: Key
+    event: Event
+    sink: str | None = None
+
+
+class BackfillMark(msgspec.Struct, frozen=True):
+    """How far a backfill has come: everything up to ``mark`` (as its own reader writes it) is in the log."""
+
+    name: str
+    mark: str
+    sent: int
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """What one batch leaves behind, all of it or nothing: revisions, documents, tombstones, log rows, checkpoint.
+
+    ``low`` is for a backfill, which reads beside the feed: entries of documents that the feed logged after position
+    ``low`` (the head of the log before the page was read) are left out, since what the feed told is newer.
+    """
+
+    revisions: Mapping[Key, Revision] = msgspec.field(default_factory=dict)
+    documents: Mapping[Key, bytes] = msgspec.field(default_factory=dict)
+    gone: Collection[Key] = ()
+    entries: Sequence[Entry] = ()
+    checkpoint: Checkpoint | None = None
+    backfill: BackfillMark | None = None
+    low: int | None = None
+
+
+class LogRow(msgspec.Struct, frozen=True):
+    """A row of the log as a dispatcher reads it."""
+
+    position: int
+    event: Event
+    sink: str | None
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """An event that a sink would not take, kept for the operator."""
+
+    sink: str
+    position: int
+    attempts: int
+    error: str
+
+
+class Store(Protocol):
+    """The memory of a feed. Implementers must serve many threads, and survive kill -9 between any two calls."""
+
+    def checkpoint(self, watch: str) -> Checkpoint | None:
+        """The last committed checkpoint of a watch."""
+
+    def known(self, watch: str) -> Known:
+        """What is known of a watch's documents."""
+
+    def documents(self, watch: str, keys: Collection[Key]) -> Mapping[Key, bytes]:
+        """The kept contents (raw JSON) of those ``keys`` that have one."""
+
+    def commit(self, watch: str, batch: Commit) -> None:
+        """Keeps a batch in ONE transaction; whoever reads later sees all of it or nothing."""
+
+    def read_log(self, after: int, limit: int) -> Sequence[LogRow]:
+        """Log rows with a position greater than ``after``, in order, ``limit`` at most."""
+
+    def head(self) -> int:
+        """The position of the newest log row ever written, 0 where there was none."""
+
+    def cursor(self, sink: str) -> int | None:
+        """The position up to which a sink is settled; ``None`` for a sink never seen."""
+
+    def settle(self, sink: str, position: int, parked: Sequence[Parked] = ()) -> None:
+        """Moves a sink's cursor, and keeps what it would not take, in one transaction."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """A sink's word on one event: taken; not now (``retry``, after ``wait`` seconds where it said so); or never."""
+
+    kind: str  # "ok" | "retry" | "rejected"
+    reason: str = ""
+    wait: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.kind == "ok"
+
+
+OK = Outcome("ok")
+
+
+def retry(reason: str, wait: float | None = None) -> Outcome:
+    """Not taken; the same event may be taken later."""
+    return Outcome("retry", reason, wait)
+
+
+def rejected(reason: str) -> Outcome:
+    """Not taken, and never will be as it stands."""
+    return Outcome("rejected", reason)
+
+
+class Sink(Protocol):
+    """Brings events to one target. It neither retries nor swallows: the dispatcher does the one, nobody the other.
+
+    A sink is used by one thread at a time. ``open`` comes before the first ``send``, and again after ``close``.
+    """
+
+    def open(self) -> None:
+        """Connects. Raises ``Retryable`` where the target may be there later, ``ConfigError`` where it never will."""
+
+    def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        """Sends events in order and answers for each, in the same order: one outcome an event.
+
+        ``ok`` must mean that the target has the event and keeps it through a crash of esfeed. May raise ``Retryable``
+        instead, which stands for ``retry`` on every event of the batch.
+        """
+
+    def close(self) -> None:
+        """Lets go of everything; safe to call twice, and when ``open`` failed."""
+
+
+Progress = Callable[[int, int], None]
+"""Told (documents read so far, documents expected or 0)."""
+
+Stop = Callable[[], bool]
+"""Asked between two steps of long work; true means: leave off now, in a state from which one can go on."""
+
+Keys = Iterable[Key]

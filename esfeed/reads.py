@@ -1,0 +1,66 @@
+"""What reads of a cluster give, as values: counters of a moment, the indices behind a name, pages of documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from esfeed.event import Document
+
+
+class ShardReading(msgspec.Struct, frozen=True):
+    """One primary shard: operations since its copy started, which copy that is, and the refreshes of every copy."""
+
+    ops: int
+    identity: str
+    refreshes: tuple[tuple[str, int], ...]
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What the counters said at one moment. ``shards`` by ``index/number``; ``indices`` their uuids by name.
+
+    ``uuid`` is empty where the engine does not tell it there (before 6.x). ``docs`` (nested ones too) and ``octets``
+    are for choosing page sizes only.
+    """
+
+    shards: dict[str, ShardReading]
+    indices: dict[str, str]
+    docs: int = 0
+    octets: int = 0
+
+
+class Index(msgspec.Struct, frozen=True):
+    """A concrete index. ``created`` is epoch milliseconds; ``shards`` the number of its primaries.
+
+    ``refresh`` is the seconds between its scheduled refreshes, negative where there are none.
+    """
+
+    name: str
+    uuid: str
+    created: int
+    shards: int
+    refresh: float = 1.0
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """A name and the indices behind it, oldest first. ``pattern``: the name is one, so a key names its index."""
+
+    name: str
+    pattern: bool
+    indices: tuple[Index, ...]
+
+    def rank(self, uuid: str) -> int:
+        """Which of two indices has a document's truth where both hold it: the higher rank. -1 for none of these."""
+        return next((place for place, one in enumerate(self.indices) if one.uuid == uuid), -1)
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some of the documents of a read; ``total`` is how many the whole read has.
+
+    ``stamps`` are their timestamps in epoch milliseconds, where the read went by one.
+    """
+
+    docs: Sequence[Document]
+    total: int
+    stamps: Sequence[int] = ()
