@@ -1,0 +1,15 @@
+"""The profile for any index: a document is a resource, and everybody's."""
+
+from __future__ import annotations
+
+from esfeed.event import Change, View
+
+
+class PlainProfile:
+    """Satisfies :class:`esfeed.ports.Profile`: nothing about the documents is assumed."""
+
+    name = "plain"
+
+    def describe(self, change: Change) -> tuple[str, View | None]:
+        """The document's own id, and no view."""
+        return change.key.id, None

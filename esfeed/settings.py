@@ -1,0 +1,76 @@
+"""The kinds of value that settings are made of: durations, sizes, secrets, and the base model of every section.
+
+Sections live where they are used (a sink's beside the sink, the rest in ``config``); all refuse unknown keys.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST = 3650 * _UNITS["d"]
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
+_SIZES = {"": 1, "b": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}
+_SIZE = re.compile(r"\s*(\d+)\s*([kmg]?b?)\s*", re.IGNORECASE)
+
+
+def seconds(value: object) -> float:
+    """``"1s"``, ``"5m"``, ``"250ms"``, ``"24h"``, ``"7d"``, or a bare number of seconds. Raises ``ValueError``."""
+    found: float | None = None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        found = float(min(value, 2 * _LONGEST))
+    elif isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        found = float(match[1]) * _UNITS[match[2]]
+    if found is not None and 0 <= found <= _LONGEST:
+        return found
+    if found is not None and found > _LONGEST:
+        raise ValueError("write a duration of ten years at most")
+    raise ValueError('write a duration such as "250ms", "1s", "5m", "24h" or "7d"')
+
+
+def octets(value: object) -> int:
+    """``"10MB"``, ``"64kb"`` (powers of 1024), or a bare number of bytes. Raises ``ValueError``."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
+        unit = match[2].lower()
+        return int(match[1]) * _SIZES[unit if unit in _SIZES else unit + "b"]
+    raise ValueError('write a size such as "512KB", "64MB" or "1GB"')
+
+
+def from_environment(value: object) -> object:
+    """``"env:NAME"`` stands for the environment variable NAME; anything else for itself. Raises ``ValueError``."""
+    if not (isinstance(value, str) and value.startswith("env:")):
+        return value
+    name = value.removeprefix("env:")
+    if name not in os.environ:
+        raise ValueError(f"the environment variable {name} is not set; set it, or write the value itself")
+    return os.environ[name]
+
+
+Duration = Annotated[float, BeforeValidator(seconds)]
+Size = Annotated[int, BeforeValidator(octets)]
+Text = Annotated[str, BeforeValidator(from_environment)]
+Secret = Annotated[SecretStr, BeforeValidator(from_environment)]
+
+
+class Section(BaseModel):
+    """Base of every section of the settings: frozen, strict about types, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SinkSection(Section):
+    """What every sink's section has in common; a sink adds its own keys."""
+
+    type: str = Field(description="what kind of sink it is")
+    batch: int = Field(100, ge=1, le=10_000, description="the most events that are sent at a time")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not cls.__doc__:
+            raise TypeError(f"{cls.__name__} needs a docstring: the reference of settings is made from it")

@@ -1,0 +1,193 @@
+"""Compiles a route's ``where``, and says in plain words what is wrong with it: on reading it, or on an event.
+
+What CEL's own semantics mean for events, and what to write:
+
+- A field that is not there is a mistake, not ``null``: ``has(after.status) && after.status == 'ACTIVE'``.
+- ``after`` is ``null`` in a delete, ``before`` in a create and in a first snapshot, ``changed`` wherever ``before``
+  is. CEL has no answer to a question about a field of ``null``; here that means no: ``after.status == 'ACTIVE'`` lets
+  no delete through, ``'status' in changed`` no create, and neither is a mistake. ``&&`` and ``||`` forgive one side
+  where the other side decides alone.
+- Numbers compare across kinds (``1 == 1.0``). Integers beyond 64 bits are looked at as doubles. Arithmetic does not mix
+  kinds: ``double(after.size) * 1.5``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import cel
+
+Fields = frozenset[str] | None
+"""Top-level fields of a document; ``None`` stands for all of them."""
+
+VARIABLES = ("op", "type", "id", "watch", "before", "after", "changed")
+LONGEST = 4000
+"""Characters in an expression. CEL's parser recurses on the C stack, and far longer ones overflow it."""
+
+_TYPES = frozenset({"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint", "optional"})
+# fmt: off
+_FUNCTIONS = frozenset({
+    "bytes", "contains", "double", "duration", "dyn", "endsWith", "getDate", "getDayOfMonth", "getDayOfWeek",
+    "getDayOfYear", "getFullYear", "getHours", "getMilliseconds", "getMinutes", "getMonth", "getSeconds", "hasValue",
+    "int", "matches", "none", "of", "ofNonZeroValue", "optional", "or", "orValue", "size", "startsWith", "string",
+    "timestamp", "type", "uint", "value",
+})
+# fmt: on
+_BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
+_MISTAKE = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)")
+_INSTEAD = {"and": "&&", "or": "||", "not": "!", "is": "==", "True": "true", "False": "false", "None": "null"}
+_OF_DOCUMENT = (
+    r"\s*(?:\.\s*([A-Za-z_]\w*)\b(?!\s*\()"  # after.status, but not after.exists(…)
+    r"|\[\s*'([^'\\]*)'\s*\]|\[\s*\"([^\"\\]*)\"\s*\]"  # after['os-ext:host']
+    r"|[!=]=\s*null\b)"  # after != null
+)
+_PATTERN = re.compile(r"""\.\s*matches\s*\(\s*(r?'[^'\n]*'|r?"[^"\n]*")\s*\)""")
+_SAMPLE = {"op": "created", "type": "OS::Nova::Server", "id": "1", "watch": "servers"}
+
+
+class Where:
+    """A compiled expression. ``text`` is what the user wrote; ``needs`` the variables it names, each with the top-level
+    fields of it that it looks at (``None``: all, or a variable that has none). Immutable, for any thread."""
+
+    __slots__ = ("_program", "needs", "text")
+
+    def __init__(self, text: str, program: cel.Program, needs: Mapping[str, Fields]) -> None:
+        self.text = text
+        self.needs = needs
+        self._program = program
+
+    def __repr__(self) -> str:
+        return f"Where({self.text!r})"
+
+    def holds(self, context: cel.Context, values: Mapping[str, Any]) -> bool:
+        """Whether it is true of the variables in ``context``; ``values`` are the same, to explain a failure by.
+
+        Raises ``ValueError`` saying why, without any value of the document, where there is no answer.
+        """
+        try:
+            answer = self._program.execute(context)
+        except Exception as error:  # the extension raises eight kinds, by what went wrong
+            if self._asks_null(error, values):
+                return False
+            raise ValueError(_why(error, values)) from None
+        if not isinstance(answer, bool):
+            raise ValueError(f"it gives {_kind(answer)}, not true or false")
+        return answer
+
+    def _asks_null(self, error: Exception, values: Mapping[str, Any]) -> bool:
+        """Whether it fails because a whole document, or what changed, is not there."""
+        null = any(name in values and values[name] is None for name in self.needs)
+        return null and isinstance(error, TypeError | RuntimeError)
+
+
+def compile_where(text: str) -> Where:
+    """Compiles an expression. Raises ``ValueError`` that says what is wrong and where, with a caret under the place."""
+    if len(text) > LONGEST:
+        raise ValueError(f"the expression has {len(text):,} characters; {LONGEST:,} are the most")
+    if not text.strip():
+        raise ValueError("the expression is empty; leave the key out to let every event through")
+    try:
+        program = cel.compile(text)
+        found = program.references()
+    except Exception as error:
+        raise ValueError(_mistake(text, str(error))) from None
+    names = set(found["variables"])
+    for name in sorted(names - {*VARIABLES} - _TYPES - set(_BOUND.findall(text))):
+        known = f"known: {', '.join(VARIABLES)}; a field of the document is written after.{name}"
+        known = f'write "{_INSTEAD[name]}"' if name in _INSTEAD else known
+        raise ValueError(_at(text, name, f'unknown name "{name}"; {known}'))
+    for name in found["functions"]:
+        if name.isidentifier() and name not in _FUNCTIONS:
+            known = f'write "{_INSTEAD[name]}"' if name in _INSTEAD else f"known: {', '.join(sorted(_FUNCTIONS))}"
+            raise ValueError(_at(text, name, f'unknown function "{name}"; {known}'))
+    for pattern in _PATTERN.finditer(text):
+        _refuse_no_pattern(text, pattern)
+    where = Where(text, program, {name: _fields(text, name) for name in VARIABLES if name in names})
+    if where.needs.keys() <= _SAMPLE.keys():
+        _refuse_no_condition(program)
+    return where
+
+
+def _refuse_no_pattern(text: str, pattern: re.Match[str]) -> None:
+    try:
+        cel.evaluate(f"''.matches({pattern[1]})")
+    except RuntimeError:
+        raise ValueError(_at(text, pattern[1], f"{pattern[1]} is no regular expression (RE2 syntax)")) from None
+    except ValueError:  # the quotes that were found are not those that CEL pairs
+        return
+
+
+def _refuse_no_condition(program: cel.Program) -> None:
+    try:
+        answer = program.execute(_SAMPLE)
+    except Exception:  # may well be the sample's fault: int(id) > 5
+        return
+    if not isinstance(answer, bool):
+        raise ValueError(f"it gives {_kind(answer)}, not true or false; write a condition, such as op != 'read'")
+
+
+def _fields(text: str, name: str) -> Fields:
+    """Which fields of the document the text looks at. Anything but a plain look at one field means all of them."""
+    looks = re.findall(rf"\b{name}\b{_OF_DOCUMENT}", text)
+    if name not in ("before", "after") or len(looks) < len(re.findall(rf"\b{name}\b", text)):
+        return None
+    return frozenset(field for look in looks for field in look if field)
+
+
+def _mistake(text: str, message: str) -> str:
+    """CEL's own message, from the first mistake only: those after it mostly follow from it."""
+    found = _MISTAKE.search(message)
+    if not found:
+        return f"not a CEL expression: {message.partition(': ')[2][:200] or message[:200]}"
+    line, column, what = int(found[1]), int(found[2]), found[3]
+    what = "it ends too soon" if what.startswith("mismatched input '<EOF>'") else what.partition(" expecting {")[0]
+    what = "it is nested too deep" if "Recursion limit" in what else what
+    rest = text.splitlines()[line - 1][column - 1 :] if text.splitlines() else ""
+    word = re.match(r"\w*", rest)
+    if word and word[0] in _INSTEAD:
+        what = f'write "{_INSTEAD[word[0]]}", not "{word[0]}"'
+    elif rest.startswith("=") and not rest.startswith("=="):
+        what = 'write "==" to compare'
+    return _placed(text, line, column, what)
+
+
+def _at(text: str, name: str, what: str) -> str:
+    edge = r"\b" if name.isidentifier() else ""
+    place = re.search(f"{edge}{re.escape(name)}{edge}", text)
+    before = text[: place.start()] if place else ""
+    return _placed(text, before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1, what)
+
+
+def _placed(text: str, line: int, column: int, what: str) -> str:
+    """The message, and under it the line of the expression (60 characters around the place) with a caret."""
+    lines = text.split("\n")
+    whole = lines[line - 1].replace("\t", " ").rstrip("\r") if line <= len(lines) else ""
+    start = max(0, column - 31)
+    where = f"line {line}, column {column}" if len(lines) > 1 else f"column {column}"
+    return f"{where}: {what}\n    {whole[start : start + 60]}\n    {' ' * (column - 1 - start)}^"
+
+
+def _why(error: Exception, values: Mapping[str, Any]) -> str:
+    function = re.match(r"(?:Function|Undefined variable or function:) '(\w+)'", str(error))
+    if isinstance(error, KeyError):
+        of = "after" if "after" in values else "before"
+        name = str(error.args[0]).strip("'")
+        return f'the document has no field "{name}"; ask for it first, such as has({of}.{name}) && …'
+    if isinstance(error, TypeError):
+        return "it mixes kinds of value that do not go together; convert with int(), double() or string()"
+    if function:
+        return f"{function[1]}() cannot take the value that it is given"
+    # CEL's own texts may quote the document.
+    plain = {
+        ZeroDivisionError: "it divides by zero",
+        OverflowError: "its arithmetic goes beyond 64 bits",
+        IndexError: "it asks for an element beyond the end of a list; ask for size(…) first",
+    }
+    return plain.get(type(error), f"CEL gives up on it ({type(error).__name__})")
+
+
+def _kind(value: object) -> str:
+    kinds = {str: "a text", int: "a number", float: "a number", list: "a list", dict: "a map", type(None): "null"}
+    return kinds.get(type(value), f"a {type(value).__name__}")

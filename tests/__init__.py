@@ -1,0 +1,1 @@
+"""Tests; see CONTRIBUTING for how to run them against which engines."""

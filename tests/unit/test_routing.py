@@ -1,0 +1,292 @@
+"""Which sink is to have which event, and what a ``where`` says when it cannot tell."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from esfeed.event import Event, Op, Origin, View
+from esfeed.routing import ExpressionFailed, Route, Router, compile_where
+
+ORIGIN = Origin("main", "i", 1, None, None, None, None, False)
+SERVER = {"status": "ACTIVE", "size": 3, "os-ext:host": "n1", "nets": [[{"ip": "10.0.0.1"}]], "name": "größe 日本"}
+
+
+def raw(value: Any) -> msgspec.Raw | None:
+    """A document as the engine sends it; bytes are taken as they are."""
+    if value is None:
+        return None
+    return msgspec.Raw(value if isinstance(value, bytes) else json.dumps(value).encode())
+
+
+def event(
+    op: Op = "updated",
+    after: Any = SERVER,
+    before: Any = None,
+    changed: tuple[str, ...] | None = ("status",),
+    watch: str = "w",
+    view: View | None = None,
+) -> Event:
+    """An event of a server."""
+    return Event("e", watch, "t", op, "OS::Nova::Server", "6c41", changed, raw(before), raw(after), ORIGIN, view)
+
+
+def router(*wheres: str) -> Router:
+    """A router with one route a ``where``, all from watch ``w`` to sink ``s``."""
+    routes = [Route(n, frozenset({"s"}), where=compile_where(where)) for n, where in enumerate(wheres)]
+    return Router(routes, ["s"], ["w"])
+
+
+def failure(where: str, of: Event) -> str:
+    """Why a ``where`` has no answer."""
+    with pytest.raises(ExpressionFailed) as caught:
+        router(where).wants("s", of)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("where", "wanted"),
+    [
+        ("op == 'updated'", True),
+        ("op != 'read' && type == 'OS::Nova::Server'", True),
+        ("type.startsWith('OS::Neutron')", False),
+        ("id == '6c41' && watch == 'w'", True),
+        ("op in ['created', 'deleted']", False),
+        ("after.status == 'ACTIVE'", True),
+        ("after['os-ext:host'] == 'n1'", True),
+        ('after["os-ext:host"] == "n2"', False),
+        ("after.nets[0][0].ip == '10.0.0.1'", True),
+        ("after.nets.exists(net, net.exists(port, port.ip.startsWith('10.')))", True),
+        ("after.name == 'größe 日本'", True),
+        ("size(after.name) == 8", False),
+        ("'status' in changed", True),
+        ("'size' in changed", False),
+        ("changed.exists(c, c == 'status')", True),
+        ("before == null", True),
+        ("before == null || before.status != after.status", True),
+        ("has(after.flavor)", False),
+        ("has(after.flavor) && after.flavor == 'x'", False),
+        ("after.size > 2.5 && after.size == 3.0", True),
+        ("'status' in after", True),
+        ("after.exists(k, k == 'nets')", True),
+        ("after.after == 'x' || true", True),
+        ("null != after", True),
+        ("after.flavor == 'x' || op == 'updated'", True),
+        ("after.status.matches('^(ACTIVE|ERROR)$')", True),
+        ("op == 'updated' // a comment on after", True),
+    ],
+)
+def test_where(where: str, wanted: bool) -> None:
+    """Expressions see the event and its documents with CEL's own meaning."""
+    assert router(where).wants("s", event()) is wanted
+
+
+def test_without_routes_everything_goes_everywhere() -> None:
+    """No route at all means every watch to every sink, with the user's view of what has two."""
+    every = Router([], ["a", "b"], ["w", "v"])
+    assert all(every.wants(sink, event(watch=watch)) for sink in "ab" for watch in "wv")
+    assert every.wants("a", event(view="user"))
+    assert not every.wants("a", event(view="admin"))
+    assert every.watches("a") == {"w", "v"}
+
+
+def test_routes_choose_watches_and_sinks() -> None:
+    """An event goes to the sinks that a route of its watch names, and of an undefined watch nowhere."""
+    some = Router([Route(0, frozenset("a"), frozenset("w")), Route(1, frozenset("ab"), frozenset("v"))], "abc", "wvx")
+    assert [some.wants(sink, event(watch="w")) for sink in "abc"] == [True, False, False]
+    assert [some.wants(sink, event(watch="v")) for sink in "abc"] == [True, True, False]
+    assert not some.wants("a", event(watch="x"))
+    assert not some.wants("a", event(watch="gone"))
+    assert some.watches("b") == {"v"}
+
+
+@pytest.mark.parametrize(("view", "user", "admin"), [(None, True, True), ("user", True, False), ("admin", False, True)])
+def test_views(view: View | None, user: bool, admin: bool) -> None:
+    """An admin route sees the admin's view, any other the user's; what has no view is for both."""
+    routes = [Route(0, frozenset({"user"})), Route(1, frozenset({"admin"}), admin=True)]
+    both = Router(routes, ["user", "admin"], ["w"])
+    assert both.wants("user", event(view=view)) is user
+    assert both.wants("admin", event(view=view)) is admin
+
+
+def test_where_is_not_asked_about_the_other_view() -> None:
+    """A route's expression is not evaluated on a view that the route does not see."""
+    route = Route(0, frozenset({"s"}), where=compile_where("after.missing"))
+    assert not Router([route], ["s"], ["w"]).wants("s", event(view="admin"))
+
+
+def test_any_route_suffices() -> None:
+    """One route that says yes is enough, also where another has no answer; else the failure is told."""
+    assert router("op == 'read'", "op == 'updated'").wants("s", event())
+    assert router("after.missing == 1", "op == 'updated'").wants("s", event())
+    with pytest.raises(ExpressionFailed) as caught:
+        router("op == 'read'", "after.missing == 1").wants("s", event())
+    assert (caught.value.route, caught.value.text) == (1, "after.missing == 1")
+    assert 'no field "missing"' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("where", "of", "reason"),
+    [
+        ("after.flavor == 'x'", event(), 'no field "flavor"; ask for it first, such as has'),
+        ("before.flavor == 'x'", event(before={}), r"such as has\(before.flavor\)"),
+        ("after.status", event(), "it gives a text, not true or false"),
+        ("after.size", event(), "it gives a number, not true or false"),
+        ("after", event(), "it gives a map, not true or false"),
+        ("before", event(), "it gives null, not true or false"),
+        ("after.status + 1 == 2", event(), "it mixes kinds of value"),
+        ("after.status && true", event(), "it gives a text|it mixes kinds"),
+        ("int(after.status) > 1", event(), r"int\(\) cannot take the value"),
+        ("size(after.size) > 1", event(), r"size\(\) cannot take the value"),
+        ("1 / (after.size - 3) > 0", event(), "it divides by zero"),
+        ("after.size * 9223372036854775807 > 0", event(), "beyond 64 bits"),
+        ("after.nets[7] == 1", event(), "beyond the end of a list"),
+    ],
+)
+def test_no_answer(where: str, of: Event, reason: str) -> None:
+    """An expression without an answer is a failure that says why, and shows nothing of the document."""
+    found = failure(where, of)
+    assert re.search(reason, found)
+    assert "ACTIVE" not in found
+
+
+@pytest.mark.parametrize(
+    ("where", "of"),
+    [
+        ("after.status == 'ACTIVE'", event("deleted", after=None)),
+        ("has(before.status)", event("created")),
+        ("'status' in changed", event("created", changed=None)),
+        ("size(changed) > 1", event("created", changed=None)),
+    ],
+)
+def test_a_question_about_what_is_not_there_is_no(where: str, of: Event) -> None:
+    """A delete has no ``after`` and a create no ``before``: the natural expression lets them by, and is no mistake."""
+    assert not router(where).wants("out", of)
+
+
+@pytest.mark.parametrize(
+    ("number", "where"),
+    [
+        (2**53 + 1, "after.n == 9007199254740993 && after.n != 9007199254740992"),
+        (2**63 - 1, "after.n == 9223372036854775807"),
+        (-(2**63), "after.n < -9223372036854775807"),
+        (2**63, "after.n == 9223372036854775808u"),
+        (2**64 - 1, "after.n == 18446744073709551615u"),
+        (2**64, "after.n == 18446744073709551616.0"),
+        (10**30, "after.n > 1e29 && after.n < 1e31"),
+        (-(10**30), "after.n < -1e29"),
+        (10**400, "after.n > 1e300"),
+        (-(10**400), "after.n < -1e300"),
+    ],
+)
+def test_large_integers(number: int, where: str) -> None:
+    """Integers are exact up to 64 bits, doubles beyond; none is ever a crash, looked at or not."""
+    document = {"n": number, "other": 1, "list": [number, {"m": number}]}
+    assert router(where).wants("s", event(after=document))
+    assert router("after.other == 1").wants("s", event(after=document))
+    assert router("'n' in after && size(after.list) == 2").wants("s", event(after=document))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b'{"n": 1e999, "ok": true}',
+        b'{"n": -1e999, "ok": true}',
+        b'{"n": ' + b"7" * 5000 + b', "ok": true}',
+        b'{"n": "\\ud800", "ok": true}',
+        b'{"n": "\\u0000", "ok": true}',
+        b'{"\\ud800": 1, "ok": true}',
+        b'{"n": ["\\udfff x", {"m": 1e999}], "ok": true}',
+        b'{"n": "\xff", "ok": true}',
+        b'{"n": 1, "n": 2, "ok": true}',
+        b'{"n":' + b"[" * 500 + b"]" * 500 + b', "ok": true}',
+    ],
+)
+def test_strange_documents(document: bytes) -> None:
+    """JSON that some parser somewhere trips over is looked at all the same, wholly or in part."""
+    assert router("after.ok").wants("s", event(after=document))
+    assert router("after.exists(k, k == 'ok')").wants("s", event(after=document))
+
+
+@pytest.mark.parametrize("document", [b"{", b"", b'{"a":' * 3000 + b"1" + b"}" * 3000])
+def test_unreadable_documents(document: bytes) -> None:
+    """What is no JSON, or nested too deep to be looked into, is a failure only where the expression looks."""
+    assert "document" in failure("after.a == 1", event(after=document))
+    assert "document" in failure("'a' in after", event(after=document))
+    assert router("op == 'updated'").wants("s", event(after=document))
+
+
+def test_documents_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A document is parsed at most once for an event with many routes, and not at all where no route looks at it."""
+    from esfeed import routing
+
+    reads: list[object] = []
+    document = routing._document
+
+    def read(raw: msgspec.Raw | None, fields: Any) -> Any:
+        reads.append(fields)
+        return document(raw, fields)
+
+    monkeypatch.setattr(routing, "_document", read)
+    router(*[f"after.size == {n} || after.status == 'x'" for n in range(50)]).wants("s", event())
+    assert reads == [frozenset({"size", "status"})]
+    router("op == 'read'", "id == 'x'").wants("s", event())
+    assert len(reads) == 1
+
+
+def test_samples_do_not_refuse_what_depends_on_the_event() -> None:
+    """An expression that the compile-time sample cannot answer is none the worse for it."""
+    assert router("int(watch) > 5 || op == 'updated'").wants("s", event())
+
+
+def test_longest_expression_is_safe_in_a_thread() -> None:
+    """The longest expression that is taken does not overflow the stack of an ordinary thread."""
+    found: list[bool] = []
+    long = router("after.size" + "+1" * 1990 + ">0")
+    thread = threading.Thread(target=lambda: found.append(long.wants("s", event())))
+    thread.start()
+    thread.join()
+    assert found == [True]
+
+
+def test_threads_share_a_router() -> None:
+    """One router answers many threads at a time, each for its own event."""
+    shared = router("after.n == 1")
+    wrong: list[int] = []
+
+    def ask(n: int) -> None:
+        of = event(after={"n": n})
+        wrong.extend(n for _ in range(300) if shared.wants("s", of) is not (n == 1))
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.integers(-(10**400), 10**400) | st.floats() | st.text(),
+    lambda part: st.lists(part, max_size=4) | st.dictionaries(st.text(max_size=4), part, max_size=4),
+    max_leaves=20,
+)
+BOTH = router("after.a == 1", "after == 1"), router("has(after.a) && after.a > before.b || size(before) > 1")
+
+
+@given(JSON, JSON)
+@example({"a": 10**400}, None)
+@example("\ud800", {"\ud800": {}})
+def test_any_document_gets_an_answer_or_a_failure(after: Any, before: Any) -> None:
+    """Whatever the documents hold, the answer is yes, no, or ExpressionFailed."""
+    for one in BOTH:
+        with suppress(ExpressionFailed):
+            one.wants("s", event(after=after, before=before))
