@@ -1,0 +1,85 @@
+"""Real search engines for tests: which ones to run against, and how to start and stop them (see scripts/engines)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "engines"
+NAMES = ("es2", "es5", "es6", "es7", "es8", "es9", "os2", "os3")
+SECURABLE = ("es7", "es8", "es9")
+VARIABLE = "ESFEED_TEST_ENGINES"
+
+
+class EngineFailure(Exception):
+    """scripts/engines could not do what it was asked; the text is its own."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A running engine. `pid` is its JVM; the last five are set only when it was started with security."""
+
+    name: str
+    url: str
+    distribution: Literal["elasticsearch", "opensearch"]
+    version: str
+    pid: int
+    ca_certs: str | None = None
+    username: str | None = None
+    password: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+
+    @property
+    def major(self) -> int:
+        return int(self.version.partition(".")[0])
+
+
+def selected() -> tuple[str, ...]:
+    """The engines that ESFEED_TEST_ENGINES names (comma-separated; "none" for none); all eight when it is not set."""
+    text = os.environ.get(VARIABLE, "").strip()
+    if text == "none":
+        return ()
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip())) or NAMES
+    if unknown := [name for name in names if name not in NAMES]:
+        raise ValueError(f"{VARIABLE}: no engine {', '.join(unknown)}; choose from {', '.join(NAMES)}, or none")
+    return names
+
+
+def start(
+    names: Iterable[str],
+    *,
+    instance: str = "main",
+    security: bool = False,
+    settings: Mapping[str, str] | None = None,
+    keep: bool = False,
+) -> list[Engine]:
+    """Starts the engines that are not up yet; `keep` begins with the data and port of one killed or stopped with it."""
+    options = [f"--set={key}={value}" for key, value in (settings or {}).items()]
+    options += ["--security"] * security + ["--keep"] * keep
+    wanted = list(names)
+    if not wanted:
+        return []
+    records = json.loads(_call("up", *wanted, "--json", f"--instance={instance}", *options))
+    known = {field.name for field in fields(Engine)}
+    return [Engine(**{key: value for key, value in record.items() if key in known}) for record in records]
+
+
+def stop(names: Iterable[str], instance: str = "main", *, keep: bool = False) -> None:
+    """Ends the engines and, unless `keep`, removes their data."""
+    wanted = list(names)
+    if wanted:  # without a name the script would end all eight
+        _call("down", *wanted, f"--instance={instance}", *["--keep"] * keep)
+
+
+def _call(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise EngineFailure(f"scripts/engines {' '.join(arguments)}\n{done.stderr.strip()}")
+    return done.stdout
