@@ -1,0 +1,1 @@
+"""The one door to the cluster: requests, their faults, and what differs between engines."""

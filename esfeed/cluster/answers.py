@@ -1,0 +1,122 @@
+"""The shapes of the cluster's answers, over all engines, and the one judgement on whether an answer is whole.
+
+https://www.elastic.co/guide/en/elasticsearch/reference/7.17/search-search.html (and the same page of each version)
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from esfeed.errors import ClusterError
+from esfeed.event import UNTYPED, Document, Key
+
+_Answer = TypeVar("_Answer")
+
+
+class Shards(msgspec.Struct):
+    """``_shards`` of an answer: copies asked, and those that answered."""
+
+    total: int = 0
+    successful: int = 0
+    failed: int = 0
+    failures: list[Any] = []
+
+
+class Hit(msgspec.Struct, rename=lambda name: name if name in ("sort", "found", "error") else f"_{name}"):
+    """One document of a search or an ``_mget``. ``source`` is the engine's own bytes."""
+
+    index: str
+    id: str
+    type: str | None = None
+    version: int = 0
+    seq_no: int | None = None
+    routing: str | None = None
+    parent: str | None = None
+    source: msgspec.Raw = msgspec.Raw()
+    sort: list[Any] = []
+    found: bool = True
+    error: Any = None
+
+
+class _Total(msgspec.Struct):
+    value: int
+
+
+class Hits(msgspec.Struct):
+    """``hits`` of a search answer; ``total`` is a number up to 6.x and an object from 7.0."""
+
+    hits: list[Hit]
+    total: int | _Total = 0
+
+
+class Page(msgspec.Struct):
+    """A search answer."""
+
+    timed_out: bool
+    shards: Shards = msgspec.field(name="_shards")
+    hits: Hits
+    scroll_id: str | None = msgspec.field(name="_scroll_id", default=None)
+    terminated_early: bool = False
+    aggregations: dict[str, Any] = {}
+    octets: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many documents match, over all pages."""
+        return self.hits.total.value if isinstance(self.hits.total, _Total) else self.hits.total
+
+
+class Multi(msgspec.Struct):
+    """An ``_mget`` answer."""
+
+    docs: list[Hit]
+
+
+def decode(raw: bytes, kind: type[_Answer]) -> _Answer:
+    """``raw`` as a ``kind``. Raises ``ClusterError`` where it is not the answer of such an engine."""
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.DecodeError as error:
+        raise ClusterError(
+            f"the answer is cut short or not of Elasticsearch or OpenSearch ({error}): {raw[:80]!r}",
+            "look at `hosts` of that cluster, and at what stands between",
+        ) from error
+
+
+def whole(page: Page, counted: bool = False) -> Page:
+    """``page``, if every shard answered all of it. Raises ``ClusterError`` for a partial answer.
+
+    ``counted``: the caller compares the hits of all pages with the total itself, which tells more than
+    ``terminated_early``: 2.x says that of every scroll in ``_doc`` order, as it stops each page by that means.
+    ``successful`` is compared with ``total``, since an unassigned shard does not count as failed.
+    """
+    shards = page.shards
+    reasons = []
+    if page.timed_out:
+        reasons.append("it timed out")
+    if page.terminated_early and not counted:
+        reasons.append("it was terminated early")
+    if shards.failed or shards.successful < shards.total:
+        reasons.append(f"{shards.total - shards.successful} of {shards.total} shards gave none{_why(shards.failures)}")
+    if reasons:
+        raise ClusterError(
+            f"the cluster gave a partial answer: {', '.join(reasons)}",
+            "nothing was taken from it; see the cluster's health (`_cluster/health`, `_cat/shards`)",
+        )
+    return page
+
+
+def _why(failures: list[Any]) -> str:
+    for failure in failures:
+        if isinstance(failure, dict) and isinstance(reason := failure.get("reason"), dict):
+            return f" ({reason.get('type')}: {reason.get('reason')})"
+    return ""
+
+
+def document(hit: Hit, uuid: str, by_index: bool) -> Document:
+    """The document of a hit. ``by_index``: the index is part of the key (the watch follows a pattern)."""
+    key = Key(hit.type or UNTYPED, hit.id, hit.routing or hit.parent, hit.index if by_index else None)
+    source = bytes(hit.source) or None
+    return Document(key, hit.index, uuid, hit.version, hit.seq_no, source, hit.parent)

@@ -1,0 +1,77 @@
+"""What differs between engines, as data: one row an engine generation, found by distribution and version.
+
+Measured on 2.4.6, 5.6.16, 6.8.23, 7.17.28, 8.15.0, 9.2.0, OpenSearch 2.19.1 and 3.2.0; ``tests/cluster`` holds it to
+them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What a cluster says it is."""
+
+    distribution: str  # "elasticsearch" | "opensearch"
+    version: tuple[int, int, int]
+
+    def __str__(self) -> str:
+        name = "OpenSearch" if self.distribution == "opensearch" else "Elasticsearch"
+        return f"{name} {'.'.join(map(str, self.version))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How to speak to one generation of engines."""
+
+    typed: bool
+    """Documents have a ``_type`` that requests by id must name."""
+
+    routing_key: str
+    """How a document in ``_mget`` names its routing."""
+
+    stored_key: str
+    """How a request by id asks for stored fields, of which the routing is one."""
+
+    seq_no: bool
+    """A search returns ``_seq_no`` where it is asked to (``seq_no_primary_term``)."""
+
+    exact_total: dict[str, object]
+    """What a search needs to count all hits."""
+
+    looks: int
+    """How often a search view must have been read with the same refresh count to be taken for the last one.
+
+    On 6.x ``refresh.total`` grows a moment before searches see the new state, as it counts the internal reader's
+    refreshes, so one look is not enough there.
+    """
+
+    preference: str
+    """Which copy of a shard to search: always the same one, so that two reads never go back in time."""
+
+
+_TWO = Dialect(
+    typed=True,
+    routing_key="_routing",
+    stored_key="fields",
+    seq_no=False,
+    exact_total={},
+    looks=1,
+    preference="_primary",
+)
+_FIVE = replace(_TWO, stored_key="stored_fields")
+_SIX = replace(_FIVE, routing_key="routing", looks=2)
+_SIX_SEVEN = replace(_SIX, seq_no=True)
+_MODERN = replace(_SIX_SEVEN, typed=False, exact_total={"track_total_hits": True}, looks=1, preference="esfeed")
+
+
+def dialect(engine: Engine) -> Dialect:
+    """The dialect of ``engine``. An engine newer than the table is spoken to like the newest known one."""
+    if engine.distribution == "opensearch" or engine.version >= (7,):
+        return _MODERN
+    if engine.version >= (6, 7):
+        return _SIX_SEVEN
+    if engine.version >= (6,):
+        return _SIX
+    return _FIVE if engine.version >= (5,) else _TWO

@@ -1,0 +1,75 @@
+"""What is behind a watched name: concrete indices, newest last, and how the timestamp field is mapped in them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from esfeed.cluster.client import Client, encoded
+from esfeed.errors import ConfigError, NameGone
+from esfeed.reads import Index, Resolved
+
+_UNITS = (("micros", 1e-6), ("nanos", 1e-9), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0))
+DATES = ("date", "date_nanos")
+
+
+def is_pattern(name: str) -> bool:
+    """Whether ``name`` stands for several names (so that equal ids in two indices are two documents)."""
+    return any(sign in name for sign in "*,")
+
+
+def resolve(client: Client, name: str, watch: str) -> Resolved:
+    """Asks what is behind ``name``. Raises ``NameGone`` for nothing, ``ConfigError`` for an alias that filters."""
+    path = f"/{encoded(name)}"
+    settings: dict[str, Any] = json.loads(client.request("GET", f"{path}/_settings", params={"flat_settings": "true"}))
+    if not settings:
+        raise NameGone(f"cluster {client.name!r} has no index behind {name!r}", "correct the watch's `index`")
+    aliases: dict[str, Any] = json.loads(client.request("GET", f"{path}/_alias"))
+    for index, found in aliases.items():
+        for alias, how in found.get("aliases", {}).items():
+            if alias == name and ("filter" in how or "search_routing" in how):
+                raise ConfigError(
+                    f"watches.{watch}.index",
+                    name,
+                    f"this alias filters or routes, so what leaves it cannot be told from what is deleted; "
+                    f"watch {index!r} and put the filter into a route's `where`",
+                )
+    indices = [_index(index, found["settings"]) for index, found in settings.items()]
+    return Resolved(name, is_pattern(name), tuple(sorted(indices, key=lambda one: (one.created, one.name))))
+
+
+def _index(name: str, settings: dict[str, str]) -> Index:
+    return Index(
+        name,
+        settings["index.uuid"],
+        int(settings.get("index.creation_date", 0)),
+        int(settings.get("index.number_of_shards", 1)),
+        _seconds(settings.get("index.refresh_interval", "1s")),
+    )
+
+
+def _seconds(text: str) -> float:
+    for unit, factor in _UNITS:
+        if text.endswith(unit):
+            return float(text.removesuffix(unit)) * factor
+    return float(text)
+
+
+def field_types(client: Client, name: str) -> dict[str, str]:
+    """The fields behind ``name`` (dotted) and their types, over all indices and types; a ``date`` mapping wins."""
+    found: dict[str, str] = {}
+    for index in json.loads(client.request("GET", f"/{encoded(name)}/_mapping")).values():
+        mappings = index.get("mappings", {})
+        groups = [mappings] if "properties" in mappings else [m for m in mappings.values() if isinstance(m, dict)]
+        for group in groups:
+            _collect(group.get("properties", {}), "", found)
+    return found
+
+
+def _collect(properties: dict[str, Any], prefix: str, found: dict[str, str]) -> None:
+    for field, how in properties.items():
+        kind = how.get("type", "object")
+        if kind in DATES or prefix + field not in found:
+            found[prefix + field] = kind
+        if "properties" in how and kind != "nested":
+            _collect(how["properties"], f"{prefix}{field}.", found)

@@ -1,0 +1,127 @@
+"""What trackers ask, in every engine's words (``ports.Cluster``)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from esfeed.cluster.answers import Hit, document
+from esfeed.cluster.answers import Page as Answer
+from esfeed.cluster.client import Client, Connection, encoded
+from esfeed.cluster.dialect import Engine
+from esfeed.cluster.names import field_types, resolve
+from esfeed.cluster.node import Meter
+from esfeed.cluster.stats import read_stats
+from esfeed.errors import NameMoved
+from esfeed.event import Document, Key
+from esfeed.reads import Page, Reading, Resolved
+
+_NO_MILLISECONDS = 10**15
+_NO_VERSION = -1
+
+
+class EngineCluster:
+    """See ``ports.Cluster``; over one :class:`~esfeed.cluster.client.Client`."""
+
+    def __init__(self, connection: Connection, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.name = connection.name
+        self._client = Client(connection, sleep)
+
+    def close(self) -> None:
+        """Lets go of every connection."""
+        self._client.close()
+
+    @property
+    def meter(self) -> Meter:
+        """Requests and bytes so far."""
+        return self._client.meter
+
+    @property
+    def engine(self) -> Engine:
+        """What the cluster says it is."""
+        return self._client.engine
+
+    @property
+    def known_engine(self) -> Engine | None:
+        """The same, if it was asked before; asks nobody."""
+        return self._client.known_engine
+
+    @property
+    def looks(self) -> int:
+        return self._client.dialect.looks
+
+    def counters(self, name: str) -> Reading:
+        return read_stats(self._client, name)
+
+    def resolve(self, name: str, watch: str) -> Resolved:
+        return resolve(self._client, name, watch)
+
+    def refresh(self, name: str) -> None:
+        self._client.request("POST", f"/{encoded(name)}/_refresh")
+
+    def field_types(self, name: str) -> Mapping[str, str]:
+        return field_types(self._client, name)
+
+    def newest(self, name: str, field: str) -> int | None:
+        # By sorting, not by a max aggregation: OpenSearch 3 says `terminated_early` of those without a reason to.
+        body = {
+            "query": {"range": {field: {"lte": "now"}}},
+            "sort": [{field: {"order": "desc", "unmapped_type": "date"}}],
+            "size": 1,
+            "_source": False,
+        }
+        hits = self._client.search(name, body).hits.hits
+        return _milliseconds(hits[0].sort[0]) if hits else None
+
+    def window(self, of: Resolved, field: str, since: int, size: int, until: int | None = None) -> Iterator[Page]:
+        span = {"gte": since, "format": "epoch_millis"} | ({} if until is None else {"lt": until})
+        body = {
+            "query": {"range": {field: span}},
+            "sort": [{field: {"order": "asc", "unmapped_type": "date"}}],
+            "size": size,
+            **self._client.versions(),
+        }
+        first = self._client.search(of.name, body)
+        if first.total <= len(first.hits.hits):
+            yield _page(first, of)
+            return
+        for answer in self._client.scroll(of.name, body):
+            yield _page(answer, of)
+
+    def everything(self, of: Resolved, source: bool, size: int) -> Iterator[Page]:
+        body = {"sort": ["_doc"], "size": size, "_source": source, **self._client.versions()}
+        for answer in self._client.scroll(of.name, body):
+            yield _page(answer, of)
+
+    def lookup(self, of: Resolved, wanted: Sequence[tuple[str, Key]], source: bool) -> Sequence[Document | None]:
+        names = {one.uuid: one.name for one in of.indices}
+        hits = self._client.mget([(names[uuid], key) for uuid, key in wanted], source)
+        return [_looked_up(hit, uuid, key, source) for hit, (uuid, key) in zip(hits, wanted, strict=True)]
+
+
+def _looked_up(hit: Hit, uuid: str, key: Key, source: bool) -> Document | None:
+    """The document, unless it is another one: two routings of an id that lead to one shard share one place there.
+
+    One that the engine fails to give (2.x: a number beyond 64 bits, before it is refreshed) is there, but at no version
+    that anybody knows; its content is not to be had now.
+    """
+    if hit.error is not None:
+        return None if source else Document(key, hit.index, uuid, _NO_VERSION)
+    if not hit.found or (hit.routing or hit.parent) != key.routing:
+        return None
+    return Document(key, hit.index, uuid, hit.version, hit.seq_no, bytes(hit.source) or None, hit.parent)
+
+
+def _page(answer: Answer, of: Resolved) -> Page:
+    uuids = {one.name: one.uuid for one in of.indices}
+    docs = []
+    for hit in answer.hits.hits:
+        if hit.index not in uuids:
+            raise NameMoved(f"{of.name!r} now leads to {hit.index!r} as well", "it is read anew at the next poll")
+        docs.append(document(hit, uuids[hit.index], of.pattern))
+    return Page(docs, answer.total, [_milliseconds(hit.sort[0]) for hit in answer.hits.hits if hit.sort])
+
+
+def _milliseconds(sorted_by: int) -> int:
+    """A date's sort value; of ``date_nanos`` it comes in nanoseconds (no date of milliseconds is as large)."""
+    return sorted_by // 1_000_000 if sorted_by > _NO_MILLISECONDS else sorted_by

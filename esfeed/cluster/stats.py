@@ -1,0 +1,125 @@
+"""``_stats?level=shards``: the cheapest question that tells whether anything happened. One request, any size of index.
+
+https://www.elastic.co/guide/en/elasticsearch/reference/7.17/indices-stats.html
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from esfeed.cluster.answers import decode
+from esfeed.cluster.client import Client, encoded
+from esfeed.errors import ClusterError, NameGone
+from esfeed.reads import Reading, ShardReading
+
+_SHARD = "indices.*.shards.*"
+_FIELDS = (
+    "_shards",
+    "indices.*.uuid",
+    f"{_SHARD}.routing",
+    f"{_SHARD}.docs.count",
+    f"{_SHARD}.store.size_in_bytes",
+    f"{_SHARD}.indexing.index_total",
+    f"{_SHARD}.indexing.delete_total",
+    f"{_SHARD}.refresh.total",
+    f"{_SHARD}.refresh.external_total",
+    f"{_SHARD}.commit.user_data.translog_uuid",
+)
+_STARTED = ("STARTED", "RELOCATING")
+
+
+class _Routing(msgspec.Struct):
+    state: str
+    primary: bool
+    node: str | None = None
+
+
+class _Docs(msgspec.Struct):
+    count: int = 0
+
+
+class _Store(msgspec.Struct):
+    size_in_bytes: int = 0
+
+
+class _Indexing(msgspec.Struct):
+    index_total: int = 0
+    delete_total: int = 0
+
+
+class _Refresh(msgspec.Struct):
+    total: int = 0
+    external_total: int | None = None
+
+
+class _UserData(msgspec.Struct):
+    translog_uuid: str = ""
+
+
+class _LuceneCommit(msgspec.Struct):
+    user_data: _UserData = msgspec.field(default_factory=_UserData)
+
+
+class _Copy(msgspec.Struct):
+    routing: _Routing
+    docs: _Docs = msgspec.field(default_factory=_Docs)
+    store: _Store = msgspec.field(default_factory=_Store)
+    indexing: _Indexing = msgspec.field(default_factory=_Indexing)
+    refresh: _Refresh = msgspec.field(default_factory=_Refresh)
+    commit: _LuceneCommit = msgspec.field(default_factory=_LuceneCommit)
+
+
+class _Index(msgspec.Struct):
+    uuid: str = ""
+    shards: dict[str, list[_Copy]] = {}
+
+
+class _ShardsHead(msgspec.Struct):
+    total: int = 0
+    failed: int = 0
+
+
+class _Stats(msgspec.Struct):
+    shards: _ShardsHead = msgspec.field(name="_shards")
+    indices: dict[str, _Index] = {}
+
+
+def read_stats(client: Client, name: str) -> Reading:
+    """The counters of all primaries behind ``name``.
+
+    Raises ``NameGone`` where nothing is behind it, ``ClusterError`` where a shard could not tell.
+    """
+    params = {"level": "shards", "filter_path": ",".join(_FIELDS)}
+    raw = client.request("GET", f"/{encoded(name)}/_stats/docs,store,indexing,refresh", params=params)
+    stats = decode(raw, _Stats)
+    if stats.shards.failed:
+        raise ClusterError(f"{stats.shards.failed} shards of {name!r} gave no statistics", "see the cluster's health")
+    if not stats.indices:
+        raise NameGone(
+            f"cluster {client.name!r} has no open index behind {name!r}", "correct the watch's `index`, or open it"
+        )
+    shards: dict[str, ShardReading] = {}
+    docs = octets = 0
+    for index, found in stats.indices.items():
+        for number, copies in found.shards.items():
+            primary = next((copy for copy in copies if copy.routing.primary), None)
+            if primary is None or primary.routing.state not in _STARTED:
+                raise ClusterError(
+                    f"the primary of shard {number} of {index!r} is not there (red)", "see the cluster's health"
+                )
+            docs += primary.docs.count
+            octets += primary.store.size_in_bytes
+            shards[f"{index}/{number}"] = _shard(primary, copies)
+    return Reading(shards, {index: found.uuid for index, found in stats.indices.items()}, docs, octets)
+
+
+def _shard(primary: _Copy, copies: list[_Copy]) -> ShardReading:
+    refreshes = tuple(sorted((copy.routing.node or "", _refreshes(copy)) for copy in copies))
+    # Before 6.x the index's uuid is not told here; the translog's is made with the index and tells as much.
+    identity = f"{primary.routing.node}/{primary.commit.user_data.translog_uuid}"
+    return ShardReading(primary.indexing.index_total + primary.indexing.delete_total, identity, refreshes)
+
+
+def _refreshes(copy: _Copy) -> int:
+    total = copy.refresh.external_total
+    return copy.refresh.total if total is None else total
