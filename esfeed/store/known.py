@@ -1,0 +1,118 @@
+"""What a tracker may ask of a watch's memory (``ports.Known``), and the sweep that finds what did not turn up."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from esfeed.event import Key, Revision
+from esfeed.ports import Sweep
+from esfeed.store import schema as t
+from esfeed.store.codec import pack_key, unpack_key
+from esfeed.store.database import guarded
+
+_CHUNK = 1000
+_Value = TypeVar("_Value")
+
+_COLUMNS = (
+    t.revision.c.key,
+    t.index_ref.c.uuid,
+    t.index_ref.c.name,
+    t.revision.c.version,
+    t.revision.c.seq_no,
+    t.revision.c.digest,
+)
+_REVISIONS = sa.select(*_COLUMNS).join(t.index_ref, t.index_ref.c.id == t.revision.c.index_ref)
+
+
+_UNMET = sa.text("NOT EXISTS (SELECT 1 FROM temp.met WHERE met.key = revision.key)")
+
+
+def chunks(values: Sequence[_Value], size: int) -> Iterator[Sequence[_Value]]:
+    """``values`` in pieces of at most ``size``."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+class SqlKnown:
+    """See ``ports.Known``; ``watch`` is the watch's number in the database."""
+
+    def __init__(self, engine: sa.Engine, watch: int, where: str) -> None:
+        self._engine = engine
+        self._watch = watch
+        self._where = where
+
+    def revisions(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
+        packed = {pack_key(key): key for key in keys}
+        found: dict[Key, Revision] = {}
+        with guarded(self._where), self._engine.connect() as connection:
+            for chunk in chunks(list(packed), _CHUNK):
+                query = _REVISIONS.where(t.revision.c.watch == self._watch, t.revision.c.key.in_(chunk))
+                found.update((packed[row.key], _revision(row)) for row in connection.execute(query))
+        return found
+
+    def count(self) -> int:
+        query = sa.select(sa.func.count()).select_from(t.revision).where(t.revision.c.watch == self._watch)
+        with guarded(self._where), self._engine.connect() as connection:
+            return int(connection.scalar(query) or 0)
+
+    @contextmanager
+    def sweep(self) -> Iterator[Sweep]:
+        with guarded(self._where), self._engine.connect() as connection:
+            connection.exec_driver_sql("CREATE TEMP TABLE met (key BLOB PRIMARY KEY) WITHOUT ROWID")
+            connection.commit()
+            try:
+                yield _SqlSweep(connection, self._watch, self._where)
+            finally:
+                connection.rollback()
+                connection.exec_driver_sql("DROP TABLE temp.met")
+                connection.commit()
+
+
+class _SqlSweep:
+    """Notes go into a temporary table of one connection: on disk, so that ten million ids cost no memory.
+
+    No transaction outlives a call: an open one would see the state of its beginning and hold back SQLite's clean-up.
+    """
+
+    def __init__(self, connection: sa.Connection, watch: int, where: str) -> None:
+        self._connection = connection
+        self._watch = watch
+        self._where = where
+
+    def see(self, keys: Collection[Key]) -> None:
+        rows = [(pack_key(key),) for key in keys]
+        if rows:
+            with guarded(self._where):
+                self._connection.exec_driver_sql("INSERT OR IGNORE INTO temp.met VALUES (?)", rows)
+                self._connection.commit()
+
+    def missing(self) -> int:
+        query = sa.select(sa.func.count()).select_from(t.revision).where(t.revision.c.watch == self._watch, _UNMET)
+        with guarded(self._where):
+            found = int(self._connection.scalar(query) or 0)
+            self._connection.commit()
+        return found
+
+    def unseen(self, size: int) -> Iterator[Mapping[Key, Revision]]:
+        last = b""
+        while True:
+            query = (
+                _REVISIONS.where(t.revision.c.watch == self._watch, t.revision.c.key > last, _UNMET)
+                .order_by(t.revision.c.key)
+                .limit(size)
+            )
+            with guarded(self._where):
+                rows = self._connection.execute(query).all()
+                self._connection.commit()
+            if not rows:
+                return
+            last = rows[-1].key
+            yield {unpack_key(row.key): _revision(row) for row in rows}
+
+
+def _revision(row: sa.Row[Any, Any, Any, Any, Any, Any]) -> Revision:
+    return Revision(row.uuid, row.name, row.version, row.seq_no, row.digest)

@@ -1,0 +1,90 @@
+"""One feed a state at a time: a lock file beside the database, held by ``flock``, so that kill -9 frees it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from types import TracebackType
+
+from esfeed.errors import StateError
+
+_TRIES, _PAUSE = 5, 0.05
+
+
+class StateLock:
+    """Holds ``path`` while the context lasts; raises ``StateError`` that names the holder where another has it.
+
+    ``flock`` belongs to the open file, so the kernel lets go of it whenever the holder dies. It does not work across
+    machines on every network file system; a state on such a one belongs in PostgreSQL.
+    """
+
+    def __init__(self, path: Path, purpose: str) -> None:
+        self.path = path
+        self._purpose = purpose
+        self._file: int | None = None
+
+    def held_by(self) -> str | None:
+        """Who holds the lock right now, in words; ``None`` where nobody does."""
+        try:
+            file = os.open(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return self._holder()
+        finally:
+            os.close(file)
+        return None
+
+    def __enter__(self) -> StateLock:
+        try:
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StateError(
+                f"cannot write the lock file {self.path}: {error.strerror}",
+                "let this user write in that folder, or set `state` to a file elsewhere",
+            ) from error
+        if not self._take():
+            os.close(self._file)
+            self._file = None
+            raise StateError(
+                f"this state is in use by {self._holder()}",
+                "end that process first, or give this one a `state` of its own",
+            )
+        os.truncate(self._file, 0)
+        os.pwrite(self._file, json.dumps(self._self()).encode(), 0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _take(self) -> bool:
+        """A few short tries: somebody who only asks ``held_by`` must not look like a holder."""
+        assert self._file is not None
+        for _ in range(_TRIES):
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_PAUSE)
+            else:
+                return True
+        return False
+
+    def _self(self) -> dict[str, object]:
+        return {"pid": os.getpid(), "host": socket.gethostname(), "purpose": self._purpose}
+
+    def _holder(self) -> str:
+        try:
+            who = json.loads(self.path.read_text())
+            return f"`esfeed {who['purpose']}`, process {who['pid']} on {who['host']}"
+        except (OSError, ValueError, KeyError):
+            return "another process"
