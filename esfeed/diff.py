@@ -1,0 +1,137 @@
+"""What changed: known revisions and seen documents in, changes out. Pure.
+
+Content decides. A rewrite that leaves a document's content as it was tells nothing, whatever its version did; so a
+re-sync of unchanged resources is silent. Bytes are compared first, their meaning only where the bytes differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from esfeed.event import Change, Document, Key, Op, Revision
+
+_DIGEST = 16
+_MEANING = b"m"
+
+
+class Diff(msgspec.Struct, frozen=True):
+    """What a batch comes to: the changes to tell, and the revisions and contents to remember in any case."""
+
+    changes: Sequence[Change]
+    revisions: Mapping[Key, Revision]
+    documents: Mapping[Key, bytes]
+
+
+def digest(source: bytes | None, kept: bool) -> bytes:
+    """A document's content in 16 bytes (17 where it is not kept); empty for a content that was not read.
+
+    Where the content itself is kept, the digest is of its bytes, as any difference can be looked into. Where it is
+    not, it is of the meaning (keys in order), or a new order of keys would look like a change.
+    """
+    if source is None:
+        return b""
+    if kept:
+        return hashlib.blake2b(source, digest_size=_DIGEST).digest()
+    try:
+        text = json.dumps(parse(source), sort_keys=True).encode()
+    except (Unreadable, RecursionError):
+        text = source
+    return _MEANING + hashlib.blake2b(text, digest_size=_DIGEST).digest()
+
+
+class Unreadable(ValueError):
+    """A content whose meaning cannot be had: nested beyond what Python can hold."""
+
+
+def parse(source: bytes) -> Any:
+    """The meaning of JSON text: whole numbers of any size are kept exactly. Raises ``Unreadable``.
+
+    An engine keeps more than the quick parser takes (``1e999``, half of a surrogate pair); the slow one takes it.
+    """
+    try:
+        return msgspec.json.decode(source)
+    except (msgspec.DecodeError, RecursionError):
+        try:
+            return json.loads(source)
+        except (ValueError, RecursionError) as error:
+            raise Unreadable(str(error)) from error
+
+
+def seen(
+    docs: Sequence[Document],
+    known: Mapping[Key, Revision],
+    bodies: Mapping[Key, bytes],
+    *,
+    keep: bool,
+    snapshot: bool,
+) -> Diff:
+    """What the ``docs`` of a read come to, given what was ``known`` of them and which contents (``bodies``) were kept.
+
+    ``keep``: contents are to be kept from now on. ``snapshot``: the first reading of a watch, so that an unknown
+    document was not created just now, but read.
+    """
+    changes: list[Change] = []
+    revisions: dict[Key, Revision] = {}
+    documents: dict[Key, bytes] = {}
+    for doc in docs:
+        revision = Revision(doc.uuid, doc.index, doc.version, doc.seq_no, digest(doc.source, keep))
+        revisions[doc.key] = revision
+        if keep and doc.source is not None:
+            documents[doc.key] = doc.source
+        was = known.get(doc.key)
+        if was is not None and _same_content(was, revision, bodies.get(doc.key), doc.source):
+            continue
+        op: Op = "updated" if was is not None else "read" if snapshot else "created"
+        before = bodies.get(doc.key)
+        changes.append(
+            Change(op, doc.key, revision, before, doc.source, _changed(before, doc.source), doc.parent, snapshot)
+        )
+    return Diff(changes, revisions, documents)
+
+
+def gone(lost: Sequence[tuple[Key, Revision]], bodies: Mapping[Key, bytes]) -> Sequence[Change]:
+    """The deletes of documents that the cluster has no more, with their last kept content."""
+    return [Change("deleted", key, revision, before=bodies.get(key)) for key, revision in lost]
+
+
+def _same_content(was: Revision, now: Revision, before: bytes | None, after: bytes | None) -> bool:
+    if was.digest and was.digest == now.digest:
+        return True
+    if before is None or after is None:
+        return False
+    try:
+        return before == after or same_meaning(parse(before), parse(after))
+    except (Unreadable, RecursionError):
+        return False
+
+
+def same_meaning(one: Any, other: Any) -> bool:
+    """Whether two parsed contents mean the same. ``1``, ``1.0`` and ``true`` do not: JSON tells them apart."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same_meaning(value, other[key]) for key, value in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same_meaning, one, other))
+    return bool(one == other)
+
+
+def _changed(before: bytes | None, after: bytes | None) -> tuple[str, ...] | None:
+    if before is None or after is None:
+        return None
+    try:
+        one, other = parse(before), parse(after)
+        return tuple(
+            sorted(
+                name
+                for name in one.keys() | other.keys()
+                if name not in one or name not in other or not same_meaning(one[name], other[name])
+            )
+        )
+    except (Unreadable, RecursionError):
+        return None

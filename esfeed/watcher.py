@@ -1,0 +1,146 @@
+"""One poll of one watch, from the cluster to the store: the first of the house's two loops (the other: dispatcher).
+
+``run_once`` is what the scheduler, ``esfeed poll`` and the tests call; there is no other way in.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from esfeed import diff
+from esfeed.errors import MassDelete
+from esfeed.event import Change, Event, Origin, event_id, one_line
+from esfeed.ports import Batch, Clock, Commit, Entry, Profile, Progress, Stop, Store, Tracker
+
+_ALWAYS_ALLOWED = 1000
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """What the loop needs to know of a watch beyond its tracker. ``mass_delete_limit`` is a share of what is known."""
+
+    name: str
+    cluster: str
+    timestamp_field: str = "updated_at"
+    silent: bool = False
+    keep_documents: bool = True
+    mass_delete_limit: float = 0.3
+
+
+class Poll(msgspec.Struct, frozen=True):
+    """What a poll came to: events logged by op, documents read, and whether it was left off on request."""
+
+    events: dict[str, int]
+    read: int
+    stopped: bool = False
+
+
+class Watcher:
+    """Polls one watch. One thread at a time."""
+
+    def __init__(self, watch: Watch, tracker: Tracker, profile: Profile, store: Store, clock: Clock) -> None:
+        self.watch = watch
+        self._tracker = tracker
+        self._profile = profile
+        self._store = store
+        self._clock = clock
+        self.allow_mass_delete = False
+
+    def run_once(self, stop: Stop = lambda: False, progress: Progress = lambda read, total: None) -> Poll:
+        """Reads what is new and commits it, batch by batch. Raises ``ClusterError``, ``StateError``, ``ConfigError``.
+
+        An error leaves what was committed before it; the next poll goes on from there. Whoever calls ``stop`` gets
+        the same.
+        """
+        since = self._store.checkpoint(self.watch.name)
+        number = since.number if since else 0
+        events: dict[str, int] = {}
+        read = 0
+        for batch in self._tracker.poll(since):
+            self._guard(batch)
+            commit = self._settle(batch, number)
+            if commit is not None:
+                self._store.commit(self.watch.name, commit)
+            for entry in commit.entries if commit else ():
+                events[entry.event.op] = events.get(entry.event.op, 0) + 1
+            read = max(read, batch.read)
+            progress(batch.read, batch.total)
+            if stop() and batch.checkpoint is None:
+                return Poll(events, read, stopped=True)
+        return Poll(events, read)
+
+    def _guard(self, batch: Batch) -> None:
+        if not batch.gone or self.allow_mass_delete or batch.losing <= _ALWAYS_ALLOWED:
+            return
+        known = self._store.known(self.watch.name).count()
+        if batch.losing > self.watch.mass_delete_limit * known:
+            raise MassDelete(
+                f"watch {self.watch.name!r}: {batch.losing} of {known} documents are gone at once, more than "
+                f"{self.watch.mass_delete_limit:.0%} (watches.{self.watch.name}.mass_delete_limit)",
+                f"if that is right, run `esfeed reconcile --watch {self.watch.name} --allow-mass-delete`; "
+                "nothing was told or forgotten so far",
+            )
+
+    def _settle(self, batch: Batch, number: int) -> Commit | None:
+        keys = [doc.key for doc in batch.seen if doc.key in batch.known] + [key for key, _ in batch.gone]
+        bodies = self._store.documents(self.watch.name, keys) if keys else {}
+        found = diff.seen(batch.seen, batch.known, bodies, keep=self.watch.keep_documents, snapshot=batch.snapshot)
+        changes = [*found.changes, *diff.gone(batch.gone, bodies)]
+        if batch.snapshot and self.watch.silent:
+            changes = [change for change in changes if change.op != "read"]
+        if not (found.revisions or batch.gone or batch.checkpoint):
+            return None
+        return Commit(
+            revisions=found.revisions,
+            documents=found.documents,
+            gone=[key for key, _ in batch.gone],
+            entries=[self.entry(change, number) for change in changes],
+            checkpoint=batch.checkpoint,
+        )
+
+    def entry(self, change: Change, number: int, sink: str | None = None) -> Entry:
+        """The log row that tells a change; ``number`` of the poll that found it, ``sink``: for that one alone."""
+        return Entry(change.key, self._event(change, number), sink)
+
+    def _event(self, change: Change, number: int) -> Event:
+        told, view = self._profile.describe(change)
+        body = change.after if change.after is not None else change.before
+        origin = Origin(
+            self.watch.cluster,
+            change.revision.index,
+            change.revision.version,
+            change.revision.seq_no,
+            _timestamp(body, self.watch.timestamp_field),
+            change.key.routing,
+            change.parent,
+            change.snapshot,
+        )
+        return Event(
+            event_id(self.watch.name, change.key, change.op, change.revision, number),
+            self.watch.name,
+            self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            change.op,
+            change.key.type,
+            told,
+            change.changed,
+            _raw(change.before),
+            _raw(change.after),
+            origin,
+            view,
+        )
+
+
+def _raw(source: bytes | None) -> msgspec.Raw | None:
+    return None if source is None else msgspec.Raw(one_line(source))
+
+
+def _timestamp(source: bytes | None, field: str) -> str | None:
+    """The document's own word on when it changed, as text; whatever stands there, a number too."""
+    if source is None or not field:
+        return None
+    try:
+        value = diff.parse(source)
+    except diff.Unreadable:
+        return None
+    for part in field.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value if isinstance(value, str) else None if value is None else str(value)

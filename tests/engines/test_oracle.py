@@ -1,0 +1,102 @@
+"""A random, hostile world against a real engine: after every poll the replayed events are what the index holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from esfeed.app import App
+from esfeed.config import build
+from esfeed.event import cloudevent
+from tests.support.engines import Engine
+from tests.support.world import Replay, Target, World
+
+pytestmark = pytest.mark.engines
+
+SEED = int(os.environ.get("ESFEED_TEST_SEED", random.randrange(10**6)))
+
+
+def target(engine: Engine, **more: Any) -> Target:
+    """A fresh index name on that engine."""
+    typed = engine.distribution == "elasticsearch" and engine.major < 7
+    two = engine.distribution == "elasticsearch" and engine.major < 6
+    types = ("server", "image") if two else ("doc",)
+    return Target(engine.url, f"oracle-{uuid.uuid4().hex[:8]}", typed, engine.major < 5 and typed, types=types, **more)
+
+
+class Feed:
+    """The product, in this process: one watch, and its log as parsed CloudEvents."""
+
+    def __init__(self, url: str, index: str, folder: Path, **watch: Any) -> None:
+        config = {
+            "state": f"sqlite:///{folder}/state.db",
+            "clusters": {"main": {"hosts": [url]}},
+            "watches": {"w": {"index": index, **watch}},
+            "sinks": {"none": {"type": "file", "path": f"{folder}/events.jsonl"}},
+        }
+        self.app = App(build(config), "test")
+        self._position = 0
+
+    def poll(self) -> list[dict[str, Any]]:
+        """One poll; the events that it logged."""
+        self.app.poll("w")
+        return self.new()
+
+    def new(self) -> list[dict[str, Any]]:
+        """Events logged since the last call."""
+        found = []
+        while rows := self.app.store.read_log(self._position, 1000):
+            self._position = rows[-1].position
+            found += [json.loads(cloudevent(row.event)) for row in rows]
+        return found
+
+    def close(self) -> None:
+        self.app.__exit__(None, None, None)
+
+
+def check(replay: Replay, world: World, where: str) -> None:
+    """Fails with the differences and the seed that brings them back."""
+    found = replay.differences(world.truth())
+    assert not found, f"{where}, ESFEED_TEST_SEED={SEED}: {len(found)} faults\n" + "\n".join(found[:12])
+
+
+@pytest.fixture(params=[False, True], ids=["internal", "external"])
+def world(request: pytest.FixtureRequest, engine: Engine) -> Iterator[World]:
+    """A world on one engine, once with the engine's own versions and once with external ones as Searchlight's."""
+    made = World(target(engine, external=request.param), SEED)
+    made.make_index()
+    yield made
+    made.drop()
+
+
+def test_every_poll_brings_the_replay_to_what_the_index_holds(world: World, tmp_path: Path) -> None:
+    """Creates, updates, rewrites, deletes, re-creations; late, tied, undated, future and unreadable dates."""
+    rng = random.Random(SEED)
+    feed, replay = Feed(world.target.url, world.target.index, tmp_path), Replay()
+    world.write(150, rng)
+    for step in range(12):
+        world.refresh()
+        replay.apply(feed.poll())
+        check(replay, world, f"step {step}")
+        world.write(rng.choice((1, 1, 2, 30, 80)), rng)
+    feed.close()
+
+
+def test_nothing_is_lost_while_writers_go_on(world: World, tmp_path: Path) -> None:
+    """Polls beside three bulk writers; once those are done and all is refreshed, the replay is what the index holds."""
+    feed, replay = Feed(world.target.url, world.target.index, tmp_path), Replay()
+    for round_ in range(3):
+        writers = world.write_concurrently(600)
+        while any(writer.is_alive() for writer in writers):
+            replay.apply(feed.poll())
+        world.refresh()
+        replay.apply(feed.poll())
+        check(replay, world, f"round {round_}")
+    feed.close()
