@@ -1,0 +1,244 @@
+"""Puts a feed together from its settings: clusters, watchers, dispatchers, all over one store.
+
+The daemon and the commands differ only in when they ask these parts for a step.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+
+from esfeed import plugins
+from esfeed.clock import SystemClock
+from esfeed.cluster.client import Connection
+from esfeed.cluster.reads import EngineCluster
+from esfeed.config import ClusterSettings, Config, WatchSettings
+from esfeed.dispatcher import Delivery, Dispatcher
+from esfeed.errors import ConfigError, EsfeedError
+from esfeed.health import SinkHealth, WatchHealth, pack, unpack
+from esfeed.ports import Clock, Progress, Sink, Stop
+from esfeed.store.lock import StateLock
+from esfeed.store.sql import SqlStore
+from esfeed.trackers.updated_at import Following, UpdatedAtTracker
+from esfeed.watcher import Poll, Watch, Watcher
+
+log = structlog.get_logger("esfeed")
+
+_NOTE_EVERY = 1.0
+_SEQ_NO_LATER = "follows by updated_at: this version has no other tracker"
+
+
+class App:
+    """A feed. Use it as a context; ``purpose`` is the command, for whoever asks who holds the state.
+
+    ``eager``: see :class:`~esfeed.trackers.updated_at.Following`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        purpose: str,
+        *,
+        eager: bool = True,
+        clock: Clock | None = None,
+    ) -> None:
+        self.config = config
+        self.clock: Clock = clock or SystemClock()
+        self._eager = eager
+        self._interrupt = threading.Event()
+        self._purpose = purpose
+        self._stack = ExitStack()
+        self._noted: dict[tuple[str, str], tuple[float, str]] = {}
+        self._well: dict[str, float] = {}
+        self._sent: dict[str, int] = {}
+
+    def __enter__(self) -> App:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def interruptible(self, by: threading.Event) -> None:
+        """From now on no sleep between two tries of anything lasts longer than until ``by`` is set."""
+        self._interrupt = by
+
+    def sleep(self, seconds: float) -> None:
+        """Waits, or less where the process is told to end."""
+        self._interrupt.wait(seconds)
+
+    def hold(self) -> None:
+        """Takes the state for this process alone. Raises ``StateError`` that names who has it."""
+        self._stack.enter_context(self.lock)
+
+    @cached_property
+    def lock(self) -> StateLock:
+        """The lock beside the state."""
+        database = sa.make_url(self.config.state).database or ""
+        return StateLock(Path(f"{database}.lock"), self._purpose)
+
+    @cached_property
+    def store(self) -> SqlStore:
+        """The state, opened and migrated on first use."""
+        store = SqlStore(self.config.state)
+        self._stack.callback(store.close)
+        return store
+
+    @cached_property
+    def clusters(self) -> Mapping[str, EngineCluster]:
+        """The clusters by name; none is asked anything before it is used."""
+        clusters = {}
+        for name, settings in self.config.clusters.items():
+            clusters[name] = EngineCluster(connection(name, settings), self.sleep)
+            self._stack.callback(clusters[name].close)
+        return clusters
+
+    @cached_property
+    def trackers(self) -> Mapping[str, UpdatedAtTracker]:
+        """The trackers by watch."""
+        return {name: self._tracker(name, settings) for name, settings in self.config.watches.items()}
+
+    def _tracker(self, name: str, settings: WatchSettings) -> UpdatedAtTracker:
+        if settings.tracker == "seq_no":
+            raise ConfigError(f"watches.{name}.tracker", "seq_no", 'this version has none yet; write "auto"')
+        following = Following(
+            name,
+            settings.index,
+            settings.timestamp_field,
+            settings.overlap,
+            settings.initial == "now",
+            settings.max_page_bytes,
+            settings.refresh,
+            settings.verify,
+            self._eager,
+        )
+        return UpdatedAtTracker(self.clusters[settings.cluster], self.store.known(name), following, self.clock)
+
+    @cached_property
+    def watchers(self) -> Mapping[str, Watcher]:
+        """The watchers by watch."""
+        return {name: self._watcher(name, settings) for name, settings in self.config.watches.items()}
+
+    def _watcher(self, name: str, settings: WatchSettings) -> Watcher:
+        watch = Watch(
+            name,
+            settings.cluster,
+            settings.timestamp_field,
+            settings.initial == "now",
+            settings.keep_documents,
+            settings.mass_delete_limit,
+        )
+        return Watcher(watch, self.trackers[name], plugins.profile(settings.profile), self.store, self.clock)
+
+    @cached_property
+    def dispatchers(self) -> Mapping[str, Dispatcher]:
+        """The dispatchers by sink, each with its place in the log."""
+        router = self.config.router()
+        found = {}
+        for name, settings in self.config.sinks.items():
+            found[name] = Dispatcher(name, self.sink(name), router, self.store, settings.batch)
+            found[name].start()
+            self._stack.callback(found[name].close)
+        return found
+
+    def sink(self, name: str) -> Sink:
+        """A new, unopened sink of those settings."""
+        settings = self.config.sinks[name]
+        made: Sink = plugins.sink_class(settings.type)(settings)
+        return made
+
+    def poll(self, name: str, stop: Stop = lambda: False, progress: Progress = lambda read, total: None) -> Poll:
+        """One poll of a watch; its health is noted, whatever comes. Raises what the watcher raises."""
+        cluster = self.clusters[self.config.watches[name].cluster]
+        requests, octets = cluster.meter.totals()
+        began = self.clock.monotonic()
+        error, poll = "", Poll({}, 0)
+        try:
+            poll = self.watchers[name].run_once(stop, progress)
+            self._well[name] = self.clock.now().timestamp()
+        except EsfeedError as fault:
+            error = str(fault)
+            raise
+        finally:
+            requests_now, octets_now = cluster.meter.totals()
+            health = WatchHealth(
+                self.clock.now().timestamp(),
+                self.clock.monotonic() - began,
+                requests_now - requests,
+                octets_now - octets,
+                "updated_at",
+                _SEQ_NO_LATER,
+                self._engine(name, cluster),
+                poll.events,
+                error,
+                self._well.get(name, 0.0),
+            )
+            self._note("watch", name, health, error)
+        return poll
+
+    def _engine(self, watch: str, cluster: EngineCluster) -> str:
+        """The engine as last heard of: an idle poll does not ask for it."""
+        if cluster.known_engine is not None:
+            return str(cluster.known_engine)
+        noted = self.store.notes("watch").get(watch)
+        return unpack(noted, WatchHealth).engine if noted else ""
+
+    def deliver(self, name: str) -> Delivery:
+        """One step of a sink; its health is noted. Raises what the dispatcher raises."""
+        delivery = self.dispatchers[name].run_once()
+        if delivery.idle:
+            return delivery
+        self._sent[name] = self._sent.get(name, 0) + delivery.sent
+        now = self.clock.now().timestamp()
+        retry_at = now + delivery.wait if delivery.wait else 0.0
+        self._note("sink", name, SinkHealth(now, self._sent[name], delivery.error, 0, retry_at), delivery.error)
+        if delivery.sent:
+            log.debug("sink.delivered", sink=name, events=delivery.sent)
+        if delivery.parked:
+            log.warning("sink.parked", sink=name, events=delivery.parked, error=delivery.error)
+        return delivery
+
+    def _note(self, kind: str, name: str, health: WatchHealth | SinkHealth, error: str) -> None:
+        """Keeps the word on a part: at once where its error changed, else once a second at most."""
+        at, said = self._noted.get((kind, name), (0.0, ""))
+        if error == said and self.clock.monotonic() - at < _NOTE_EVERY:
+            return
+        try:
+            self.store.note(kind, name, pack(health))
+        except EsfeedError as fault:
+            # The state is what fails: the poll or delivery tells of it, this note is not worth a second error.
+            log.debug("health.not_noted", part=f"{kind} {name}", error=str(fault))
+            return
+        self._noted[kind, name] = self.clock.monotonic(), error
+
+
+def connection(name: str, settings: ClusterSettings) -> Connection:
+    """How to reach a cluster, from its settings."""
+    basic: Any = None
+    if settings.basic_auth is not None:
+        basic = tuple(settings.basic_auth.get_secret_value().split(":", 1))
+    return Connection(
+        name,
+        settings.hosts,
+        basic_auth=basic,
+        api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
+        ca_certs=_text(settings.ca_certs),
+        verify_certs=settings.verify_certs,
+        client_cert=_text(settings.client_cert),
+        client_key=_text(settings.client_key),
+        timeout=settings.timeout,
+        tries=settings.retries,
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,118 @@
+"""The command ``backfill``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from esfeed.app import App
+from esfeed.backfill import Backfill, Span, rest
+from esfeed.cli.feed import deliver, settings, some
+from esfeed.cli.output import errors, fail, progress
+from esfeed.cli.times import milliseconds
+from esfeed.errors import EsfeedError, StateError
+
+_MUCH = 20_000
+_LOOK_AGAIN = 0.2
+
+
+@click.command()
+@click.option("--since", required=True, help='From this time on: "2026-11-24T10:00:00Z", or "24h", "7d" ago.')
+@click.option("--until", help="Before this time; now where left out.")
+@click.option("-w", "--watch", "watches", multiple=True, help="Only this watch (may be repeated).")
+@click.option("-s", "--sink", "sinks", multiple=True, help="Only this sink (may be repeated).")
+@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds that the last delivery may take.")
+@click.pass_obj
+def backfill(
+    path: Path, since: str, until: str | None, watches: tuple[str, ...], sinks: tuple[str, ...], timeout: float
+) -> None:
+    """Send every document since a time, as read events.
+
+    It may run beside `esfeed run`, which then delivers. Stopped, it goes on from there when asked for the same again.
+    """
+    with App(settings(path), "backfill") as app:
+        now = app.clock.now()
+        begin = milliseconds("--since", since, now)
+        end = None if until is None else milliseconds("--until", until, now)
+        chosen = some(watches, app.config.watches, "--watch")
+        targets = some(sinks, app.config.sinks, "--sink")
+        stopping = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopping.set())
+        with ExitStack() as stack:
+            own = _holds(app, stack)
+            code = _run(app, chosen, targets, begin, end, own, stopping)
+            stuck = deliver(app, targets, timeout) if own else _others(app, targets, timeout, stopping)
+    sys.exit(code if code else 3 if stuck else 0)
+
+
+def _holds(app: App, stack: ExitStack) -> bool:
+    """Whether this process delivers itself: where no other one does."""
+    try:
+        stack.enter_context(app.lock)
+    except StateError as error:
+        errors.print(f"{error.message}, which delivers what this reads")
+        return False
+    return True
+
+
+def _run(
+    app: App, watches: list[str], sinks: list[str], begin: int, end: int | None, own: bool, stopping: threading.Event
+) -> int:
+    router = app.config.router()
+    failed = done = 0
+    for watch in watches:
+        routed = tuple(sink for sink in sinks if watch in router.watches(sink))
+        if not routed:
+            continue
+        section = app.config.watches[watch]
+        span = Span(watch, section.index, section.timestamp_field, routed, begin, end)
+        pace = _pacer(app, routed, own, stopping)
+        for sink in routed:
+            app.dispatchers[sink].start()
+        job = Backfill(span, app.clusters[section.cluster], app.watchers[watch], app.store, pace)
+        try:
+            with progress(f"reading {watch}") as told:
+                sent, finished = job.run(stopping.is_set, told)
+        except EsfeedError as error:
+            fail(error, f"watch {watch}")
+            failed += 1
+            continue
+        done += 1
+        note = "" if finished else "; stopped, and goes on from there when asked for the same again"
+        errors.print(f"{watch}: {sent:,} documents read for {', '.join(routed)}{note}")
+        if stopping.is_set():
+            return 1
+    return 0 if not failed else 3 if done else 1
+
+
+def _pacer(app: App, sinks: tuple[str, ...], own: bool, stopping: threading.Event) -> Callable[[], None]:
+    def pace() -> None:
+        while rest(app.store, sinks) > _MUCH and not stopping.is_set():
+            if own:
+                if deliver(app, sinks, 3600.0):
+                    return
+            else:
+                stopping.wait(_LOOK_AGAIN)
+
+    return pace
+
+
+def _others(app: App, sinks: list[str], timeout: float, stopping: threading.Event) -> list[str]:
+    """Waits for the process that delivers; returns the sinks that still have a rest after ``timeout`` seconds."""
+    goal = app.store.head()
+    until = app.clock.monotonic() + timeout
+    while app.clock.monotonic() < until and not stopping.is_set():
+        if all((app.store.cursor(sink) or 0) >= goal for sink in sinks):
+            return []
+        stopping.wait(_LOOK_AGAIN)
+    stuck = [sink for sink in sinks if (app.store.cursor(sink) or 0) < goal]
+    for sink in stuck:
+        fail("the running feed has not delivered all of it yet; it goes on", f"sink {sink}")
+    return stuck

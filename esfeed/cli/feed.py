@@ -1,0 +1,149 @@
+"""The commands that feed: ``run``, ``poll`` and ``reconcile``."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+import structlog
+
+from esfeed.app import App
+from esfeed.cli.output import errors, fail, progress
+from esfeed.config import Config, load
+from esfeed.daemon import Daemon
+from esfeed.errors import ConfigError, EsfeedError
+from esfeed.plugins import one_of
+
+log = structlog.get_logger("esfeed")
+
+
+def settings(path: Path) -> Config:
+    """The settings of a file; what is no fault but hardly meant is logged."""
+    config = load(path)
+    for warning in config.warnings:
+        log.warning("settings.odd", what=warning)
+    return config
+
+
+def some(wanted: Iterable[str], known: Iterable[str], option: str) -> list[str]:
+    """The names given by an option, all of the known ones where none was. Raises ``ConfigError`` for an unknown one."""
+    known = [*known]
+    for name in wanted:
+        if name not in known:
+            raise ConfigError(option, name, one_of(known, name))
+    return [*wanted] or known
+
+
+@click.command()
+@click.pass_obj
+def run(path: Path) -> None:
+    """Follow all watches and deliver until told to stop.
+
+    SIGTERM and Ctrl-C end it within ten seconds; what is not delivered by then waits for the next start.
+    """
+    with App(settings(path), "run", eager=False) as app:
+        daemon = Daemon(app)
+        app.interruptible(daemon.stopping)
+        daemon.run()
+
+
+@click.command()
+@click.option("-w", "--watch", "watches", multiple=True, help="Only this watch (may be repeated).")
+@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds that delivery may take.")
+@click.pass_obj
+def poll(path: Path, watches: tuple[str, ...], timeout: float) -> None:
+    """Poll each watch once, deliver, and exit: for cron.
+
+    Exits with 3 where a watch or sink failed while others did not; what was not delivered waits for the next time.
+    """
+    with App(settings(path), "poll") as app:
+        wanted = some(watches, app.config.watches, "--watch")
+        app.hold()
+        sinks = app.dispatchers  # before the first poll, so that a new sink gets what it finds
+        failed = [name for name in wanted if not _polled(app, name)]
+        stuck = deliver(app, sinks, timeout)
+    _exit(len(failed) + len(stuck), len(wanted) - len(failed))
+
+
+@click.command()
+@click.option("-w", "--watch", "watches", multiple=True, help="Only this watch (may be repeated).")
+@click.option("--allow-mass-delete", is_flag=True, help="Take it for the truth that most documents are gone.")
+@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds that delivery may take.")
+@click.pass_obj
+def reconcile(path: Path, watches: tuple[str, ...], allow_mass_delete: bool, timeout: float) -> None:
+    """Compare all ids and versions with what is known, tell what differs, and deliver.
+
+    A watch that stopped because too much was gone at once goes on after `reconcile --allow-mass-delete`.
+    """
+    with App(settings(path), "reconcile") as app:
+        wanted = some(watches, app.config.watches, "--watch")
+        app.hold()
+        sinks = app.dispatchers
+        failed = []
+        for name in wanted:
+            app.trackers[name].reconcile = True
+            app.watchers[name].allow_mass_delete = allow_mass_delete
+            failed += [] if _polled(app, name) else [name]
+        stuck = deliver(app, sinks, timeout)
+    _exit(len(failed) + len(stuck), len(wanted) - len(failed))
+
+
+def _polled(app: App, name: str) -> bool:
+    try:
+        with progress(f"reading {name}") as told:
+            found = app.poll(name, progress=told)
+    except EsfeedError as error:
+        if isinstance(error, ConfigError):
+            raise
+        fail(error, f"watch {name}")
+        return False
+    if found.events and not errors.is_terminal:
+        log.info("watch.polled", watch=name, events=found.events)
+    elif found.events:
+        told_of = ", ".join(f"{count:,} {op}" for op, count in sorted(found.events.items()))
+        errors.print(f"{name}: {told_of}")
+    return True
+
+
+def deliver(app: App, names: Iterable[str], timeout: float) -> list[str]:
+    """Delivers what is logged until nothing is left, or ``timeout`` seconds are over; returns the sinks with a rest."""
+    until = app.clock.monotonic() + timeout
+    stuck: list[str] = []
+    lock = threading.Lock()
+
+    def drain(name: str) -> None:
+        reason = ""
+        try:
+            while True:
+                delivery = app.deliver(name)
+                if delivery.idle:
+                    return
+                reason = delivery.error
+                if app.clock.monotonic() + delivery.wait > until:
+                    break
+                app.sleep(delivery.wait)
+        except EsfeedError as error:
+            reason = str(error)
+        with lock:
+            left = app.store.head() - (app.store.cursor(name) or 0)
+            fail(f"{left:,} log entries wait for the next time ({reason})", f"sink {name}")
+            stuck.append(name)
+
+    threads = [threading.Thread(target=drain, args=[name], name=f"sink {name}", daemon=True) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, until + 1 - app.clock.monotonic()))
+    for thread in threads:
+        if thread.is_alive():
+            fail(f"it did not answer within {timeout:g} s; what is logged waits for the next time", thread.name)
+            stuck.append(thread.name)
+    return stuck
+
+
+def _exit(failed: int, done: int) -> None:
+    if failed:
+        sys.exit(3 if done else 1)

@@ -1,0 +1,190 @@
+"""The commands that look: ``status``, ``events`` and ``check``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from esfeed.app import App
+from esfeed.cli.feed import settings
+from esfeed.cli.output import fail, out
+from esfeed.errors import ConfigError, EsfeedError, Retryable
+from esfeed.event import cloudevent
+from esfeed.health import SinkHealth, WatchHealth, unpack
+from esfeed.sinks.pretty import describe
+
+_PAGE = 500
+_LOOK_AGAIN = 0.3
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@click.pass_obj
+def status(path: Path, as_json: bool) -> None:
+    """Show how every watch and sink is doing."""
+    with App(settings(path), "status") as app:
+        told = _status(app)
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+        return
+    _show(told)
+
+
+def _status(app: App) -> dict[str, Any]:
+    now = app.clock.now().timestamp()
+    watches, sinks = app.store.notes("watch"), app.store.notes("sink")
+    head = app.store.head()
+    return {
+        "running": app.lock.held_by(),
+        "state": app.config.state,
+        "position": head,
+        "watches": {
+            name: _watch(unpack(watches[name], WatchHealth) if name in watches else None, now)
+            | {"index": section.index, "documents": app.store.known(name).count()}
+            for name, section in app.config.watches.items()
+        },
+        "sinks": {
+            name: _sink(unpack(sinks[name], SinkHealth) if name in sinks else None, now)
+            | {
+                "type": section.type,
+                "cursor": app.store.cursor(name),
+                "backlog": head - cursor if (cursor := app.store.cursor(name)) is not None else 0,
+                "dead": len(app.store.parked(name)),
+            }
+            for name, section in app.config.sinks.items()
+        },
+    }
+
+
+def _watch(health: WatchHealth | None, now: float) -> dict[str, Any]:
+    if health is None:
+        return {"state": "never polled"}
+    return {
+        "state": "failing" if health.error else "ok",
+        "error": health.error,
+        "tracker": health.tracker,
+        "why": health.why,
+        "engine": health.engine,
+        "last_poll_seconds_ago": round(max(0.0, now - health.at), 1),
+        "poll_seconds": round(health.took, 4),
+        "poll_requests": health.requests,
+        "poll_bytes": health.octets,
+        "events": health.events,
+    }
+
+
+def _sink(health: SinkHealth | None, now: float) -> dict[str, Any]:
+    if health is None:
+        return {"state": "never used"}
+    waits = max(0.0, health.retry_at - now)
+    return {
+        "state": "failing" if health.error else "ok",
+        "error": health.error,
+        "last_try_seconds_ago": round(max(0.0, now - health.at), 1),
+        "next_try_in_seconds": round(waits, 1),
+        "sent": health.sent,
+    }
+
+
+def _show(told: dict[str, Any]) -> None:
+    running = f"held by {told['running']}" if told["running"] else "no feed is running"
+    out.print(f"state {told['state']}, position {told['position']:,}; {running}")
+    watches = _table("watch", "state", "index", "engine", "documents", "last poll", "cost of a poll")
+    for name, row in told["watches"].items():
+        ago = _ago(row["last_poll_seconds_ago"]) if "tracker" in row else "-"
+        cost = f"{row['poll_requests']} requests, {row['poll_bytes']:,} bytes" if "tracker" in row else "-"
+        watches.add_row(name, _state(row), row["index"], row.get("engine", ""), f"{row['documents']:,}", ago, cost)
+    sinks = _table("sink", "state", "type", "sent", "backlog", "dead", "last try")
+    for name, row in told["sinks"].items():
+        ago = _ago(row["last_try_seconds_ago"]) if "sent" in row else "-"
+        counts = (f"{row.get('sent', 0):,}", f"{row['backlog']:,}", f"{row['dead']:,}")
+        sinks.add_row(name, _state(row), row["type"], *counts, ago)
+    for table in (watches, sinks):
+        out.print()
+        out.print(table)
+    for kind, part in (("watches", "watch"), ("sinks", "sink")):
+        for name, row in told[kind].items():
+            if row.get("error"):
+                out.print()
+                out.print(Text(f"{part} {name}: {row['error']}", style="red"))
+
+
+def _table(*columns: str) -> Table:
+    return Table(*columns, box=None, pad_edge=False)
+
+
+def _state(row: dict[str, Any]) -> Text:
+    return Text(row["state"], style={"ok": "green", "failing": "bold red"}.get(row["state"], "dim"))
+
+
+def _ago(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.1f} s ago"
+
+
+@click.command()
+@click.option("--since", type=int, default=0, show_default=True, help="After this position of the log.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON lines, on a terminal too.")
+@click.pass_obj
+def events(path: Path, since: int, follow: bool, as_json: bool) -> None:
+    """Show the log: readable on a terminal, as JSON lines (CloudEvents) elsewhere."""
+    pretty = sys.stdout.isatty() and not as_json
+    with App(settings(path), "events") as app:
+        while True:
+            rows = app.store.read_log(since, _PAGE)
+            for row in rows:
+                since = row.position
+                if pretty:
+                    out.print(describe(row.event, out.width), soft_wrap=True)
+                else:
+                    click.echo(cloudevent(row.event).decode())
+            if not rows:
+                if not follow:
+                    return
+                time.sleep(_LOOK_AGAIN)
+
+
+@click.command()
+@click.pass_obj
+def check(path: Path) -> None:
+    """Check settings, clusters, watches and sinks, without sending or changing anything."""
+    good = bad = 0
+    with App(settings(path), "check") as app:
+        click.echo(f"ok      settings {path}")
+        for name, cluster in app.clusters.items():
+            good, bad = _say(f"cluster {name}", lambda cluster=cluster: str(cluster.engine), good, bad)
+        for name in app.config.watches:
+            good, bad = _say(f"watch {name}", lambda name=name: app.trackers[name].check(), good, bad)
+        for name in app.config.sinks:
+            good, bad = _say(f"sink {name}", lambda name=name: _opened(app, name), good, bad)
+    if bad:
+        sys.exit(3 if good else 1)
+
+
+def _opened(app: App, name: str) -> str:
+    sink = app.sink(name)
+    try:
+        sink.open()
+    finally:
+        sink.close()
+    return "opens"
+
+
+def _say(part: str, ask: Any, good: int, bad: int) -> tuple[int, int]:
+    try:
+        click.echo(f"ok      {part}: {ask()}")
+    except (EsfeedError, Retryable, ConfigError) as error:
+        click.echo(f"failed  {part}")
+        fail(error, part)
+        return good, bad + 1
+    return good + 1, bad

@@ -1,0 +1,61 @@
+"""How the commands speak to a person: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from esfeed.errors import EsfeedError
+from esfeed.ports import Progress as Told
+
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+
+
+def fail(error: EsfeedError | str, what: str = "") -> None:
+    """Says an error and its mend on standard error."""
+    prefix = f"{what}: " if what else ""
+    errors.print(Text(f"esfeed: {prefix}{error}", style="red" if errors.is_terminal else ""))
+
+
+class _Rate(ProgressColumn):
+    """Documents a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f}/s", style="progress.data.speed")
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Told]:
+    """A bar with rate and time left, on a terminal only; yields what is to be told of each step."""
+    if not errors.is_terminal:
+        yield lambda read, total: None
+        return
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        console=errors,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(what, total=None)
+        yield lambda read, total: bar.update(task, completed=read, total=total or None) if total else None

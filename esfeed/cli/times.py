@@ -1,0 +1,30 @@
+"""Times as a person writes them on the command line."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from esfeed.errors import ConfigError
+from esfeed.settings import seconds
+
+
+def milliseconds(option: str, text: str, now: datetime) -> int:
+    """Epoch milliseconds of ``text``: ISO 8601 (UTC where it names no zone), or a duration ago such as ``24h``.
+
+    Raises ``ConfigError`` that names the option for what is no time, or lies in the future.
+    """
+    try:
+        when = now - timedelta(seconds=seconds(text))
+    except ValueError:
+        try:
+            when = datetime.fromisoformat(text)
+        except ValueError:
+            hint = 'write a time such as "2026-11-24T10:00:00Z", or how long ago, such as "24h" or "7d"'
+            raise ConfigError(option, text, hint) from None
+    except OverflowError:
+        raise ConfigError(option, text, "that is before the beginning of time; write less") from None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    if when > now:
+        raise ConfigError(option, text, f"that is in the future (it is {now:%Y-%m-%dT%H:%M:%SZ} now)")
+    return int(when.timestamp() * 1000)

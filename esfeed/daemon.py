@@ -1,0 +1,158 @@
+"""``esfeed run``: polls on schedule, delivers all the time, and leaves off cleanly when told to.
+
+APScheduler decides when a watch is polled and never lets a watch overlap itself; each sink has a thread of its own, so
+a slow one holds nobody else. On SIGTERM or SIGINT no poll begins, running ones leave off at their next commit, what is
+logged is delivered as far as ten seconds allow, and the rest waits in the log for the next start.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from apscheduler.executors.base import BaseExecutor, run_job
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from esfeed.app import App
+from esfeed.config import WatchSettings
+from esfeed.errors import EsfeedError, MassDelete
+
+log = structlog.get_logger("esfeed")
+
+_POLLS_MAY_TAKE = 4.0
+_DRAIN_UNTIL = 8.0
+_LOOK_AGAIN = 0.5
+_SAY_AGAIN = 60.0
+
+
+class _ThreadEach(BaseExecutor):  # type: ignore[misc]  # APScheduler has no py.typed
+    """Runs every job in a daemon thread: a poll that hangs on a dead cluster must not keep the process from ending."""
+
+    def _do_submit_job(self, job: Any, run_times: Any) -> None:
+        threading.Thread(target=self._run, args=(job, run_times), name=f"poll {job.id}", daemon=True).start()
+
+    def _run(self, job: Any, run_times: Any) -> None:
+        try:
+            events = run_job(job, job._jobstore_alias, run_times, self._logger.name)
+        except BaseException as error:
+            self._run_job_error(job.id, error, error.__traceback__)
+        else:
+            self._run_job_success(job.id, events)
+
+
+class Daemon:
+    """Runs a feed until it is told to stop."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self.stopping = threading.Event()
+        self._drained = threading.Event()
+        self._busy = threading.Semaphore(0)
+        self._said: dict[str, tuple[str, float]] = {}
+        logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
+        self._scheduler = BackgroundScheduler(
+            executors={"default": _ThreadEach()},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+            timezone="UTC",
+        )
+        self._polling: dict[str, threading.Lock] = {name: threading.Lock() for name in app.config.watches}
+
+    def run(self) -> None:
+        """Runs until SIGTERM or SIGINT, and returns within ten seconds of it. Raises what a start can raise."""
+        self._app.hold()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.stopping.set())
+        sinks = [self._start(f"sink {name}", self._deliver, name) for name in self._app.dispatchers]
+        for name, settings in self._app.config.watches.items():
+            self._schedule(name, settings)
+        self._scheduler.start()
+        log.info("feed.started", watches=[*self._app.config.watches], sinks=[*self._app.config.sinks])
+        self.stopping.wait()
+        self._end(sinks)
+
+    def _schedule(self, name: str, settings: WatchSettings) -> None:
+        if settings.cron is not None:
+            trigger = CronTrigger.from_crontab(settings.cron)
+            self._scheduler.add_job(self._poll, trigger, id=name, args=[name])
+            return
+        trigger = IntervalTrigger(seconds=settings.interval)
+        self._scheduler.add_job(self._poll, trigger, id=name, args=[name], next_run_time=self._app.clock.now())
+
+    def _poll(self, name: str) -> None:
+        with self._polling[name]:
+            if self.stopping.is_set():
+                return
+            try:
+                poll = self._app.poll(name, stop=self.stopping.is_set)
+                if poll.events:
+                    log.info("watch.polled", watch=name, events=poll.events)
+                self._recovered(f"watch {name}")
+            except MassDelete as error:
+                self._scheduler.pause_job(name)
+                log.error("watch.stopped", watch=name, error=error.message, mend=error.mend)
+            except EsfeedError as error:
+                if not self.stopping.is_set():
+                    self._failed("watch.failed", f"watch {name}", error)
+            except Exception as error:
+                self._failed("watch.failed", f"watch {name}", error)
+
+    def _deliver(self, name: str) -> None:
+        while not self._drained.is_set():
+            wait = _LOOK_AGAIN
+            try:
+                delivery = self._app.deliver(name)
+                if delivery.error and delivery.wait:
+                    self._failed("sink.failed", f"sink {name}", delivery.error)
+                elif not delivery.idle:
+                    self._recovered(f"sink {name}")
+                if not delivery.idle:
+                    wait = delivery.wait
+                elif self.stopping.is_set():
+                    return
+            except EsfeedError as error:
+                self._failed("sink.failed", f"sink {name}", error)
+                wait = 5.0
+            except Exception as error:
+                self._failed("sink.failed", f"sink {name}", error)
+                wait = 5.0
+            if wait == _LOOK_AGAIN:
+                self._app.store.wait(wait)
+            elif wait:
+                self._drained.wait(wait)
+
+    def _end(self, sinks: list[threading.Thread]) -> None:
+        log.info("feed.stopping")
+        began = self._app.clock.monotonic()
+        self._scheduler.shutdown(wait=False)
+        for lock in self._polling.values():
+            lock.acquire(timeout=max(0.0, began + _POLLS_MAY_TAKE - self._app.clock.monotonic()))
+        for thread in sinks:
+            thread.join(timeout=max(0.0, began + _DRAIN_UNTIL - self._app.clock.monotonic()))
+        self._drained.set()
+        left = {name: self._app.store.head() - (self._app.store.cursor(name) or 0) for name in self._app.dispatchers}
+        log.info("feed.stopped", undelivered={name: count for name, count in left.items() if count})
+
+    def _start(self, name: str, target: Callable[..., None], *args: Any) -> threading.Thread:
+        thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _failed(self, event: str, part: str, error: object) -> None:
+        """Logs a failure once, and again after a minute if it lasts, not with every try."""
+        text, now = str(error), self._app.clock.monotonic()
+        said, at = self._said.get(part, ("", 0.0))
+        if text == said and now - at < _SAY_AGAIN:
+            return
+        self._said[part] = text, now
+        known = error is None or isinstance(error, EsfeedError | str)
+        log.error(event, part=part, error=text, exc_info=None if known else error)
+
+    def _recovered(self, part: str) -> None:
+        if self._said.pop(part, None) is not None:
+            log.info("part.recovered", part=part)
