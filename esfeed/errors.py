@@ -68,5 +68,9 @@ class Retryable(EsfeedError):
         self.wait = wait
 
 
-class Rejected(EsfeedError):
-    """The other side will not take this, now or later; trying again is pointless."""
+class ReaderGone(EsfeedError):
+    """Whoever read the feed has left, as ``head`` does once it has enough.
+
+    No later try can succeed, and no event is at fault: the run is to end, as any program in a pipeline does, with
+    the sink's cursor where it is. What the reader had not read is sent again by the next run.
+    """

@@ -1,0 +1,52 @@
+"""What the answer of an HTTP server means for an event. Pure: status, headers, body and the time come in."""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from esfeed.ports import OK, Outcome, rejected, retry
+
+LONGEST_WAIT = 3600.0
+"""The most seconds that a ``Retry-After`` is believed: a mistyped one must not silence a feed for years."""
+
+_MOST_SHOWN = 200
+_LATER = {408, 425, 429}
+
+
+def judge(status: int, headers: Mapping[str, str], body: bytes, now: datetime) -> Outcome:
+    """What an answer means for its event (RFC 9110 §15, RFC 8470 for 425, RFC 6585 for 429)."""
+    if 200 <= status < 300:
+        return OK
+    said = shown(body.decode("utf-8", "replace"))
+    known = status in http.HTTPStatus._value2member_map_
+    reason = f"{status} {http.HTTPStatus(status).phrase}" if known else str(status)
+    if 300 <= status < 400:
+        return rejected(f"{reason}: redirects are not followed; it names {shown(headers.get('location', '')) or '-'}")
+    reason = f"{reason}: {said}" if said else reason
+    if status in _LATER or status >= 500:
+        return retry(reason, retry_after(headers.get("retry-after"), now))
+    return rejected(reason)
+
+
+def retry_after(text: str | None, now: datetime) -> float | None:
+    """The seconds that a ``Retry-After`` asks for, ``LONGEST_WAIT`` at most; ``None`` where it says nothing readable.
+
+    Both forms of RFC 9110 §10.2.3: seconds, or an HTTP date.
+    """
+    text = (text or "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), LONGEST_WAIT)
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return min(max((date - now).total_seconds(), 0.0), LONGEST_WAIT)
+
+
+def shown(text: str) -> str:
+    """What a stranger wrote, fit for a log: the beginning, on one line, without control characters."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text[:_MOST_SHOWN]).split())

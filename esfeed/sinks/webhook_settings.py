@@ -1,0 +1,98 @@
+"""The keys of a webhook's section, and a URL taken apart; what may be secret in them is shown nowhere."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple, Self
+from urllib.parse import unquote
+
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
+
+from esfeed.settings import Duration, Secret, SinkSection, Text
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
+_FIXED = {"host", "connection", "content-length", "content-type", "transfer-encoding"}
+
+
+class Target(NamedTuple):
+    """A URL taken apart. ``origin`` is what may be shown: paths and queries of webhooks often are the secret."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    userinfo: str | None
+
+    @property
+    def origin(self) -> str:
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+
+def target_of(url: str) -> Target:
+    """``url`` taken apart. Raises ``ValueError``, without showing the url."""
+    try:
+        parts = parse_url(url)
+    except LocationParseError as error:
+        raise ValueError("write a url such as https://example.org/hook") from error
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise ValueError("write a url that begins with http:// or https:// and names a host")
+    if any(char <= " " or char == "\x7f" for char in url):
+        raise ValueError("take the spaces and control characters out of the url")
+    port = parts.port if parts.port is not None else {"http": 80, "https": 443}[parts.scheme]
+    userinfo = None if parts.auth is None else unquote(parts.auth)
+    return Target(parts.scheme, parts.host, port, parts.request_uri, userinfo)
+
+
+class WebhookSettings(SinkSection):
+    """Events to a URL, one POST each."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    type: Literal["webhook"] = Field("webhook", description="A URL that takes POST requests.")
+    url: Secret = Field(
+        description="Where to post to. A user and password in it are sent as basic authentication. Only its scheme, "
+        "host and port are ever shown."
+    )
+    headers: dict[str, Secret] = Field(
+        default_factory=dict,
+        description='Further request headers, such as authorization. Values may be "env:NAME" and are never shown.',
+    )
+    timeout: Duration = Field(10.0, gt=0, description="The longest that one event may take, from lookup to last byte.")
+    verify_certs: bool = Field(True, description="Whether the server's certificate must be valid and name its host.")
+    ca_certs: Text | None = Field(
+        None, description="A PEM file of the authorities to trust instead of those of the system."
+    )
+    client_cert: Text | None = Field(None, description="A PEM file with the certificate to show to the server.")
+    client_key: Text | None = Field(None, description="A PEM file with its key, where client_cert does not hold it.")
+    allow_private: bool = Field(
+        False,
+        description="Whether the host may be at a loopback, link-local, private or reserved address. Off, so that "
+        "nobody who can set a url reaches what only this machine can reach.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, url: SecretStr) -> SecretStr:
+        target_of(url.get_secret_value())
+        return url
+
+    @field_validator("headers")
+    @classmethod
+    def _names_and_values(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, secret in headers.items():
+            if not _TOKEN.fullmatch(name):
+                raise ValueError(f"{name!r} cannot name a header")
+            if name.lower() in _FIXED:
+                raise ValueError(f"{name} is set by esfeed; leave it out")
+            value = secret.get_secret_value()
+            if not value.isprintable() or any(ord(char) > 255 for char in value):
+                raise ValueError(f"the value of {name} holds characters that a header cannot")
+        return headers
+
+    @model_validator(mode="after")
+    def _key_has_certificate(self) -> Self:
+        if self.client_key is not None and self.client_cert is None:
+            raise ValueError("client_key needs client_cert")
+        return self

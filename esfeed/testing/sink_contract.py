@@ -1,0 +1,250 @@
+"""The contract of a sink, as a suite of tests: what :class:`esfeed.ports.Sink` promises, seen from the target.
+
+An author of a sink subclasses it and says how to make the sink and how to look into its target::
+
+    class TestMySink(SinkContract):
+        @pytest.fixture(autouse=True)
+        def _target(self, tmp_path):
+            self.target = FakeTarget()
+
+        def make_sink(self):
+            return MySink(MySettings(url=self.target.url))
+
+        def received(self):
+            return [(event["id"], event["data"]["position"]) for event in self.target.events]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from esfeed.errors import ConfigError, Retryable
+from esfeed.event import Event
+from esfeed.ports import Outcome, Sink
+from esfeed.testing.events import sample_event
+
+Received = Sequence[tuple[str, int]]
+
+ODD_IDS = (
+    "",
+    " ",
+    "a/b?c#d%2F",
+    "..",
+    "line\nfeed\r\ttab\x00nul",
+    "\x1b[31mred",
+    "quo\"te'and\\back",
+    "äöü-日本語-😀",
+    "\u202eevil\u2028",
+    "[bold]x[/bold]",
+    "x" * 512,
+)
+"""Ids that an engine takes, and that a careless sink stumbles over."""
+
+_BULK = {"bulk": "x" * 20_000}
+"""More than fits into the last block of a disk that is otherwise full."""
+
+
+class SinkContract:
+    """Subclass it as ``Test…`` and define ``make_sink`` and ``received``; the hooks that break the target are optional.
+
+    ``patience`` is how many seconds a target may take to show what it has taken, and to recover when it is mended.
+    """
+
+    patience: float = 5.0
+
+    def make_sink(self) -> Sink:
+        """A new sink, not yet open, at the same target each time within one test."""
+        raise NotImplementedError("say how the sink is made")
+
+    def received(self) -> Received:
+        """What the target has by now, in the order in which it came: (event id, position) each."""
+        raise NotImplementedError("say what the target has")
+
+    def break_target(self) -> None:
+        """Makes the target fail for every sink from now on. Without it, the tests of faults are skipped."""
+        pytest.skip("break_target is not defined")
+
+    def mend_target(self) -> None:
+        """Undoes ``break_target``."""
+
+    # --- helpers
+
+    def _send(self, sink: Sink, events: Sequence[Event]) -> Sequence[Outcome]:
+        outcomes = sink.send(events)
+        assert len(outcomes) == len(events), f"{len(events)} events, but {len(outcomes)} outcomes"
+        return outcomes
+
+    def _send_ok(self, sink: Sink, events: Sequence[Event]) -> None:
+        bad = [outcome for outcome in self._send(sink, events) if not outcome.ok]
+        assert not bad, f"a sound target must take sound events, but: {bad[:3]}"
+
+    def _await(self, events: Sequence[Event]) -> Received:
+        """What was received, once all ``events`` are in it."""
+        end = time.monotonic() + self.patience
+        while True:
+            received = self.received()
+            missing = {(event.id, event.position) for event in events} - set(received)
+            if not missing:
+                return received
+            assert time.monotonic() < end, f"answered ok, but not in the target: {sorted(missing)[:3]}"
+            time.sleep(0.02)
+
+    def _send_broken(self, sink: Sink, events: Sequence[Event]) -> Sequence[Outcome]:
+        """What an open sink answers while its target is broken; nothing, where it raises one of what it may."""
+        self.break_target()
+        try:
+            return self._send(sink, events)
+        except (Retryable, ConfigError):
+            return ()
+        finally:
+            self.mend_target()
+
+    # --- the contract
+
+    def test_one_outcome_an_event(self) -> None:
+        """A batch is answered event by event, all ok at a sound target, and all of it is there without a close."""
+        sink = self.make_sink()
+        sink.open()
+        events = [sample_event(position=n, doc_id=f"doc-{n}") for n in range(1, 21)]
+        self._send_ok(sink, events)
+        self._await(events)
+        sink.close()
+
+    def test_order_of_a_document(self) -> None:
+        """The events of one document come in the order of the log, within a batch and across batches."""
+        sink = self.make_sink()
+        sink.open()
+        events = [sample_event(position=n, doc_id=f"doc-{n % 3}") for n in range(1, 31)]
+        for start in range(0, 30, 10):
+            self._send_ok(sink, events[start : start + 10])
+        first_seen = list(dict.fromkeys(self._await(events)))
+        sink.close()
+        for doc in range(3):
+            positions = [position for _, position in first_seen if position % 3 == doc]
+            assert positions == sorted(positions), f"doc-{doc} came out of order: {positions}"
+
+    def test_close_and_reopen(self) -> None:
+        """A sink goes on after close and open, and so does a new one at the same target."""
+        events = [sample_event(position=n) for n in (1, 2, 3)]
+        sink = self.make_sink()
+        sink.open()
+        self._send_ok(sink, events[:1])
+        sink.close()
+        sink.open()
+        self._send_ok(sink, events[1:2])
+        sink.close()
+        other = self.make_sink()
+        other.open()
+        self._send_ok(other, events[2:])
+        self._await(events)
+        other.close()
+
+    def test_close_twice(self) -> None:
+        """Closing twice does no harm, nor does closing what was never opened."""
+        sink = self.make_sink()
+        sink.close()
+        sink.open()
+        sink.close()
+        sink.close()
+
+    def test_empty_batch(self) -> None:
+        """No events, no outcomes, nothing in the target."""
+        sink = self.make_sink()
+        sink.open()
+        assert list(self._send(sink, [])) == []
+        assert list(self.received()) == []
+        sink.close()
+
+    @pytest.mark.parametrize("doc_id", ODD_IDS, ids=range(len(ODD_IDS)))
+    def test_odd_id(self, doc_id: str) -> None:
+        """An odd id, in the id, the type, the routing and the document, arrives like any other."""
+        event = sample_event(doc_id=doc_id, type=doc_id or "_doc", routing=doc_id, after={doc_id: doc_id})
+        sink = self.make_sink()
+        sink.open()
+        self._send_ok(sink, [event])
+        assert list(self._await([event])) == [(event.id, event.position)], "one event must arrive as one"
+        sink.close()
+
+    def test_document_with_line_breaks(self) -> None:
+        """A document that was indexed pretty-printed arrives as one event."""
+        event = sample_event(after=b'{\r\n  "a": 1,\n  "b": 18446744073709551616\n}\n')
+        sink = self.make_sink()
+        sink.open()
+        self._send_ok(sink, [event])
+        assert list(self._await([event])) == [(event.id, event.position)], "one event must arrive as one"
+        sink.close()
+
+    def test_large_event(self) -> None:
+        """A document of a megabyte arrives; where the target has a limit below that, it is rejected, not lost."""
+        events = [sample_event(position=1, after={"blob": "ä" * (1 << 19)}), sample_event(position=2, doc_id="other")]
+        sink = self.make_sink()
+        sink.open()
+        outcomes = self._send(sink, events)
+        assert outcomes[0].kind in ("ok", "rejected"), "a size does not change, so trying again is pointless"
+        assert outcomes[1].ok, "another document must not suffer from it"
+        self._await([event for event, outcome in zip(events, outcomes, strict=True) if outcome.ok])
+        sink.close()
+
+    def test_broken_target_takes_nothing(self) -> None:
+        """At a broken target nothing is ok, nothing but ``Retryable`` or ``ConfigError`` is raised, close works."""
+        sink = self.make_sink()
+        outcomes: Sequence[Outcome] = ()
+        self.break_target()
+        try:
+            with contextlib.suppress(Retryable, ConfigError):
+                sink.open()
+                outcomes = self._send(sink, [sample_event(position=n, doc_id=str(n), after=_BULK) for n in (1, 2, 3)])
+            sink.close()
+            sink.close()
+        finally:
+            self.mend_target()
+        kinds = {outcome.kind for outcome in outcomes}
+        assert kinds <= {"retry"}, f"a fault of the target is no fault of the event: {outcomes}"
+
+    def test_breaks_while_open(self) -> None:
+        """A target that breaks while the sink is open: what comes then is not ok, and what came before stays."""
+        before, after = sample_event(position=1), sample_event(position=2, after=_BULK)
+        sink = self.make_sink()
+        sink.open()
+        self._send_ok(sink, [before])
+        outcomes = self._send_broken(sink, [after])
+        assert not any(outcome.ok for outcome in outcomes), "ok, though the target was broken"
+        self._await([before])
+        sink.close()
+
+    @pytest.mark.parametrize("reopen", [False, True])
+    def test_mended_target_gets_all(self, reopen: bool) -> None:
+        """Once the target is mended, sending again brings all of it, in order: at least once, nothing torn."""
+        events = [sample_event(position=n, doc_id=f"doc-{n % 2}", after=_BULK) for n in range(1, 9)]
+        sink = self.make_sink()
+        sink.open()
+        self._send_ok(sink, events[:2])
+        self._send_broken(sink, events[2:])
+        self._send_until_taken(sink, events[2:], reopen)
+        received = [position for _, position in self._await(events)]
+        sink.close()
+        for doc in range(2):
+            positions = [position for position in dict.fromkeys(received) if position % 2 == doc]
+            assert positions == sorted(positions), f"doc-{doc} came out of order: {positions}"
+
+    def _send_until_taken(self, sink: Sink, events: Sequence[Event], reopen: bool) -> None:
+        end = time.monotonic() + self.patience
+        left, first = list(events), True
+        while left:
+            assert time.monotonic() < end, f"mended {self.patience} s ago, but still not taken: {left[0].id}"
+            try:
+                if reopen or not first:
+                    sink.close()
+                    sink.open()
+                outcomes = self._send(sink, left)
+            except (Retryable, ConfigError):
+                outcomes = ()
+            taken = {event.id for event, outcome in zip(left, outcomes, strict=False) if outcome.ok}
+            left = [event for event in left if event.id not in taken]
+            first = False
+            if left:
+                time.sleep(0.05)
