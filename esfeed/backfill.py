@@ -51,6 +51,13 @@ class Span(msgspec.Struct, frozen=True):
         return msgspec.json.encode((self.watch, sorted(self.sinks), self.since, self.until)).decode()
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """How far a backfill has come: to ``stamp`` (epoch milliseconds), of which it has told the documents ``ties``."""
+
+    stamp: int
+    ties: Sequence[Key]
+
+
 class Backfill:
     """One backfill. ``pace`` is called after each page and waits while the sinks lag far behind."""
 
@@ -68,9 +75,7 @@ class Backfill:
         of = self._cluster.resolve(self._span.index, self._span.watch)
         if not self._span.field:
             raise ConfigError(f"watches.{self._span.watch}.timestamp_field", "", "a backfill needs a date to go by")
-        before = self._store.backfill(self._span.name)
-        since = int(before.mark) if before else self._span.since
-        self._sent = before.sent if before else 0
+        since = self._go_on()
         while True:
             newest, done = self._snapshot(of, since, stop, progress)
             if done:
@@ -78,6 +83,15 @@ class Backfill:
             if done or stop():
                 return self._sent, done
             since = newest
+
+    def _go_on(self) -> int:
+        """Where to read on from: where the last run of this backfill was stopped, or the beginning."""
+        before = self._store.backfill(self._span.name)
+        if before is None:
+            return self._span.since
+        mark = msgspec.json.decode(before.mark, type=Mark)
+        self._sent, self._at_mark = before.sent, set(mark.ties)
+        return mark.stamp
 
     def _snapshot(self, of: Resolved, since: int, stop: Stop, progress: Progress) -> tuple[int, bool]:
         """Reads on from ``since``, from one snapshot; lets go of it after a while, as an old one costs the engine."""
@@ -99,7 +113,8 @@ class Backfill:
         self._at_mark = ties | set(self._at_mark) if page.stamps[0] == newest else ties
         self._sent += len(docs)
         entries = [self._entry(doc, sink) for doc in docs for sink in self._span.sinks]
-        mark = BackfillMark(self._span.name, str(newest), self._sent)
+        told = msgspec.json.encode(Mark(newest, [*self._at_mark])).decode()
+        mark = BackfillMark(self._span.name, told, self._sent)
         self._store.commit(self._span.watch, Commit(entries=entries, backfill=mark, low=low))
 
     def _entry(self, doc: Document, sink: str) -> Entry:

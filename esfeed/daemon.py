@@ -21,7 +21,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from esfeed.app import App
 from esfeed.config import WatchSettings
-from esfeed.errors import EsfeedError, MassDelete
+from esfeed.errors import EsfeedError, MassDelete, ReaderGone
 
 log = structlog.get_logger("esfeed")
 
@@ -115,6 +115,10 @@ class Daemon:
                     wait = delivery.wait
                 elif self.stopping.is_set():
                     return
+            except ReaderGone as error:
+                log.info("sink.reader_gone", sink=name, what=error.message)
+                self.stopping.set()
+                return
             except EsfeedError as error:
                 self._failed("sink.failed", f"sink {name}", error)
                 wait = 5.0

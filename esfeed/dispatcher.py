@@ -56,20 +56,27 @@ class Dispatcher:
         self._open = False
 
     def run_once(self) -> Delivery:
-        """One batch. Raises ``StateError`` and ``ConfigError``; a target's trouble is told in the result instead."""
+        """One batch; a target's trouble is told in the result. Raises ``StateError``, ``ConfigError``, ``ReaderGone``."""
         rows = self._store.read_log(self._store.cursor(self.name) or 0, self._batch)
         if not rows:
             return Delivery(idle=True)
         wanted, parked = self._choose(rows)
         try:
-            if not self._open:
-                self._sink.open()
-                self._open = True
+            self._be_open()
             outcomes = self._send(wanted)
         except Retryable as error:
             self.close()
             outcomes = [retry(str(error), error.wait)] * len(wanted)
         return self._settle(rows, dict(zip((row.position for row in wanted), outcomes, strict=True)), parked)
+
+    def _be_open(self) -> None:
+        if self._open:
+            return
+        try:
+            self._sink.open()
+        except ConfigError as error:
+            raise ConfigError(f"sinks.{self.name}.{error.key}", error.value, error.hint) from error
+        self._open = True
 
     def _choose(self, rows: Sequence[LogRow]) -> tuple[list[LogRow], list[Parked]]:
         wanted: list[LogRow] = []

@@ -260,7 +260,7 @@ class Sink(Protocol):
         """Sends events in order and answers for each, in the same order: one outcome an event.
 
         ``ok`` must mean that the target has the event and keeps it through a crash of esfeed. May raise ``Retryable``
-        instead, which stands for ``retry`` on every event of the batch.
+        instead, which stands for ``retry`` on every event of the batch, or ``ReaderGone`` to end the feed.
         """
 
     def close(self) -> None:

@@ -112,6 +112,8 @@ def _others(app: App, sinks: list[str], timeout: float, stopping: threading.Even
         if all((app.store.cursor(sink) or 0) >= goal for sink in sinks):
             return []
         stopping.wait(_LOOK_AGAIN)
+    if stopping.is_set():
+        return []
     stuck = [sink for sink in sinks if (app.store.cursor(sink) or 0) < goal]
     for sink in stuck:
         fail("the running feed has not delivered all of it yet; it goes on", f"sink {sink}")

@@ -175,6 +175,12 @@ def _opened(app: App, name: str) -> str:
     sink = app.sink(name)
     try:
         sink.open()
+    except Retryable:
+        if holder := app.lock.held_by():
+            return f"in use by {holder}"
+        raise
+    except ConfigError as error:
+        raise ConfigError(f"sinks.{name}.{error.key}", error.value, error.hint) from error
     finally:
         sink.close()
     return "opens"
@@ -183,7 +189,7 @@ def _opened(app: App, name: str) -> str:
 def _say(part: str, ask: Any, good: int, bad: int) -> tuple[int, int]:
     try:
         click.echo(f"ok      {part}: {ask()}")
-    except (EsfeedError, Retryable, ConfigError) as error:
+    except EsfeedError as error:
         click.echo(f"failed  {part}")
         fail(error, part)
         return good, bad + 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,11 @@ from esfeed.app import App
 from esfeed.config import build
 from esfeed.event import cloudevent
 from tests.support.engines import Engine
-from tests.support.world import Replay, Target, World
+from tests.support.world import Replay, World
 
 pytestmark = pytest.mark.engines
 
 SEED = int(os.environ.get("ESFEED_TEST_SEED", random.randrange(10**6)))
-
-
-def target(engine: Engine, **more: Any) -> Target:
-    """A fresh index name on that engine."""
-    typed = engine.distribution == "elasticsearch" and engine.major < 7
-    two = engine.distribution == "elasticsearch" and engine.major < 6
-    types = ("server", "image") if two else ("doc",)
-    return Target(engine.url, f"oracle-{uuid.uuid4().hex[:8]}", typed, engine.major < 5 and typed, types=types, **more)
 
 
 class Feed:
@@ -70,7 +61,7 @@ def check(replay: Replay, world: World, where: str) -> None:
 @pytest.fixture(params=[False, True], ids=["internal", "external"])
 def world(request: pytest.FixtureRequest, engine: Engine) -> Iterator[World]:
     """A world on one engine, once with the engine's own versions and once with external ones as Searchlight's."""
-    made = World(target(engine, external=request.param), SEED)
+    made = World(engine, SEED, external=request.param)
     made.make_index()
     yield made
     made.drop()
@@ -79,7 +70,7 @@ def world(request: pytest.FixtureRequest, engine: Engine) -> Iterator[World]:
 def test_every_poll_brings_the_replay_to_what_the_index_holds(world: World, tmp_path: Path) -> None:
     """Creates, updates, rewrites, deletes, re-creations; late, tied, undated, future and unreadable dates."""
     rng = random.Random(SEED)
-    feed, replay = Feed(world.target.url, world.target.index, tmp_path), Replay()
+    feed, replay = Feed(world.raw.engine.url, world.index, tmp_path), Replay()
     world.write(150, rng)
     for step in range(12):
         world.refresh()
@@ -91,7 +82,7 @@ def test_every_poll_brings_the_replay_to_what_the_index_holds(world: World, tmp_
 
 def test_nothing_is_lost_while_writers_go_on(world: World, tmp_path: Path) -> None:
     """Polls beside three bulk writers; once those are done and all is refreshed, the replay is what the index holds."""
-    feed, replay = Feed(world.target.url, world.target.index, tmp_path), Replay()
+    feed, replay = Feed(world.raw.engine.url, world.index, tmp_path), Replay()
     for round_ in range(3):
         writers = world.write_concurrently(600)
         while any(writer.is_alive() for writer in writers):

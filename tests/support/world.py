@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import random
+import secrets
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-import urllib3
+from tests.support.clients import Raw
+from tests.support.engines import Engine
 
 ODD_IDS = ("a/b", "a b", "50%", "a+b", "é😀", "x" * 512, 'quo"te', "back\\slash", "?q=1&r", "#frag", "..", "ünï")
 _DAY = 86_400_000
@@ -22,48 +23,24 @@ Identity = tuple[str, str, str | None]
 """What makes a document one document: (type, id, routing)."""
 
 
-@dataclass(frozen=True)
-class Target:
-    """An index on an engine. ``typed``: it wants types (up to 6.x); ``old``: it has no keyword fields (2.x)."""
-
-    url: str
-    index: str
-    typed: bool
-    old: bool = False
-    external: bool = False
-    types: tuple[str, ...] = ("doc",)
-
-
-class Raw:
-    """Requests without esfeed: JSON in, (status, JSON) out."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._pool = urllib3.PoolManager(maxsize=8, retries=False, timeout=urllib3.Timeout(total=60))
-
-    def __call__(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        kind = "application/x-ndjson" if path.endswith("_bulk") else "application/json"
-        answer = self._pool.request(method, self._url + path, body=data, headers={"content-type": kind})
-        text = answer.data.decode()
-        return answer.status, json.loads(text) if text else {}
-
-
-@dataclass
 class World:
-    """Writes seeded operations. The same seed gives the same operations (their order between threads aside)."""
+    """Writes seeded operations to an index. The same seed gives the same operations (their order in threads aside).
 
-    target: Target
-    seed: int
-    documents: int = 120
-    written: int = 0
-    _ids: list[str] = field(default_factory=list)
+    ``external``: versions are given from outside, as Searchlight's are; else the engine counts them.
+    """
 
-    def __post_init__(self) -> None:
-        self.raw = Raw(self.target.url)
-        self._ids = [*ODD_IDS, *(f"doc-{number}" for number in range(self.documents))]
+    def __init__(self, engine: Engine, seed: int, *, external: bool = False, documents: int = 120) -> None:
+        self.raw = Raw(engine)
+        self.index = f"world-{secrets.token_hex(5)}"
+        self.seed = seed
+        self.written = 0
+        self._old = self.raw.typed and engine.major < 5
+        self._types = ("server", "image") if self.raw.typed and engine.major < 6 else ("doc",)
+        self.kind = self._types[0]
+        self._external = external
         # 2.x takes no number beyond 64 bits, wherever it stands.
-        self._huge = 2**62 if self.target.old else 2**70
+        self._huge = 2**62 if self._old else 2**70
+        self._ids = [*ODD_IDS, *(f"doc-{number}" for number in range(documents))]
         self._versions: dict[Identity, int] = {}
         self._lock = threading.Lock()
 
@@ -71,19 +48,19 @@ class World:
         """Creates the index: dates that cannot be read are kept, a nested field, and no other rule."""
         properties = {
             "updated_at": {"type": "date", "ignore_malformed": True},
-            "name": {"type": "string" if self.target.old else "keyword"},
+            "name": {"type": "string" if self._old else "keyword"},
             "extra": {"type": "object", "enabled": False},
             "addresses": {"type": "nested", "properties": {"port": {"type": "integer"}}},
         }
         mapping: dict[str, Any] = {"properties": properties}
-        mappings = dict.fromkeys(self.target.types, mapping) if self.target.typed else mapping
         settings = {"number_of_shards": shards, "number_of_replicas": replicas}
-        status, answer = self.raw("PUT", f"/{self.target.index}", {"settings": settings, "mappings": mappings})
-        assert status == 200, answer
+        self.raw.create(
+            self.index, settings=settings, mappings=dict.fromkeys(self._types, mapping) if self.raw.typed else mapping
+        )
 
     def refresh(self) -> None:
         """Makes all operations visible."""
-        assert self.raw("POST", f"/{self.target.index}/_refresh")[0] == 200
+        self.raw.refresh(self.index)
 
     def write(self, operations: int, rng: random.Random, ids: Iterable[str] | None = None) -> None:
         """Some bulk requests with that many operations in all."""
@@ -110,8 +87,7 @@ class World:
             lines.append(json.dumps(action))
             if source is not None:
                 lines.append(json.dumps(source))
-        status, answer = self.raw("POST", "/_bulk", ("\n".join(lines) + "\n").encode())
-        assert status == 200, answer
+        answer = self.raw.call("POST", "/_bulk", ("\n".join(lines) + "\n").encode())
         for item in answer["items"]:
             (verdict,) = item.values()
             # A delete of what is not there and an external version that is not newer are part of the world.
@@ -121,23 +97,23 @@ class World:
     def _operation(self, rng: random.Random, ids: list[str]) -> tuple[dict[str, Any], dict[str, Any] | None]:
         doc_id = rng.choice(ids)
         routing = rng.choice((None, None, None, "r1", "r2"))
-        kind = rng.choice(self.target.types)
-        where: dict[str, Any] = {"_index": self.target.index, "_id": doc_id}
-        if self.target.typed:
+        kind = rng.choice(self._types)
+        where: dict[str, Any] = {"_index": self.index, "_id": doc_id}
+        if self.raw.typed:
             where["_type"] = kind
         if routing is not None:
-            where["_routing" if self.target.typed else "routing"] = routing
-        if self.target.external:
-            where |= self._external((kind, doc_id, routing), rng)
+            where["_routing" if self.raw.typed else "routing"] = routing
+        if self._external:
+            where |= self._next_version((kind, doc_id, routing), rng)
         if rng.random() < 0.25:
             return {"delete": where}, None
         return {"index": where}, self._source(rng)
 
-    def _external(self, identity: Identity, rng: random.Random) -> dict[str, Any]:
+    def _next_version(self, identity: Identity, rng: random.Random) -> dict[str, Any]:
         with self._lock:
             version = self._versions.get(identity, 10**17) + rng.choice((1, 1, 1000, -5))
             self._versions[identity] = max(version, self._versions.get(identity, 0))
-        key = "_version" if self.target.typed else "version"
+        key = "_version" if self.raw.typed else "version"
         return {key: version, f"{key}_type": "external"}
 
     def _source(self, rng: random.Random) -> dict[str, Any]:
@@ -168,25 +144,24 @@ class World:
 
     def truth(self) -> dict[Identity, Any]:
         """What the index holds, by a scroll of its own; call ``refresh`` first."""
-        return truth(self.raw, self.target.index)
+        return truth(self.raw, self.index)
 
     def drop(self) -> None:
         """Deletes the index."""
-        self.raw("DELETE", f"/{self.target.index}")
+        self.raw.drop(self.index)
 
 
 def truth(raw: Raw, name: str) -> dict[Identity, Any]:
     """Every document behind ``name``."""
     found: dict[Identity, Any] = {}
-    status, page = raw("POST", f"/{name}/_search?scroll=1m", {"size": 500, "sort": ["_doc"]})
-    while True:
-        assert status == 200, page
+    page = raw.call("POST", f"/{name}/_search", {"size": 500, "sort": ["_doc"]}, scroll="1m")
+    while page["hits"]["hits"]:
         assert page["_shards"]["successful"] == page["_shards"]["total"], page["_shards"]
         for hit in page["hits"]["hits"]:
             found[hit.get("_type", "_doc"), hit["_id"], hit.get("_routing")] = hit["_source"]
-        if not page["hits"]["hits"]:
-            return found
-        status, page = raw("POST", "/_search/scroll", {"scroll": "1m", "scroll_id": page["_scroll_id"]})
+        page = raw.call("POST", "/_search/scroll", {"scroll": "1m", "scroll_id": page["_scroll_id"]})
+    raw.call("DELETE", "/_search/scroll", {"scroll_id": [page["_scroll_id"]]})
+    return found
 
 
 class Replay:

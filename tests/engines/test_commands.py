@@ -1,0 +1,161 @@
+"""The commands against real engines, as users run them: ``poll``, ``run`` under kill -9, ``backfill`` beside a feed."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engines.test_oracle import SEED
+from tests.support.clients import Raw, eventually
+from tests.support.engines import Engine
+from tests.support.feed import Feed
+from tests.support.proxy import Proxy, delay
+from tests.support.world import Replay, World
+
+pytestmark = pytest.mark.engines
+
+FUTURE = "2099-01-01T00:00:00Z"
+
+
+@pytest.fixture
+def world(engine: Engine) -> Iterator[World]:
+    made = World(engine, SEED)
+    made.make_index()
+    yield made
+    made.drop()
+
+
+@pytest.fixture
+def feed(world: World, tmp_path: Path) -> Iterator[Feed]:
+    made = Feed(tmp_path, world.raw.engine.url, world.index)
+    yield made
+    made.clean_up()
+
+
+def replayed(feed: Feed) -> Replay:
+    """All events of the file so far, replayed."""
+    replay = Replay()
+    replay.apply(feed.lines())
+    return replay
+
+
+def test_poll_tells_each_kind_of_change_by_its_name(world: World, feed: Feed) -> None:
+    """Late, tied, undated and future-dated documents, a rewrite that leaves the date alone, delete and re-creation."""
+    raw, index = Raw(world.raw.engine, kind=world.kind), world.index
+    now, late = "2026-11-24T10:00:00Z", "2026-11-24T09:00:00Z"
+    raw.put(index, "a", {"updated_at": now, "name": "one"})
+    raw.put(index, "b", {"updated_at": now, "name": "one"})
+    raw.refresh(index)
+    feed.poll()
+    assert told(feed) == [("read", "a", None), ("read", "b", None)]
+
+    raw.put(index, "tied", {"updated_at": now})
+    raw.put(index, "late", {"updated_at": late})
+    raw.put(index, "undated", {"name": "x"})
+    raw.put(index, "future", {"updated_at": FUTURE})
+    raw.put(index, "b", {"updated_at": now, "name": "two"})
+    raw.delete(index, "a")
+    raw.refresh(index)
+    feed.poll()
+    assert told(feed, 2) == [
+        ("created", "future", None),
+        ("created", "late", None),
+        ("created", "tied", None),
+        ("created", "undated", None),
+        ("deleted", "a", None),
+        ("updated", "b", ["name"]),
+    ]
+
+    raw.put(index, "a", {"updated_at": late, "name": "again"})
+    raw.put(index, "undated", {"name": "y"})
+    raw.put(index, "future", {"updated_at": FUTURE, "name": "z"})
+    raw.put(index, "new", {"updated_at": "2026-11-24T10:00:01Z"})
+    raw.refresh(index)
+    feed.poll()
+    assert told(feed, 8) == [
+        ("created", "a", None),
+        ("created", "new", None),
+        ("updated", "future", ["name"]),
+        ("updated", "undated", ["name"]),
+    ]
+
+    raw.put(index, "undated", {"name": "y"})
+    raw.refresh(index)
+    feed.poll()
+    assert told(feed, 12) == []
+    assert replayed(feed).differences(world.truth()) == []
+
+
+def told(feed: Feed, after: int = 0) -> list[tuple[str, str, list[str] | None]]:
+    """(op, id, changed) of the events after so many, in order of op and id: documents have no order among them."""
+    return sorted((e["data"]["op"], e["data"]["id"], e["data"]["changed"]) for e in feed.lines()[after:])
+
+
+def test_poll_after_poll_the_replay_is_the_index(world: World, feed: Feed) -> None:
+    """The same hostile world as the oracle's, through the command and the file sink."""
+    rng = random.Random(SEED)
+    for operations in (60, 5, 40):
+        world.write(operations, rng)
+        world.refresh()
+        feed.poll()
+        assert replayed(feed).differences(world.truth()) == [], f"ESFEED_TEST_SEED={SEED}"
+
+
+def test_run_loses_nothing_when_killed_ten_times(world: World, feed: Feed) -> None:
+    """kill -9 at any moment, while documents are written: every line stays whole, a repeat carries the same id."""
+    rng = random.Random(SEED)
+    for _ in range(10):
+        feed.start()
+        until = time.monotonic() + rng.uniform(0.9, 2.2)
+        while time.monotonic() < until:
+            world.write(rng.choice((1, 5, 20)), rng)
+            time.sleep(0.05)
+        feed.kill()
+    world.write(30, rng)
+    world.refresh()
+    feed.start()
+    truth = world.truth()
+    eventually(lambda: not replayed(feed).differences(truth) or None, seconds=60)
+    assert feed.stop() < 10
+    assert replayed(feed).differences(truth) == [], f"ESFEED_TEST_SEED={SEED}"
+
+
+def test_backfill_beside_a_running_feed_stopped_and_resumed(world: World, feed: Feed) -> None:
+    """It sends what is there as read events through the running feed; stopped half-way, it goes on, with no repeat."""
+    raw, index = Raw(world.raw.engine, kind=world.kind), world.index
+    for start in range(0, 6000, 1000):
+        raw.bulk(
+            index,
+            [
+                ({"index": {"_id": str(n)}}, {"updated_at": 1_700_000_000_000 + n * 1000, "name": "x" * 50})
+                for n in range(start, start + 1000)
+            ],
+        )
+    raw.put(index, "old", {"updated_at": "2001-01-01T00:00:00Z"})
+    raw.refresh(index)
+    feed.config.write_text(feed.config.read_text().replace("[watches.w]\n", '[watches.w]\ninitial = "now"\n'))
+    feed.start()
+    eventually(lambda: feed("status", "--json").stdout.find('"documents": 6001') > 0, seconds=60)
+
+    with Proxy(raw.engine.url) as slow:
+        slow.on("_search/scroll", delay(0.7), times=99)
+        first = feed.backfill("--since", "2023-01-01", "--sink", "audit", through=slow.url)
+        eventually(lambda: len(feed.lines()) >= 1000, seconds=30)
+        first.terminate()
+        assert first.wait(timeout=30) == 1
+    assert len(feed.lines()) < 6000
+    raw.put(index, "5999", {"updated_at": 1_700_000_000_000 + 5_999_000, "name": "newer"})
+    raw.refresh(index)
+    done = feed("backfill", "--since", "2023-01-01", "--sink", "audit")
+    assert done.returncode == 0, done.stderr
+
+    events = feed.lines()
+    reads = [e["data"]["id"] for e in events if e["data"]["op"] == "read"]
+    assert sorted(reads, key=int) == [str(n) for n in range(6000)]
+    last = {e["data"]["id"]: e["data"]["after"]["name"] for e in events}
+    assert last["5999"] == "newer"
+    feed.stop()

@@ -1,0 +1,83 @@
+"""A feed as its users run it: a settings file, the ``esfeed`` command, and the lines of its file sink."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.support.clients import command, esfeed
+
+
+class Feed:
+    """One watch ``w`` on ``index``, one file sink ``audit``. More ``watch`` keys as they stand in the settings."""
+
+    def __init__(self, folder: Path, url: str, index: str, **watch: Any) -> None:
+        self.folder = folder
+        self.url = url
+        self.events = folder / "events.jsonl"
+        self.config = folder / "esfeed.toml"
+        keys = {"index": index, "interval": "100ms", **watch}
+        self.config.write_text(
+            f'state = "sqlite:///{folder}/state.db"\n'
+            f'[clusters.main]\nhosts = ["{url}"]\n[watches.w]\n'
+            + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+            + f'[sinks.audit]\ntype = "file"\npath = "{self.events}"\n'
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = folder / "log.jsonl"
+
+    def __call__(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end."""
+        return esfeed(*args, config=self.config)
+
+    def poll(self) -> None:
+        """``esfeed poll``, which must succeed."""
+        done = self("poll")
+        assert done.returncode == 0, done.stderr
+
+    def start(self) -> None:
+        """``esfeed run`` in the background."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [command(), "--config", str(self.config), "run"], cwd=self.folder, stdout=log, stderr=log
+            )
+
+    def backfill(self, *args: str, through: str) -> subprocess.Popen[bytes]:
+        """``esfeed backfill`` in the background, on the same state, but reaching the cluster at that other url."""
+        config = self.folder / "through.toml"
+        config.write_text(self.config.read_text().replace(self.url, through))
+        return subprocess.Popen([command(), "--config", str(config), "backfill", *args], cwd=self.folder)
+
+    def kill(self) -> None:
+        """kill -9, and waits until it is gone."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+
+    def stop(self) -> float:
+        """SIGTERM; it must exit with 0. Returns the seconds that it took."""
+        assert self.process is not None
+        began = time.monotonic()
+        self.process.terminate()
+        code = self.process.wait(timeout=20)
+        self.process = None
+        assert code == 0, self.log.read_text()[-2000:]
+        return time.monotonic() - began
+
+    def clean_up(self) -> None:
+        """Whatever happened, nothing goes on running."""
+        if self.process is not None:
+            self.kill()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The events so far, parsed; a line that is being written right now is left out."""
+        if not self.events.exists():
+            return []
+        raw = self.events.read_bytes()
+        whole = raw[: raw.rfind(b"\n") + 1]
+        return [json.loads(line) for line in whole.splitlines()]
