@@ -22,24 +22,24 @@ from esfeed.cluster.client import Connection
 from esfeed.cluster.reads import EngineCluster
 from esfeed.config import ClusterSettings, Config, WatchSettings
 from esfeed.dispatcher import Delivery, Dispatcher
-from esfeed.errors import ConfigError, EsfeedError
+from esfeed.errors import EsfeedError
 from esfeed.health import SinkHealth, WatchHealth, pack, unpack
 from esfeed.ports import Clock, Progress, Sink, Stop
 from esfeed.store.lock import StateLock
 from esfeed.store.sql import SqlStore
-from esfeed.trackers.updated_at import Following, UpdatedAtTracker
+from esfeed.trackers.auto import AutoTracker
+from esfeed.trackers.following import Following
 from esfeed.watcher import Poll, Watch, Watcher
 
 log = structlog.get_logger("esfeed")
 
 _NOTE_EVERY = 1.0
-_SEQ_NO_LATER = "follows by updated_at: this version has no other tracker"
 
 
 class App:
     """A feed. Use it as a context; ``purpose`` is the command, for whoever asks who holds the state.
 
-    ``eager``: see :class:`~esfeed.trackers.updated_at.Following`.
+    ``eager``: see :class:`~esfeed.trackers.following.Following`.
     """
 
     def __init__(
@@ -103,13 +103,11 @@ class App:
         return clusters
 
     @cached_property
-    def trackers(self) -> Mapping[str, UpdatedAtTracker]:
+    def trackers(self) -> Mapping[str, AutoTracker]:
         """The trackers by watch."""
         return {name: self._tracker(name, settings) for name, settings in self.config.watches.items()}
 
-    def _tracker(self, name: str, settings: WatchSettings) -> UpdatedAtTracker:
-        if settings.tracker == "seq_no":
-            raise ConfigError(f"watches.{name}.tracker", "seq_no", 'this version has none yet; write "auto"')
+    def _tracker(self, name: str, settings: WatchSettings) -> AutoTracker:
         following = Following(
             name,
             settings.index,
@@ -121,7 +119,8 @@ class App:
             settings.verify,
             self._eager,
         )
-        return UpdatedAtTracker(self.clusters[settings.cluster], self.store.known(name), following, self.clock)
+        cluster = self.clusters[settings.cluster]
+        return AutoTracker(settings.tracker, cluster, self.store.known(name), following, self.clock)
 
     @cached_property
     def watchers(self) -> Mapping[str, Watcher]:
@@ -175,8 +174,8 @@ class App:
                 self.clock.monotonic() - began,
                 requests_now - requests,
                 octets_now - octets,
-                "updated_at",
-                _SEQ_NO_LATER,
+                self.trackers[name].name,
+                self.trackers[name].why,
                 self._engine(name, cluster),
                 poll.events,
                 error,

@@ -35,7 +35,8 @@ class Document(msgspec.Struct, frozen=True, gc=False):
     """A document as one read of the cluster showed it.
 
     ``source`` is the raw JSON of ``_source``; ``None`` where only ids and versions were read. ``uuid`` is the uuid of
-    the concrete ``index``. ``seq_no`` is ``None`` where the engine has none (2.x, 5.x) or was not asked.
+    the concrete ``index``. ``seq_no`` is ``None`` where the engine has none (2.x, 5.x) or was not asked, ``shard`` where
+    the read did not go shard by shard.
     """
 
     key: Key
@@ -45,12 +46,14 @@ class Document(msgspec.Struct, frozen=True, gc=False):
     seq_no: int | None = None
     source: bytes | None = None
     parent: str | None = None
+    shard: int | None = None
 
 
 class Revision(msgspec.Struct, frozen=True, gc=False):
     """What the store remembers of a document: enough to tell whether a later read is news.
 
-    ``digest`` is of the content (see :func:`esfeed.diff.digest`), empty where the content was never read.
+    ``digest`` is of the content (see :func:`esfeed.diff.digest`), empty where the content was never read. ``shard`` is
+    known where the watch is followed shard by shard.
     """
 
     uuid: str
@@ -58,6 +61,7 @@ class Revision(msgspec.Struct, frozen=True, gc=False):
     version: int
     seq_no: int | None
     digest: bytes
+    shard: int | None = None
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from esfeed.event import Change, Document, Event, Key, Revision, View
-from esfeed.reads import Page, Reading, Resolved
+from esfeed.reads import Page, Reading, Resolved, Shard, Span, Tail
 
 
 class Clock(Protocol):
@@ -66,8 +66,12 @@ class Cluster(Protocol):
     name: str
 
     @property
-    def looks(self) -> int:
-        """How many full looks at unchanged counters it takes until a search has surely shown the last refresh."""
+    def searches_lag(self) -> bool:
+        """Whether refreshes are counted that searches do not show, or do not show yet.
+
+        So on 6.x: a realtime lookup refreshes an inner reader, and that is counted; and a search sees a refresh only a
+        moment after it was counted. There a count of refreshes proves nothing about what a search shows.
+        """
 
     def counters(self, name: str) -> Reading:
         """The counters of all primaries behind ``name``: one request. Raises ``NameGone`` where nothing is there."""
@@ -87,8 +91,20 @@ class Cluster(Protocol):
     def window(self, of: Resolved, field: str, since: int, size: int, until: int | None = None) -> Iterator[Page]:
         """Documents with ``field`` from ``since`` on, and before ``until`` (epoch milliseconds), oldest first."""
 
-    def everything(self, of: Resolved, source: bool, size: int) -> Iterator[Page]:
-        """Every document once, from one snapshot a shard, ``size`` a page; content only with ``source``."""
+    def everything(self, of: Resolved, source: bool, size: int, shard: Shard | None = None) -> Iterator[Page]:
+        """Every document once (of one ``shard``), from one snapshot a shard; content only with ``source``."""
+
+    def without_seq_no(self, of: Resolved) -> str:
+        """Why these indices cannot be followed by sequence number, in words; empty where they can."""
+
+    def tails(self, of: Resolved, after: Mapping[Shard, int], size: int, source: bool) -> Mapping[Shard, Tail]:
+        """What each shard shows above its sequence number, ``size`` documents at most: one request for all."""
+
+    def histogram(self, of: Resolved, shard: Shard, spans: Sequence[Span], bits: int) -> Mapping[int, int]:
+        """Documents of a shard by ``_seq_no >> bits``, within ``spans``."""
+
+    def numbered(self, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
+        """The documents of a shard with those sequence numbers, with content."""
 
     def lookup(self, of: Resolved, wanted: Sequence[tuple[str, Key]], source: bool) -> Sequence[Document | None]:
         """The documents of those (index uuid, key), as they are at this moment, refreshed or not; ``None``: not there.
@@ -119,6 +135,15 @@ class Known(Protocol):
 
     def count(self) -> int:
         """How many documents are known."""
+
+    def in_shard(self, uuid: str, shard: int) -> int:
+        """How many documents are known of that shard of that index."""
+
+    def histogram(self, uuid: str, shard: int, spans: Sequence[Span], bits: int) -> Mapping[int, int]:
+        """Known documents of a shard by ``_seq_no >> bits``, within ``spans`` (whose edges are on such buckets)."""
+
+    def at(self, uuid: str, shard: int, numbers: Collection[int]) -> Mapping[Key, Revision]:
+        """The known documents of a shard with those sequence numbers."""
 
     def sweep(self) -> AbstractContextManager[Sweep]:
         """A new, empty sweep; its notes are dropped when the context ends."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -10,11 +11,19 @@ from esfeed.event import Document
 
 
 class ShardReading(msgspec.Struct, frozen=True):
-    """One primary shard: operations since its copy started, which copy that is, and the refreshes of every copy."""
+    """One primary shard: operations since its copy started, which copy that is, and the refreshes of every copy.
+
+    ``node`` holds the primary; ``refreshes`` are by node, its own among them.
+    ``max_seq_no`` and ``global_checkpoint`` (which every copy has reached, and no failover takes back) are ``None``
+    where the engine has no sequence numbers.
+    """
 
     ops: int
     identity: str
     refreshes: tuple[tuple[str, int], ...]
+    node: str = ""
+    max_seq_no: int | None = None
+    global_checkpoint: int | None = None
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -53,6 +62,27 @@ class Resolved(msgspec.Struct, frozen=True):
     def rank(self, uuid: str) -> int:
         """Which of two indices has a document's truth where both hold it: the higher rank. -1 for none of these."""
         return next((place for place, one in enumerate(self.indices) if one.uuid == uuid), -1)
+
+
+class Shard(NamedTuple):
+    """A shard of a concrete index (``name``), and the node whose copy of it is read."""
+
+    name: str
+    number: int
+    node: str
+
+
+class Tail(msgspec.Struct, frozen=True):
+    """What a shard shows above a sequence number: the first ``docs``, in order, of ``total``; and how many documents
+    the whole shard shows."""
+
+    docs: Sequence[Document]
+    total: int
+    documents: int
+
+
+Span = tuple[int, int]
+"""Sequence numbers from the first to before the second."""
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -68,19 +68,49 @@ class Page(msgspec.Struct):
         return self.hits.total.value if isinstance(self.hits.total, _Total) else self.hits.total
 
 
+class Answers(msgspec.Struct):
+    """An ``_msearch`` answer: search answers or errors, each still raw."""
+
+    responses: list[msgspec.Raw]
+
+
+class Failed(msgspec.Struct):
+    """The error of one search among many, if it has one."""
+
+    error: Any = None
+
+
 class Multi(msgspec.Struct):
     """An ``_mget`` answer."""
 
     docs: list[Hit]
 
 
-def decode(raw: bytes, kind: type[_Answer]) -> _Answer:
+class Settings(msgspec.Struct):
+    """One index in a ``_settings`` answer, flat."""
+
+    settings: dict[str, Any]
+
+
+class Aliases(msgspec.Struct):
+    """One index in an ``_alias`` answer."""
+
+    aliases: dict[str, dict[str, Any]] = {}
+
+
+class Mappings(msgspec.Struct):
+    """One index in a ``_mapping`` answer: of types, each with its properties, before 7.x."""
+
+    mappings: dict[str, Any] = {}
+
+
+def decode(raw: bytes | msgspec.Raw, kind: type[_Answer]) -> _Answer:
     """``raw`` as a ``kind``. Raises ``ClusterError`` where it is not the answer of such an engine."""
     try:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.DecodeError as error:
         raise ClusterError(
-            f"the answer is cut short or not of Elasticsearch or OpenSearch ({error}): {raw[:80]!r}",
+            f"the answer is cut short or not of Elasticsearch or OpenSearch ({error}): {bytes(raw)[:80]!r}",
             "look at `hosts` of that cluster, and at what stands between",
         ) from error
 
@@ -115,8 +145,8 @@ def _why(failures: list[Any]) -> str:
     return ""
 
 
-def document(hit: Hit, uuid: str, by_index: bool) -> Document:
+def document(hit: Hit, uuid: str, by_index: bool, shard: int | None = None) -> Document:
     """The document of a hit. ``by_index``: the index is part of the key (the watch follows a pattern)."""
     key = Key(hit.type or UNTYPED, hit.id, hit.routing or hit.parent, hit.index if by_index else None)
     source = bytes(hit.source) or None
-    return Document(key, hit.index, uuid, hit.version, hit.seq_no, source, hit.parent)
+    return Document(key, hit.index, uuid, hit.version, hit.seq_no, source, hit.parent, shard)

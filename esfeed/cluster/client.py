@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import elastic_transport
 import elasticsearch
 import msgspec
 import tenacity
 
-from esfeed.cluster.answers import Hit, Multi, Page, decode, whole
+from esfeed.cluster.answers import Answers, Failed, Hit, Multi, Page, decode, whole
 from esfeed.cluster.dialect import Dialect, Engine, dialect
 from esfeed.cluster.node import Meter, RawSerializer, metered
 from esfeed.errors import ClusterError, NameGone, NameMoved, Retryable
@@ -29,6 +29,7 @@ from esfeed.event import Key
 _RETRY = frozenset({429, 502, 503, 504})
 _LONGEST_WAIT = 60.0
 _KEEP = "5m"
+_UNREADABLE = "illegal_state_exception"  # 2.x, of a number beyond 64 bits in a document that is not refreshed yet
 _CLOSED = ("index_closed_exception", "cluster_block_exception")
 
 
@@ -122,10 +123,10 @@ class Client:
         except elasticsearch.ApiError as error:
             raise self._refused(error, path) from error
         except elastic_transport.TlsError as error:
-            raise ClusterError(
-                f"cluster {self.name!r}: no trusted TLS connection ({_short(error)})",
-                f"set `clusters.{self.name}.ca_certs` to the CA that signed it, and `hosts` to a name on it",
-            ) from error
+            mend = f"set `clusters.{self.name}.ca_certs` to the CA that signed it, and `hosts` to a name on it"
+            if self._connection.client_cert is not None:
+                mend += ", and see that `client_cert` and `client_key` belong together"
+            raise ClusterError(f"cluster {self.name!r}: no trusted TLS connection ({_short(error)})", mend) from error
         except elastic_transport.ConnectionTimeout as error:
             raise Retryable(
                 f"cluster {self.name!r} did not answer within {self._connection.timeout:g} s",
@@ -158,14 +159,19 @@ class Client:
         if status == 403 and kind not in _CLOSED:
             return ClusterError(
                 f"cluster {self.name!r} does not allow {path} (403: {reason})",
-                "grant that user `read`, `view_index_metadata` and `monitor` on the watched indices",
+                "grant that user `read`, `view_index_metadata` and `monitor` on the watched indices, and `monitor` on the "
+                "cluster, to tell its version",
             )
+        named = unquote(path.split("/")[1])
         if kind == "index_not_found_exception":
             return NameGone(
-                f"cluster {self.name!r} has no index or alias of that name ({reason})", "correct the watch's `index`"
+                f"cluster {self.name!r} has no index or alias {named!r} ({reason})", "correct the watch's `index`"
             )
         if kind in _CLOSED:
-            return NameGone(f"cluster {self.name!r}: {reason}", "open that index, or take it out of the watched name")
+            return NameGone(
+                f"cluster {self.name!r}: something behind {named!r} cannot be read ({reason})",
+                "open that index, or take it out of the watched name",
+            )
         return ClusterError(text, "see the cluster's log")
 
     def _find_engine(self) -> Engine:
@@ -190,8 +196,9 @@ class Client:
             node = next(iter(nodes.values()))
             old = node["version"].split(".")[0] in ("1", "2", "3")
             return _engine(node["version"], old and "build_type" in node)
-        except ClusterError:
-            if isinstance(why, ClusterError):
+        except ClusterError as error:
+            # Of two refusals the one for want of a privilege says what to do; else the first one does.
+            if isinstance(why, ClusterError) and getattr(error.__cause__, "status_code", None) != 403:
                 raise why from None
             raise
         except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
@@ -200,13 +207,14 @@ class Client:
                 f"correct `clusters.{self.name}.hosts`",
             ) from why
 
-    def search(self, name: str, body: Mapping[str, Any]) -> Page:
+    def search(self, name: str, body: Mapping[str, Any], preference: str = "") -> Page:
         """One whole page of a search behind ``name``."""
-        return self._page("POST", f"/{encoded(name)}/_search", {**self._common(), **self._lenient()}, body)
+        params = {"preference": preference or self.dialect.preference, **self._lenient()}
+        return self._page("POST", f"/{encoded(name)}/_search", params, body)
 
-    def scroll(self, name: str, body: Mapping[str, Any]) -> Iterator[Page]:
+    def scroll(self, name: str, body: Mapping[str, Any], preference: str = "") -> Iterator[Page]:
         """All pages of a search, from one snapshot. Raises ``ClusterError`` rather than skip or cut short."""
-        params = {**self._common(), **self._lenient(), "scroll": _KEEP}
+        params = {"preference": preference or self.dialect.preference, **self._lenient(), "scroll": _KEEP}
         page = self._page("POST", f"/{encoded(name)}/_search", params, body, counted=True)
         got = 0
         total = page.total
@@ -231,6 +239,27 @@ class Client:
             # It lapses by itself; the error that matters is the one that ended the scroll, if any.
             return
 
+    def multi_search(self, searches: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[Page]:
+        """Whole pages of several (header, body) searches, in one request. Raises ``ClusterError`` if any one fails."""
+        lines = [msgspec.json.encode(part) for search in searches for part in search]
+        answer = decode(self.request("POST", "/_msearch", body=b"\n".join(lines) + b"\n"), Answers)
+        if len(answer.responses) != len(searches):
+            raise ClusterError(
+                f"cluster {self.name!r} answered {len(answer.responses)} of {len(searches)} searches",
+                "nothing was taken from it; look at what stands between",
+            )
+        return [self._one_of_many(raw) for raw in answer.responses]
+
+    def _one_of_many(self, raw: msgspec.Raw) -> Page:
+        failed = decode(raw, Failed)
+        if failed.error is not None:
+            kind, reason = _reason(bytes(raw))
+            error = NameMoved if kind == "index_not_found_exception" else ClusterError
+            raise error(
+                f"cluster {self.name!r} failed a search: {kind}: {reason}", "it is asked again at the next poll"
+            )
+        return whole(decode(raw, Page))
+
     def _page(
         self,
         method: str,
@@ -244,9 +273,6 @@ class Client:
         page = whole(decode(raw, Page), counted)
         page.octets = len(raw)
         return page
-
-    def _common(self) -> dict[str, Any]:
-        return {"preference": self.dialect.preference}
 
     def _lenient(self) -> dict[str, Any]:
         # A name behind which nothing is must be an error, never an empty answer.
@@ -263,7 +289,7 @@ class Client:
         """Realtime reads by (concrete index, key): one hit each, in that order: ``found``, not, or with its ``error``.
 
         Realtime: it sees what no refresh has shown yet, and it asks the copy that knows. Raises ``NameMoved`` where an
-        index is not there any more.
+        index is not there any more, ``ClusterError`` where a shard does not answer or an answer is missing.
         """
         known = self.dialect
         docs: list[dict[str, Any]] = []
@@ -276,11 +302,30 @@ class Client:
                 doc[known.routing_key] = key.routing
             docs.append(doc)
         answer = decode(self.request("POST", "/_mget", body={"docs": docs}), Multi)
+        if [hit.id for hit in answer.docs] != [key.id for _, key in wanted]:
+            raise ClusterError(
+                f"cluster {self.name!r} answered {len(answer.docs)} of {len(docs)} lookups, or others than those",
+                "nothing was taken from it; look at what stands between",
+            )
         for hit in answer.docs:
-            kind, reason = _reason(msgspec.json.encode({"error": hit.error})) if hit.error else (None, "")
-            if kind == "index_not_found_exception":
-                raise NameMoved(f"cluster {self.name!r}: {reason}", "it is read anew at the next poll")
+            if hit.error is not None:
+                self._check_lookup(hit)
         return answer.docs
+
+    def _check_lookup(self, hit: Hit) -> None:
+        """Raises what a failed lookup stands for, unless it is the document's own fault (see ``_UNREADABLE``)."""
+        kind, reason = _reason(msgspec.json.encode({"error": hit.error}))
+        if kind == "index_not_found_exception":
+            raise NameMoved(f"cluster {self.name!r}: {reason}", "it is read anew at the next poll")
+        if kind in _CLOSED:
+            raise NameGone(
+                f"cluster {self.name!r}: index {hit.index!r} is {reason}", "open it, or take it out of the watched name"
+            )
+        if kind != _UNREADABLE:
+            raise ClusterError(
+                f"cluster {self.name!r} could not look up {hit.id!r} ({kind}: {reason})",
+                "nothing was taken from it, and it is asked again; see the cluster's health",
+            )
 
 
 def encoded(name: str) -> str:
@@ -309,7 +354,7 @@ def _engine(number: str, opensearch: bool) -> Engine:
     return Engine("opensearch" if opensearch else "elasticsearch", (major, minor, patch))
 
 
-_backoff = tenacity.wait_exponential_jitter(initial=0.2, max=5.0)
+_backoff = tenacity.wait_exponential(multiplier=0.2, max=5.0) + tenacity.wait_random(0, 0.2)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
@@ -323,12 +368,14 @@ def _retry_after(value: str | None) -> float | None:
     """Seconds of a ``Retry-After`` header, in either form (RFC 9110, 10.2.3)."""
     if not value:
         return None
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return float(value)
     try:
         when = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return None
+    if when.tzinfo is None:  # "-0000": UTC, without a word on where it came from
+        when = when.replace(tzinfo=UTC)
     return max(0.0, (when - datetime.now(UTC)).total_seconds())
 
 
@@ -345,4 +392,5 @@ def _reason(body: object) -> tuple[str | None, str]:
 
 
 def _short(error: Exception) -> str:
-    return str(error).split("\n")[0][:200]
+    """What lies under a fault of the transport, which itself says no more than "TLS error"."""
+    return (str(error.__cause__ or "") or str(error)).split("\n")[0][:200]

@@ -40,12 +40,8 @@ class Dialect:
     exact_total: dict[str, object]
     """What a search needs to count all hits."""
 
-    looks: int
-    """How often a search view must have been read with the same refresh count to be taken for the last one.
-
-    On 6.x ``refresh.total`` grows a moment before searches see the new state, as it counts the internal reader's
-    refreshes, so one look is not enough there.
-    """
+    searches_lag: bool
+    """``refresh.total`` counts the inner reader's refreshes (see ``ports.Cluster``); later ones tell both apart."""
 
     preference: str
     """Which copy of a shard to search: always the same one, so that two reads never go back in time."""
@@ -57,13 +53,15 @@ _TWO = Dialect(
     stored_key="fields",
     seq_no=False,
     exact_total={},
-    looks=1,
+    searches_lag=False,
     preference="_primary",
 )
 _FIVE = replace(_TWO, stored_key="stored_fields")
-_SIX = replace(_FIVE, routing_key="routing", looks=2)
+_SIX = replace(_FIVE, routing_key="routing", searches_lag=True)
 _SIX_SEVEN = replace(_SIX, seq_no=True)
-_MODERN = replace(_SIX_SEVEN, typed=False, exact_total={"track_total_hits": True}, looks=1, preference="esfeed")
+_MODERN = replace(
+    _SIX_SEVEN, typed=False, exact_total={"track_total_hits": True}, searches_lag=False, preference="esfeed"
+)
 
 
 def dialect(engine: Engine) -> Dialect:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import re
 from typing import Any
 
+from esfeed.cluster.answers import Aliases, Mappings, Settings, decode
 from esfeed.cluster.client import Client, encoded
-from esfeed.errors import ConfigError, NameGone
+from esfeed.errors import ClusterError, ConfigError, NameGone
 from esfeed.reads import Index, Resolved
 
 _UNITS = (("micros", 1e-6), ("nanos", 1e-9), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0))
@@ -21,24 +22,40 @@ def is_pattern(name: str) -> bool:
 def resolve(client: Client, name: str, watch: str) -> Resolved:
     """Asks what is behind ``name``. Raises ``NameGone`` for nothing, ``ConfigError`` for an alias that filters."""
     path = f"/{encoded(name)}"
-    settings: dict[str, Any] = json.loads(client.request("GET", f"{path}/_settings", params={"flat_settings": "true"}))
+    # Closed ones behind a pattern too, or their documents would look gone: to look one up there is an error.
+    params = {"flat_settings": "true", "expand_wildcards": "open,closed"}
+    raw = client.request("GET", f"{path}/_settings", params=params)
+    settings = decode(raw, dict[str, Settings])
     if not settings:
         raise NameGone(f"cluster {client.name!r} has no index behind {name!r}", "correct the watch's `index`")
-    aliases: dict[str, Any] = json.loads(client.request("GET", f"{path}/_alias"))
+    aliases = decode(client.request("GET", f"{path}/_alias"), dict[str, Aliases])
     for index, found in aliases.items():
-        for alias, how in found.get("aliases", {}).items():
-            if alias == name and ("filter" in how or "search_routing" in how):
+        for alias, how in found.aliases.items():
+            narrow = "filter" in how or "search_routing" in how
+            if narrow and _addresses(name, alias) and not _addresses(name, index):
                 raise ConfigError(
                     f"watches.{watch}.index",
                     name,
                     f"this alias filters or routes, so what leaves it cannot be told from what is deleted; "
                     f"watch {index!r} and put the filter into a route's `where`",
                 )
-    indices = [_index(index, found["settings"]) for index, found in settings.items()]
+    indices = [_index(index, found.settings) for index, found in settings.items()]
     return Resolved(name, is_pattern(name), tuple(sorted(indices, key=lambda one: (one.created, one.name))))
 
 
-def _index(name: str, settings: dict[str, str]) -> Index:
+def _addresses(name: str, one: str) -> bool:
+    """Whether ``name`` (with patterns, commas and exclusions) leads to the index or alias ``one`` itself."""
+    found = False
+    for part in name.split(","):
+        excluding = part.startswith("-")
+        if re.fullmatch(re.escape(part.removeprefix("-")).replace(r"\*", ".*"), one):
+            found = not excluding
+    return found
+
+
+def _index(name: str, settings: dict[str, Any]) -> Index:
+    if "index.uuid" not in settings:
+        raise ClusterError(f"the settings of {name!r} lack its uuid", "look at what stands before the cluster")
     return Index(
         name,
         settings["index.uuid"],
@@ -58,8 +75,8 @@ def _seconds(text: str) -> float:
 def field_types(client: Client, name: str) -> dict[str, str]:
     """The fields behind ``name`` (dotted) and their types, over all indices and types; a ``date`` mapping wins."""
     found: dict[str, str] = {}
-    for index in json.loads(client.request("GET", f"/{encoded(name)}/_mapping")).values():
-        mappings = index.get("mappings", {})
+    for index in decode(client.request("GET", f"/{encoded(name)}/_mapping"), dict[str, Mappings]).values():
+        mappings = index.mappings
         groups = [mappings] if "properties" in mappings else [m for m in mappings.values() if isinstance(m, dict)]
         for group in groups:
             _collect(group.get("properties", {}), "", found)

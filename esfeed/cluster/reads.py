@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+from esfeed.cluster import shards
 from esfeed.cluster.answers import Hit, document
 from esfeed.cluster.answers import Page as Answer
 from esfeed.cluster.client import Client, Connection, encoded
@@ -14,7 +15,7 @@ from esfeed.cluster.node import Meter
 from esfeed.cluster.stats import read_stats
 from esfeed.errors import NameMoved
 from esfeed.event import Document, Key
-from esfeed.reads import Page, Reading, Resolved
+from esfeed.reads import Page, Reading, Resolved, Shard, Span, Tail
 
 _NO_MILLISECONDS = 10**15
 _NO_VERSION = -1
@@ -47,8 +48,8 @@ class EngineCluster:
         return self._client.known_engine
 
     @property
-    def looks(self) -> int:
-        return self._client.dialect.looks
+    def searches_lag(self) -> bool:
+        return self._client.dialect.searches_lag
 
     def counters(self, name: str) -> Reading:
         return read_stats(self._client, name)
@@ -88,10 +89,26 @@ class EngineCluster:
         for answer in self._client.scroll(of.name, body):
             yield _page(answer, of)
 
-    def everything(self, of: Resolved, source: bool, size: int) -> Iterator[Page]:
+    def everything(self, of: Resolved, source: bool, size: int, shard: Shard | None = None) -> Iterator[Page]:
         body = {"sort": ["_doc"], "size": size, "_source": source, **self._client.versions()}
-        for answer in self._client.scroll(of.name, body):
-            yield _page(answer, of)
+        if shard is None:
+            for answer in self._client.scroll(of.name, body):
+                yield _page(answer, of)
+        else:
+            for answer in self._client.scroll(shard.name, body, shards.preference(shard)):
+                yield Page(shards.documents(answer, of, shard), answer.total)
+
+    def without_seq_no(self, of: Resolved) -> str:
+        return shards.without_seq_no(self._client, of)
+
+    def tails(self, of: Resolved, after: Mapping[Shard, int], size: int, source: bool) -> Mapping[Shard, Tail]:
+        return shards.tails(self._client, of, after, size, source)
+
+    def histogram(self, of: Resolved, shard: Shard, spans: Sequence[Span], bits: int) -> Mapping[int, int]:
+        return shards.histogram(self._client, shard, spans, bits)
+
+    def numbered(self, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
+        return shards.numbered(self._client, of, shard, numbers)
 
     def lookup(self, of: Resolved, wanted: Sequence[tuple[str, Key]], source: bool) -> Sequence[Document | None]:
         names = {one.uuid: one.name for one in of.indices}

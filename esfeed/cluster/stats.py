@@ -24,6 +24,7 @@ _FIELDS = (
     f"{_SHARD}.refresh.total",
     f"{_SHARD}.refresh.external_total",
     f"{_SHARD}.commit.user_data.translog_uuid",
+    f"{_SHARD}.seq_no",
 )
 _STARTED = ("STARTED", "RELOCATING")
 
@@ -60,6 +61,11 @@ class _LuceneCommit(msgspec.Struct):
     user_data: _UserData = msgspec.field(default_factory=_UserData)
 
 
+class _SeqNo(msgspec.Struct):
+    max_seq_no: int | None = None
+    global_checkpoint: int | None = None
+
+
 class _Copy(msgspec.Struct):
     routing: _Routing
     docs: _Docs = msgspec.field(default_factory=_Docs)
@@ -67,6 +73,7 @@ class _Copy(msgspec.Struct):
     indexing: _Indexing = msgspec.field(default_factory=_Indexing)
     refresh: _Refresh = msgspec.field(default_factory=_Refresh)
     commit: _LuceneCommit = msgspec.field(default_factory=_LuceneCommit)
+    seq_no: _SeqNo = msgspec.field(default_factory=_SeqNo)
 
 
 class _Index(msgspec.Struct):
@@ -117,7 +124,11 @@ def _shard(primary: _Copy, copies: list[_Copy]) -> ShardReading:
     refreshes = tuple(sorted((copy.routing.node or "", _refreshes(copy)) for copy in copies))
     # Before 6.x the index's uuid is not told here; the translog's is made with the index and tells as much.
     identity = f"{primary.routing.node}/{primary.commit.user_data.translog_uuid}"
-    return ShardReading(primary.indexing.index_total + primary.indexing.delete_total, identity, refreshes)
+    done = primary.indexing.index_total + primary.indexing.delete_total
+    numbers = primary.seq_no
+    return ShardReading(
+        done, identity, refreshes, primary.routing.node or "", numbers.max_seq_no, numbers.global_checkpoint
+    )
 
 
 def _refreshes(copy: _Copy) -> int:

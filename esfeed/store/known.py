@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -10,7 +11,9 @@ import sqlalchemy as sa
 
 from esfeed.event import Key, Revision
 from esfeed.ports import Sweep
+from esfeed.reads import Span
 from esfeed.store import schema as t
+from esfeed.store import tally
 from esfeed.store.codec import pack_key, unpack_key
 from esfeed.store.database import guarded
 
@@ -24,6 +27,7 @@ _COLUMNS = (
     t.revision.c.version,
     t.revision.c.seq_no,
     t.revision.c.digest,
+    t.revision.c.shard,
 )
 _REVISIONS = sa.select(*_COLUMNS).join(t.index_ref, t.index_ref.c.id == t.revision.c.index_ref)
 
@@ -58,6 +62,48 @@ class SqlKnown:
         query = sa.select(sa.func.count()).select_from(t.revision).where(t.revision.c.watch == self._watch)
         with guarded(self._where), self._engine.connect() as connection:
             return int(connection.scalar(query) or 0)
+
+    def in_shard(self, uuid: str, shard: int) -> int:
+        query = self._of_shard(sa.func.sum(t.tally.c.documents), t.tally, uuid, shard).where(
+            t.tally.c.bits == tally.BITS[0]
+        )
+        with guarded(self._where), self._engine.connect() as connection:
+            return int(connection.scalar(query) or 0)
+
+    def histogram(self, uuid: str, shard: int, spans: Sequence[Span], bits: int) -> Mapping[int, int]:
+        found: Counter[int] = Counter()
+        with guarded(self._where), self._engine.connect() as connection:
+            for low, high in spans:
+                if bits in tally.BITS:
+                    query = self._of_shard(t.tally.c.bucket, t.tally, uuid, shard, t.tally.c.documents).where(
+                        t.tally.c.bits == bits, t.tally.c.bucket >= low >> bits, t.tally.c.bucket < -(-high >> bits)
+                    )
+                    found.update({row.bucket: row.documents for row in connection.execute(query)})
+                else:
+                    query = self._of_shard(t.revision.c.seq_no, t.revision, uuid, shard).where(
+                        t.revision.c.seq_no >= low, t.revision.c.seq_no < high
+                    )
+                    found.update(row.seq_no >> bits for row in connection.execute(query))
+        return found
+
+    def at(self, uuid: str, shard: int, numbers: Collection[int]) -> Mapping[Key, Revision]:
+        found: dict[Key, Revision] = {}
+        with guarded(self._where), self._engine.connect() as connection:
+            for chunk in chunks(sorted(numbers), _CHUNK):
+                query = _REVISIONS.where(
+                    t.revision.c.watch == self._watch,
+                    t.index_ref.c.uuid == uuid,
+                    t.revision.c.shard == shard,
+                    t.revision.c.seq_no.in_(chunk),
+                )
+                found.update((unpack_key(row.key), _revision(row)) for row in connection.execute(query))
+        return found
+
+    def _of_shard(self, what: Any, table: sa.Table, uuid: str, shard: int, *more: Any) -> sa.Select[Any]:
+        index = sa.select(t.index_ref.c.id).where(t.index_ref.c.uuid == uuid).scalar_subquery()
+        return sa.select(what, *more).where(
+            table.c.watch == self._watch, table.c.index_ref == index, table.c.shard == shard
+        )
 
     @contextmanager
     def sweep(self) -> Iterator[Sweep]:
@@ -114,5 +160,5 @@ class _SqlSweep:
             yield {unpack_key(row.key): _revision(row) for row in rows}
 
 
-def _revision(row: sa.Row[Any, Any, Any, Any, Any, Any]) -> Revision:
-    return Revision(row.uuid, row.name, row.version, row.seq_no, row.digest)
+def _revision(row: Any) -> Revision:
+    return Revision(row.uuid, row.name, row.version, row.seq_no, row.digest, row.shard)

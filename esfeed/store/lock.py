@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from esfeed.errors import StateError
+from esfeed.errors import ConfigError, StateError
 
 _TRIES, _PAUSE = 5, 0.05
 
@@ -44,6 +45,9 @@ class StateLock:
     def __enter__(self) -> StateLock:
         try:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError as error:
+            folder = self.path.absolute().parent
+            raise ConfigError("state", None, f"the folder {folder} does not exist; make it, or name another") from error
         except OSError as error:
             raise StateError(
                 f"cannot write the lock file {self.path}: {error.strerror}",
@@ -56,8 +60,10 @@ class StateLock:
                 f"this state is in use by {self._holder()}",
                 "end that process first, or give this one a `state` of its own",
             )
-        os.truncate(self._file, 0)
-        os.pwrite(self._file, json.dumps(self._self()).encode(), 0)
+        # A full disk costs the name only: the lock itself is the kernel's, and what comes next says better what is wrong.
+        with contextlib.suppress(OSError):
+            os.truncate(self._file, 0)
+            os.pwrite(self._file, json.dumps(self._self()).encode(), 0)
         return self
 
     def __exit__(

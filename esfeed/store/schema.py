@@ -35,6 +35,20 @@ revision = sa.Table(
     sa.Column("version", sa.BigInteger, nullable=False),
     sa.Column("seq_no", sa.BigInteger),
     sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("shard", sa.Integer),
+    sa.Index("revision_place", "watch", "index_ref", "shard", "seq_no"),
+    sqlite_with_rowid=False,
+)
+
+tally = sa.Table(
+    "tally",
+    metadata,
+    sa.Column("watch", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("index_ref", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("bits", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("bucket", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("documents", sa.BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.sqlite import insert
 from esfeed.event import Key, Revision
 from esfeed.ports import BackfillMark, Checkpoint, Commit, Known, LogRow, Parked
 from esfeed.store import schema as t
+from esfeed.store import tally
 from esfeed.store.codec import pack, pack_event, pack_key, unpack, unpack_event
 from esfeed.store.database import guarded, open_database
 from esfeed.store.known import SqlKnown, chunks
@@ -113,6 +114,7 @@ class SqlStore:
         indices = self._index_ids(batch)
         gone = [pack_key(key) for key in batch.gone]
         with self._writing() as connection:
+            _count(connection, number, batch, gone, indices)
             if batch.revisions:
                 _upsert(connection, t.revision, [
                     {
@@ -122,6 +124,7 @@ class SqlStore:
                         "version": r.version,
                         "seq_no": r.seq_no,
                         "digest": r.digest,
+                        "shard": r.shard,
                     }
                     for key, r in batch.revisions.items()
                 ])  # fmt: skip
@@ -220,6 +223,20 @@ class SqlStore:
         with self._reading() as connection:
             rows = connection.execute(sa.select(t.health.c.name, t.health.c.data).where(t.health.c.kind == kind))
             return {row.name: row.data for row in rows}
+
+
+def _count(
+    connection: sa.Connection, watch: int, batch: Commit, gone: Sequence[bytes], indices: Mapping[str, int]
+) -> None:
+    """Brings the tally up to what this batch will have changed; call before anything is changed."""
+    keys = [pack_key(key) for key in batch.revisions] + [*gone]
+    left = [place for chunk in chunks(keys, _CHUNK) for place in tally.places(connection, watch, chunk)]
+    came = [
+        (indices[r.uuid], r.shard, r.seq_no)
+        for r in batch.revisions.values()
+        if r.shard is not None and r.seq_no is not None
+    ]
+    tally.move(connection, watch, left, came)
 
 
 def _save_checkpoint(connection: sa.Connection, number: int, checkpoint: Checkpoint) -> None:

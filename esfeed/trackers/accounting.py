@@ -40,13 +40,13 @@ def operations(reading: Reading) -> dict[str, int]:
     return {shard: found.ops for shard, found in reading.shards.items()}
 
 
-def unchanged(account: Account, reading: Reading, looks: int) -> bool:
-    """Whether a look now can find nothing. ``looks``: full looks needed at a reading (``Dialect.looks``)."""
+def unchanged(account: Account, reading: Reading, lag: bool) -> bool:
+    """Whether a look now can find nothing. ``lag``: see ``ports.Cluster.searches_lag``; then one look is not enough."""
     if account.looked is None or restarted(account.looked, reading):
         return False
     if account.settled == operations(reading):
         return True
-    return account.looks >= looks and _view(account.looked) == _view(reading)
+    return account.looks >= (2 if lag else 1) and _view(account.looked) == _view(reading)
 
 
 def _view(reading: Reading) -> Mapping[str, ShardReading]:
@@ -86,12 +86,15 @@ def surely_visible(counted: Reading, now: Reading) -> bool:
     return True
 
 
-def looked(account: Account, before: Reading, found: int, at: float) -> Account:
-    """The account after a full look that began after ``before`` was read and found ``found`` changes."""
+def looked(account: Account, before: Reading, found: int, at: float, lag: bool = False) -> Account:
+    """The account after a full look that began after ``before`` was read and found ``found`` changes.
+
+    ``lag``: counts of refreshes prove nothing about searches.
+    """
     previous = account.looked
     again = previous is not None and _view(previous) == _view(before)
     settled, explained = account.settled, account.explained + found
-    if previous is not None and surely_visible(previous, before):
+    if previous is not None and not lag and surely_visible(previous, before):
         settled, explained = operations(previous), 0
     return Account(settled, explained, before, account.looks + 1 if again else 1, at)
 

@@ -6,11 +6,14 @@ older than what is known, or is not there, is looked up in realtime before anybo
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+import itertools
+from collections.abc import Generator, Iterator, Mapping, Sequence
+
+import msgspec
 
 from esfeed.event import Document, Key, Revision
 from esfeed.ports import Batch, Cluster, Known, Sweep
-from esfeed.reads import Page, Reading, Resolved
+from esfeed.reads import Reading, Resolved, Shard
 
 Found = Generator[Batch, None, int]
 """Yields batches; returns how many documents turned out changed or gone."""
@@ -38,15 +41,17 @@ class Reader:
         """What is new among documents with ``field`` at or after ``since`` (epoch milliseconds)."""
         found = 0
         for page in self._cluster.window(of, field, since, size):
-            met, known, behind, _ = self._sort_out(page, of)
-            met += self._look_again(of, behind, known)
+            met, known, behind, _ = self.sort_out(page.docs, of)
+            met += self.look_again(of, behind, known)
             found += len(met)
             if met:
                 yield Batch(met, known)
         return found
 
-    def everything(self, of: Resolved, now: Reading, source: bool, learn: bool = False) -> Found:
-        """What is new among all documents, then what is gone.
+    def everything(
+        self, of: Resolved, now: Reading, source: bool, learn: bool = False, shards: Sequence[Shard] = ()
+    ) -> Found:
+        """What is new among all documents, then what is gone; shard by shard where ``shards`` are named.
 
         ``source``: read the content with the ids (many are expected to differ); otherwise it is looked up for those
         that differ; with ``learn`` it is not wanted at all.
@@ -54,66 +59,78 @@ class Reader:
         found = read = 0
         size = self.page_size(now) if source else _IDS_PAGE
         with self._known.sweep() as sweep:
-            for page in self._cluster.everything(of, source, size):
-                read += len(page.docs)
-                met, known, behind, truth = self._sort_out(page, of)
-                sweep.see(truth)
-                if not (source or learn):
-                    behind += [(doc.uuid, doc.key) for doc in met]
-                    met = []
-                met += self._look_again(of, behind, known)
-                found += len(met)
-                yield Batch(met, known, total=page.total, read=read)
+            for shard in shards or (None,):
+                for page in self._cluster.everything(of, source, size, shard):
+                    read += len(page.docs)
+                    met, known, behind, truth = self.sort_out(page.docs, of)
+                    sweep.see(truth)
+                    if not (source or learn):
+                        behind, met = behind + met, []
+                    met += self.look_again(of, behind, known)
+                    found += len(met)
+                    total = page.total if shard is None else max(now.docs, read)
+                    yield Batch(met, known, total=total, read=read)
             found += yield from self._unmet(of, sweep)
         return found
 
-    def _sort_out(
-        self, page: Page, of: Resolved
-    ) -> tuple[list[Document], Mapping[Key, Revision], list[tuple[str, Key]], list[Key]]:
-        """(news, what is known of the page, what looks older than known, keys whose truth the page holds)."""
+    def sort_out(
+        self, docs: Sequence[Document], of: Resolved, distrust: bool = False
+    ) -> tuple[list[Document], Mapping[Key, Revision], list[Document], list[Key]]:
+        """(news, what is known of the docs, those that look older than known, keys whose truth the docs hold).
+
+        ``distrust``: equal numbers prove nothing, so all are news, and their content decides.
+        """
         best: dict[Key, Document] = {}
-        for doc in page.docs:
+        for doc in docs:
             if doc.key not in best or of.rank(doc.uuid) > of.rank(best[doc.key].uuid):
                 best[doc.key] = doc
         known = self._known.revisions(best.keys())
         news: list[Document] = []
-        behind: list[tuple[str, Key]] = []
+        behind: list[Document] = []
         truth: list[Key] = []
         for key, doc in best.items():
             revision = known.get(key)
             if revision is not None and of.rank(revision.uuid) > of.rank(doc.uuid):
                 continue
             truth.append(key)
-            if revision is None or not same(doc, revision):
-                if revision is not None and older(doc, revision):
-                    behind.append((doc.uuid, key))
-                else:
-                    news.append(doc)
+            if revision is None or distrust:
+                news.append(doc)
+            elif not same(doc, revision):
+                (behind if older(doc, revision) else news).append(doc)
         return news, known, behind, truth
 
-    def _look_again(
-        self, of: Resolved, wanted: Sequence[tuple[str, Key]], known: Mapping[Key, Revision]
-    ) -> list[Document]:
-        """Those of ``wanted`` (index uuid, key) that are there and not as known, with their content."""
+    def look_again(self, of: Resolved, behind: Sequence[Document], known: Mapping[Key, Revision]) -> list[Document]:
+        """Those of ``behind`` that are there and not as known, as they are at this moment, with their content."""
         met: list[Document] = []
-        for start in range(0, len(wanted), _LOOKUP):
-            for doc in self._cluster.lookup(of, wanted[start : start + _LOOKUP], source=True):
+        for start in range(0, len(behind), _LOOKUP):
+            some = behind[start : start + _LOOKUP]
+            found = self._cluster.lookup(of, [(doc.uuid, doc.key) for doc in some], source=True)
+            for doc, before in zip(found, some, strict=True):
                 if doc is not None and not (doc.key in known and same(doc, known[doc.key])):
-                    met.append(doc)
+                    met.append(msgspec.structs.replace(doc, shard=before.shard))
         return met
 
     def _unmet(self, of: Resolved, sweep: Sweep) -> Found:
-        found = 0
         losing = sweep.missing()
+        found = 0
         for lost in sweep.unseen(_LOOKUP):
-            gone, met = self._confirm(of, lost)
+            found += yield from self.missed(of, lost, losing)
+        return found
+
+    def missed(self, of: Resolved, lost: Mapping[Key, Revision], losing: int) -> Found:
+        """What became of the known documents ``lost``, which a read did not show: gone, changed, or there after all.
+
+        ``losing`` is how many the whole poll misses.
+        """
+        found = 0
+        for some in _pieces(lost, _LOOKUP):
+            gone, met = self._confirm(of, some)
             found += len(gone) + len(met)
             if gone or met:
-                yield Batch(met, lost, gone, losing=losing)
+                yield Batch(met, some, gone, losing=losing)
         return found
 
     def _confirm(self, of: Resolved, lost: Mapping[Key, Revision]) -> tuple[list[tuple[Key, Revision]], list[Document]]:
-        """Which of ``lost`` are really gone, and which are there after all but changed."""
         there: dict[Key, Document] = {}
         for index in of.indices:
             wanted = [(index.uuid, key) for key in lost if key.within in (None, index.name)]
@@ -121,13 +138,22 @@ class Reader:
                 # Later indices have the truth, so they overwrite earlier ones.
                 there.update((doc.key, doc) for doc in self._cluster.lookup(of, wanted, source=False) if doc)
         gone = [(key, revision) for key, revision in lost.items() if key not in there]
-        changed = [(doc.uuid, key) for key, doc in there.items() if not same(doc, lost[key])]
-        return gone, self._look_again(of, changed, lost)
+        placed = [msgspec.structs.replace(doc, shard=lost[key].shard) for key, doc in there.items()]
+        changed = [doc for doc in placed if not same(doc, lost[doc.key])]
+        return gone, self.look_again(of, changed, lost)
+
+
+def _pieces(lost: Mapping[Key, Revision], size: int) -> Iterator[Mapping[Key, Revision]]:
+    rest = iter(lost.items())
+    while piece := dict(itertools.islice(rest, size)):
+        yield piece
 
 
 def same(doc: Document, revision: Revision) -> bool:
     """Whether ``doc`` is at the revision that is known, as far as its numbers tell."""
     if doc.uuid != revision.uuid or doc.version != revision.version:
+        return False
+    if doc.shard is not None and (doc.shard != revision.shard or doc.seq_no != revision.seq_no):
         return False
     return doc.seq_no is None or revision.seq_no is None or doc.seq_no == revision.seq_no
 

@@ -9,7 +9,6 @@ the timestamp alone are all operations.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -20,51 +19,28 @@ from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known
 from esfeed.reads import Index, Reading, Resolved
 from esfeed.trackers import accounting
 from esfeed.trackers.accounting import Account
+from esfeed.trackers.following import Following, patience
 from esfeed.trackers.reading import Reader
 
 NAME = "updated_at"
 _WINDOW = 1000
-_LEAST_PATIENCE = 60.0
-_REFRESHES = 10
 _IDLE_SHARE = 9
 _DATES = ("date", "date_nanos")
-
-
-@dataclass(frozen=True, slots=True)
-class Following:
-    """What to follow and how. ``overlap`` in seconds; ``timestamp_field`` empty: by the counters alone.
-
-    ``learn``: the first reading learns ids and versions and tells nothing. ``eager``: a full reading whenever one is
-    called for (a single poll, for cron); a daemon, which polls on, waits for one more poll, as most operations only
-    lack a refresh, and spends a tenth of its time on them at most. ``refresh``: ask the engine for a refresh before
-    looking. ``verify``: seconds after which a full reading is due, whatever the counters say.
-    """
-
-    watch: str
-    index: str
-    timestamp_field: str = "updated_at"
-    overlap: float = 300.0
-    learn: bool = False
-    max_page_bytes: int = 32 << 20
-    refresh: bool = False
-    verify: float | None = None
-    eager: bool = True
 
 
 class State(msgspec.Struct, frozen=True):
     """What a checkpoint of this tracker holds. ``mark`` is the newest timestamp seen, in epoch milliseconds.
 
-    ``looks`` is the engine's (``Cluster.looks``), kept so that an idle poll need not ask which engine that is.
+    ``lag`` is the engine's (``Cluster.searches_lag``), kept so that an idle poll need not ask which engine that is.
     ``waited``: the last poll left operations unexplained. ``took``: seconds that the last full reading took.
     """
 
     indices: tuple[Index, ...]
     pattern: bool
     account: Account = Account()
-    complete: bool = False
     dated: bool = False
     mark: int | None = None
-    looks: int = 1
+    lag: bool = False
     waited: bool = False
     took: float = 0.0
 
@@ -84,14 +60,14 @@ class UpdatedAtTracker:
         state = None
         if since is not None and since.tracker == NAME:
             state = msgspec.json.decode(since.data, type=State)
-        if state is None or not state.complete:
-            yield from self._first(now)
+        if state is None:
+            yield from self._first(now, snapshot=since is None)
             return
         if state.account.looked is None or accounting.restarted(state.account.looked, now):
             yield from self._after_a_move(state, now)
         elif self.reconcile or self._verification_is_due(state):
             yield from self._full(state, now, self._of(state), source=False)
-        elif accounting.unchanged(state.account, now, state.looks):
+        elif accounting.unchanged(state.account, now, state.lag):
             yield from self._rest(state, now)
         else:
             yield from self._look(state, now)
@@ -108,15 +84,15 @@ class UpdatedAtTracker:
         verify = self._following.verify
         return verify is not None and self._now() - state.account.looked_at >= verify
 
-    def _first(self, now: Reading) -> Iterator[Batch]:
-        """The first reading. Begun anew after a crash, it passes over what is known already."""
+    def _first(self, now: Reading, snapshot: bool) -> Iterator[Batch]:
+        """The first reading, or the first by this tracker. Begun anew after a crash, it passes over what is known."""
         of = self._cluster.resolve(self._following.index, self._following.watch)
-        state = self._dated(State(of.indices, of.pattern, looks=self._cluster.looks), now)
-        learn = self._following.learn
+        state = self._dated(State(of.indices, of.pattern, lag=self._cluster.searches_lag), now)
+        learn = snapshot and self._following.learn
         for batch in self._reader.everything(of, now, source=not learn, learn=learn):
-            yield msgspec.structs.replace(batch, snapshot=True)
-        account = accounting.looked(state.account, now, 0, self._now())
-        yield _keep(state, account=account, complete=True)
+            yield msgspec.structs.replace(batch, snapshot=snapshot)
+        account = accounting.looked(state.account, now, 0, self._now(), state.lag)
+        yield _keep(state, account=account)
 
     def _after_a_move(self, state: State, now: Reading) -> Iterator[Batch]:
         """Other indices or other copies: no counter says anything about what was before, so all is read.
@@ -125,9 +101,7 @@ class UpdatedAtTracker:
         """
         of = self._cluster.resolve(self._following.index, self._following.watch)
         new = {one.uuid for one in of.indices} - {one.uuid for one in state.indices}
-        fresh = State(
-            of.indices, of.pattern, complete=True, mark=state.mark, looks=self._cluster.looks, took=state.took
-        )
+        fresh = State(of.indices, of.pattern, mark=state.mark, lag=self._cluster.searches_lag, took=state.took)
         yield from self._full(self._dated(fresh, now), now, of, source=bool(new))
 
     def _look(self, state: State, now: Reading) -> Iterator[Batch]:
@@ -161,13 +135,13 @@ class UpdatedAtTracker:
         began = self._clock.monotonic()
         found = yield from self._reader.everything(of, now, source)
         self.reconcile = False
-        account = accounting.looked(state.account, now, found, self._now())
+        account = accounting.looked(state.account, now, found, self._now(), state.lag)
         took = self._clock.monotonic() - began
         yield _keep(state, account=account, mark=mark, waited=False, took=took)
 
     def _rest(self, state: State, now: Reading) -> Iterator[Batch]:
         """Nothing can be new; at most the last look turns out to have been the final one."""
-        if accounting.quiet(state.account, now, _patience(state.indices), self._now()):
+        if accounting.quiet(state.account, now, patience(state.indices), self._now()):
             yield _keep(state, account=accounting.settle(state.account, now), waited=False)
 
     def _may_read_all(self, state: State) -> bool:
@@ -205,12 +179,6 @@ class UpdatedAtTracker:
 def _keep(state: State, **changes: Any) -> Batch:
     data = msgspec.json.encode(msgspec.structs.replace(state, **changes))
     return Batch(checkpoint=Checkpoint(NAME, data))
-
-
-def _patience(indices: tuple[Index, ...]) -> float:
-    """Seconds after which a refresh that was due must have come; never, where an index has no scheduled ones."""
-    slowest = max((one.refresh if one.refresh >= 0 else float("inf") for one in indices), default=0.0)
-    return max(_LEAST_PATIENCE, _REFRESHES * slowest)
 
 
 def _no_date(field: str, types: Any) -> str:

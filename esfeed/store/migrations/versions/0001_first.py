@@ -34,6 +34,18 @@ def upgrade() -> None:
         sa.Column("version", sa.BigInteger, nullable=False),
         sa.Column("seq_no", sa.BigInteger),
         sa.Column("digest", sa.LargeBinary, nullable=False),
+        sa.Column("shard", sa.Integer),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("revision_place", "revision", ["watch", "index_ref", "shard", "seq_no"])
+    op.create_table(
+        "tally",
+        sa.Column("watch", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("index_ref", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("bits", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("bucket", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("documents", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_table(

@@ -1,0 +1,97 @@
+"""Reads that go shard by shard and by ``_seq_no``: what stands above a number, how many stand where.
+
+A shard is read from the copy whose counters were read: ``_shards:N|_only_nodes:ID`` pins it on every engine that has
+sequence numbers. https://www.elastic.co/guide/en/elasticsearch/reference/7.17/search-shard-routing.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from esfeed.cluster.answers import Page, document
+from esfeed.cluster.client import Client
+from esfeed.errors import ClusterError, NameMoved
+from esfeed.event import Document
+from esfeed.reads import Resolved, Shard, Span, Tail
+
+_MOST_SPANS = 400
+_BY_NUMBER = [{"_seq_no": {"order": "asc", "unmapped_type": "long"}}]
+
+
+def preference(shard: Shard) -> str:
+    """Reads that shard, from the copy on its node."""
+    return f"_shards:{shard.number}|_only_nodes:{shard.node}"
+
+
+def without_seq_no(client: Client, of: Resolved) -> str:
+    """Why these indices cannot be followed by sequence number; empty where they can.
+
+    Found by trying: a version number says nothing of ``index.disable_sequence_numbers`` or of a look-alike.
+    """
+    if not client.dialect.seq_no:
+        return f"{client.engine} has no sequence numbers in its searches"
+    try:
+        found = client.search(of.name, {"size": 0, "query": {"range": {"_seq_no": {"gte": 0}}}, **_counted(client)})
+        whole = client.search(of.name, {"size": 0, **_counted(client)})
+    except ClusterError as error:
+        return f"a search by _seq_no fails ({error.message})"
+    if found.total < whole.total:
+        return f"a search by _seq_no finds {found.total} of {whole.total} documents"
+    return ""
+
+
+def tails(client: Client, of: Resolved, after: Mapping[Shard, int], size: int, source: bool) -> Mapping[Shard, Tail]:
+    """Two searches a shard, all in one request: what stands above its number, and how many documents it has."""
+    searches = []
+    for shard, number in after.items():
+        header = {"index": shard.name, "preference": preference(shard)}
+        above = {"query": {"range": {"_seq_no": {"gt": number}}}, "sort": _BY_NUMBER, "size": size}
+        searches += [
+            (header, {**above, "_source": source, **client.versions()}),
+            (header, {"size": 0, **_counted(client)}),
+        ]
+    pages = client.multi_search(searches)
+    return {
+        shard: Tail(documents(pages[2 * place], of, shard), pages[2 * place].total, pages[2 * place + 1].total)
+        for place, shard in enumerate(after)
+    }
+
+
+def histogram(client: Client, shard: Shard, spans: Sequence[Span], bits: int) -> Mapping[int, int]:
+    """Documents by ``_seq_no >> bits`` within ``spans``."""
+    found: dict[int, int] = {}
+    buckets = {"histogram": {"field": "_seq_no", "interval": 1 << bits, "min_doc_count": 1}}
+    for start in range(0, len(spans), _MOST_SPANS):
+        body = {"size": 0, "query": _within(spans[start : start + _MOST_SPANS]), "aggs": {"numbers": buckets}}
+        page = client.search(shard.name, body, preference(shard))
+        for bucket in page.aggregations["numbers"]["buckets"]:
+            found[int(bucket["key"]) >> bits] = bucket["doc_count"]
+    return found
+
+
+def numbered(client: Client, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
+    """The documents with those sequence numbers."""
+    found: list[Document] = []
+    wanted = sorted(numbers)
+    for start in range(0, len(wanted), _MOST_SPANS):
+        some = wanted[start : start + _MOST_SPANS]
+        body = {"query": {"terms": {"_seq_no": some}}, "size": len(some), **client.versions()}
+        found += documents(client.search(shard.name, body, preference(shard)), of, shard)
+    return found
+
+
+def documents(page: Page, of: Resolved, shard: Shard) -> list[Document]:
+    """The documents of a page of that shard."""
+    uuid = next((one.uuid for one in of.indices if one.name == shard.name), None)
+    if uuid is None:
+        raise NameMoved(f"{shard.name!r} is not behind {of.name!r} any more", "it is read anew at the next poll")
+    return [document(hit, uuid, of.pattern, shard.number) for hit in page.hits.hits]
+
+
+def _counted(client: Client) -> dict[str, Any]:
+    return client.dialect.exact_total
+
+
+def _within(spans: Sequence[Span]) -> dict[str, Any]:
+    return {"bool": {"should": [{"range": {"_seq_no": {"gte": low, "lt": high}}} for low, high in spans]}}

@@ -1,0 +1,243 @@
+"""Follows an index by ``_seq_no``, shard by shard: exact, and cheap whatever the index's size.
+
+A poll is: one request that tells whether anything can be new; for the shards where it can, one request for what stands
+above each shard's mark and for how many documents each has. Once the former is known, what is known of a shard is no
+less than what it shows; so equal counts mean equal sets, and where they differ, counts by ranges of numbers lead to
+the few documents that are gone. ``marks`` has the rules, docs/exactness.rst the reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from esfeed.errors import ClusterError
+from esfeed.event import Document
+from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known
+from esfeed.reads import Index, Reading, Resolved, Shard, ShardReading, Span, Tail
+from esfeed.trackers import marks
+from esfeed.trackers.following import Following, patience
+from esfeed.trackers.marks import LADDER, ShardMark
+from esfeed.trackers.reading import Found, Reader
+
+NAME = "seq_no"
+_TAIL = 1000
+_IDS_TAIL = 5000
+_AT_ONCE = 50
+
+
+class Unsuited(ClusterError):
+    """These indices cannot be followed by sequence number; the message says why."""
+
+
+class State(msgspec.Struct, frozen=True):
+    """What a checkpoint of this tracker holds; ``marks`` by ``index/number``."""
+
+    indices: tuple[Index, ...]
+    pattern: bool
+    marks: dict[str, ShardMark]
+    lag: bool
+    read_at: float
+
+
+class SeqNoTracker:
+    """See ``ports.Tracker``. Once ``reconcile`` is set, the next poll reads all ids and versions in any case."""
+
+    def __init__(self, cluster: Cluster, known: Known, following: Following, clock: Clock) -> None:
+        self._cluster = cluster
+        self._known = known
+        self._following = following
+        self._clock = clock
+        self._reader = Reader(cluster, known, following.max_page_bytes)
+        self.reconcile = False
+
+    def poll(self, since: Checkpoint | None) -> Iterator[Batch]:
+        """Raises ``Unsuited`` besides, before anything was read, where sequence numbers do not serve."""
+        now = self._cluster.counters(self._following.index)
+        state = None
+        if since is not None and since.tracker == NAME:
+            state = msgspec.json.decode(since.data, type=State)
+        if state is None or _shards_of(state) != now.shards.keys() or _moved(state, now):
+            yield from self._all(state, now, first=since is None)
+        elif self.reconcile or self._verification_is_due(state):
+            yield from self._again(state, now)
+        else:
+            yield from self._changed(state, now)
+
+    def _all(self, state: State | None, now: Reading, first: bool) -> Iterator[Batch]:
+        """The first reading, or the first behind other indices: content and all, as no number there is known yet.
+
+        Begun anew after a crash, it passes over what is known already.
+        """
+        of = self._cluster.resolve(self._following.index, self._following.watch)
+        if len(of.indices) > 1 and not of.pattern:
+            raise Unsuited(f"{of.name!r} leads to {len(of.indices)} indices at once, where an id may stand twice")
+        if why := self._cluster.without_seq_no(of):
+            raise Unsuited(why)
+        shards = [_shard(name, reading) for name, reading in now.shards.items()]
+        learn = first and self._following.learn
+        for batch in self._reader.everything(of, now, source=not learn, learn=learn, shards=shards):
+            yield msgspec.structs.replace(batch, snapshot=first)
+        self.reconcile = False
+        at = self._now()
+        state = State(of.indices, of.pattern, {}, self._cluster.searches_lag, at)
+        fresh = {
+            name: marks.after_a_look(self._advanced(state, ShardMark(), reading), reading, at)
+            for name, reading in now.shards.items()
+        }
+        yield _keep(msgspec.structs.replace(state, marks=fresh))
+
+    def _again(self, state: State, now: Reading) -> Iterator[Batch]:
+        """Every id and version, and the content of what differs: the last net, and what ``esfeed reconcile`` does."""
+        of = self._of(state)
+        shards = [_shard(name, reading) for name, reading in now.shards.items()]
+        yield from self._reader.everything(of, now, source=False, shards=shards)
+        self.reconcile = False
+        at = self._now()
+        looked = {
+            name: marks.after_a_look(
+                self._advanced(state, self._begin(state.marks[name], reading), reading), reading, at
+            )
+            for name, reading in now.shards.items()
+        }
+        yield _keep(msgspec.structs.replace(state, marks=looked, read_at=at))
+
+    def _changed(self, state: State, now: Reading) -> Iterator[Batch]:
+        """Looks at the shards where anything can be new."""
+        changed = [name for name, reading in now.shards.items() if not self._idle(state, name, reading)]
+        if not changed:
+            yield from self._rest(state, now)
+            return
+        of = self._of(state)
+        if self._following.refresh:
+            self._cluster.refresh(of.name)
+        kept = dict(state.marks)
+        for start in range(0, len(changed), _AT_ONCE):
+            some = changed[start : start + _AT_ONCE]
+            begun = {name: self._begin(state.marks[name], now.shards[name]) for name in some}
+            shards = {name: _shard(name, now.shards[name]) for name in some}
+            size = self._reader.page_size(now, _TAIL)
+            tails = self._cluster.tails(of, {shards[name]: begun[name].mark for name in some}, size, source=True)
+            for name in some:
+                distrust = marks.restarted(state.marks[name].looked, now.shards[name])
+                yield from self._shard(of, shards[name], now, tails[shards[name]], size, distrust)
+                # Only now: what became visible since the last look stands below the new mark too.
+                mark = self._advanced(state, begun[name], now.shards[name])
+                kept[name] = marks.after_a_look(mark, now.shards[name], self._now())
+        yield _keep(msgspec.structs.replace(state, marks=kept))
+
+    def _idle(self, state: State, name: str, reading: ShardReading) -> bool:
+        return marks.unchanged(state.marks[name], reading, state.lag)
+
+    def _advanced(self, state: State, mark: ShardMark, reading: ShardReading) -> ShardMark:
+        slow = patience(state.indices) if state.lag else None
+        return marks.advanced(mark, reading, self._now(), slow)
+
+    def _begin(self, mark: ShardMark, reading: ShardReading) -> ShardMark:
+        if marks.restarted(mark.looked, reading):
+            return marks.after_a_restart(mark, reading)
+        return mark
+
+    def _rest(self, state: State, now: Reading) -> Iterator[Batch]:
+        """Nothing can be new; at most the last look turns out to have been the final one."""
+        at, patient = self._now(), patience(state.indices)
+        settled = {name: marks.final(mark, now.shards[name], patient, at) for name, mark in state.marks.items()}
+        if settled != state.marks:
+            yield _keep(msgspec.structs.replace(state, marks=settled))
+
+    def _shard(
+        self, of: Resolved, shard: Shard, now: Reading, tail: Tail, size: int, distrust: bool
+    ) -> Iterator[Batch]:
+        yield from self._tail(of, shard, tail, size, distrust)
+        uuid = _uuid(of, shard)
+        # What a failover took back may leave as many documents, at older numbers; so then the total says nothing.
+        if distrust or self._known.in_shard(uuid, shard.number) != tail.documents:
+            highest = now.shards[f"{shard.name}/{shard.number}"].max_seq_no or 0
+            yield from self._descend(of, shard, uuid, highest)
+
+    def _tail(self, of: Resolved, shard: Shard, tail: Tail, size: int, distrust: bool) -> Found:
+        """What stands above the mark, page by page. Where most of it is known, further pages bring ids alone."""
+        found, source, docs = 0, True, tail.docs
+        while docs:
+            met, known, behind, _ = self._reader.sort_out(docs, of, distrust)
+            fresh = len(met)
+            if not source:
+                behind, met = behind + met, []
+            met += self._reader.look_again(of, behind, {} if distrust else known)
+            found += len(met)
+            if met:
+                yield Batch(met, known)
+            if len(docs) < size:
+                break
+            source = distrust or 2 * fresh > len(docs)
+            size = size if source else _IDS_TAIL
+            last = docs[-1].seq_no or 0
+            docs = self._cluster.tails(of, {shard: last}, size, source)[shard].docs
+        return found
+
+    def _descend(self, of: Resolved, shard: Shard, uuid: str, highest: int) -> Iterator[Batch]:
+        """From counts of wide ranges of numbers down to the numbers that are on one side only."""
+        top = LADDER[0]
+        spans: Sequence[Span] = [(0, ((highest >> top) + 1) << top)]
+        shown: Mapping[int, int] = {}
+        for bits in LADDER:
+            shown = self._cluster.histogram(of, shard, spans, bits)
+            spans = marks.differing(self._known.histogram(uuid, shard.number, spans, bits), shown, bits)
+            if not spans:
+                return
+        numbers = [number for number, _ in spans]
+        yield from self._unknown(of, shard, [number for number in numbers if number in shown])
+        lost = self._known.at(uuid, shard.number, numbers)
+        yield from self._reader.missed(of, lost, len(lost))
+
+    def _unknown(self, of: Resolved, shard: Shard, numbers: Sequence[int]) -> Iterator[Batch]:
+        """Documents that became visible between two requests; the next look would find them too."""
+        if not numbers:
+            return
+        docs: Sequence[Document] = self._cluster.numbered(of, shard, numbers)
+        met, known, behind, _ = self._reader.sort_out(docs, of)
+        met += self._reader.look_again(of, behind, known)
+        if met:
+            yield Batch(met, known)
+
+    def check(self) -> str:
+        """What is behind the name, in words. Raises ``Unsuited`` where this tracker cannot follow it."""
+        of = self._cluster.resolve(self._following.index, self._following.watch)
+        if why := self._cluster.without_seq_no(of):
+            raise Unsuited(why)
+        now = self._cluster.counters(of.name)
+        return f"{len(of.indices)} indices behind {of.name!r}, {len(now.shards)} shards, about {now.docs:,} documents"
+
+    def _verification_is_due(self, state: State) -> bool:
+        verify = self._following.verify
+        return verify is not None and self._now() - state.read_at >= verify
+
+    def _of(self, state: State) -> Resolved:
+        return Resolved(self._following.index, state.pattern, state.indices)
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+
+def _shard(name: str, reading: ShardReading) -> Shard:
+    index, _, number = name.rpartition("/")
+    return Shard(index, int(number), reading.node)
+
+
+def _shards_of(state: State) -> Any:
+    return state.marks.keys()
+
+
+def _moved(state: State, now: Reading) -> bool:
+    """Whether other indices are behind the name than those that the marks are of."""
+    return {one.name: one.uuid for one in state.indices} != dict(now.indices)
+
+
+def _uuid(of: Resolved, shard: Shard) -> str:
+    return next(one.uuid for one in of.indices if one.name == shard.name)
+
+
+def _keep(state: State) -> Batch:
+    return Batch(checkpoint=Checkpoint(NAME, msgspec.json.encode(state)))
