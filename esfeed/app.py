@@ -57,7 +57,9 @@ class App:
         self._purpose = purpose
         self._stack = ExitStack()
         self._noted: dict[tuple[str, str], tuple[float, str]] = {}
+        self._unsaid: dict[tuple[str, str], tuple[WatchHealth | SinkHealth, str]] = {}
         self._well: dict[str, float] = {}
+        self._reconciled: dict[str, float] = {}
         self._sent: dict[str, int] = {}
 
     def __enter__(self) -> App:
@@ -79,6 +81,10 @@ class App:
     def hold(self) -> None:
         """Takes the state for this process alone. Raises ``StateError`` that names who has it."""
         self._stack.enter_context(self.lock)
+
+    def running(self) -> bool:
+        """Whether another process holds the state to run the feed, and not for a moment only."""
+        return self.lock.holds("run")
 
     @cached_property
     def lock(self) -> StateLock:
@@ -160,10 +166,12 @@ class App:
         cluster = self.clusters[self.config.watches[name].cluster]
         requests, octets = cluster.meter.totals()
         began = self.clock.monotonic()
-        error, poll = "", Poll({}, 0)
+        error, poll, wished = "", Poll({}, 0), self.trackers[name].reconcile
         try:
             poll = self.watchers[name].run_once(stop, progress)
             self._well[name] = self.clock.now().timestamp()
+            if wished and not poll.stopped:
+                self._reconciled[name] = self._well[name]
         except EsfeedError as fault:
             error = str(fault)
             raise
@@ -180,9 +188,15 @@ class App:
                 poll.events,
                 error,
                 self._well.get(name, 0.0),
+                self._reconciled.get(name, 0.0),
             )
-            self._note("watch", name, health, error)
+            self._note("watch", name, health, error, at_once=wished)
         return poll
+
+    def ask(self, name: str, allow_mass_delete: bool) -> None:
+        """Sets a watch to reconcile at its next poll."""
+        self.trackers[name].reconcile = True
+        self.watchers[name].allow_mass_delete = allow_mass_delete
 
     def _engine(self, watch: str, cluster: EngineCluster) -> str:
         """The engine as last heard of: an idle poll does not ask for it."""
@@ -195,6 +209,7 @@ class App:
         """One step of a sink; its health is noted. Raises what the dispatcher raises."""
         delivery = self.dispatchers[name].run_once()
         if delivery.idle:
+            self._say("sink", name)
             return delivery
         self._sent[name] = self._sent.get(name, 0) + delivery.sent
         now = self.clock.now().timestamp()
@@ -206,10 +221,17 @@ class App:
             log.warning("sink.parked", sink=name, events=delivery.parked, error=delivery.error)
         return delivery
 
-    def _note(self, kind: str, name: str, health: WatchHealth | SinkHealth, error: str) -> None:
+    def _note(self, kind: str, name: str, health: WatchHealth | SinkHealth, error: str, at_once: bool = False) -> None:
         """Keeps the word on a part: at once where its error changed, else once a second at most."""
+        self._unsaid[kind, name] = health, error
         at, said = self._noted.get((kind, name), (0.0, ""))
-        if error == said and self.clock.monotonic() - at < _NOTE_EVERY:
+        if at_once or error != said or self.clock.monotonic() - at >= _NOTE_EVERY:
+            self._say(kind, name)
+
+    def _say(self, kind: str, name: str) -> None:
+        """Writes down the newest word on a part, if it was not yet."""
+        health, error = self._unsaid.pop((kind, name), (None, ""))
+        if health is None:
             return
         try:
             self.store.note(kind, name, pack(health))

@@ -22,6 +22,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from esfeed.app import App
 from esfeed.config import WatchSettings
 from esfeed.errors import EsfeedError, MassDelete, ReaderGone
+from esfeed.health import Wish, unpack
 
 log = structlog.get_logger("esfeed")
 
@@ -29,6 +30,7 @@ _POLLS_MAY_TAKE = 4.0
 _DRAIN_UNTIL = 8.0
 _LOOK_AGAIN = 0.5
 _SAY_AGAIN = 60.0
+_WISHES_EVERY = 1.0
 
 
 class _ThreadEach(BaseExecutor):  # type: ignore[misc]  # APScheduler has no py.typed
@@ -71,6 +73,8 @@ class Daemon:
         sinks = [self._start(f"sink {name}", self._deliver, name) for name in self._app.dispatchers]
         for name, settings in self._app.config.watches.items():
             self._schedule(name, settings)
+        every = IntervalTrigger(seconds=_WISHES_EVERY)
+        self._scheduler.add_job(self._grant_wishes, every, id=" wishes")
         self._scheduler.start()
         log.info("feed.started", watches=[*self._app.config.watches], sinks=[*self._app.config.sinks])
         self.stopping.wait()
@@ -83,6 +87,19 @@ class Daemon:
             return
         trigger = IntervalTrigger(seconds=settings.interval)
         self._scheduler.add_job(self._poll, trigger, id=name, args=[name], next_run_time=self._app.clock.now())
+
+    def _grant_wishes(self) -> None:
+        """Does what ``esfeed reconcile`` asks for in another process; a watch that stopped goes on with it."""
+        try:
+            if not self._app.store.notes("wish"):
+                return
+            for name, wish in self._app.store.take_notes("wish").items():
+                if name in self._app.config.watches:
+                    self._app.ask(name, unpack(wish, Wish).allow_mass_delete)
+                    self._scheduler.resume_job(name)
+                    log.info("watch.reconciling", watch=name)
+        except EsfeedError as error:
+            self._failed("state.failed", "state", error)
 
     def _poll(self, name: str) -> None:
         with self._polling[name]:

@@ -56,7 +56,7 @@ class Dispatcher:
         self._open = False
 
     def run_once(self) -> Delivery:
-        """One batch; a target's trouble is told in the result. Raises ``StateError``, ``ConfigError``, ``ReaderGone``."""
+        """One batch; a target's trouble is in the result. Raises ``StateError``, ``ConfigError``, ``ReaderGone``."""
         rows = self._store.read_log(self._store.cursor(self.name) or 0, self._batch)
         if not rows:
             return Delivery(idle=True)

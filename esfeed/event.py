@@ -35,8 +35,8 @@ class Document(msgspec.Struct, frozen=True, gc=False):
     """A document as one read of the cluster showed it.
 
     ``source`` is the raw JSON of ``_source``; ``None`` where only ids and versions were read. ``uuid`` is the uuid of
-    the concrete ``index``. ``seq_no`` is ``None`` where the engine has none (2.x, 5.x) or was not asked, ``shard`` where
-    the read did not go shard by shard.
+    the concrete ``index``. ``seq_no`` is ``None`` where the engine has none (2.x, 5.x) or was not asked, ``shard``
+    where the read did not go shard by shard.
     """
 
     key: Key

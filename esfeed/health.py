@@ -10,7 +10,8 @@ import msgspec
 class WatchHealth(msgspec.Struct, frozen=True):
     """The last poll of a watch. ``at`` is epoch seconds; ``took`` seconds; ``octets`` bytes received.
 
-    ``since`` is when the watch last was well, 0 for never. ``error`` is empty where the poll went well.
+    ``since`` is when the watch last was well, ``reconciled`` when it last was reconciled on request, 0 for never.
+    ``error`` is empty where the poll went well.
     """
 
     at: float
@@ -23,7 +24,7 @@ class WatchHealth(msgspec.Struct, frozen=True):
     events: dict[str, int]
     error: str = ""
     since: float = 0.0
-    stopped: bool = False
+    reconciled: float = 0.0
 
 
 class SinkHealth(msgspec.Struct, frozen=True):
@@ -36,7 +37,13 @@ class SinkHealth(msgspec.Struct, frozen=True):
     retry_at: float = 0.0
 
 
-def pack(health: WatchHealth | SinkHealth) -> bytes:
+class Wish(msgspec.Struct, frozen=True):
+    """What another process asks of the one that holds the state: to reconcile a watch."""
+
+    allow_mass_delete: bool
+
+
+def pack(health: WatchHealth | SinkHealth | Wish) -> bytes:
     """As it lies in the state."""
     return msgspec.json.encode(health)
 

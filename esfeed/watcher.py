@@ -35,7 +35,7 @@ class Poll(msgspec.Struct, frozen=True):
 
 
 class Watcher:
-    """Polls one watch. One thread at a time."""
+    """Polls one watch. One thread at a time. ``allow_mass_delete`` holds for the next whole poll."""
 
     def __init__(self, watch: Watch, tracker: Tracker, profile: Profile, store: Store, clock: Clock) -> None:
         self.watch = watch
@@ -66,6 +66,7 @@ class Watcher:
             progress(batch.read, batch.total)
             if stop() and batch.checkpoint is None:
                 return Poll(events, read, stopped=True)
+        self.allow_mass_delete = False
         return Poll(events, read)
 
     def _guard(self, batch: Batch) -> None:
@@ -74,7 +75,7 @@ class Watcher:
         known = self._store.known(self.watch.name).count()
         if batch.losing > self.watch.mass_delete_limit * known:
             raise MassDelete(
-                f"watch {self.watch.name!r}: {batch.losing} of {known} documents are gone at once, more than "
+                f"{batch.losing:,} of {known:,} documents are gone at once, more than "
                 f"{self.watch.mass_delete_limit:.0%} (watches.{self.watch.name}.mass_delete_limit)",
                 f"if that is right, run `esfeed reconcile --watch {self.watch.name} --allow-mass-delete`; "
                 "nothing was told or forgotten so far",

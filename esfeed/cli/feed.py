@@ -14,10 +14,13 @@ from esfeed.app import App
 from esfeed.cli.output import errors, fail, progress
 from esfeed.config import Config, load
 from esfeed.daemon import Daemon
-from esfeed.errors import ConfigError, EsfeedError
+from esfeed.errors import ConfigError, EsfeedError, StateError
+from esfeed.health import WatchHealth, Wish, pack, unpack
 from esfeed.plugins import one_of
 
 log = structlog.get_logger("esfeed")
+
+_LOOK_AGAIN = 0.3
 
 
 def settings(path: Path) -> Config:
@@ -76,19 +79,52 @@ def poll(path: Path, watches: tuple[str, ...], timeout: float) -> None:
 def reconcile(path: Path, watches: tuple[str, ...], allow_mass_delete: bool, timeout: float) -> None:
     """Compare all ids and versions with what is known, tell what differs, and deliver.
 
-    A watch that stopped because too much was gone at once goes on after `reconcile --allow-mass-delete`.
+    A watch that stopped because too much was gone at once goes on after `reconcile --allow-mass-delete`. Beside a
+    running feed it asks that one to do it.
     """
     with App(settings(path), "reconcile") as app:
         wanted = some(watches, app.config.watches, "--watch")
-        app.hold()
+        try:
+            app.hold()
+        except StateError:
+            if not app.running():
+                raise
+            _wish(app, wanted, allow_mass_delete, timeout)
+            return
         sinks = app.dispatchers
         failed = []
         for name in wanted:
-            app.trackers[name].reconcile = True
-            app.watchers[name].allow_mass_delete = allow_mass_delete
+            app.ask(name, allow_mass_delete)
             failed += [] if _polled(app, name) else [name]
         stuck = deliver(app, sinks, timeout)
     _exit(len(failed) + len(stuck), len(wanted) - len(failed))
+
+
+def _wish(app: App, watches: list[str], allow_mass_delete: bool, timeout: float) -> None:
+    """Asks the running feed to do it, and waits for each watch's next poll."""
+    began = app.clock.now().timestamp()
+    for name in watches:
+        app.store.note("wish", name, pack(Wish(allow_mass_delete)))
+    until = app.clock.monotonic() + timeout
+    left = set(watches)
+    failed = []
+    while left and app.clock.monotonic() < until:
+        app.sleep(_LOOK_AGAIN)
+        waiting, told = app.store.notes("wish"), app.store.notes("watch")
+        for name in sorted(left - waiting.keys()):
+            health = unpack(told[name], WatchHealth) if name in told else None
+            if health is None or health.at <= began:
+                continue
+            if health.reconciled > began:
+                errors.print(f"{name}: the running feed has reconciled it")
+                left.discard(name)
+            elif health.error:
+                fail(health.error, f"watch {name}")
+                failed.append(name)
+                left.discard(name)
+    for name in left:
+        fail("the running feed has not come to it yet; it will", f"watch {name}")
+    _exit(len(failed) + len(left), len(watches) - len(failed) - len(left))
 
 
 def _polled(app: App, name: str) -> bool:

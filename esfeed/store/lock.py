@@ -42,6 +42,10 @@ class StateLock:
             os.close(file)
         return None
 
+    def holds(self, purpose: str) -> bool:
+        """Whether another process holds it right now for that purpose."""
+        return self.held_by() is not None and self._who().get("purpose") == purpose
+
     def __enter__(self) -> StateLock:
         try:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -60,7 +64,7 @@ class StateLock:
                 f"this state is in use by {self._holder()}",
                 "end that process first, or give this one a `state` of its own",
             )
-        # A full disk costs the name only: the lock itself is the kernel's, and what comes next says better what is wrong.
+        # A full disk costs the name only: the lock itself is the kernel's, and what comes next says what is wrong.
         with contextlib.suppress(OSError):
             os.truncate(self._file, 0)
             os.pwrite(self._file, json.dumps(self._self()).encode(), 0)
@@ -88,9 +92,15 @@ class StateLock:
     def _self(self) -> dict[str, object]:
         return {"pid": os.getpid(), "host": socket.gethostname(), "purpose": self._purpose}
 
-    def _holder(self) -> str:
+    def _who(self) -> dict[str, object]:
         try:
             who = json.loads(self.path.read_text())
-            return f"`esfeed {who['purpose']}`, process {who['pid']} on {who['host']}"
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError):
+            return {}
+        return who if isinstance(who, dict) else {}
+
+    def _holder(self) -> str:
+        who = self._who()
+        if not who.keys() >= {"purpose", "pid", "host"}:
             return "another process"
+        return f"`esfeed {who['purpose']}`, process {who['pid']} on {who['host']}"

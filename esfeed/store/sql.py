@@ -218,6 +218,12 @@ class SqlStore:
         with self._writing() as connection:
             _upsert(connection, t.health, [{"kind": kind, "name": name, "data": data}])
 
+    def take_notes(self, kind: str) -> Mapping[str, bytes]:
+        """The words on each part of that ``kind``, which are forgotten with this."""
+        with self._writing() as connection:
+            query = sa.delete(t.health).where(t.health.c.kind == kind).returning(t.health.c.name, t.health.c.data)
+            return {row.name: row.data for row in connection.execute(query)}
+
     def notes(self, kind: str) -> Mapping[str, bytes]:
         """The latest word on each part of that ``kind``."""
         with self._reading() as connection:

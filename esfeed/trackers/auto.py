@@ -43,7 +43,10 @@ class AutoTracker:
     def poll(self, since: Checkpoint | None) -> Iterator[Batch]:
         """Raises ``ConfigError`` where the settings ask for sequence numbers and there are none."""
         self._by_number.reconcile = self._by_date.reconcile = self.reconcile
+        yield from self._poll(since)
         self.reconcile = False
+
+    def _poll(self, since: Checkpoint | None) -> Iterator[Batch]:
         if self._choice == updated_at.NAME:
             yield from self._by_date.poll(since)
             return

@@ -3,9 +3,10 @@
 A *mark* is a number up to which every operation is in the documents that are known. A reading of the counters makes a
 new mark of its global checkpoint once two more refreshes have ended than the *next* reading counted: the second of them
 began after every operation up to that checkpoint was done, so a search that starts now shows them all. (One answer
-counts refreshes before it reads the checkpoint, and whole refreshes fit between the two on a busy machine.) Numbers above the mark are read anew each time,
-as an operation with a smaller number may become visible after one with a larger number. The mark is never above a
-global checkpoint, so no failover takes back what it stands for.
+counts refreshes before it reads the checkpoint, and whole refreshes fit between the two on a busy machine.) Once such
+a search has listed all above the old mark, the new one holds. Numbers above the mark are read anew each time, as an
+operation with a smaller number may become visible after one with a larger number. The mark is never above a global
+checkpoint, so no failover takes back what it stands for.
 """
 
 from __future__ import annotations
