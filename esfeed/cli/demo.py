@@ -1,8 +1,39 @@
-"""x"""
+"""The command ``demo``."""
+
+from __future__ import annotations
+
+import sys
 
 import click
+from click.core import ParameterSource
+
+from esfeed.cli.logs import configure
+from esfeed.cli.output import out
+from esfeed.demo.show import show
 
 
 @click.command()
-def demo() -> None:
-    """Demo."""
+@click.option(
+    "--engine",
+    metavar="NAME|URL",
+    help="A real engine instead of one in memory: a url, or (in a source tree) es2, es5, … es9, os2 or os3.",
+)
+@click.option("--keep", is_flag=True, help="Go on after the end, until Ctrl-C, to try things.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(0.1, 100),
+    default=1.0,
+    show_default=True,
+    help="How many times faster the cloud goes on.",
+)
+@click.pass_context
+def demo(context: click.Context, engine: str | None, keep: bool, speed: float) -> None:
+    """Show a feed at work: no settings, no network, half a minute at most.
+
+    A small cloud is played on an engine in memory, and the real feed follows it. Nothing of it stays behind.
+    """
+    above = context.parent
+    if above is not None and above.get_parameter_source("log_level") is ParameterSource.DEFAULT:
+        # The screen tells what a log would; only what goes wrong is worth a line between the events.
+        configure("warning", above.params["log_format"])
+    sys.exit(show(out, engine, keep, speed))

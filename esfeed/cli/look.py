@@ -99,7 +99,7 @@ def _show(told: dict[str, Any]) -> None:
     watches = _table("watch", "state", "index", "engine", "documents", "last poll", "cost of a poll")
     for name, row in told["watches"].items():
         ago = _ago(row["last_poll_seconds_ago"]) if "tracker" in row else "-"
-        cost = f"{row['poll_requests']} requests, {row['poll_bytes']:,} bytes" if "tracker" in row else "-"
+        cost = _cost(row["poll_requests"], row["poll_bytes"]) if "tracker" in row else "-"
         watches.add_row(name, _state(row), row["index"], row.get("engine", ""), f"{row['documents']:,}", ago, cost)
     sinks = _table("sink", "state", "type", "sent", "backlog", "dead", "last try")
     for name, row in told["sinks"].items():
@@ -114,6 +114,10 @@ def _show(told: dict[str, Any]) -> None:
             if row.get("error"):
                 out.print()
                 out.print(Text(f"{part} {name}: {row['error']}", style="red"))
+
+
+def _cost(requests: int, octets: int) -> str:
+    return f"{requests} request{'' if requests == 1 else 's'}, {octets:,} bytes"
 
 
 def _table(*columns: str) -> Table:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from esfeed.errors import ConfigError
 from esfeed.settings import seconds
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
 
 def milliseconds(option: str, text: str, now: datetime) -> int:
     """Epoch milliseconds of ``text``: ISO 8601 (UTC where it names no zone), or a duration ago such as ``24h``.
@@ -27,4 +29,4 @@ def milliseconds(option: str, text: str, now: datetime) -> int:
         when = when.replace(tzinfo=UTC)
     if when > now:
         raise ConfigError(option, text, f"that is in the future (it is {now:%Y-%m-%dT%H:%M:%SZ} now)")
-    return int(when.timestamp() * 1000)
+    return (when - _EPOCH) // timedelta(milliseconds=1)

@@ -1,0 +1,74 @@
+"""The account at the end: how many events, how late, at what cost, whether they add up to the index; and what next."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+from rich.text import Text
+
+from esfeed.demo.ledger import Ledger
+from esfeed.demo.place import Door, Place
+from esfeed.demo.replay import Compared, compare
+from esfeed.demo.screen import Screen
+
+
+def sum_up(screen: Screen, ledger: Ledger, where: Place, door: Door, folder: Path, idle: int) -> bool:
+    """Says it all; returns whether each route's events, replayed, give what the index holds. ``idle``: requests."""
+    compared = [
+        compare("admin", folder / "admin.jsonl", where, door),
+        compare("user", folder / "user.jsonl", where, door),
+    ]
+    screen.say()
+    events = ", ".join(f"{screen.ops[op]} {op}" for op in ("read", "created", "updated", "deleted"))
+    screen.row("events", events)
+    if ledger.delays:
+        middle, longest = statistics.median(ledger.delays), max(ledger.delays)
+        screen.row(
+            "delay", f"p50 {middle:.2f} s, longest {longest:.2f} s, from the write's acknowledgement to this screen"
+        )
+        screen.row("", _refresh(where))
+    screen.row("idle poll", f"{idle} request{'s' * (idle != 1)}")
+    for one in compared:
+        screen.row("replayed" if one.role == "admin" else "", _told(one), "green" if one.equal else "bold red")
+    return all(one.equal for one in compared)
+
+
+def suggest(screen: Screen, where: Place, settings: Path | None) -> None:
+    """Three commands to try; ``settings`` are the feed's where it goes on."""
+    screen.say()
+    if settings is None:
+        screen.say(Text("Try next:", "bold"))
+        commands = [
+            ("esfeed demo --keep", "leaves it running, to write to it yourself"),
+            ("esfeed demo --engine http://127.0.0.1:9200", "on an engine of yours, in an index of its own"),
+            ("esfeed --config esfeed.toml check", "with your own settings; it says how to begin"),
+        ]
+    else:
+        screen.say(Text("The feed goes on until Ctrl-C. Try, in another terminal:", "bold"))
+        commands = [
+            (f"esfeed -c {settings} status", "how the feed is doing"),
+            (f"esfeed -c {settings} events --follow", "its log, as it grows"),
+            (_put(where), "a write of yours, which then appears here"),
+        ]
+    screen.suggest(commands)
+
+
+def _refresh(where: Place) -> str:
+    if where.in_memory:
+        return "(this engine shows a write at once; a real one when it refreshes, within 1 s by default)"
+    return "(of it, up to 1 s until the engine shows a write: its refresh_interval)"
+
+
+def _told(one: Compared) -> str:
+    if one.equal:
+        return f"the {one.role}'s events give exactly the {one.documents} documents that the index has for {one.role}s"
+    wrong = {"missing": one.missing, "left over": one.left_over, "different": one.different}
+    named = "; ".join(f"{what}: {', '.join(keys)}" for what, keys in wrong.items() if keys)
+    return f"the {one.role}'s events do NOT give what the index has: {named}"
+
+
+def _put(where: Place) -> str:
+    kind = where.type_of("mine") or "_doc"
+    body = """{"name": "mine", "status": "new"}"""
+    return f"curl -X PUT {where.url}/{where.index}/{kind}/1 -H content-type:application/json -d '{body}'"

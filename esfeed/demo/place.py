@@ -1,0 +1,156 @@
+"""Where the demo plays: an engine, an index in it that is the demo's own, and what of it is to be removed after."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import urllib3
+
+import esfeed
+from esfeed.cluster.client import Connection
+from esfeed.cluster.reads import EngineCluster
+from esfeed.demo.lookalike import lookalike
+from esfeed.errors import ClusterError, ConfigError, EsfeedError
+
+ENGINES = ("es2", "es5", "es6", "es7", "es8", "es9", "os2", "os3")
+"""The real engines that ``scripts/engines`` can start, in a source tree."""
+
+TYPE_FIELD = "resource_type"
+"""Where the type of a resource stands on engines that have no types of their own (7 on, and OpenSearch)."""
+
+_DATE = {"type": "date", "format": "strict_date_optional_time||epoch_millis"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An engine and the demo's index in it. ``many_types``: its documents have Searchlight's types as ``_type``."""
+
+    url: str
+    engine: str
+    index: str
+    alias: str
+    many_types: bool
+    one_type: bool
+    in_memory: bool = False
+
+    def type_of(self, kind: str) -> str | None:
+        """What to write as ``_type`` of a document of that kind; ``None`` for nothing."""
+        return kind if self.many_types else "_doc" if self.one_type else None
+
+
+class Door:
+    """Plain HTTP to the engine, for the cloud that writes and for whoever checks; the feed has a client of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(10.0))
+
+    def request(self, method: str, path: str, body: object = None) -> Any:
+        """The decoded answer. Raises ``ClusterError`` for any that is no success."""
+        raw = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+        kind = "application/x-ndjson" if isinstance(body, bytes) else "application/json"
+        try:
+            answer = self._pool.request(method, self._url + path, body=raw, headers={"content-type": kind})
+        except urllib3.exceptions.HTTPError as error:
+            raise ClusterError(f"{self._url} cannot be reached ({error})", "start the engine there") from error
+        text = answer.data.decode(errors="replace")
+        if answer.status >= 300:
+            raise ClusterError(f"{self._url} answered {answer.status} to {method} {path}: {text[:300]}")
+        return json.loads(text)
+
+    def bulk(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Writes; returns once the engine has acknowledged all of it. Raises ``ClusterError`` for any refusal."""
+        answer = self.request("POST", "/_bulk", b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        if answer["errors"]:
+            raise ClusterError(f"the engine refused a write of the demo: {json.dumps(answer['items'])[:300]}")
+
+    def close(self) -> None:
+        """Lets go of every connection."""
+        self._pool.clear()
+
+
+@contextlib.contextmanager
+def place(name: str | None) -> Iterator[tuple[Place, Door]]:
+    """An engine by name or url (``None``: in memory) with a new, empty index, both gone when the context ends.
+
+    On somebody's engine (a url) only the index is the demo's, under a name of its own.
+    """
+    with contextlib.ExitStack() as stack:
+        if name is None:
+            url, label = stack.enter_context(lookalike()), ""
+        elif name in ENGINES:
+            url, label = stack.enter_context(_from_source_tree(name)), ""
+        elif name.startswith(("http://", "https://")):
+            url, label = name.rstrip("/"), f"esfeed-demo-{uuid.uuid4().hex[:6]}"
+        else:
+            raise ConfigError("--engine", name, f"write one of {', '.join(ENGINES)}, or a url: http://127.0.0.1:9200")
+        where = _describe(url, label)
+        if name is None:
+            where = replace(where, engine="osmem, an OpenSearch look-alike in memory", in_memory=True)
+        door = Door(url)
+        stack.callback(door.close)
+        stack.callback(_remove, door, where)
+        _create(door, where)
+        yield where, door
+
+
+def _describe(url: str, label: str) -> Place:
+    cluster = EngineCluster(Connection("demo", [url], tries=1))
+    try:
+        engine = cluster.engine
+    except ClusterError as error:
+        raise EsfeedError(error.message, "start it, or leave out --engine for one in memory") from error
+    finally:
+        cluster.close()
+    elastic = engine.distribution == "elasticsearch"
+    index = f"{label or 'searchlight'}-{datetime.now(UTC):%Y_%m_%d_%H_%M_%S}"
+    old = elastic and engine.version < (6,)
+    six = elastic and (6,) <= engine.version < (7,)
+    return Place(url, str(engine), index, label or "searchlight-search", old, six)
+
+
+def _create(door: Door, where: Place) -> None:
+    properties: dict[str, Any] = {"properties": {"updated_at": _DATE, "created_at": _DATE}}
+    if where.many_types:
+        properties = {"_default_": properties}
+    elif where.one_type:
+        properties = {"_doc": properties}
+    settings = {"number_of_shards": 1, "number_of_replicas": 0}
+    door.request("PUT", f"/{where.index}", {"settings": settings, "mappings": properties})
+    door.request("POST", "/_aliases", {"actions": [{"add": {"index": where.index, "alias": where.alias}}]})
+
+
+def _remove(door: Door, where: Place) -> None:
+    """Removes the index, also where its making was cut short; an engine that is gone took it along."""
+    with contextlib.suppress(ClusterError):
+        door.request("DELETE", f"/{quote(where.index)}")
+
+
+@contextlib.contextmanager
+def _from_source_tree(name: str) -> Iterator[str]:
+    script = Path(esfeed.__file__).resolve().parents[1] / "scripts" / "engines"
+    if not script.is_file():
+        hint = f"esfeed was not installed from a source tree, which has scripts/engines ({script}); name a url instead"
+        raise ConfigError("--engine", name, hint)
+    instance = f"--instance=demo-{os.getpid()}"
+    try:
+        up = subprocess.run(
+            [sys.executable, str(script), "up", name, instance, "--json"], stdout=subprocess.PIPE, check=False
+        )
+        if up.returncode:
+            raise EsfeedError(f"scripts/engines up {name} failed", "what it said above tells why")
+        yield str(json.loads(up.stdout)[0]["url"])
+    finally:
+        # In a session of its own: a second, impatient Ctrl-C must not leave the engine behind.
+        subprocess.run([sys.executable, str(script), "down", name, instance], check=False, start_new_session=True)

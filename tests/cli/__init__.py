@@ -1,0 +1,1 @@
+"""The esfeed command as a user runs it: a subprocess each time."""
