@@ -5,8 +5,9 @@ The daemon and the commands differ only in when they ask these parts for a step.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -101,12 +102,24 @@ class App:
 
     @cached_property
     def clusters(self) -> Mapping[str, EngineCluster]:
-        """The clusters by name; none is asked anything before it is used."""
-        clusters = {}
+        """The cluster of each watch, by watch: its own, so that what a watch costs is counted and bounded apart.
+
+        None is asked anything before it is used.
+        """
+        return {name: self._cluster(settings) for name, settings in self.config.watches.items()}
+
+    def _cluster(self, watch: WatchSettings) -> EngineCluster:
+        settings = self.config.clusters[watch.cluster]
+        cluster = EngineCluster(connection(watch.cluster, settings, watch.max_requests_per_second), self.sleep)
+        self._stack.callback(cluster.close)
+        return cluster
+
+    def engines(self) -> Iterator[tuple[str, EngineCluster]]:
+        """Each cluster once, by its own name, for who only wants to know whether it is there."""
         for name, settings in self.config.clusters.items():
-            clusters[name] = EngineCluster(connection(name, settings), self.sleep)
-            self._stack.callback(clusters[name].close)
-        return clusters
+            cluster = EngineCluster(connection(name, settings), self.sleep)
+            with contextlib.closing(cluster):
+                yield name, cluster
 
     @cached_property
     def trackers(self) -> Mapping[str, AutoTracker]:
@@ -125,7 +138,7 @@ class App:
             settings.verify,
             self._eager,
         )
-        cluster = self.clusters[settings.cluster]
+        cluster = self.clusters[name]
         return AutoTracker(settings.tracker, cluster, self.store.known(name), following, self.clock)
 
     @cached_property
@@ -163,7 +176,7 @@ class App:
 
     def poll(self, name: str, stop: Stop = lambda: False, progress: Progress = lambda read, total: None) -> Poll:
         """One poll of a watch; its health is noted, whatever comes. Raises what the watcher raises."""
-        cluster = self.clusters[self.config.watches[name].cluster]
+        cluster = self.clusters[name]
         requests, octets = cluster.meter.totals()
         began = self.clock.monotonic()
         error, poll, wished = "", Poll({}, 0), self.trackers[name].reconcile
@@ -242,7 +255,7 @@ class App:
         self._noted[kind, name] = self.clock.monotonic(), error
 
 
-def connection(name: str, settings: ClusterSettings) -> Connection:
+def connection(name: str, settings: ClusterSettings, most_per_second: float | None = None) -> Connection:
     """How to reach a cluster, from its settings."""
     basic: Any = None
     if settings.basic_auth is not None:
@@ -258,6 +271,7 @@ def connection(name: str, settings: ClusterSettings) -> Connection:
         client_key=_text(settings.client_key),
         timeout=settings.timeout,
         tries=settings.retries,
+        most_per_second=most_per_second,
     )
 
 

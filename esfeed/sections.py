@@ -219,6 +219,12 @@ class WatchSettings(Section):
         0.3, description="the share of the documents that may be gone at once without asking (if more than 1,000)"
     )
     max_page_bytes: Size = Field(32 << 20, ge=1 << 10, description="the most bytes that one answer should have")
+    max_requests_per_second: float | None = Field(
+        None,
+        gt=0,
+        le=100_000,
+        description="the most requests that this watch makes; no bound where left out",
+    )
     refresh: bool = Field(
         False, description="whether each poll refreshes the index first; all that esfeed ever does to a cluster"
     )

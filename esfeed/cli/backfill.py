@@ -76,7 +76,7 @@ def _run(
         pace = _pacer(app, routed, own, stopping)
         for sink in routed:
             app.dispatchers[sink].start()
-        job = Backfill(span, app.clusters[section.cluster], app.watchers[watch], app.store, pace)
+        job = Backfill(span, app.clusters[watch], app.watchers[watch], app.store, pace)
         try:
             with progress(f"reading {watch}") as told:
                 sent, finished = job.run(stopping.is_set, told)

@@ -165,7 +165,7 @@ def check(path: Path) -> None:
     good = bad = 0
     with App(settings(path), "check") as app:
         click.echo(f"ok      settings {path}")
-        for name, cluster in app.clusters.items():
+        for name, cluster in app.engines():
             good, bad = _say(f"cluster {name}", lambda cluster=cluster: str(cluster.engine), good, bad)
         for name in app.config.watches:
             good, bad = _say(f"watch {name}", lambda name=name: app.trackers[name].check(), good, bad)

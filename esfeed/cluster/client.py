@@ -23,6 +23,7 @@ import tenacity
 from esfeed.cluster.answers import Answers, Failed, Hit, Multi, Page, decode, whole
 from esfeed.cluster.dialect import Dialect, Engine, dialect
 from esfeed.cluster.node import Meter, RawSerializer, metered
+from esfeed.cluster.pace import Pace
 from esfeed.errors import ClusterError, NameGone, NameMoved, Retryable
 from esfeed.event import Key
 
@@ -35,7 +36,10 @@ _CLOSED = ("index_closed_exception", "cluster_block_exception")
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How to reach a cluster. ``timeout`` is seconds a request; ``tries`` of one request, all in all."""
+    """How to reach a cluster. ``timeout`` is seconds a request; ``tries`` of one request, all in all.
+
+    ``most_per_second`` bounds the requests, tries included, that leave in a second.
+    """
 
     name: str
     hosts: Sequence[str]
@@ -47,6 +51,7 @@ class Connection:
     client_key: str | None = None
     timeout: float = 30.0
     tries: int = 4
+    most_per_second: float | None = None
 
     def __repr__(self) -> str:
         return f"Connection({self.name!r}, {list(self.hosts)!r})"
@@ -60,6 +65,7 @@ class Client:
         self.meter = Meter()
         self._connection = connection
         self._sleep = sleep
+        self._pace = Pace(connection.most_per_second, sleep)
         self.known_engine: Engine | None = None
         self._client = elasticsearch.Elasticsearch(
             list(connection.hosts),
@@ -116,6 +122,7 @@ class Client:
             raise ClusterError(f"{error.message} ({self._connection.tries} tries)", error.mend) from error
 
     def _once(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any) -> bytes:
+        self._pace()
         try:
             answer = self._client.perform_request(
                 method, path, params=params, headers={"content-type": "application/json"}, body=body
@@ -159,8 +166,8 @@ class Client:
         if status == 403 and kind not in _CLOSED:
             return ClusterError(
                 f"cluster {self.name!r} does not allow {path} (403: {reason})",
-                "grant that user `read`, `view_index_metadata` and `monitor` on the watched indices, and `monitor` on the "
-                "cluster, to tell its version",
+                "grant that user `read`, `view_index_metadata` and `monitor` on the watched indices, and `monitor` on "
+                "the cluster, to tell its version",
             )
         named = unquote(path.split("/")[1])
         if kind == "index_not_found_exception":

@@ -76,7 +76,7 @@ class _App(App):
         return Shown(super().sink(name), self._screen)
 
     def poll(self, name: str, stop: Stop = lambda: False, progress: Progress = lambda read, total: None) -> Poll:
-        meter = self.clusters["demo"].meter
+        meter = self.clusters[name].meter
         before, _ = meter.totals()
         poll = super().poll(name, stop, progress)
         self.costs.append(meter.totals()[0] - before)

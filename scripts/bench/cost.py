@@ -101,7 +101,7 @@ def measure(raw: Raw, index: str, asked: argparse.Namespace, folder: str, url: s
 
 def cost(app: App) -> tuple[int, int, float, dict[str, int]]:
     """(requests, bytes, seconds, events) of one poll."""
-    meter = app.clusters["main"].meter
+    meter = app.clusters["w"].meter
     requests, octets = meter.totals()
     began = time.monotonic()
     poll = app.poll("w")
