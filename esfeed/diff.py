@@ -102,6 +102,9 @@ def gone(lost: Sequence[tuple[Key, Revision]], bodies: Mapping[Key, bytes]) -> S
 def _same_content(was: Revision, now: Revision, before: bytes | None, after: bytes | None) -> bool:
     if was.digest and was.digest == now.digest:
         return True
+    if was.digest.startswith(_MEANING) and len(was.digest) > _DIGEST:
+        # Contents are kept from now on, but this one was not yet.
+        return was.digest == digest(after, kept=False)
     if before is None or after is None:
         return False
     try:
@@ -126,6 +129,8 @@ def _changed(before: bytes | None, after: bytes | None) -> tuple[str, ...] | Non
         return None
     try:
         one, other = parse(before), parse(after)
+        if not isinstance(one, dict) or not isinstance(other, dict):
+            return None
         return tuple(
             sorted(
                 name

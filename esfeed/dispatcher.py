@@ -130,7 +130,7 @@ class Dispatcher:
         """As long as the target asked for; else longer with every step that got nothing through, with jitter."""
         if not waiting:
             return 0.0
-        asked = max((outcome.wait for outcome in waiting if outcome.wait is not None), default=None)
+        asked = max((outcome.wait for outcome in waiting if outcome.wait), default=None)
         if asked is not None:
             return min(asked, 3600.0)
         longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self._failures, 10))

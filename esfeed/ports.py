@@ -284,6 +284,9 @@ class Sink(Protocol):
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
         """Sends events in order and answers for each, in the same order: one outcome an event.
 
+        Behind an event that gets ``retry``, later ones of the same document must get it too, unsent: the dispatcher
+        keeps no other order than this. Other documents go on.
+
         ``ok`` must mean that the target has the event and keeps it through a crash of esfeed. May raise ``Retryable``
         instead, which stands for ``retry`` on every event of the batch, or ``ReaderGone`` to end the feed.
         """

@@ -16,7 +16,7 @@ from esfeed.backfill import Backfill, Span, rest
 from esfeed.cli.feed import deliver, settings, some
 from esfeed.cli.output import errors, fail, progress
 from esfeed.cli.times import milliseconds
-from esfeed.errors import EsfeedError, StateError
+from esfeed.errors import ConfigError, EsfeedError, StateError
 
 _MUCH = 20_000
 _LOOK_AGAIN = 0.2
@@ -40,6 +40,8 @@ def backfill(
         now = app.clock.now()
         begin = milliseconds("--since", since, now)
         end = None if until is None else milliseconds("--until", until, now)
+        if end is not None and end <= begin:
+            raise ConfigError("--until", until, "it must be later than --since")
         chosen = some(watches, app.config.watches, "--watch")
         targets = some(sinks, app.config.sinks, "--sink")
         stopping = threading.Event()
@@ -81,6 +83,8 @@ def _run(
             with progress(f"reading {watch}") as told:
                 sent, finished = job.run(stopping.is_set, told)
         except EsfeedError as error:
+            if isinstance(error, ConfigError) and len(watches) == 1:
+                raise
             fail(error, f"watch {watch}")
             failed += 1
             continue

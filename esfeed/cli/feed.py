@@ -66,7 +66,7 @@ def poll(path: Path, watches: tuple[str, ...], timeout: float) -> None:
         wanted = some(watches, app.config.watches, "--watch")
         app.hold()
         sinks = app.dispatchers  # before the first poll, so that a new sink gets what it finds
-        failed = [name for name in wanted if not _polled(app, name)]
+        failed = [name for name in wanted if not _polled(app, name, len(wanted) == 1)]
         stuck = deliver(app, sinks, timeout)
     _exit(len(failed) + len(stuck), len(wanted) - len(failed))
 
@@ -95,7 +95,7 @@ def reconcile(path: Path, watches: tuple[str, ...], allow_mass_delete: bool, tim
         failed = []
         for name in wanted:
             app.ask(name, allow_mass_delete)
-            failed += [] if _polled(app, name) else [name]
+            failed += [] if _polled(app, name, len(wanted) == 1) else [name]
         stuck = deliver(app, sinks, timeout)
     _exit(len(failed) + len(stuck), len(wanted) - len(failed))
 
@@ -127,12 +127,12 @@ def _wish(app: App, watches: list[str], allow_mass_delete: bool, timeout: float)
     _exit(len(failed) + len(left), len(watches) - len(failed) - len(left))
 
 
-def _polled(app: App, name: str) -> bool:
+def _polled(app: App, name: str, alone: bool) -> bool:
     try:
         with progress(f"reading {name}") as told:
             found = app.poll(name, progress=told)
     except EsfeedError as error:
-        if isinstance(error, ConfigError):
+        if alone and isinstance(error, ConfigError):
             raise
         fail(error, f"watch {name}")
         return False

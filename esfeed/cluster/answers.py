@@ -5,6 +5,7 @@ https://www.elastic.co/guide/en/elasticsearch/reference/7.17/search-search.html 
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -105,14 +106,34 @@ class Mappings(msgspec.Struct):
 
 
 def decode(raw: bytes | msgspec.Raw, kind: type[_Answer]) -> _Answer:
-    """``raw`` as a ``kind``. Raises ``ClusterError`` where it is not the answer of such an engine."""
+    """``raw`` as a ``kind``. Raises ``ClusterError`` where it is not the answer of such an engine.
+
+    Engines keep half of a surrogate pair (``"\\ud83d"``, a cut emoji) in a document, which no UTF-8 text can hold and
+    no strict reader takes: it becomes U+FFFD, the rest stays as it is to the byte.
+    """
     try:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.DecodeError as error:
+        text = bytes(raw)
+        mended = _ESCAPE.sub(_whole_escape, text)
+        if mended != text:
+            return decode(mended, kind)
         raise ClusterError(
-            f"the answer is cut short or not of Elasticsearch or OpenSearch ({error}): {bytes(raw)[:80]!r}",
+            f"the answer is cut short or not of Elasticsearch or OpenSearch ({error}): {text[:80]!r}",
             "look at `hosts` of that cluster, and at what stands between",
         ) from error
+    except RecursionError as error:
+        raise ClusterError(
+            "a document is nested too deep to be read (about 900 levels)", "correct or delete that document"
+        ) from error
+
+
+_PAIR = rb"u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_ESCAPE = re.compile(rb"\\(?:" + _PAIR + rb"|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL)
+
+
+def _whole_escape(match: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if match["half"] else match[0]
 
 
 def whole(page: Page, counted: bool = False) -> Page:

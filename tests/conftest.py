@@ -1,0 +1,86 @@
+"""Fixtures over real engines. ESFEED_TEST_ENGINES narrows which; what did not run is told at the end, never hidden."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.clients import Raw
+from tests.support.engines import NAMES, SCRIPT, VARIABLE, Engine, selected, start, stop
+from tests.support.proxy import Proxy
+
+SECURED = "es8"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names the engines that did not run because somebody asked so."""
+    left_out = [name for name in NAMES if name not in selected()]
+    if left_out:
+        terminalreporter.write_line(f"engines NOT run, since {VARIABLE} leaves them out: {', '.join(left_out)}")
+
+
+def _up() -> set[str]:
+    told = subprocess.run(
+        [sys.executable, str(SCRIPT), "status", "--json", "--instance=main"], capture_output=True, check=True
+    )
+    return {record["name"] for record in json.loads(told.stdout) if record["state"] == "up"}
+
+
+@pytest.fixture(scope="session")
+def started() -> Iterator[Callable[[str], Engine]]:
+    """Starts an engine by name, once; at the end those are stopped that were not up before."""
+    engines: dict[str, Engine] = {}
+    before: set[str] = set()
+
+    def need(name: str) -> Engine:
+        if name not in selected():
+            pytest.skip(f"{VARIABLE} leaves out {name}")
+        if not engines:
+            before.update(_up())
+        if name not in engines:
+            engines[name] = start([name])[0]
+        return engines[name]
+
+    yield need
+    stop(name for name in engines if name not in before)
+
+
+@pytest.fixture(scope="session", params=selected())
+def engine(request: pytest.FixtureRequest, started: Callable[[str], Engine]) -> Engine:
+    """Each selected engine in turn, up; a test that needs certain ones parametrizes it indirectly by name."""
+    return started(request.param)
+
+
+@pytest.fixture(scope="session")
+def secured() -> Iterator[Engine]:
+    """An engine with TLS and passwords; ended at the end."""
+    if SECURED not in selected():
+        pytest.skip(f"{VARIABLE} leaves out {SECURED}")
+    yield start([SECURED], instance="qa-tls", security=True)[0]
+    stop([SECURED], "qa-tls")
+
+
+@pytest.fixture
+def raw(engine: Engine) -> Raw:
+    """The engine in its own words."""
+    return Raw(engine)
+
+
+@pytest.fixture
+def index(raw: Raw) -> Iterator[str]:
+    """A name for an index that is not there yet; it and whatever begins with it is deleted afterwards."""
+    name = f"qa-{secrets.token_hex(5)}"
+    yield name
+    raw.drop(name)
+
+
+@pytest.fixture
+def proxy(engine: Engine) -> Iterator[Proxy]:
+    """A wire proxy in front of the engine."""
+    with Proxy(engine.url) as proxy:
+        yield proxy

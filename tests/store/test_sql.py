@@ -1,0 +1,421 @@
+"""The store over SQLite: one commit is all or nothing, whatever dies; what is kept comes back to the byte."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from esfeed.errors import StateError
+from esfeed.event import Event, Key, Revision
+from esfeed.ports import BackfillMark, Checkpoint, Commit, Entry, Parked
+from esfeed.store.codec import pack_key, unpack_key
+from esfeed.store.sql import SqlStore
+from esfeed.testing.events import sample_event
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqlStore]:
+    """A new store."""
+    store = SqlStore(f"sqlite:///{tmp_path}/state.db")
+    yield store
+    store.close()
+
+
+def key(name: object) -> Key:
+    return Key("_doc", str(name))
+
+
+def revision(version: int = 1, **more: object) -> Revision:
+    return msgspec.structs.replace(Revision("u", "i", version, None, b"d" * 16), **more)
+
+
+def entry(name: object, sink: str | None = None, **event: object) -> Entry:
+    return Entry(key(name), sample_event(doc_id=str(name), **event), sink)  # type: ignore[arg-type]
+
+
+def seen(*names: object, version: int = 1) -> Commit:
+    """A commit of those documents, each with an event."""
+    return Commit(
+        {key(name): revision(version) for name in names},
+        {key(name): b'{"v":%d}' % version for name in names},
+        entries=[entry(name) for name in names],
+    )
+
+
+# --- what dies in the middle
+
+
+def expected(number: int) -> dict[str, int]:
+    """What is known after so many commits of ``commits_for_ever``: the version by document."""
+    known: dict[str, int] = {}
+    for n in range(1, number + 1):
+        known[str(n % 7)] = n
+        known.pop(str((n + 3) % 7), None)
+    return known
+
+
+def commits_for_ever(url: str) -> None:
+    """Commit after commit, each telling of itself in every table, and then on standard output."""
+    store = SqlStore(url)
+    last = store.checkpoint("w")
+    n = last.number if last else 0
+    while True:
+        n += 1
+        name = str(n % 7)
+        batch = Commit(
+            {key(name): revision(n, seq_no=n, shard=0)},
+            {key(name): b'{"n":%d}' % n},
+            [key((n + 3) % 7)],
+            [entry(name, id=f"{n}"), entry(name, id=f"{n}+")],
+            Checkpoint("t", b"%d" % n),
+            BackfillMark("b", str(n), n),
+        )
+        store.commit("w", batch)
+        print(n, flush=True)
+
+
+def test_kill_9_leaves_all_of_a_commit_or_nothing(tmp_path: Path) -> None:
+    """25 times, at any moment: revisions, contents, log, checkpoint and backfill agree; nothing told is lost."""
+    url = f"sqlite:///{tmp_path}/state.db"
+    code = f"from tests.store.test_sql import commits_for_ever; commits_for_ever({url!r})"
+    chosen = random.Random()
+    for _ in range(25):
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+            assert process.stdout
+            for _ in range(chosen.randrange(1, 25)):
+                told = int(process.stdout.readline())
+            threading.Event().wait(chosen.random() / 50)
+            process.send_signal(signal.SIGKILL)
+            told = max([told, *map(int, process.stdout.read().split("\n")[:-1])])
+        store = SqlStore(url)
+        checkpoint = store.checkpoint("w")
+        assert checkpoint
+        number = checkpoint.number
+        assert number >= told
+        assert checkpoint.data == b"%d" % number
+        names = [key(n) for n in range(7)]
+        known = {k.id: r.version for k, r in store.known("w").revisions(names).items()}
+        assert known == expected(number)
+        assert store.known("w").count() == store.known("w").in_shard("u", 0) == len(known)
+        assert store.documents("w", names) == {key(name): b'{"n":%d}' % n for name, n in known.items()}
+        rows = store.read_log(0, 10 * number)
+        assert [row.event.id for row in rows] == [f"{n}{mark}" for n in range(1, number + 1) for mark in ("", "+")]
+        assert [row.position for row in rows] == list(range(1, 2 * number + 1))
+        assert store.backfill("b") == BackfillMark("b", str(number), number)
+        store.close()
+
+
+def test_a_commit_that_fails_leaves_nothing(store: SqlStore) -> None:
+    """A fault in its last statement takes back its first."""
+    store.commit("w", msgspec.structs.replace(seen("a"), checkpoint=Checkpoint("t", b"1")))
+    bad = msgspec.structs.replace(seen("a", "b", version=2), checkpoint=Checkpoint(None, b"2"))  # type: ignore[arg-type]
+    with pytest.raises(StateError):
+        store.commit("w", bad)
+    assert store.known("w").revisions([key("a"), key("b")]) == {key("a"): revision(1)}
+    assert store.documents("w", [key("a"), key("b")]) == {key("a"): b'{"v":1}'}
+    assert [row.position for row in store.read_log(0, 9)] == [1]
+    assert store.checkpoint("w") == Checkpoint("t", b"1", 1)
+
+
+# --- what is kept
+
+texts = st.text(st.characters(codec="utf-8"), max_size=40)
+keys = st.builds(Key, texts, texts, st.none() | texts, st.none() | texts)
+
+
+@given(keys)
+def test_any_key_comes_back(one: Key) -> None:
+    """NUL, emoji, empty, whatever can be UTF-8: packed and unpacked it is the same."""
+    assert unpack_key(pack_key(one)) == one
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(keys, st.integers(0, 2**63 - 1), max_size=8), st.text("abc", min_size=1, max_size=3))
+def test_any_keys_and_versions_are_told_apart(store: SqlStore, found: dict[Key, int], watch: str) -> None:
+    """Revisions come back by exactly their key, with versions and sequence numbers up to 2**63 - 1."""
+    store.commit(watch, Commit({one: revision(n, seq_no=n, shard=1) for one, n in found.items()}))
+    assert store.known(watch).revisions(found) == {one: revision(n, seq_no=n, shard=1) for one, n in found.items()}
+    store.commit(watch, Commit(gone=list(found)))
+    assert store.known(watch).revisions(found) == {}
+    assert store.known(watch).count() == 0
+
+
+RAWS = [
+    b'{"a":12345678901234567890123,"b":1.10,"c":1e999}',
+    b'{ "a" : [ ] }',
+    '{"é":"😀\u2028"}'.encode(),
+    b'{"a":"' + b"x" * 100_000 + b'"}',
+    b"{}",
+    b"null",
+]
+
+
+@pytest.mark.parametrize("before", [None, *RAWS[:-1]], ids=lambda raw: str(raw)[:25])
+@pytest.mark.parametrize("after", [None, *RAWS[:-1]], ids=lambda raw: str(raw)[:25])
+def test_events_come_back_to_the_byte(store: SqlStore, before: bytes | None, after: bytes | None) -> None:
+    """Every field; contents are the engine's own bytes; nothing is nothing and stays so."""
+    event = msgspec.structs.replace(
+        sample_event(doc_id="\0😀", changed=("a", "é"), view="admin", routing="r\0", before=b"{}", after=b"{}"),
+        before=None if before is None else msgspec.Raw(before),
+        after=None if after is None else msgspec.Raw(after),
+    )
+    event = msgspec.structs.replace(event, origin=msgspec.structs.replace(event.origin, version=2**63 - 1, seq_no=None))
+    store.commit("w", Commit(entries=[Entry(key("a"), event)]))
+    (row,) = store.read_log(0, 9)
+    assert plain(row.event) == {**plain(event), "position": row.position}
+
+
+def plain(event: Event) -> dict[str, object]:
+    fields = msgspec.structs.asdict(event)
+    return {name: bytes(value) if isinstance(value, msgspec.Raw) else value for name, value in fields.items()}
+
+
+@pytest.mark.parametrize("body", RAWS, ids=lambda raw: str(raw)[:25])
+def test_contents_come_back_to_the_byte(store: SqlStore, body: bytes) -> None:
+    """Small and large ones, deflated or not."""
+    store.commit("w", Commit({key("a"): revision()}, {key("a"): body}))
+    assert store.documents("w", [key("a"), key("b")]) == {key("a"): body}
+
+
+def test_more_than_a_statement_can_hold(store: SqlStore) -> None:
+    """Thousands of keys in one commit, one question, and one delete."""
+    names = [key(n) for n in range(2500)]
+    store.commit("w", Commit(dict.fromkeys(names, revision()), dict.fromkeys(names, b"{}")))
+    assert len(store.known("w").revisions(names)) == len(store.documents("w", names)) == 2500
+    store.commit("w", Commit(gone=names[:2400]))
+    assert set(store.known("w").revisions(names)) == set(store.documents("w", names)) == set(names[2400:])
+
+
+def test_watches_do_not_meet(store: SqlStore) -> None:
+    """The same document behind two watches has two revisions; checkpoints count for themselves."""
+    store.commit("one", msgspec.structs.replace(seen("a", version=1), checkpoint=Checkpoint("t", b"1")))
+    store.commit("two", msgspec.structs.replace(seen("a", version=2), checkpoint=Checkpoint("t", b"2")))
+    store.commit("two", Commit(checkpoint=Checkpoint("t", b"3")))
+    assert store.known("one").revisions([key("a")]) == {key("a"): revision(1)}
+    store.commit("one", Commit(gone=[key("a")]))
+    assert store.known("two").revisions([key("a")]) == {key("a"): revision(2)}
+    assert store.documents("two", [key("a")]) == {key("a"): b'{"v":2}'}
+    assert (store.checkpoint("one"), store.checkpoint("two")) == (Checkpoint("t", b"1", 1), Checkpoint("t", b"3", 2))
+    assert store.checkpoint("three") is None
+
+
+# --- log, cursors, parked
+
+
+def test_positions_are_never_used_twice(store: SqlStore, tmp_path: Path) -> None:
+    """Even when the newest rows are gone from the log and the store was opened anew."""
+    store.commit("w", seen("a", "b"))
+    assert store.head() == 2
+    with sa.create_engine(f"sqlite:///{tmp_path}/state.db").begin() as connection:
+        connection.exec_driver_sql("DELETE FROM log")
+    store.close()
+    again = SqlStore(f"sqlite:///{tmp_path}/state.db")
+    assert again.head() == 2
+    again.commit("w", seen("c"))
+    assert [row.position for row in again.read_log(0, 9)] == [3]
+    again.close()
+
+
+def test_the_log_is_read_in_order_and_in_part(store: SqlStore) -> None:
+    """After a position, so many rows; a row for one sink says so."""
+    store.commit("w", seen("a", "b"))
+    store.commit("w", Commit(entries=[entry("c", sink="s")]))
+    assert [(row.position, row.event.position, row.sink) for row in store.read_log(1, 9)] == [(2, 2, None), (3, 3, "s")]
+    assert [row.position for row in store.read_log(0, 2)] == [1, 2]
+    assert store.read_log(3, 9) == []
+
+
+def test_cursors_and_what_is_parked(store: SqlStore) -> None:
+    """A sink never seen has none; settling keeps both; the same event parked again is one row with the latest word."""
+    assert store.cursor("s") is None
+    assert store.head() == 0
+    store.settle("s", 0)
+    assert store.cursor("s") == 0
+    store.settle("s", 5, [Parked("s", 4, 1, "no"), Parked("s", 2, 1, "never")])
+    store.settle("s", 6, [Parked("s", 4, 2, "still no")])
+    assert store.cursor("s") == 6
+    assert store.parked("s") == [Parked("s", 2, 1, "never"), Parked("s", 4, 2, "still no")]
+    assert store.parked("other") == []
+    with pytest.raises(StateError):
+        store.settle("s", 9, [Parked("s", 8, 1, None)])  # type: ignore[arg-type]
+    assert store.cursor("s") == 6
+
+
+def test_a_page_of_a_backfill_never_follows_what_is_newer(store: SqlStore) -> None:
+    """Documents that the feed told of after ``low`` are left out; those told before, or elsewhere, are not."""
+    store.commit("w", seen("before"))
+    low = store.head()
+    store.commit("w", seen("after"))
+    store.commit("v", seen("elsewhere"))
+    store.commit("w", Commit(entries=[entry("own", sink="s")]))
+    names = ["before", "after", "elsewhere", "own", "new"]
+    page = Commit(entries=[entry(name, sink="s") for name in names], backfill=BackfillMark("b", "1", 5), low=low)
+    head = store.head()
+    store.commit("w", page)
+    assert [row.event.doc_id for row in store.read_log(head, 9)] == ["before", "elsewhere", "own", "new"]
+    assert store.backfill("b") == BackfillMark("b", "1", 5)
+    store.end_backfill("b")
+    assert store.backfill("b") is None
+
+
+# --- sweeps
+
+
+def test_a_sweep_finds_what_did_not_turn_up(store: SqlStore) -> None:
+    """Known and not met, in pages; met twice, or met and not known, is nothing; what another sweep met is not met."""
+    store.commit("w", seen(*range(25)))
+    store.commit("v", seen("other"))
+    with store.known("w").sweep() as sweep:
+        sweep.see([])
+        sweep.see([key(n) for n in range(10)] + [key("unknown")])
+        sweep.see([key(n) for n in range(5, 12)])
+        assert sweep.missing() == 13
+        pages = list(sweep.unseen(5))
+    assert [len(page) for page in pages] == [5, 5, 3]
+    assert {k for page in pages for k in page} == {key(n) for n in range(12, 25)}
+    assert all(found == revision() for page in pages for found in page.values())
+    with store.known("w").sweep() as sweep:
+        assert sweep.missing() == 25
+
+
+def test_a_sweep_while_others_commit(store: SqlStore) -> None:
+    """Its own deletes between two pages, and others' commits and sweeps, neither block it nor lose anything."""
+    store.commit("w", seen(*range(20)))
+    found: list[Key] = []
+    with store.known("w").sweep() as sweep, store.known("v").sweep() as other:
+        sweep.see([key(n) for n in range(10)])
+        other.see([key("x")])
+        store.commit("w", seen("late"))
+        for page in sweep.unseen(3):
+            found += page
+            store.commit("w", Commit(gone=list(page)))
+            store.commit("v", seen("x", version=2))
+        assert sweep.missing() == 0
+    assert set(found) == {key(n) for n in range(10, 20)} | {key("late")}
+    assert store.known("w").count() == 10
+
+
+def test_a_sweep_ends_with_its_error(store: SqlStore) -> None:
+    """An error inside is raised as it is, and the next sweep begins empty."""
+    store.commit("w", seen("a"))
+    with pytest.raises(ZeroDivisionError), store.known("w").sweep() as sweep:  # noqa: PT012 - it is about the context
+        sweep.see([key("a")])
+        1 / 0  # noqa: B018 - the error is the point
+    with store.known("w").sweep() as sweep:
+        assert sweep.missing() == 1
+
+
+# --- sequence numbers
+
+numbers = st.integers(0, 2**21)
+moves = st.lists(st.tuples(st.integers(0, 6), st.none() | st.tuples(st.integers(0, 1), numbers)), max_size=25)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(moves, st.sampled_from([20, 16, 12, 8, 0]))
+def test_counts_by_sequence_number_are_always_right(
+    store: SqlStore, script: list[tuple[int, tuple[int, int] | None]], bits: int
+) -> None:
+    """Whatever comes, moves and goes: the kept counts are what counting anew gives."""
+    watch = uuid.uuid4().hex
+    at: dict[int, tuple[int, int]] = {}
+    for doc, place in script:
+        if place is None:
+            at.pop(doc, None)
+            store.commit(watch, Commit(gone=[key(doc)]))
+        else:
+            at[doc] = place
+            store.commit(watch, Commit({key(doc): revision(1, shard=place[0], seq_no=place[1])}))
+    known = store.known(watch)
+    for shard in (0, 1):
+        there = {doc: number for doc, (where, number) in at.items() if where == shard}
+        assert known.in_shard("u", shard) == len(there)
+        assert known.histogram("u", shard, [(0, 2**22)], bits) == Counter(n >> bits for n in there.values())
+        assert {k.id for k in known.at("u", shard, there.values())} == {str(doc) for doc in there}
+
+
+# --- many at once
+
+
+def test_threads_commit_and_read_at_once(store: SqlStore) -> None:
+    """Eight threads on one store: no commit is lost, none fails, and a reader never sees half of one."""
+    faults: list[BaseException] = []
+
+    def work(watch: str) -> None:
+        try:
+            for n in range(1, 21):
+                batch = seen("a", "b", version=n)
+                store.commit(watch, msgspec.structs.replace(batch, checkpoint=Checkpoint("t", b"%d" % n)))
+                found: Mapping[Key, Revision] = store.known(watch).revisions([key("a"), key("b")])
+                assert {one.version for one in found.values()} == {n}
+                store.settle(watch, n)
+                store.note("watch", watch, b"{}")
+        except BaseException as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=work, args=[f"w{n}"]) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert [store.checkpoint(f"w{n}") for n in range(8)] == [Checkpoint("t", b"20", 20)] * 8
+    assert [row.position for row in store.read_log(0, 999)] == list(range(1, 8 * 20 * 2 + 1))
+
+
+def test_two_processes_commit_at_once(tmp_path: Path) -> None:
+    """A backfill beside a running feed: each begins on a state that is not there yet, and both get all through."""
+    url = f"sqlite:///{tmp_path}/state.db"
+    code = (
+        "import sys; from tests.store.test_sql import *\n"
+        f"store = SqlStore({url!r})\n"
+        "for n in range(40): store.commit(sys.argv[1], seen(n))\n"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", code, watch], cwd=ROOT, stderr=subprocess.PIPE) for watch in ("a", "b")
+    ]
+    assert [(process.communicate()[1], process.returncode) for process in both] == [(b"", 0)] * 2
+    store = SqlStore(url)
+    assert [store.known(watch).count() for watch in ("a", "b")] == [40, 40]
+    assert [row.position for row in store.read_log(0, 999)] == list(range(1, 81))
+    store.close()
+
+
+def test_waiting_ends_with_a_write(store: SqlStore) -> None:
+    """Whoever waits for the log is woken by this process's next entry, long before its time is over."""
+    woken = threading.Event()
+
+    def wait() -> None:
+        store.wait(60)
+        woken.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    for n in range(200):
+        store.commit("w", seen(n))
+        if woken.wait(0.05):
+            return
+    pytest.fail("nobody woke it")
+
+
+def test_notes(store: SqlStore) -> None:
+    """The latest word on each part, by kind."""
+    store.note("watch", "a", b"1")
+    store.note("watch", "a", b"2")
+    store.note("sink", "a", b"3")
+    assert store.notes("watch") == {"a": b"2"}
+    assert store.notes("sink") == {"a": b"3"}
