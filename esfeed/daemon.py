@@ -106,7 +106,11 @@ class Daemon:
             if self.stopping.is_set():
                 return
             try:
+                tracker = self._app.trackers[name]
+                before = tracker.name
                 poll = self._app.poll(name, stop=self.stopping.is_set)
+                if tracker.name != before:
+                    log.info("watch.followed_by", watch=name, tracker=tracker.name, why=tracker.why)
                 if poll.events:
                     log.info("watch.polled", watch=name, events=poll.events)
                 self._recovered(f"watch {name}")

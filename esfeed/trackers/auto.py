@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import structlog
-
 from esfeed.errors import ConfigError
 from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known
 from esfeed.trackers import seq_no, updated_at
 from esfeed.trackers.following import Following
 from esfeed.trackers.seq_no import SeqNoTracker, Unsuited
 from esfeed.trackers.updated_at import UpdatedAtTracker
-
-log = structlog.get_logger("esfeed")
 
 _THINK_AGAIN = 600.0
 
@@ -84,7 +80,5 @@ class AutoTracker:
         return self._clock.monotonic() - self._thought >= _THINK_AGAIN
 
     def _say(self, name: str, why: str) -> None:
-        if name != self.name and self._choice == "auto":
-            log.info("watch.followed_by", watch=self._following.watch, tracker=name, why=why)
         if self._choice == "auto":
             self.name, self.why = name, why
