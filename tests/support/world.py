@@ -172,6 +172,8 @@ class Replay:
         self.ids: dict[str, int] = {}
         self.faults: list[str] = []
         self.count = 0
+        self.repeats = 0
+        self._position = 0
 
     def apply(self, events: Iterable[Mapping[str, Any]]) -> None:
         """``events`` are CloudEvents, parsed. One that was applied before (same id) is passed over, as consumers do."""
@@ -181,7 +183,11 @@ class Replay:
             if event["id"] in self.ids:
                 if self.ids[event["id"]] != data["position"]:
                     self.faults.append(f"two events share the id {event['id']}: {identity}")
+                self.repeats += 1
                 continue
+            if data["position"] <= self._position:
+                self.faults.append(f"position {data['position']} comes after {self._position}: {identity}")
+            self._position = data["position"]
             self.ids[event["id"]] = data["position"]
             self.count += 1
             self._apply(identity, data)
