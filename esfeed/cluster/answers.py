@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from esfeed.errors import ClusterError
+from esfeed.errors import ClusterError, NameGone
 from esfeed.event import UNTYPED, Document, Key
 
 _Answer = TypeVar("_Answer")
@@ -144,6 +144,8 @@ def whole(page: Page, counted: bool = False) -> Page:
     ``successful`` is compared with ``total``, since an unassigned shard does not count as failed.
     """
     shards = page.shards
+    if shards.total == 0:
+        raise NameGone("no open index is behind the name that was searched", "correct the watch's `index`, or open it")
     reasons = []
     if page.timed_out:
         reasons.append("it timed out")

@@ -216,12 +216,12 @@ class Client:
 
     def search(self, name: str, body: Mapping[str, Any], preference: str = "") -> Page:
         """One whole page of a search behind ``name``."""
-        params = {"preference": preference or self.dialect.preference, **self._lenient()}
+        params = {"preference": preference or self.dialect.preference}
         return self._page("POST", f"/{encoded(name)}/_search", params, body)
 
     def scroll(self, name: str, body: Mapping[str, Any], preference: str = "") -> Iterator[Page]:
         """All pages of a search, from one snapshot. Raises ``ClusterError`` rather than skip or cut short."""
-        params = {"preference": preference or self.dialect.preference, **self._lenient(), "scroll": _KEEP}
+        params = {"preference": preference or self.dialect.preference, "scroll": _KEEP}
         page = self._page("POST", f"/{encoded(name)}/_search", params, body, counted=True)
         got = 0
         total = page.total
@@ -280,10 +280,6 @@ class Client:
         page = whole(decode(raw, Page), counted)
         page.octets = len(raw)
         return page
-
-    def _lenient(self) -> dict[str, Any]:
-        # A name behind which nothing is must be an error, never an empty answer.
-        return {"allow_no_indices": "false"}
 
     def versions(self) -> dict[str, Any]:
         """What a search body needs to bring versions, sequence numbers and an exact total."""
