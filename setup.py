@@ -39,6 +39,7 @@ setup(
             "osmem-server>=0.1.6",
             "pytest>=8.3",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
             "reno>=4.1",
             "ruff>=0.9",
             "trustme>=1.2",

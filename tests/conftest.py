@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -61,8 +62,10 @@ def secured() -> Iterator[Engine]:
     """An engine with TLS and passwords; ended at the end."""
     if SECURED not in selected():
         pytest.skip(f"{VARIABLE} leaves out {SECURED}")
-    yield start([SECURED], instance="qa-tls", security=True)[0]
-    stop([SECURED], "qa-tls")
+    # One a worker: whichever ends first must not end the other's.
+    instance = f"qa-tls-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+    yield start([SECURED], instance=instance, security=True)[0]
+    stop([SECURED], instance)
 
 
 @pytest.fixture

@@ -138,8 +138,8 @@ class World:
             source["updated_at"] = stamp
         if rng.random() < 0.2:
             source["addresses"] = [{"port": rng.randrange(100)} for _ in range(rng.randrange(4))]
-        if rng.random() < 0.02:
-            source["big"] = "é" * rng.choice((10_000, 200_000))
+        if rng.random() < 0.01:
+            source["big"] = "é" * rng.choice((5_000, 5_000, 5_000, 200_000))
         return source
 
     def truth(self) -> dict[Identity, Any]:
