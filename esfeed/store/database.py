@@ -8,14 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import alembic.command
-import alembic.config
-import alembic.script
 import sqlalchemy as sa
-from alembic.runtime.migration import MigrationContext
-from alembic.util.exc import CommandError
 
 from esfeed.errors import ConfigError, StateError
+from esfeed.store.schema import REVISION
 
 _BUSY_MS = 30_000
 
@@ -37,8 +33,21 @@ def open_database(url: str) -> sa.Engine:
     sa.event.listen(engine, "connect", _on_connect)
     sa.event.listen(engine, "begin", _on_begin)
     with guarded(url):
-        migrate(engine)
+        if _revision(engine) != REVISION:
+            # Only now: Alembic takes as long to import as a poll of cron's takes in all.
+            from esfeed.store.upgrade import migrate
+
+            migrate(engine)
     return engine
+
+
+def _revision(engine: sa.Engine) -> str | None:
+    """The schema that the database has, ``None`` for none yet."""
+    if not sa.inspect(engine).has_table("alembic_version"):
+        return None
+    with engine.connect() as connection:
+        found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return found
 
 
 def _on_connect(connection: Any, _record: object) -> None:
@@ -53,29 +62,6 @@ def _on_begin(connection: sa.Connection) -> None:
     # A transaction that will write takes the write lock at once: two that first read would block one another for good.
     writes = connection.get_execution_options().get("writes")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def migrate(engine: sa.Engine) -> None:
-    """Runs the steps that the database lacks. Raises ``StateError`` where it has steps that this esfeed lacks."""
-    config = alembic.config.Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    script = alembic.script.ScriptDirectory.from_config(config)
-    with engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-    if current == script.get_current_head():
-        return
-    if current is not None and current not in {step.revision for step in script.walk_revisions()}:
-        raise StateError(
-            f"the state {engine.url.database} was written by a newer esfeed (its schema is {current!r}, "
-            f"this one knows up to {script.get_current_head()!r})",
-            "run that version or a later one; a backup made before the upgrade fits this one",
-        )
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        config.attributes["connection"] = connection
-        try:
-            alembic.command.upgrade(config, "head")
-        except CommandError as error:
-            raise StateError(f"the state {engine.url.database} cannot be brought up to date", str(error)) from error
 
 
 _MENDS = (

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+REVISION = "0001"
+"""The newest step of ``migrations``; a database that is at it needs nothing done."""
+
 metadata = sa.MetaData()
 
 _big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")

@@ -25,10 +25,10 @@ SEED = int(os.environ.get("ESFEED_TEST_SEED", random.randrange(10**6)))
 class Feed:
     """The product, in this process: one watch, and its log as parsed CloudEvents."""
 
-    def __init__(self, url: str, index: str, folder: Path, **watch: Any) -> None:
+    def __init__(self, url: str, index: str, folder: Path, tries: int = 4, **watch: Any) -> None:
         config = {
             "state": f"sqlite:///{folder}/state.db",
-            "clusters": {"main": {"hosts": [url]}},
+            "clusters": {"main": {"hosts": [url], "retries": tries}},
             "watches": {"w": {"index": index, **watch}},
             "sinks": {"none": {"type": "file", "path": f"{folder}/events.jsonl"}},
         }

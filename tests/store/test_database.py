@@ -47,6 +47,7 @@ def test_the_schema_is_what_the_migrations_make(path: Path) -> None:
     engine = open_database(url(path))
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert context.get_current_revision() == schema.REVISION
         assert alembic.autogenerate.compare_metadata(context, schema.metadata) == []
         made = {name: sorted(tuple(row) for row in columns(connection, name)) for name in schema.metadata.tables}
     fresh = sa.create_engine("sqlite://")

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.support.clients import command, esfeed
+from tests.support.clients import command, esfeed, eventually
 
 
 class Feed:
@@ -29,6 +29,7 @@ class Feed:
         )
         self.process: subprocess.Popen[bytes] | None = None
         self.log = folder / "log.jsonl"
+        self._starts = 0
 
     def __call__(self, *args: str) -> subprocess.CompletedProcess[str]:
         """Runs a command to its end."""
@@ -41,6 +42,7 @@ class Feed:
 
     def start(self) -> None:
         """``esfeed run`` in the background."""
+        self._starts = self._started()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [command(), "--config", str(self.config), "run"], cwd=self.folder, stdout=log, stderr=log
@@ -60,14 +62,18 @@ class Feed:
         self.process = None
 
     def stop(self) -> float:
-        """SIGTERM; it must exit with 0. Returns the seconds that it took."""
+        """SIGTERM, once it is there; it must exit with 0. Returns the seconds that it took."""
         assert self.process is not None
+        eventually(lambda: self._started() > self._starts)
         began = time.monotonic()
         self.process.terminate()
         code = self.process.wait(timeout=20)
         self.process = None
         assert code == 0, self.log.read_text()[-2000:]
         return time.monotonic() - began
+
+    def _started(self) -> int:
+        return self.log.read_text().count("feed.started") if self.log.exists() else 0
 
     def clean_up(self) -> None:
         """Whatever happened, nothing goes on running."""

@@ -77,7 +77,7 @@ class World:
         for number in range(writers):
             rng = random.Random(f"{self.seed}/{number}/{self.written}")
             ids = self._ids[number::writers]
-            threads.append(threading.Thread(target=self.write, args=(operations // writers, rng, ids)))
+            threads.append(threading.Thread(target=self.write, args=(-(-operations // writers), rng, ids)))
             threads[-1].start()
         return threads
 
@@ -92,7 +92,8 @@ class World:
             (verdict,) = item.values()
             # A delete of what is not there and an external version that is not newer are part of the world.
             assert verdict["status"] in (200, 201, 404, 409), verdict
-        self.written += len(operations)
+        with self._lock:
+            self.written += len(operations)
 
     def _operation(self, rng: random.Random, ids: list[str]) -> tuple[dict[str, Any], dict[str, Any] | None]:
         doc_id = rng.choice(ids)

@@ -1,1 +1,1 @@
-"""Alembic's folder: one file a step, under ``versions``; run by :func:`esfeed.store.sql.migrate`."""
+"""Alembic's folder: one file a step, under ``versions``; run by :func:`esfeed.store.upgrade.migrate`."""

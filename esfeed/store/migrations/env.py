@@ -1,4 +1,4 @@
-"""Runs the steps over the connection that ``esfeed.store.sql`` hands in; there is no command line for it."""
+"""Runs the steps over the connection that ``esfeed.store.upgrade`` hands in; there is no command line for it."""
 
 from alembic import context
 
