@@ -113,6 +113,9 @@ class Cluster(Protocol):
         not there.
         """
 
+    def shown(self, of: Resolved, keys: Collection[Key], shard: Shard | None = None) -> Collection[Key]:
+        """Those of ``keys`` that a search (of one ``shard``, on its copy) shows right now, at whatever version."""
+
 
 class Sweep(Protocol):
     """One pass over all documents of a watch, to find the known ones that did not turn up."""

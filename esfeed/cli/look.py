@@ -96,11 +96,12 @@ def _sink(health: SinkHealth | None, now: float) -> dict[str, Any]:
 def _show(told: dict[str, Any]) -> None:
     running = f"held by {told['running']}" if told["running"] else "no feed is running"
     out.print(f"state {told['state']}, position {told['position']:,}; {running}")
-    watches = _table("watch", "state", "index", "engine", "documents", "last poll", "cost of a poll")
+    watches = _table("watch", "state", "index", "engine", "followed by", "documents", "last poll", "cost of a poll")
     for name, row in told["watches"].items():
         ago = _ago(row["last_poll_seconds_ago"]) if "tracker" in row else "-"
         cost = _cost(row["poll_requests"], row["poll_bytes"]) if "tracker" in row else "-"
-        watches.add_row(name, _state(row), row["index"], row.get("engine", ""), f"{row['documents']:,}", ago, cost)
+        known = (row["index"], row.get("engine", ""), row.get("tracker", ""), f"{row['documents']:,}")
+        watches.add_row(name, _state(row), *known, ago, cost)
     sinks = _table("sink", "state", "type", "sent", "backlog", "dead", "last try")
     for name, row in told["sinks"].items():
         ago = _ago(row["last_try_seconds_ago"]) if "sent" in row else "-"
@@ -109,6 +110,10 @@ def _show(told: dict[str, Any]) -> None:
     for table in (watches, sinks):
         out.print()
         out.print(table)
+    for name, row in told["watches"].items():
+        if row.get("tracker") == "updated_at" and row["why"]:
+            out.print()
+            out.print(Text(f"watch {name} is followed by updated_at: {row['why']}", style="dim"))
     for kind, part in (("watches", "watch"), ("sinks", "sink")):
         for name, row in told[kind].items():
             if row.get("error"):

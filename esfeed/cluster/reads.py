@@ -19,6 +19,7 @@ from esfeed.reads import Page, Reading, Resolved, Shard, Span, Tail
 
 _NO_MILLISECONDS = 10**15
 _NO_VERSION = -1
+_IDS_PAGE = 1000
 
 
 class EngineCluster:
@@ -109,6 +110,13 @@ class EngineCluster:
 
     def numbered(self, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
         return shards.numbered(self._client, of, shard, numbers)
+
+    def shown(self, of: Resolved, keys: Collection[Key], shard: Shard | None = None) -> Collection[Key]:
+        ids = {"query": {"ids": {"values": sorted({key.id for key in keys})}}}
+        body = {**ids, "sort": ["_doc"], "size": _IDS_PAGE, "_source": False, **self._client.versions()}
+        name, preference = (of.name, "") if shard is None else (shard.name, shards.preference(shard))
+        pages = self._client.scroll(name, body, preference)
+        return {doc.key for answer in pages for doc in _page(answer, of).docs}.intersection(keys)
 
     def lookup(self, of: Resolved, wanted: Sequence[tuple[str, Key]], source: bool) -> Sequence[Document | None]:
         names = {one.uuid: one.name for one in of.indices}

@@ -70,7 +70,7 @@ class Reader:
                     found += len(met)
                     total = page.total if shard is None else max(now.docs, read)
                     yield Batch(met, known, total=total, read=read)
-            found += yield from self._unmet(of, sweep)
+            found += yield from self._unmet(of, sweep, shards)
         return found
 
     def sort_out(
@@ -110,37 +110,57 @@ class Reader:
                     met.append(msgspec.structs.replace(doc, shard=before.shard))
         return met
 
-    def _unmet(self, of: Resolved, sweep: Sweep) -> Found:
+    def _unmet(self, of: Resolved, sweep: Sweep, shards: Sequence[Shard]) -> Found:
         losing = sweep.missing()
         found = 0
         for lost in sweep.unseen(_LOOKUP):
-            found += yield from self.missed(of, lost, losing)
+            found += yield from self.missed(of, lost, losing, shards)
         return found
 
-    def missed(self, of: Resolved, lost: Mapping[Key, Revision], losing: int) -> Found:
+    def missed(self, of: Resolved, lost: Mapping[Key, Revision], losing: int, shards: Sequence[Shard] = ()) -> Found:
         """What became of the known documents ``lost``, which a read did not show: gone, changed, or there after all.
 
-        ``losing`` is how many the whole poll misses.
+        ``losing`` is how many the whole poll misses; ``shards`` the copies that are followed.
         """
         found = 0
         for some in _pieces(lost, _LOOKUP):
-            gone, met = self._confirm(of, some)
+            gone, met = self._confirm(of, some, shards)
             found += len(gone) + len(met)
             if gone or met:
                 yield Batch(met, some, gone, losing=losing)
         return found
 
-    def _confirm(self, of: Resolved, lost: Mapping[Key, Revision]) -> tuple[list[tuple[Key, Revision]], list[Document]]:
+    def _confirm(
+        self, of: Resolved, lost: Mapping[Key, Revision], shards: Sequence[Shard]
+    ) -> tuple[list[tuple[Key, Revision]], list[Document]]:
         there: dict[Key, Document] = {}
         for index in of.indices:
             wanted = [(index.uuid, key) for key in lost if key.within in (None, index.name)]
             if wanted:
                 # Later indices have the truth, so they overwrite earlier ones.
                 there.update((doc.key, doc) for doc in self._cluster.lookup(of, wanted, source=False) if doc)
-        gone = [(key, revision) for key, revision in lost.items() if key not in there]
+        missing = [key for key in lost if key not in there]
+        # A lookup is ahead of searches. Taken at its word alone, a document would be deleted that the next search still
+        # shows, and be created again by that; so both must have lost it.
+        shown = self._shown(of, missing, lost, shards)
+        gone = [(key, lost[key]) for key in missing if key not in shown]
         placed = [msgspec.structs.replace(doc, shard=lost[key].shard) for key, doc in there.items()]
         changed = [doc for doc in placed if not same(doc, lost[doc.key])]
         return gone, self.look_again(of, changed, lost)
+
+    def _shown(
+        self, of: Resolved, missing: Sequence[Key], lost: Mapping[Key, Revision], shards: Sequence[Shard]
+    ) -> set[Key]:
+        """Those of ``missing`` that searches show, each asked of the copy that is followed (``shards``)."""
+        copies: dict[tuple[str, int | None], Shard] = {(shard.name, shard.number): shard for shard in shards}
+        by_copy: dict[Shard | None, list[Key]] = {}
+        for key in missing:
+            shard = copies.get((lost[key].index, lost[key].shard))
+            by_copy.setdefault(shard, []).append(key)
+        found: set[Key] = set()
+        for copy, keys in by_copy.items():
+            found.update(self._cluster.shown(of, keys, copy))
+        return found
 
 
 def _pieces(lost: Mapping[Key, Revision], size: int) -> Iterator[Mapping[Key, Revision]]:

@@ -190,7 +190,7 @@ class SeqNoTracker:
         numbers = [number for number, _ in spans]
         yield from self._unknown(of, shard, [number for number in numbers if number in shown])
         lost = self._known.at(uuid, shard.number, numbers)
-        yield from self._reader.missed(of, lost, len(lost))
+        yield from self._reader.missed(of, lost, len(lost), [shard])
 
     def _unknown(self, of: Resolved, shard: Shard, numbers: Sequence[int]) -> Iterator[Batch]:
         """Documents that became visible between two requests; the next look would find them too."""

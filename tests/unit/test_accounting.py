@@ -184,6 +184,10 @@ class ModelCluster:
             yield Page(docs[start : start + 2], len(docs))
             self.world.request()
 
+    def shown(self, of: Resolved, keys: Collection[Key], shard: object = None) -> Collection[Key]:
+        self.world.request()
+        return {key(doc) for doc in self.world.visible()} & set(keys)
+
     def lookup(self, of: Resolved, wanted: Sequence[tuple[str, Key]], source: bool) -> list[Document | None]:
         self.world.request()
         truth = self.world.truth()
