@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tests.support.clients import Raw
+from tests.support.clients import Raw, Refused
 from tests.support.engines import Engine
 
 ODD_IDS = ("a/b", "a b", "50%", "a+b", "é😀", "x" * 512, 'quo"te', "back\\slash", "?q=1&r", "#frag", "..", "ünï")
@@ -87,13 +87,23 @@ class World:
             lines.append(json.dumps(action))
             if source is not None:
                 lines.append(json.dumps(source))
-        answer = self.raw.call("POST", "/_bulk", ("\n".join(lines) + "\n").encode())
+        answer = self._send(("\n".join(lines) + "\n").encode())
         for item in answer["items"]:
             (verdict,) = item.values()
             # A delete of what is not there and an external version that is not newer are part of the world.
             assert verdict["status"] in (200, 201, 404, 409), verdict
         with self._lock:
             self.written += len(operations)
+
+    def _send(self, body: bytes) -> Any:
+        """One bulk request; a small heap may want a moment first."""
+        while True:
+            try:
+                return self.raw.call("POST", "/_bulk", body)
+            except Refused as error:
+                if error.status != 429:
+                    raise
+                time.sleep(0.5)
 
     def _operation(self, rng: random.Random, ids: list[str]) -> tuple[dict[str, Any], dict[str, Any] | None]:
         doc_id = rng.choice(ids)

@@ -92,6 +92,25 @@ ShardModel.TestCase.settings = settings(max_examples=300, stateful_step_count=60
 TestShardModel = ShardModel.TestCase
 
 
+def test_refreshes_between_the_two_halves_of_one_answer_prove_nothing() -> None:
+    """One answer counts refreshes, then reads the checkpoint; a whole refresh and a begun one fit in between."""
+    shard = ShardModel()
+    for _ in range(2):
+        shard.refreshes_are_counted()
+        shard.a_refresh_begins()
+        shard.a_refresh_ends()
+        shard.a_refresh_begins()
+        shard.an_operation_takes_a_number()
+        shard.running.clear()
+        shard.the_checkpoint_is_read()
+        shard.a_search_lists_all_above_the_mark()
+        shard.a_refresh_ends()
+    shard.refreshes_are_counted()
+    shard.the_checkpoint_is_read()
+    shard.a_search_lists_all_above_the_mark()
+    shard.all_up_to_the_mark_is_seen()
+
+
 def reading(**changes: object) -> ShardReading:
     """A quiet shard's reading, with ``changes``."""
     known: dict[str, object] = {
