@@ -8,8 +8,8 @@ logged is delivered as far as ten seconds allow, and the rest waits in the log f
 from __future__ import annotations
 
 import logging
-import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +23,7 @@ from esfeed.app import App
 from esfeed.config import WatchSettings
 from esfeed.errors import EsfeedError, MassDelete, ReaderGone
 from esfeed.health import Wish, unpack
+from esfeed.signals import Told
 
 log = structlog.get_logger("esfeed")
 
@@ -31,6 +32,7 @@ _DRAIN_UNTIL = 8.0
 _LOOK_AGAIN = 0.5
 _SAY_AGAIN = 60.0
 _WISHES_EVERY = 1.0
+_LISTEN_EVERY = 0.1
 
 
 class _ThreadEach(BaseExecutor):  # type: ignore[misc]  # APScheduler has no py.typed
@@ -68,8 +70,7 @@ class Daemon:
     def run(self) -> None:
         """Runs until SIGTERM or SIGINT, and returns within ten seconds of it. Raises what a start can raise."""
         self._app.hold()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.stopping.set())
+        told = Told()
         sinks = [self._start(f"sink {name}", self._deliver, name) for name in self._app.dispatchers]
         for name, settings in self._app.config.watches.items():
             self._schedule(name, settings)
@@ -77,7 +78,9 @@ class Daemon:
         self._scheduler.add_job(self._grant_wishes, every, id=" wishes")
         self._scheduler.start()
         log.info("feed.started", watches=[*self._app.config.watches], sinks=[*self._app.config.sinks])
-        self.stopping.wait()
+        while not (told() or self.stopping.is_set()):
+            time.sleep(_LISTEN_EVERY)
+        self.stopping.set()
         self._end(sinks)
 
     def _schedule(self, name: str, settings: WatchSettings) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,8 @@ from esfeed.cli.feed import deliver, settings, some
 from esfeed.cli.output import errors, fail, progress
 from esfeed.cli.times import milliseconds
 from esfeed.errors import ConfigError, EsfeedError, StateError
+from esfeed.ports import Stop
+from esfeed.signals import Told
 
 _MUCH = 20_000
 _LOOK_AGAIN = 0.2
@@ -44,13 +45,11 @@ def backfill(
             raise ConfigError("--until", until, "it must be later than --since")
         chosen = some(watches, app.config.watches, "--watch")
         targets = some(sinks, app.config.sinks, "--sink")
-        stopping = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stopping.set())
+        stop = Told()
         with ExitStack() as stack:
             own = _holds(app, stack)
-            code = _run(app, chosen, targets, begin, end, own, stopping)
-            stuck = deliver(app, targets, timeout) if own else _others(app, targets, timeout, stopping)
+            code = _run(app, chosen, targets, begin, end, own, stop)
+            stuck = deliver(app, targets, timeout) if own else _others(app, targets, timeout, stop)
     sys.exit(code if code else 3 if stuck else 0)
 
 
@@ -64,9 +63,7 @@ def _holds(app: App, stack: ExitStack) -> bool:
     return True
 
 
-def _run(
-    app: App, watches: list[str], sinks: list[str], begin: int, end: int | None, own: bool, stopping: threading.Event
-) -> int:
+def _run(app: App, watches: list[str], sinks: list[str], begin: int, end: int | None, own: bool, stop: Stop) -> int:
     router = app.config.router()
     failed = done = 0
     for watch in watches:
@@ -75,13 +72,13 @@ def _run(
             continue
         section = app.config.watches[watch]
         span = Span(watch, section.index, section.timestamp_field, routed, begin, end)
-        pace = _pacer(app, routed, own, stopping)
+        pace = _pacer(app, routed, own, stop)
         for sink in routed:
             app.dispatchers[sink].start()
         job = Backfill(span, app.clusters[watch], app.watchers[watch], app.store, pace)
         try:
             with progress(f"reading {watch}") as told:
-                sent, finished = job.run(stopping.is_set, told)
+                sent, finished = job.run(stop, told)
         except EsfeedError as error:
             if isinstance(error, ConfigError) and len(watches) == 1:
                 raise
@@ -91,32 +88,32 @@ def _run(
         done += 1
         note = "" if finished else "; stopped, and goes on from there when asked for the same again"
         errors.print(f"{watch}: {sent:,} documents read for {', '.join(routed)}{note}")
-        if stopping.is_set():
+        if stop():
             return 1
     return 0 if not failed else 3 if done else 1
 
 
-def _pacer(app: App, sinks: tuple[str, ...], own: bool, stopping: threading.Event) -> Callable[[], None]:
+def _pacer(app: App, sinks: tuple[str, ...], own: bool, stop: Stop) -> Callable[[], None]:
     def pace() -> None:
-        while rest(app.store, sinks) > _MUCH and not stopping.is_set():
+        while rest(app.store, sinks) > _MUCH and not stop():
             if own:
                 if deliver(app, sinks, 3600.0):
                     return
             else:
-                stopping.wait(_LOOK_AGAIN)
+                time.sleep(_LOOK_AGAIN)
 
     return pace
 
 
-def _others(app: App, sinks: list[str], timeout: float, stopping: threading.Event) -> list[str]:
+def _others(app: App, sinks: list[str], timeout: float, stop: Stop) -> list[str]:
     """Waits for the process that delivers; returns the sinks that still have a rest after ``timeout`` seconds."""
     goal = app.store.head()
     until = app.clock.monotonic() + timeout
-    while app.clock.monotonic() < until and not stopping.is_set():
+    while app.clock.monotonic() < until and not stop():
         if all((app.store.cursor(sink) or 0) >= goal for sink in sinks):
             return []
-        stopping.wait(_LOOK_AGAIN)
-    if stopping.is_set():
+        time.sleep(_LOOK_AGAIN)
+    if stop():
         return []
     stuck = [sink for sink in sinks if (app.store.cursor(sink) or 0) < goal]
     for sink in stuck:

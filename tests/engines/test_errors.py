@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,20 @@ from typing import Any
 import pytest
 
 from esfeed.errors import ClusterError
+from tests.engines.test_moves import switch
 from tests.engines.test_oracle import SEED, Feed
 from tests.support.engines import Engine
 from tests.support.proxy import (
     Action,
     Proxy,
     answer,
+    cut_after,
     cut_before,
     cut_middle,
     failed_shard,
     rewrite,
     silent_shard,
+    terminated_early,
     timed_out,
     truncate,
 )
@@ -42,8 +46,10 @@ def everywhere(change: Callable[[dict[str, Any]], None]) -> Action:
 
 
 LOST = {"error": {"root_cause": [{"type": "search_context_missing_exception", "reason": "made up"}]}, "status": 404}
+EMPTY = {"timed_out": False, "_shards": {"total": 0, "successful": 0, "failed": 0}, "hits": {"total": 0, "hits": []}}
 FAULTS: dict[str, Action] = {
     "cut before": cut_before(),
+    "cut after": cut_after(),
     "cut in the middle": cut_middle(),
     "truncated": truncate(),
     "503": answer(503),
@@ -52,7 +58,15 @@ FAULTS: dict[str, Action] = {
     "a failed shard": everywhere(failed_shard),
     "a silent shard": everywhere(silent_shard),
     "timed out": everywhere(timed_out),
+    "terminated early": everywhere(terminated_early),
+    "an empty object": answer(200, {}),
+    "no shard at all": answer(200, {**EMPTY, "indices": {}, "docs": [], "responses": []}),
 }
+STEPS = {
+    "es2": ("_stats", "_search\\?", "_search/scroll", "_mget"),
+    "es9": ("_stats", "_msearch", "_search\\?", "_mget"),
+}
+STEPS["os2"] = STEPS["es9"]
 
 
 @pytest.fixture
@@ -63,17 +77,18 @@ def world(engine: Engine) -> Iterator[World]:
     made.drop()
 
 
-@pytest.mark.parametrize("engine", ["es2", "es9"], indirect=True)
+@pytest.mark.parametrize("engine", ["es2", "es9", "os2"], indirect=True)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_request_of_a_poll_is_spoilt(world: World, tmp_path: Path, fault: str) -> None:
     """The poll fails clearly or is none the worse, and the next one brings the replay to what the index holds."""
     rng = random.Random(SEED)
     with Proxy(world.raw.engine.url) as proxy:
-        feed, replay = Feed(proxy.url, world.index, tmp_path, tries=1), Replay()
+        feed, replay = Feed(proxy.url, world.index, tmp_path, tries=1, max_page_bytes="10KB"), Replay()
         world.write(60, rng)
         world.refresh()
         replay.apply(feed.poll())
         number = failed = 0
+        met: list[str] = []
         while True:
             number += 1
             world.write(25, rng)
@@ -84,7 +99,8 @@ def test_each_request_of_a_poll_is_spoilt(world: World, tmp_path: Path, fault: s
                 replay.apply(feed.poll())
             except ClusterError:
                 failed += 1
-            spoilt = len(proxy.lines()) >= number
+            spoilt = proxy.lines()[number - 1 : number]
+            met += spoilt
             proxy.reset()
             replay.apply(feed.new())
             replay.apply(feed.poll())
@@ -92,7 +108,9 @@ def test_each_request_of_a_poll_is_spoilt(world: World, tmp_path: Path, fault: s
             assert not found, f"request {number}, ESFEED_TEST_SEED={SEED}: {found[:5]}"
             if not spoilt:
                 break
-        assert failed >= 2
+        assert failed >= (fault != "terminated early") * 2
+        for step in STEPS[world.raw.engine.name]:
+            assert any(re.search(step, line) for line in met), (step, met)
         feed.close()
 
 
@@ -124,3 +142,92 @@ def test_each_request_of_the_first_reading_is_spoilt(world: World, tmp_path: Pat
             if not spoilt:
                 break
         assert number > 4
+
+
+@pytest.mark.parametrize("engine", ["es2", "es9", "os2"], indirect=True)
+@pytest.mark.parametrize("fault", ["cut before", "503", "truncated", "a silent shard", "no shard at all"])
+def test_each_request_of_the_poll_after_a_switch_is_spoilt(world: World, tmp_path: Path, fault: str) -> None:
+    """The alias leads to another index, with some documents changed, gone and new: told once, whatever breaks off."""
+    rng = random.Random(SEED)
+    alias, raw = f"{world.index}-alias", world.raw
+    world.write(60, rng)
+    world.refresh()
+    raw.alias(world.index, alias)
+    with Proxy(raw.engine.url) as proxy:
+        feed, replay = Feed(proxy.url, alias, tmp_path, tries=1, max_page_bytes="10KB"), Replay()
+        replay.apply(feed.poll())
+        number = failed = 0
+        while True:
+            number += 1
+            old = world.index if number == 1 else f"{world.index}-{number - 1}"
+            other = World(raw.engine, SEED, documents=40)
+            other.index = f"{world.index}-{number}"
+            other.make_index()
+            other.write(60, rng)
+            other.refresh()
+            switch(raw, alias, old, other.index)
+            proxy.reset()
+            proxy.on("", FAULTS[fault], nth=number)
+            try:
+                replay.apply(feed.poll())
+            except ClusterError:
+                failed += 1
+            spoilt = len(proxy.lines()) >= number
+            proxy.reset()
+            replay.apply(feed.new())
+            replay.apply(feed.poll())
+            found = replay.differences(other.truth())
+            assert not found, f"request {number}, ESFEED_TEST_SEED={SEED}: {found[:5]}"
+            raw.call("DELETE", f"/{old}")
+            if not spoilt:
+                break
+        assert failed >= 4
+        feed.close()
+
+
+@pytest.mark.parametrize("engine", ["es2", "es9", "os2"], indirect=True)
+def test_from_one_request_on_nothing_is_answered(world: World, tmp_path: Path) -> None:
+    """The cluster is away from the n-th request on, longer than all tries: an error that says so, poll after poll."""
+    rng = random.Random(SEED)
+    with Proxy(world.raw.engine.url) as proxy:
+        feed, replay = Feed(proxy.url, world.index, tmp_path, tries=2), Replay()
+        world.write(60, rng)
+        world.refresh()
+        replay.apply(feed.poll())
+        for number in range(1, 6):
+            world.write(25, rng)
+            world.refresh()
+            proxy.reset()
+            proxy.on("", answer(503), nth=number, times=10**6)
+            for _ in range(2):
+                with contextlib.suppress(ClusterError):
+                    feed.poll()
+            with pytest.raises(ClusterError, match="2 tries"):
+                feed.poll()
+            proxy.reset()
+            replay.apply(feed.new())
+            replay.apply(feed.poll())
+            found = replay.differences(world.truth())
+            assert not found, f"request {number}, ESFEED_TEST_SEED={SEED}: {found[:5]}"
+        feed.close()
+
+
+@pytest.mark.parametrize("engine", ["es2", "es9", "os2"], indirect=True)
+@pytest.mark.parametrize("fault", ["cut before", "cut in the middle", "503"])
+def test_a_passing_fault_is_tried_again_unseen(world: World, tmp_path: Path, fault: str) -> None:
+    """One bad answer to each kind of request that may be sent twice: the same poll tries again and tells all."""
+    rng = random.Random(SEED)
+    with Proxy(world.raw.engine.url) as proxy:
+        feed, replay = Feed(proxy.url, world.index, tmp_path, tries=3), Replay()
+        world.write(60, rng)
+        world.refresh()
+        replay.apply(feed.poll())
+        for pattern in ("_stats", r"POST /[^/]*/_search", "_msearch", "_mget"):
+            world.write(25, rng)
+            world.refresh()
+            proxy.reset()
+            proxy.on(pattern, FAULTS[fault])
+            replay.apply(feed.poll())
+            found = replay.differences(world.truth())
+            assert not found, f"{pattern}, ESFEED_TEST_SEED={SEED}: {found[:5]}"
+        feed.close()
