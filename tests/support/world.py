@@ -62,22 +62,24 @@ class World:
         """Makes all operations visible."""
         self.raw.refresh(self.index)
 
-    def write(self, operations: int, rng: random.Random, ids: Iterable[str] | None = None) -> None:
-        """Some bulk requests with that many operations in all."""
+    def write(self, operations: int, rng: random.Random, ids: Iterable[str] | None = None, rest: float = 0.0) -> None:
+        """Some bulk requests with that many operations in all, and ``rest`` seconds between two, on average."""
         pool = list(ids) if ids is not None else self._ids
         left = operations
         while left > 0:
             size = min(left, rng.choice((1, 1, 2, 7, 40)))
             self._bulk([self._operation(rng, pool) for _ in range(size)])
             left -= size
+            if rest:
+                time.sleep(rng.uniform(0, 2 * rest))
 
-    def write_concurrently(self, operations: int, writers: int = 3) -> list[threading.Thread]:
+    def write_concurrently(self, operations: int, writers: int = 3, rest: float = 0.0) -> list[threading.Thread]:
         """Starts ``writers`` threads, each with ids of its own and its own seed; join them to wait."""
         threads = []
         for number in range(writers):
             rng = random.Random(f"{self.seed}/{number}/{self.written}")
             ids = self._ids[number::writers]
-            threads.append(threading.Thread(target=self.write, args=(-(-operations // writers), rng, ids)))
+            threads.append(threading.Thread(target=self.write, args=(-(-operations // writers), rng, ids, rest)))
             threads[-1].start()
         return threads
 
