@@ -97,6 +97,7 @@ class Event(msgspec.Struct, frozen=True):
     """A change as it is logged and sent. ``position`` is its place in the log, 0 until it has one.
 
     ``view`` is the profile's (``admin``/``user``), ``None`` where a document is for everybody. ``time`` is RFC 3339.
+    ``route`` is what the route that brings it to a sink made of its ``route`` template; it is not in the log.
     """
 
     id: str
@@ -111,50 +112,11 @@ class Event(msgspec.Struct, frozen=True):
     origin: Origin
     view: View | None = None
     position: int = 0
+    route: str = ""
 
     @property
     def subject(self) -> str:
         return f"{self.type}/{self.doc_id}"
-
-
-class _Data(msgspec.Struct, frozen=True):
-    op: Op
-    type: str
-    id: str
-    changed: tuple[str, ...] | None
-    before: msgspec.Raw | None
-    after: msgspec.Raw | None
-    origin: Origin
-    position: int
-
-
-class _CloudEvent(msgspec.Struct, frozen=True):
-    specversion: str
-    id: str
-    source: str
-    type: str
-    subject: str
-    time: str
-    datacontenttype: str
-    data: _Data
-
-
-_json = msgspec.json.Encoder()
-
-
-def cloudevent(event: Event) -> bytes:
-    """The event as one CloudEvents 1.0 structured JSON object, without line breaks of its own making.
-
-    https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
-    """
-    data = _Data(
-        event.op, event.type, event.doc_id, event.changed, event.before, event.after, event.origin, event.position
-    )
-    source = f"esfeed://{event.origin.cluster}/{event.watch}"
-    whole = _CloudEvent(
-        "1.0", event.id, source, f"esfeed.{event.op}", event.subject, event.time, "application/json", data
-    )
-    return _json.encode(whole)
 
 
 def one_line(raw: bytes) -> bytes:
@@ -165,6 +127,9 @@ def one_line(raw: bytes) -> bytes:
     if b"\n" in raw or b"\r" in raw:
         return raw.replace(b"\n", b" ").replace(b"\r", b" ")
     return raw
+
+
+_json = msgspec.json.Encoder()
 
 
 def event_id(watch: str, key: Key, op: Op, revision: Revision, poll: int) -> str:

@@ -251,11 +251,15 @@ class Store(Protocol):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """A sink's word on one event: taken; not now (``retry``, after ``wait`` seconds where it said so); or never."""
+    """A sink's word on one event: taken; not now (``retry``, after ``wait`` seconds where it said so); or never.
+
+    ``tried`` is false where the event never went out (see :func:`waits`): it counts as no attempt of its own.
+    """
 
     kind: str  # "ok" | "retry" | "rejected"
     reason: str = ""
     wait: float | None = None
+    tried: bool = True
 
     @property
     def ok(self) -> bool:
@@ -268,6 +272,11 @@ OK = Outcome("ok")
 def retry(reason: str, wait: float | None = None) -> Outcome:
     """Not taken; the same event may be taken later."""
     return Outcome("retry", reason, wait)
+
+
+def waits(reason: str = "waits behind an earlier event of its document") -> Outcome:
+    """Not tried: it has to wait for another event, or for the target to come back. Like ``retry``, but no attempt."""
+    return Outcome("retry", reason, None, tried=False)
 
 
 def rejected(reason: str) -> Outcome:
@@ -287,8 +296,9 @@ class Sink(Protocol):
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
         """Sends events in order and answers for each, in the same order: one outcome an event.
 
-        Behind an event that gets ``retry``, later ones of the same document must get it too, unsent: the dispatcher
-        keeps no other order than this. Other documents go on.
+        Behind an event that gets ``retry``, later ones of the same document get ``waits``, unsent: the dispatcher keeps
+        no other order than this. Other documents go on. Where the whole target is at fault, the rest of the batch gets
+        ``waits``, too.
 
         ``ok`` must mean that the target has the event and keeps it through a crash of esfeed. May raise ``Retryable``
         instead, which stands for ``retry`` on every event of the batch, or ``ReaderGone`` to end the feed.

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+from esfeed.envelopes import Format
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST = 3650 * _UNITS["d"]
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
@@ -68,6 +70,7 @@ class SinkSection(Section):
     """What every sink's section has in common; a sink adds its own keys."""
 
     type: str = Field(description="what kind of sink it is")
+    format: Format = Field("cloudevents", description="the form in which events are written")
     batch: int = Field(100, ge=1, le=10_000, description="the most events that are sent at a time")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -15,8 +15,8 @@ from rich.text import Text
 from esfeed.app import App
 from esfeed.cli.feed import settings
 from esfeed.cli.output import fail, out
+from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, EsfeedError, Retryable
-from esfeed.event import cloudevent
 from esfeed.health import SinkHealth, WatchHealth, unpack
 from esfeed.sinks.pretty import describe
 
@@ -156,7 +156,7 @@ def events(path: Path, since: int, follow: bool, as_json: bool) -> None:
                 if pretty:
                     out.print(describe(row.event, out.width), soft_wrap=True)
                 else:
-                    click.echo(cloudevent(row.event).decode())
+                    click.echo(envelope("cloudevents").encode(row.event).decode())
             if not rows:
                 if not follow:
                     return

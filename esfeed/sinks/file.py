@@ -14,8 +14,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, Retryable
-from esfeed.event import Event, cloudevent, one_line
+from esfeed.event import Event, one_line
 from esfeed.ports import OK, Outcome, retry
 from esfeed.settings import SinkSection, Size, Text
 from esfeed.sinks import lines
@@ -67,6 +68,7 @@ class FileSink:
     def __init__(self, settings: FileSettings) -> None:
         self._settings = settings
         self._path = settings.path
+        self._encode = envelope(settings.format).encode
         self._file: int | None = None
         self._cut: int | None = None
 
@@ -86,7 +88,7 @@ class FileSink:
         A fault half-way leaves the file as it was before: ``Retryable`` is raised, or, where part of the batch is safe
         in a file that is full already, the rest is answered ``retry``.
         """
-        data = [one_line(cloudevent(event)) + b"\n" for event in events]
+        data = [one_line(self._encode(event)) + b"\n" for event in events]
         done = 0
         try:
             self._ready()

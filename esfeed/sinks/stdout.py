@@ -14,8 +14,9 @@ from typing import IO, Any, Literal
 from pydantic import Field
 from rich.console import Console
 
+from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, ReaderGone, Retryable
-from esfeed.event import Event, cloudevent, one_line
+from esfeed.event import Event, one_line
 from esfeed.ports import OK, Outcome
 from esfeed.settings import SinkSection
 from esfeed.sinks.pretty import describe
@@ -27,7 +28,7 @@ class StdoutSettings(SinkSection):
     """Events on standard output."""
 
     type: Literal["stdout"] = Field("stdout", description="Standard output.")
-    format: Format = Field(
+    format: Format = Field(  # type: ignore[assignment]  # a terminal is a form of its own
         "auto",
         description='How an event looks: "json" is one CloudEvents 1.0 object a line, "pretty" is a coloured line '
         'for a person, "auto" is pretty on a terminal and json anywhere else.',
@@ -86,7 +87,7 @@ class StdoutSink:
 
     def _line(self, event: Event) -> bytes:
         if self._console is None:
-            return one_line(cloudevent(event)) + b"\n"
+            return one_line(envelope("cloudevents").encode(event)) + b"\n"
         width = self._width(self._console)
         text = describe(event, width)
         if width is not None:

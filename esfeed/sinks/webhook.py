@@ -18,14 +18,13 @@ from urllib3.util import make_headers
 from urllib3.util.ssl_ import create_urllib3_context
 
 from esfeed import __version__
+from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, Retryable
-from esfeed.event import Event, cloudevent
-from esfeed.ports import Outcome, retry
+from esfeed.event import Event
+from esfeed.ports import Outcome, retry, waits
 from esfeed.sinks.answers import judge, shown
 from esfeed.sinks.guarded import GuardedHTTP, GuardedHTTPS, Limits, LookupFailed, Refused, resolve, tls_context
 from esfeed.sinks.webhook_settings import Target, WebhookSettings, target_of
-
-BEHIND = "waits behind an earlier event of its document"
 
 _MOST_BODY = 1 << 16
 _FAULTS = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
@@ -47,6 +46,7 @@ class WebhookSink:
     def __init__(self, settings: WebhookSettings, clock: Callable[[], datetime] = _utc_now) -> None:
         self._settings = settings
         self._clock = clock
+        self._encode = envelope(settings.format).encode
         self._target: Target = target_of(settings.url.get_secret_value())
         self._limits = Limits(settings.allow_private)
         self._headers = self._fixed_headers()
@@ -80,7 +80,7 @@ class WebhookSink:
         for event in events:
             document = (event.watch, event.type, event.doc_id, event.view, event.origin.routing)
             if document in stuck:
-                outcome = retry(BEHIND)
+                outcome = waits()
             elif down is not None:
                 outcome = down
             else:
@@ -89,7 +89,7 @@ class WebhookSink:
                 except _FAULTS as error:
                     self._disconnect()
                     reason = f"{self._target.origin}: {_reason(error, self._settings.timeout)}"
-                    outcome, down = retry(reason), retry(f"not tried after an earlier fault: {reason}")
+                    outcome, down = retry(reason), waits(f"not tried after an earlier fault: {reason}")
             if not outcome.ok:
                 stuck.add(document)
             outcomes.append(outcome)
@@ -101,7 +101,7 @@ class WebhookSink:
 
     def _request(self, event: Event) -> tuple[Mapping[str, str], bytes]:
         """The headers and the body that stand for an event."""
-        return self._headers, cloudevent(event)
+        return self._headers, self._encode(event)
 
     def _fixed_headers(self) -> Mapping[str, str]:
         headers = {

@@ -13,7 +13,7 @@ import pytest
 
 from esfeed.app import App
 from esfeed.config import build
-from esfeed.event import cloudevent
+from esfeed.envelopes.cloudevents import cloudevent
 from tests.support.engines import Engine
 from tests.support.world import Replay, World
 

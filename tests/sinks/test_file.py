@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 
+from esfeed.envelopes.cloudevents import cloudevent
 from esfeed.errors import ConfigError, Retryable
-from esfeed.event import cloudevent
 from esfeed.ports import OK
 from esfeed.sinks.file import FileSettings, FileSink
 from esfeed.testing.events import sample_event

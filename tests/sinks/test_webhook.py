@@ -21,10 +21,10 @@ from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 from pydantic import ValidationError
 
 from esfeed.errors import ConfigError, Retryable
-from esfeed.ports import OK, Outcome
+from esfeed.ports import OK, Outcome, waits
 from esfeed.sinks import guarded
 from esfeed.sinks.answers import retry_after
-from esfeed.sinks.webhook import BEHIND, WebhookSink
+from esfeed.sinks.webhook import WebhookSink
 from esfeed.sinks.webhook_settings import WebhookSettings
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import SinkContract
@@ -315,7 +315,7 @@ def test_later_events_of_a_document_wait(server: Server) -> None:
     sink.close()
     assert tried == [1, 2, 3, 6]
     assert [outcome.kind for outcome in outcomes] == ["retry", "ok", "rejected", "retry", "retry", "ok"]
-    assert outcomes[3].reason == outcomes[4].reason == BEHIND
+    assert outcomes[3].reason == outcomes[4].reason == waits().reason
 
 
 # --- faults of the connection
