@@ -98,7 +98,8 @@ class Backfill:
         low = self._store.head()
         read, newest = 0, since
         for page in self._cluster.window(of, self._span.field, since, _PAGE, self._span.until):
-            newest = page.stamps[-1]
+            stamp = page.docs[-1].stamp
+            newest = newest if stamp is None else stamp
             self._keep(page, low, newest)
             read += len(page.docs)
             progress(self._sent, self._sent - read + page.total)
@@ -109,8 +110,8 @@ class Backfill:
 
     def _keep(self, page: Page, low: int, newest: int) -> None:
         docs = [doc for doc in page.docs if doc.key not in self._at_mark]
-        ties = {doc.key for doc, stamp in zip(page.docs, page.stamps, strict=True) if stamp == newest}
-        self._at_mark = ties | set(self._at_mark) if page.stamps[0] == newest else ties
+        ties = {doc.key for doc in page.docs if doc.stamp == newest}
+        self._at_mark = ties | set(self._at_mark) if page.docs[0].stamp == newest else ties
         self._sent += len(docs)
         entries = [self._entry(doc, sink) for doc in docs for sink in self._span.sinks]
         told = msgspec.json.encode(Mark(newest, [*self._at_mark])).decode()

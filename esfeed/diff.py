@@ -79,7 +79,9 @@ def seen(
     revisions: dict[Key, Revision] = {}
     documents: dict[Key, bytes] = {}
     for doc in docs:
-        revision = Revision(doc.uuid, doc.index, doc.version, doc.seq_no, digest(doc.source, keep), doc.shard)
+        revision = Revision(
+            doc.uuid, doc.index, doc.version, doc.seq_no, digest(doc.source, keep), doc.shard, doc.stamp
+        )
         revisions[doc.key] = revision
         if keep and doc.source is not None:
             documents[doc.key] = doc.source

@@ -40,6 +40,10 @@ class ClusterError(EsfeedError):
     """The cluster gave no whole, trustworthy answer: no checkpoint moves and nothing counts as deleted."""
 
 
+class Forbidden(ClusterError):
+    """These credentials do not suffice for what was asked."""
+
+
 class NameGone(ClusterError):
     """The watched name resolves to nothing, or to something that cannot be read now (closed, red)."""
 

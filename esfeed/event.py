@@ -36,7 +36,8 @@ class Document(msgspec.Struct, frozen=True, gc=False):
 
     ``source`` is the raw JSON of ``_source``; ``None`` where only ids and versions were read. ``uuid`` is the uuid of
     the concrete ``index``. ``seq_no`` is ``None`` where the engine has none (2.x, 5.x) or was not asked, ``shard``
-    where the read did not go shard by shard.
+    where the read did not go shard by shard. ``stamp`` is the date that the watch goes by, in epoch milliseconds as the
+    engine has it; ``None`` where there is none, or it was not asked for.
     """
 
     key: Key
@@ -47,13 +48,14 @@ class Document(msgspec.Struct, frozen=True, gc=False):
     source: bytes | None = None
     parent: str | None = None
     shard: int | None = None
+    stamp: int | None = None
 
 
 class Revision(msgspec.Struct, frozen=True, gc=False):
     """What the store remembers of a document: enough to tell whether a later read is news.
 
     ``digest`` is of the content (see :func:`esfeed.diff.digest`), empty where the content was never read. ``shard`` is
-    known where the watch is followed shard by shard.
+    known where the watch is followed shard by shard, ``stamp`` (epoch milliseconds) where it is followed by its dates.
     """
 
     uuid: str
@@ -62,6 +64,7 @@ class Revision(msgspec.Struct, frozen=True, gc=False):
     seq_no: int | None
     digest: bytes
     shard: int | None = None
+    stamp: int | None = None
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from esfeed.event import Change, Document, Event, Key, Revision, View
-from esfeed.reads import Page, Reading, Resolved, Shard, Span, Tail
+from esfeed.reads import Dated, Page, Reading, Resolved, Shard, Span, Tail
 
 
 class Clock(Protocol):
@@ -44,7 +44,8 @@ class Batch(msgspec.Struct, frozen=True):
     cluster has no more, with their last revision. ``checkpoint`` is what to remember once the batch is kept, ``None``
     to leave it as it was. ``snapshot`` marks the first reading of a watch. ``losing`` is how many documents this poll
     is about to report gone, at most, told with the first of them. ``read`` documents of ``total`` (0: nobody knows)
-    were read so far, for progress.
+    were read so far, for progress. ``stamps`` are dates of known documents that are to be remembered anew, and change
+    nothing else.
     """
 
     seen: Sequence[Document] = ()
@@ -55,6 +56,7 @@ class Batch(msgspec.Struct, frozen=True):
     losing: int = 0
     total: int = 0
     read: int = 0
+    stamps: Mapping[Key, int | None] = msgspec.field(default_factory=dict)
 
 
 class Cluster(Protocol):
@@ -91,8 +93,19 @@ class Cluster(Protocol):
     def window(self, of: Resolved, field: str, since: int, size: int, until: int | None = None) -> Iterator[Page]:
         """Documents with ``field`` from ``since`` on, and before ``until`` (epoch milliseconds), oldest first."""
 
-    def everything(self, of: Resolved, source: bool, size: int, shard: Shard | None = None) -> Iterator[Page]:
-        """Every document once (of one ``shard``), from one snapshot a shard; content only with ``source``."""
+    def everything(
+        self, of: Resolved, source: bool, size: int, shard: Shard | None = None, field: str = ""
+    ) -> Iterator[Page]:
+        """Every document once (of one ``shard``), from one snapshot a shard; content only with ``source``.
+
+        With the ``stamp`` that the engine has for ``field``, a date, where one is named.
+        """
+
+    def dated(self, of: Resolved, field: str, spans: Sequence[Span] | None, bits: int) -> Dated:
+        """Documents by ``bucket(stamp, bits)`` within ``spans`` (``None``: all, and how many have no date)."""
+
+    def within(self, of: Resolved, field: str, spans: Sequence[Span], without: bool) -> Iterator[Page]:
+        """Ids, versions and stamps of the documents dated within ``spans``, and of those ``without`` a date."""
 
     def without_seq_no(self, of: Resolved) -> str:
         """Why these indices cannot be followed by sequence number, in words; empty where they can."""
@@ -148,6 +161,15 @@ class Known(Protocol):
     def at(self, uuid: str, shard: int, numbers: Collection[int]) -> Mapping[Key, Revision]:
         """The known documents of a shard with those sequence numbers."""
 
+    def dated(self, spans: Sequence[Span] | None, bits: int) -> Dated:
+        """Known documents by ``bucket(stamp, bits)`` within ``spans`` (``None``: all, and how many have no stamp).
+
+        Only those count that are not followed shard by shard.
+        """
+
+    def within(self, spans: Sequence[Span], without: bool) -> Iterator[Mapping[Key, Revision]]:
+        """The same documents themselves, some at a time: with a stamp in ``spans``, and those ``without`` one."""
+
     def sweep(self) -> AbstractContextManager[Sweep]:
         """A new, empty sweep; its notes are dropped when the context ends."""
 
@@ -192,6 +214,7 @@ class BackfillMark(msgspec.Struct, frozen=True):
 class Commit(msgspec.Struct, frozen=True):
     """What one batch leaves behind, all of it or nothing: revisions, documents, tombstones, log rows, checkpoint.
 
+    ``stamps`` are new dates of known revisions (which so are not followed shard by shard).
     ``low`` is for a backfill, which reads beside the feed: entries of documents that the feed logged after position
     ``low`` (the head of the log before the page was read) are left out, since what the feed told is newer.
     """
@@ -203,6 +226,7 @@ class Commit(msgspec.Struct, frozen=True):
     checkpoint: Checkpoint | None = None
     backfill: BackfillMark | None = None
     low: int | None = None
+    stamps: Mapping[Key, int | None] = msgspec.field(default_factory=dict)
 
 
 class LogRow(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -30,13 +30,18 @@ class Reading(msgspec.Struct, frozen=True):
     """What the counters said at one moment. ``shards`` by ``index/number``; ``indices`` their uuids by name.
 
     ``uuid`` is empty where the engine does not tell it there (before 6.x). ``docs`` (nested ones too) and ``octets``
-    are for choosing page sizes only.
+    are for choosing page sizes only. ``blind``: the counters may not be read, so nothing is known.
     """
 
     shards: dict[str, ShardReading]
     indices: dict[str, str]
     docs: int = 0
     octets: int = 0
+    blind: bool = False
+
+
+BLIND = Reading({}, {}, blind=True)
+"""What is known where the counters may not be read."""
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -82,15 +87,30 @@ class Tail(msgspec.Struct, frozen=True):
 
 
 Span = tuple[int, int]
-"""Sequence numbers from the first to before the second."""
+"""Sequence numbers, or dates in epoch milliseconds, from the first to before the second."""
+
+FAR = 1 << 43
+"""The end of the dates that every engine can be asked about in milliseconds: 2248-09-26 (2.x reads 13 digits,
+``date_nanos`` ends in 2262)."""
+
+ODD: Span = (-1, 0)
+"""Stands for all dates before 1970 and from ``FAR`` on, which are one bucket (-1) at every width."""
+
+
+def bucket(stamp: int, bits: int) -> int:
+    """The bucket of a date in epoch milliseconds, of ``bits`` bits."""
+    return stamp >> bits if 0 <= stamp < FAR else -1
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some of the documents of a read; ``total`` is how many the whole read has.
-
-    ``stamps`` are their timestamps in epoch milliseconds, where the read went by one.
-    """
+    """Some of the documents of a read; ``total`` is how many the whole read has."""
 
     docs: Sequence[Document]
     total: int
-    stamps: Sequence[int] = ()
+
+
+class Dated(NamedTuple):
+    """How many documents stand where: by :func:`bucket`, and without any date."""
+
+    buckets: Mapping[int, int]
+    without: int

@@ -88,10 +88,11 @@ class Watcher:
         changes = [*found.changes, *diff.gone(batch.gone, bodies)]
         if batch.snapshot and self.watch.silent:
             changes = [change for change in changes if change.op != "read"]
-        if not (found.revisions or batch.gone or batch.checkpoint):
+        if not (found.revisions or batch.gone or batch.checkpoint or batch.stamps):
             return None
         return Commit(
             revisions=found.revisions,
+            stamps=batch.stamps,
             documents=found.documents,
             gone=[key for key, _ in batch.gone],
             entries=[self.entry(change, number) for change in changes],

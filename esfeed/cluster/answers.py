@@ -25,7 +25,7 @@ class Shards(msgspec.Struct):
     failures: list[Any] = []
 
 
-class Hit(msgspec.Struct, rename=lambda name: name if name in ("sort", "found", "error") else f"_{name}"):
+class Hit(msgspec.Struct, rename=lambda name: name if name in ("sort", "found", "error", "fields") else f"_{name}"):
     """One document of a search or an ``_mget``. ``source`` is the engine's own bytes."""
 
     index: str
@@ -37,6 +37,7 @@ class Hit(msgspec.Struct, rename=lambda name: name if name in ("sort", "found", 
     parent: str | None = None
     source: msgspec.Raw = msgspec.Raw()
     sort: list[Any] = []
+    fields: dict[str, list[Any]] = {}
     found: bool = True
     error: Any = None
 
@@ -168,8 +169,8 @@ def _why(failures: list[Any]) -> str:
     return ""
 
 
-def document(hit: Hit, uuid: str, by_index: bool, shard: int | None = None) -> Document:
+def document(hit: Hit, uuid: str, by_index: bool, shard: int | None = None, stamp: int | None = None) -> Document:
     """The document of a hit. ``by_index``: the index is part of the key (the watch follows a pattern)."""
     key = Key(hit.type or UNTYPED, hit.id, hit.routing or hit.parent, hit.index if by_index else None)
     source = bytes(hit.source) or None
-    return Document(key, hit.index, uuid, hit.version, hit.seq_no, source, hit.parent, shard)
+    return Document(key, hit.index, uuid, hit.version, hit.seq_no, source, hit.parent, shard, stamp)

@@ -24,7 +24,7 @@ from esfeed.cluster.answers import Answers, Failed, Hit, Multi, Page, decode, wh
 from esfeed.cluster.dialect import Dialect, Engine, dialect
 from esfeed.cluster.node import Meter, RawSerializer, metered
 from esfeed.cluster.pace import Pace
-from esfeed.errors import ClusterError, NameGone, NameMoved, Retryable
+from esfeed.errors import ClusterError, Forbidden, NameGone, NameMoved, Retryable
 from esfeed.event import Key
 
 _RETRY = frozenset({429, 502, 503, 504})
@@ -164,7 +164,7 @@ class Client:
                 f"correct `clusters.{self.name}.basic_auth` or `api_key`",
             )
         if status == 403 and kind not in _CLOSED:
-            return ClusterError(
+            return Forbidden(
                 f"cluster {self.name!r} does not allow {path} (403: {reason})",
                 "grant that user `read`, `view_index_metadata` and `monitor` on the watched indices, and `monitor` on "
                 "the cluster, to tell its version",
@@ -214,10 +214,10 @@ class Client:
                 f"correct `clusters.{self.name}.hosts`",
             ) from why
 
-    def search(self, name: str, body: Mapping[str, Any], preference: str = "") -> Page:
-        """One whole page of a search behind ``name``."""
+    def search(self, name: str, body: Mapping[str, Any], preference: str = "", counted: bool = False) -> Page:
+        """One whole page of a search behind ``name``; ``counted``: see ``answers.whole``."""
         params = {"preference": preference or self.dialect.preference}
-        return self._page("POST", f"/{encoded(name)}/_search", params, body)
+        return self._page("POST", f"/{encoded(name)}/_search", params, body, counted=counted)
 
     def scroll(self, name: str, body: Mapping[str, Any], preference: str = "") -> Iterator[Page]:
         """All pages of a search, from one snapshot. Raises ``ClusterError`` rather than skip or cut short."""
@@ -304,7 +304,8 @@ class Client:
             if key.routing is not None:
                 doc[known.routing_key] = key.routing
             docs.append(doc)
-        answer = decode(self.request("POST", "/_mget", body={"docs": docs}), Multi)
+        params = {"preference": known.lookup_preference} if known.lookup_preference else None
+        answer = decode(self.request("POST", "/_mget", params=params, body={"docs": docs}), Multi)
         if [hit.id for hit in answer.docs] != [key.id for _, key in wanted]:
             raise ClusterError(
                 f"cluster {self.name!r} answered {len(answer.docs)} of {len(docs)} lookups, or others than those",

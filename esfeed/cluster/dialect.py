@@ -46,6 +46,15 @@ class Dialect:
     preference: str
     """Which copy of a shard to search: always the same one, so that two reads never go back in time."""
 
+    lookup_preference: str
+    """Which copy to ask for a document by id. A replica may not know yet what the primary does, if one can choose."""
+
+    values_key: str
+    """How a search asks for the indexed values of a field."""
+
+    values_format: bool
+    """Those can be asked for in a format; without it, a date is its epoch milliseconds."""
+
 
 _TWO = Dialect(
     typed=True,
@@ -55,12 +64,20 @@ _TWO = Dialect(
     exact_total={},
     searches_lag=False,
     preference="_primary",
+    lookup_preference="_primary",
+    values_key="fielddata_fields",
+    values_format=False,
 )
-_FIVE = replace(_TWO, stored_key="stored_fields")
+_FIVE = replace(_TWO, stored_key="stored_fields", values_key="docvalue_fields")
 _SIX = replace(_FIVE, routing_key="routing", searches_lag=True)
-_SIX_SEVEN = replace(_SIX, seq_no=True)
+_SIX_SEVEN = replace(_SIX, seq_no=True, values_format=True)
 _MODERN = replace(
-    _SIX_SEVEN, typed=False, exact_total={"track_total_hits": True}, searches_lag=False, preference="esfeed"
+    _SIX_SEVEN,
+    typed=False,
+    exact_total={"track_total_hits": True},
+    searches_lag=False,
+    preference="esfeed",
+    lookup_preference="",
 )
 
 

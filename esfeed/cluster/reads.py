@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from esfeed.cluster import shards
+from esfeed.cluster import dates, shards
 from esfeed.cluster.answers import Hit, document
 from esfeed.cluster.answers import Page as Answer
 from esfeed.cluster.client import Client, Connection, encoded
@@ -15,9 +15,8 @@ from esfeed.cluster.node import Meter
 from esfeed.cluster.stats import read_stats
 from esfeed.errors import NameMoved
 from esfeed.event import Document, Key
-from esfeed.reads import Page, Reading, Resolved, Shard, Span, Tail
+from esfeed.reads import Dated, Page, Reading, Resolved, Shard, Span, Tail
 
-_NO_MILLISECONDS = 10**15
 _NO_VERSION = -1
 _IDS_PAGE = 1000
 
@@ -73,7 +72,7 @@ class EngineCluster:
             "_source": False,
         }
         hits = self._client.search(name, body).hits.hits
-        return _milliseconds(hits[0].sort[0]) if hits else None
+        return dates.milliseconds(hits[0].sort[0]) if hits else None
 
     def window(self, of: Resolved, field: str, since: int, size: int, until: int | None = None) -> Iterator[Page]:
         span = {"gte": since, "format": "epoch_millis"} | ({} if until is None else {"lt": until})
@@ -85,19 +84,34 @@ class EngineCluster:
         }
         first = self._client.search(of.name, body)
         if first.total <= len(first.hits.hits):
-            yield _page(first, of)
+            yield _page(first, of, dates.sorted_by)
             return
         for answer in self._client.scroll(of.name, body):
-            yield _page(answer, of)
+            yield _page(answer, of, dates.sorted_by)
 
-    def everything(self, of: Resolved, source: bool, size: int, shard: Shard | None = None) -> Iterator[Page]:
-        body = {"sort": ["_doc"], "size": size, "_source": source, **self._client.versions()}
+    def everything(
+        self, of: Resolved, source: bool, size: int, shard: Shard | None = None, field: str = ""
+    ) -> Iterator[Page]:
+        stamps = dates.with_stamps(self._client, field) if field else {}
+        body = {"sort": ["_doc"], "size": size, "_source": source, **stamps, **self._client.versions()}
         if shard is None:
             for answer in self._client.scroll(of.name, body):
-                yield _page(answer, of)
+                yield _page(answer, of, dates.stamp_of(field))
         else:
             for answer in self._client.scroll(shard.name, body, shards.preference(shard)):
                 yield Page(shards.documents(answer, of, shard), answer.total)
+
+    def dated(self, of: Resolved, field: str, spans: Sequence[Span] | None, bits: int) -> Dated:
+        return dates.dated(self._client, of.name, field, spans, bits)
+
+    def within(self, of: Resolved, field: str, spans: Sequence[Span], without: bool) -> Iterator[Page]:
+        stamps = dates.with_stamps(self._client, field)
+        body = {**stamps, "sort": ["_doc"], "size": _IDS_PAGE, "_source": False, **self._client.versions()}
+        for some in dates.pieces(spans) or [()]:
+            query = dates.in_spans(field, some or (), without)
+            for answer in self._client.scroll(of.name, {"query": query, **body}):
+                yield _page(answer, of, dates.stamp_of(field))
+            without = False
 
     def without_seq_no(self, of: Resolved) -> str:
         return shards.without_seq_no(self._client, of)
@@ -137,16 +151,11 @@ def _looked_up(hit: Hit, uuid: str, key: Key, source: bool) -> Document | None:
     return Document(key, hit.index, uuid, hit.version, hit.seq_no, bytes(hit.source) or None, hit.parent)
 
 
-def _page(answer: Answer, of: Resolved) -> Page:
+def _page(answer: Answer, of: Resolved, stamp: Callable[[Hit], int | None] = dates.none) -> Page:
     uuids = {one.name: one.uuid for one in of.indices}
     docs = []
     for hit in answer.hits.hits:
         if hit.index not in uuids:
             raise NameMoved(f"{of.name!r} now leads to {hit.index!r} as well", "it is read anew at the next poll")
-        docs.append(document(hit, uuids[hit.index], of.pattern))
-    return Page(docs, answer.total, [_milliseconds(hit.sort[0]) for hit in answer.hits.hits if hit.sort])
-
-
-def _milliseconds(sorted_by: int) -> int:
-    """A date's sort value; of ``date_nanos`` it comes in nanoseconds (no date of milliseconds is as large)."""
-    return sorted_by // 1_000_000 if sorted_by > _NO_MILLISECONDS else sorted_by
+        docs.append(document(hit, uuids[hit.index], of.pattern, stamp=stamp(hit)))
+    return Page(docs, answer.total)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from esfeed.event import Key, Revision
 from esfeed.ports import Sweep
-from esfeed.reads import Span
+from esfeed.reads import FAR, ODD, Dated, Span
 from esfeed.store import schema as t
 from esfeed.store import tally
 from esfeed.store.codec import pack_key, unpack_key
@@ -28,6 +28,7 @@ _COLUMNS = (
     t.revision.c.seq_no,
     t.revision.c.digest,
     t.revision.c.shard,
+    t.revision.c.stamp,
 )
 _REVISIONS = sa.select(*_COLUMNS).join(t.index_ref, t.index_ref.c.id == t.revision.c.index_ref)
 
@@ -105,6 +106,51 @@ class SqlKnown:
             table.c.watch == self._watch, table.c.index_ref == index, table.c.shard == shard
         )
 
+    def dated(self, spans: Sequence[Span] | None, bits: int) -> Dated:
+        buckets: Counter[int] = Counter()
+        without = 0
+        with guarded(self._where), self._engine.connect() as connection:
+            if spans is None:
+                query = sa.select(t.dated.c.documents).where(
+                    t.dated.c.watch == self._watch, t.dated.c.bits == tally.NO_DATE
+                )
+                without = int(connection.scalar(query) or 0)
+            for span in [ODD, (0, FAR)] if spans is None else spans:
+                buckets.update(dict(connection.execute(self._buckets(span, bits)).all()))
+        return Dated(buckets, without)
+
+    def _buckets(self, span: Span, bits: int) -> sa.Select[Any]:
+        low, high = span
+        if bits in tally.DATE_BITS:
+            return sa.select(t.dated.c.bucket, t.dated.c.documents).where(
+                t.dated.c.watch == self._watch,
+                t.dated.c.bits == bits,
+                t.dated.c.bucket >= low >> bits,
+                t.dated.c.bucket < (0 if span == ODD else -(-high >> bits)),
+            )
+        number = sa.literal(-1) if span == ODD else t.revision.c.stamp.op(">>")(bits)
+        found = sa.select(number.label("bucket"), sa.func.count()).where(t.revision.c.watch == self._watch)
+        return found.where(_stamped(span)).group_by("bucket")
+
+    def within(self, spans: Sequence[Span], without: bool) -> Iterator[Mapping[Key, Revision]]:
+        found = _REVISIONS.where(t.revision.c.watch == self._watch)
+        for span in spans:
+            yield from self._some(found.where(_stamped(span)))
+        if without:
+            yield from self._some(found.where(t.revision.c.stamp.is_(None), t.revision.c.shard.is_(None)))
+
+    def _some(self, query: sa.Select[Any]) -> Iterator[Mapping[Key, Revision]]:
+        last = b""
+        while True:
+            page = query.where(t.revision.c.key > last).order_by(t.revision.c.key).limit(_CHUNK)
+            with guarded(self._where), self._engine.connect() as connection:
+                rows = connection.execute(page).all()
+            if rows:
+                yield {unpack_key(row.key): _revision(row) for row in rows}
+            if len(rows) < _CHUNK:
+                return
+            last = rows[-1].key
+
     @contextmanager
     def sweep(self) -> Iterator[Sweep]:
         with guarded(self._where), self._engine.connect() as connection:
@@ -160,5 +206,12 @@ class _SqlSweep:
             yield {unpack_key(row.key): _revision(row) for row in rows}
 
 
+def _stamped(span: Span) -> sa.ColumnElement[bool]:
+    stamp = t.revision.c.stamp
+    if span == ODD:
+        return stamp.is_not(None) & ((stamp < 0) | (stamp >= FAR))
+    return stamp.is_not(None) & (stamp >= span[0]) & (stamp < span[1])
+
+
 def _revision(row: Any) -> Revision:
-    return Revision(row.uuid, row.name, row.version, row.seq_no, row.digest, row.shard)
+    return Revision(row.uuid, row.name, row.version, row.seq_no, row.digest, row.shard, row.stamp)

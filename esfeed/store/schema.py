@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest step of ``migrations``; a database that is at it needs nothing done."""
 
 metadata = sa.MetaData()
@@ -39,7 +39,23 @@ revision = sa.Table(
     sa.Column("seq_no", sa.BigInteger),
     sa.Column("digest", sa.LargeBinary, nullable=False),
     sa.Column("shard", sa.Integer),
-    sa.Index("revision_place", "watch", "index_ref", "shard", "seq_no"),
+    sa.Column("stamp", sa.BigInteger),
+    sa.Index(
+        "revision_place",
+        "watch",
+        "index_ref",
+        "shard",
+        "seq_no",
+        sqlite_where=sa.text("shard IS NOT NULL"),
+        postgresql_where=sa.text("shard IS NOT NULL"),
+    ),
+    sa.Index(
+        "revision_stamp",
+        "watch",
+        "stamp",
+        sqlite_where=sa.text("stamp IS NOT NULL"),
+        postgresql_where=sa.text("stamp IS NOT NULL"),
+    ),
     sqlite_with_rowid=False,
 )
 
@@ -49,6 +65,16 @@ tally = sa.Table(
     sa.Column("watch", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("index_ref", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("bits", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("bucket", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("documents", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+dated = sa.Table(
+    "dated",
+    metadata,
+    sa.Column("watch", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("bits", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("bucket", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("documents", sa.BigInteger, nullable=False),

@@ -125,9 +125,16 @@ class SqlStore:
                         "seq_no": r.seq_no,
                         "digest": r.digest,
                         "shard": r.shard,
+                        "stamp": r.stamp,
                     }
                     for key, r in batch.revisions.items()
                 ])  # fmt: skip
+            if batch.stamps:
+                rows = [{"one": pack_key(key), "stamp": stamp} for key, stamp in batch.stamps.items()]
+                its = (t.revision.c.watch == number) & (t.revision.c.key == sa.bindparam("one"))
+                connection.execute(
+                    sa.update(t.revision).where(its).values(stamp=sa.bindparam("stamp"), shard=None), rows
+                )
             if batch.documents:
                 _upsert(connection, t.document, [
                     {"watch": number, "key": pack_key(key), "body": pack(body)} for key, body in batch.documents.items()
@@ -235,14 +242,14 @@ def _count(
     connection: sa.Connection, watch: int, batch: Commit, gone: Sequence[bytes], indices: Mapping[str, int]
 ) -> None:
     """Brings the tally up to what this batch will have changed; call before anything is changed."""
-    keys = [pack_key(key) for key in batch.revisions] + [*gone]
-    left = [place for chunk in chunks(keys, _CHUNK) for place in tally.places(connection, watch, chunk)]
-    came = [
-        (indices[r.uuid], r.shard, r.seq_no)
-        for r in batch.revisions.values()
-        if r.shard is not None and r.seq_no is not None
-    ]
-    tally.move(connection, watch, left, came)
+    stamps = {pack_key(key): stamp for key, stamp in batch.stamps.items()}
+    keys = [*(pack_key(key) for key in batch.revisions), *gone, *stamps]
+    left: dict[bytes, tally.Place] = {}
+    for chunk in chunks(keys, _CHUNK):
+        left.update(tally.places(connection, watch, chunk))
+    came = [tally.Place(indices[r.uuid], r.shard, r.seq_no, r.stamp) for r in batch.revisions.values()]
+    came += [tally.Place(left[key].index_ref, None, None, stamp) for key, stamp in stamps.items() if key in left]
+    tally.move(connection, watch, left.values(), came)
 
 
 def _save_checkpoint(connection: sa.Connection, number: int, checkpoint: Checkpoint) -> None:

@@ -1,52 +1,79 @@
-"""Counts of known documents by ranges of ``_seq_no``, kept up to date by each commit, so that no poll counts anew.
+"""Counts of known documents by ranges of ``_seq_no`` and of dates, kept up to date by each commit, so that no poll
+counts anew.
 
-``BITS`` are the widths (2**20, 2**16 and 2**12 numbers a bucket) that are kept; below the smallest the index on
-(shard, seq_no) is quick enough. https://www.sqlite.org/queryplanner.html
+``BITS`` and ``DATE_BITS`` are the widths that are kept (2**20, 2**16 and 2**12 numbers a bucket; 50 days, 19 hours and
+17 minutes); below the smallest an index is quick enough. https://www.sqlite.org/queryplanner.html
+
+A document that is followed shard by shard counts by its number, any other by its date, or as one without a date.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
+from esfeed.reads import bucket
 from esfeed.store import schema as t
 
 BITS = (20, 16, 12)
-Place = tuple[int, int, int]
-"""Where a known document stands: (number of its index, shard, seq_no)."""
+DATE_BITS = (32, 26, 20)
+NO_DATE = -1
+"""Stands for a width: the one bucket of all documents without a date."""
 
 
-def places(connection: sa.Connection, watch: int, keys: Sequence[bytes]) -> list[Place]:
-    """Where those of ``keys`` stand that stand anywhere."""
-    query = sa.select(t.revision.c.index_ref, t.revision.c.shard, t.revision.c.seq_no).where(
-        t.revision.c.watch == watch,
-        t.revision.c.key.in_(keys),
-        t.revision.c.shard.is_not(None),
-        t.revision.c.seq_no.is_not(None),
-    )
-    return [(row.index_ref, row.shard, row.seq_no) for row in connection.execute(query)]
+class Place(NamedTuple):
+    """Where a known document stands; ``index_ref`` is the number of its index."""
+
+    index_ref: int
+    shard: int | None
+    seq_no: int | None
+    stamp: int | None
+
+
+def places(connection: sa.Connection, watch: int, keys: Sequence[bytes]) -> Mapping[bytes, Place]:
+    """Where those of ``keys`` (packed) stand that are known."""
+    where = (t.revision.c.index_ref, t.revision.c.shard, t.revision.c.seq_no, t.revision.c.stamp)
+    query = sa.select(t.revision.c.key, *where).where(t.revision.c.watch == watch, t.revision.c.key.in_(keys))
+    return {row[0]: Place(*row[1:]) for row in connection.execute(query)}
 
 
 def move(connection: sa.Connection, watch: int, left: Iterable[Place], came: Iterable[Place]) -> None:
     """Takes documents off the places that they ``left``, and counts those that ``came``."""
-    change: Counter[tuple[int, int, int, int]] = Counter()
+    numbered: Counter[tuple[int, ...]] = Counter()
+    dated: Counter[tuple[int, ...]] = Counter()
     for sign, all_places in ((-1, left), (1, came)):
-        for index, shard, seq_no in all_places:
-            for bits in BITS:
-                change[index, shard, bits, seq_no >> bits] += sign
+        for place in all_places:
+            if place.shard is not None and place.seq_no is not None:
+                for bits in BITS:
+                    numbered[place.index_ref, place.shard, bits, place.seq_no >> bits] += sign
+            elif place.shard is None:
+                for at in _dates(place.stamp):
+                    dated[at] += sign
+    _add(connection, t.tally, watch, ("index_ref", "shard", "bits", "bucket"), numbered)
+    _add(connection, t.dated, watch, ("bits", "bucket"), dated)
+
+
+def _dates(stamp: int | None) -> Sequence[tuple[int, int]]:
+    return [(NO_DATE, 0)] if stamp is None else [(bits, bucket(stamp, bits)) for bits in DATE_BITS]
+
+
+def _add(
+    connection: sa.Connection, table: sa.Table, watch: int, names: Sequence[str], change: Counter[tuple[int, ...]]
+) -> None:
     rows = [
-        {"watch": watch, "index_ref": index, "shard": shard, "bits": bits, "bucket": bucket, "documents": count}
-        for (index, shard, bits, bucket), count in change.items()
+        {"watch": watch, **dict(zip(names, place, strict=True)), "documents": count}
+        for place, count in change.items()
         if count
     ]
     if not rows:
         return
-    statement = insert(t.tally)
-    more = t.tally.c.documents + statement.excluded.documents
-    keys = [column.name for column in t.tally.primary_key]
+    statement = insert(table)
+    more = table.c.documents + statement.excluded.documents
+    keys = [column.name for column in table.primary_key]
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_={"documents": more}), rows)
-    if any(row["documents"] < 0 for row in rows):
-        connection.execute(sa.delete(t.tally).where(t.tally.c.watch == watch, t.tally.c.documents == 0))
+    if any(count < 0 for count in change.values()):
+        connection.execute(sa.delete(table).where(table.c.watch == watch, table.c.documents == 0))

@@ -42,7 +42,7 @@ def operations(reading: Reading) -> dict[str, int]:
 
 def unchanged(account: Account, reading: Reading, lag: bool) -> bool:
     """Whether a look now can find nothing. ``lag``: see ``ports.Cluster.searches_lag``; then one look is not enough."""
-    if account.looked is None or restarted(account.looked, reading):
+    if reading.blind or account.looked is None or restarted(account.looked, reading):
         return False
     if account.settled == operations(reading):
         return True
@@ -55,7 +55,7 @@ def _view(reading: Reading) -> Mapping[str, ShardReading]:
 
 def restarted(before: Reading, now: Reading) -> bool:
     """Whether the counters of the two readings cannot be compared: other indices, other copies, or gone back."""
-    if before.indices != now.indices or before.shards.keys() != now.shards.keys():
+    if before.blind != now.blind or before.indices != now.indices or before.shards.keys() != now.shards.keys():
         return True
     for shard, was in before.shards.items():
         found = now.shards[shard]
@@ -69,14 +69,14 @@ def restarted(before: Reading, now: Reading) -> bool:
 
 def explains(account: Account, now: Reading) -> bool:
     """Whether every operation up to ``now`` (read after the search) was seen as a change of some document."""
-    if account.settled is None or account.looked is None or restarted(account.looked, now):
+    if now.blind or account.settled is None or account.looked is None or restarted(account.looked, now):
         return False
     return sum(operations(now).values()) - sum(account.settled.values()) == account.explained
 
 
 def surely_visible(counted: Reading, now: Reading) -> bool:
     """Whether searches that start now see every operation of ``counted``, whatever copy answers."""
-    if restarted(counted, now):
+    if now.blind or restarted(counted, now):
         return False
     for shard, was in counted.shards.items():
         found = dict(now.shards[shard].refreshes)
@@ -99,10 +99,17 @@ def looked(account: Account, before: Reading, found: int, at: float, lag: bool =
     return Account(settled, explained, before, account.looks + 1 if again else 1, at)
 
 
+def doubted(account: Account, before: Reading, found: int, at: float) -> Account:
+    """The account after a look in which one copy contradicted another: it is no full one, and there is another."""
+    return Account(account.settled, account.explained + found, before, 0, at)
+
+
 def quiet(account: Account, reading: Reading, patience: float, now: float) -> bool:
     """Whether the last look was final: in ``patience`` seconds a refresh that was due would have come."""
     return (
-        account.looked is not None
+        not reading.blind
+        and account.looked is not None
+        and account.looks > 0
         and account.settled != operations(account.looked)
         and _view(account.looked) == _view(reading)
         and now - account.looked_at >= patience

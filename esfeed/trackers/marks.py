@@ -106,9 +106,14 @@ def after_a_look(mark: ShardMark, now: ShardReading, at: float) -> ShardMark:
     return msgspec.structs.replace(mark, looked=now, looks=mark.looks + 1 if again else 1, looked_at=at)
 
 
+def after_a_doubt(mark: ShardMark, now: ShardReading, at: float) -> ShardMark:
+    """The mark after a look in which one copy contradicted another: it counts for nothing, and there is another."""
+    return msgspec.structs.replace(mark, looked=now, looks=0, looked_at=at)
+
+
 def final(mark: ShardMark, now: ShardReading, patience: float, at: float) -> ShardMark:
     """The mark where the last look turns out to have been final: a refresh that was due would have come by now."""
-    if mark.looked is None or _view(mark.looked) != _view(now) or at - mark.looked_at < patience:
+    if not mark.looks or mark.looked is None or _view(mark.looked) != _view(now) or at - mark.looked_at < patience:
         return mark
     checkpoint = now.global_checkpoint if now.global_checkpoint is not None else -1
     return msgspec.structs.replace(mark, mark=max(mark.mark, checkpoint), pending=())

@@ -6,14 +6,16 @@ older than what is known, or is not there, is looked up in realtime before anybo
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from esfeed.event import Document, Key, Revision
 from esfeed.ports import Batch, Cluster, Known, Sweep
-from esfeed.reads import Reading, Resolved, Shard
+from esfeed.reads import Page, Reading, Resolved, Shard
 
 Found = Generator[Batch, None, int]
 """Yields batches; returns how many documents turned out changed or gone."""
@@ -22,63 +24,117 @@ _LOOKUP = 500
 _IDS_PAGE = 5000
 _LEAST_PAGE = 10
 _BARE = 1 << 10
+_UNKNOWN = 64 << 10
+
+
+class Sorted(NamedTuple):
+    """What the documents of a page turn out to be, beside what is ``known`` of them.
+
+    ``news`` are not as known; ``behind`` look older than known, and have to be looked up. ``truth`` are the keys whose
+    truth the page holds. ``stamps`` are dates of known documents that are not remembered so.
+    """
+
+    news: list[Document]
+    known: Mapping[Key, Revision]
+    behind: list[Document]
+    truth: list[Key]
+    stamps: Mapping[Key, int | None]
 
 
 class Reader:
-    """Reads behind one name. ``max_page_bytes`` bounds what one answer brings, as far as document sizes tell."""
+    """Reads behind one name. ``max_page_bytes`` bounds what one answer brings: pages are chosen by the average size of
+    a document, on the engine's disk at first and as seen from then on; one that is too large all the same is the last
+    of its size.
+
+    ``doubt`` is set where a lookup contradicts a search: one of two copies lags. What was read then is no last word,
+    even if nothing more happens; so whoever reads clears it before and looks at it after.
+    """
 
     def __init__(self, cluster: Cluster, known: Known, max_page_bytes: int) -> None:
         self._cluster = cluster
         self._known = known
         self._max_page_bytes = max_page_bytes
+        self._heaviest = 0
+        self.doubt = False
 
     def page_size(self, now: Reading, most: int = _IDS_PAGE) -> int:
-        """How many whole documents to ask for at once, from what they take on the engine's disk (deflated: a third)."""
-        average = 3 * now.octets // max(now.docs, 1) + _BARE
-        return max(_LEAST_PAGE, min(most, self._max_page_bytes // average))
+        """How many whole documents to ask for at once (on the engine's disk they are deflated: to a third)."""
+        average = _UNKNOWN if now.blind else 3 * now.octets // max(now.docs, 1) + _BARE
+        least = 1 if self._heaviest else _LEAST_PAGE
+        return max(least, min(most, self._max_page_bytes // max(average, self._heaviest)))
+
+    def weigh(self, docs: Sequence[Document]) -> bool:
+        """Remembers how large documents are; returns whether these were too large together."""
+        octets = sum(len(doc.source) for doc in docs if doc.source is not None)
+        if octets:
+            self._heaviest = max(self._heaviest, octets // len(docs) + _BARE)
+        return octets > self._max_page_bytes and len(docs) > 1
+
+    def _pages(self, read: Callable[[int], Iterator[Page]], size: int) -> Iterator[Page]:
+        """The pages of ``read(size)``, which begins anew where one was too large: what was read so far is known by
+        then, and passed over.
+        """
+        while True:
+            with contextlib.closing(_generator(read(size))) as pages:
+                for page in pages:
+                    yield page
+                    if self.weigh(page.docs):
+                        break
+                else:
+                    return
+            size = max(1, min(len(page.docs) // 2, self._max_page_bytes // self._heaviest))
 
     def window(self, of: Resolved, field: str, since: int, size: int) -> Found:
         """What is new among documents with ``field`` at or after ``since`` (epoch milliseconds)."""
         found = 0
-        for page in self._cluster.window(of, field, since, size):
-            met, known, behind, _ = self.sort_out(page.docs, of)
+        for page in self._pages(lambda size: self._cluster.window(of, field, since, size), size):
+            met, known, behind, _, stamps = self.sort_out(page.docs, of)
             met += self.look_again(of, behind, known)
             found += len(met)
-            if met:
-                yield Batch(met, known)
+            if met or stamps:
+                yield Batch(met, known, stamps=stamps)
         return found
 
     def everything(
-        self, of: Resolved, now: Reading, source: bool, learn: bool = False, shards: Sequence[Shard] = ()
+        self,
+        of: Resolved,
+        now: Reading,
+        source: bool,
+        learn: bool = False,
+        shards: Sequence[Shard] = (),
+        field: str = "",
+        distrust: bool = False,
     ) -> Found:
         """What is new among all documents, then what is gone; shard by shard where ``shards`` are named.
 
         ``source``: read the content with the ids (many are expected to differ); otherwise it is looked up for those
-        that differ; with ``learn`` it is not wanted at all.
+        that differ; with ``learn`` it is not wanted at all. ``field``: the date to read with them. ``distrust``: see
+        ``sort_out``; it needs ``source``.
         """
         found = read = 0
         size = self.page_size(now) if source else _IDS_PAGE
         with self._known.sweep() as sweep:
             for shard in shards or (None,):
-                for page in self._cluster.everything(of, source, size, shard):
+
+                def some(size: int, shard: Shard | None = shard) -> Iterator[Page]:
+                    return self._cluster.everything(of, source, size, shard, field)
+
+                for page in self._pages(some, size):
                     read += len(page.docs)
-                    met, known, behind, truth = self.sort_out(page.docs, of)
+                    met, known, behind, truth, stamps = self.sort_out(page.docs, of, distrust)
                     sweep.see(truth)
                     if not (source or learn):
                         behind, met = behind + met, []
-                    met += self.look_again(of, behind, known)
+                    met += self.look_again(of, behind, {} if distrust else known)
                     found += len(met)
                     total = page.total if shard is None else max(now.docs, read)
-                    yield Batch(met, known, total=total, read=read)
+                    yield Batch(met, known, total=total, read=read, stamps=stamps)
             found += yield from self._unmet(of, sweep, shards)
         return found
 
-    def sort_out(
-        self, docs: Sequence[Document], of: Resolved, distrust: bool = False
-    ) -> tuple[list[Document], Mapping[Key, Revision], list[Document], list[Key]]:
-        """(news, what is known of the docs, those that look older than known, keys whose truth the docs hold).
-
-        ``distrust``: equal numbers prove nothing, so all are news, and their content decides.
+    def sort_out(self, docs: Sequence[Document], of: Resolved, distrust: bool = False) -> Sorted:
+        """What these documents turn out to be. ``distrust``: equal numbers prove nothing, so all are news unless they
+        look older, and their content decides.
         """
         best: dict[Key, Document] = {}
         for doc in docs:
@@ -88,26 +144,31 @@ class Reader:
         news: list[Document] = []
         behind: list[Document] = []
         truth: list[Key] = []
+        stamps: dict[Key, int | None] = {}
         for key, doc in best.items():
             revision = known.get(key)
             if revision is not None and of.rank(revision.uuid) > of.rank(doc.uuid):
                 continue
             truth.append(key)
-            if revision is None or distrust:
+            if revision is None or (distrust and (doc.shard is not None or not older(doc, revision))):
                 news.append(doc)
             elif not same(doc, revision):
                 (behind if older(doc, revision) else news).append(doc)
-        return news, known, behind, truth
+            elif doc.shard is None and (doc.stamp != revision.stamp or revision.shard is not None):
+                stamps[key] = doc.stamp
+        return Sorted(news, known, behind, truth, stamps)
 
     def look_again(self, of: Resolved, behind: Sequence[Document], known: Mapping[Key, Revision]) -> list[Document]:
         """Those of ``behind`` that are there and not as known, as they are at this moment, with their content."""
         met: list[Document] = []
-        for start in range(0, len(behind), _LOOKUP):
-            some = behind[start : start + _LOOKUP]
+        most = max(1, min(_LOOKUP, self._max_page_bytes // max(self._heaviest, _BARE)))
+        for start in range(0, len(behind), most):
+            some = behind[start : start + most]
             found = self._cluster.lookup(of, [(doc.uuid, doc.key) for doc in some], source=True)
             for doc, before in zip(found, some, strict=True):
                 if doc is not None and not (doc.key in known and same(doc, known[doc.key])):
-                    met.append(msgspec.structs.replace(doc, shard=before.shard))
+                    stamp = before.stamp if doc.version == before.version else None
+                    met.append(msgspec.structs.replace(doc, shard=before.shard, stamp=stamp))
         return met
 
     def _unmet(self, of: Resolved, sweep: Sweep, shards: Sequence[Shard]) -> Found:
@@ -146,6 +207,7 @@ class Reader:
         gone = [(key, lost[key]) for key in missing if key not in shown]
         placed = [msgspec.structs.replace(doc, shard=lost[key].shard) for key, doc in there.items()]
         changed = [doc for doc in placed if not same(doc, lost[doc.key])]
+        self.doubt = self.doubt or len(gone) + len(changed) < len(lost)
         return gone, self.look_again(of, changed, lost)
 
     def _shown(
@@ -161,6 +223,10 @@ class Reader:
         for copy, keys in by_copy.items():
             found.update(self._cluster.shown(of, keys, copy))
         return found
+
+
+def _generator(pages: Iterator[Page]) -> Generator[Page, None, None]:
+    yield from pages
 
 
 def _pieces(lost: Mapping[Key, Revision], size: int) -> Iterator[Mapping[Key, Revision]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from esfeed.errors import ClusterError
+from esfeed.errors import ClusterError, Forbidden
 from esfeed.event import Document
 from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known
 from esfeed.reads import Index, Reading, Resolved, Shard, ShardReading, Span, Tail
@@ -55,7 +55,7 @@ class SeqNoTracker:
 
     def poll(self, since: Checkpoint | None) -> Iterator[Batch]:
         """Raises ``Unsuited`` besides, before anything was read, where sequence numbers do not serve."""
-        now = self._cluster.counters(self._following.index)
+        now = self._counters()
         state = None
         if since is not None and since.tracker == NAME:
             state = msgspec.json.decode(since.data, type=State)
@@ -118,11 +118,15 @@ class SeqNoTracker:
             some = changed[start : start + _AT_ONCE]
             begun = {name: self._begin(state.marks[name], now.shards[name]) for name in some}
             shards = {name: _shard(name, now.shards[name]) for name in some}
-            size = self._reader.page_size(now, _TAIL)
+            size = max(1, self._reader.page_size(now, _TAIL) // len(some))
             tails = self._cluster.tails(of, {shards[name]: begun[name].mark for name in some}, size, source=True)
             for name in some:
                 distrust = marks.restarted(state.marks[name].looked, now.shards[name])
+                self._reader.doubt = False
                 yield from self._shard(of, shards[name], now, tails[shards[name]], size, distrust)
+                if self._reader.doubt:
+                    kept[name] = marks.after_a_doubt(begun[name], now.shards[name], self._now())
+                    continue
                 # Only now: what became visible since the last look stands below the new mark too.
                 mark = self._advanced(state, begun[name], now.shards[name])
                 kept[name] = marks.after_a_look(mark, now.shards[name], self._now())
@@ -150,18 +154,19 @@ class SeqNoTracker:
     def _shard(
         self, of: Resolved, shard: Shard, now: Reading, tail: Tail, size: int, distrust: bool
     ) -> Iterator[Batch]:
-        yield from self._tail(of, shard, tail, size, distrust)
+        yield from self._tail(of, shard, now, tail, size, distrust)
         uuid = _uuid(of, shard)
         # What a failover took back may leave as many documents, at older numbers; so then the total says nothing.
         if distrust or self._known.in_shard(uuid, shard.number) != tail.documents:
             highest = now.shards[f"{shard.name}/{shard.number}"].max_seq_no or 0
             yield from self._descend(of, shard, uuid, highest)
 
-    def _tail(self, of: Resolved, shard: Shard, tail: Tail, size: int, distrust: bool) -> Found:
+    def _tail(self, of: Resolved, shard: Shard, now: Reading, tail: Tail, size: int, distrust: bool) -> Found:
         """What stands above the mark, page by page. Where most of it is known, further pages bring ids alone."""
         found, source, docs = 0, True, tail.docs
         while docs:
-            met, known, behind, _ = self._reader.sort_out(docs, of, distrust)
+            self._reader.weigh(docs)
+            met, known, behind, _, _ = self._reader.sort_out(docs, of, distrust)
             fresh = len(met)
             if not source:
                 behind, met = behind + met, []
@@ -172,7 +177,7 @@ class SeqNoTracker:
             if len(docs) < size:
                 break
             source = distrust or 2 * fresh > len(docs)
-            size = size if source else _IDS_TAIL
+            size = self._reader.page_size(now, _TAIL) if source else _IDS_TAIL
             last = docs[-1].seq_no or 0
             docs = self._cluster.tails(of, {shard: last}, size, source)[shard].docs
         return found
@@ -197,7 +202,7 @@ class SeqNoTracker:
         if not numbers:
             return
         docs: Sequence[Document] = self._cluster.numbered(of, shard, numbers)
-        met, known, behind, _ = self._reader.sort_out(docs, of)
+        met, known, behind, _, _ = self._reader.sort_out(docs, of)
         met += self._reader.look_again(of, behind, known)
         if met:
             yield Batch(met, known)
@@ -207,8 +212,17 @@ class SeqNoTracker:
         of = self._cluster.resolve(self._following.index, self._following.watch)
         if why := self._cluster.without_seq_no(of):
             raise Unsuited(why)
-        now = self._cluster.counters(of.name)
+        now = self._counters()
         return f"{len(of.indices)} indices behind {of.name!r}, {len(now.shards)} shards, about {now.docs:,} documents"
+
+    def _counters(self) -> Reading:
+        try:
+            return self._cluster.counters(self._following.index)
+        except Forbidden as error:
+            raise Unsuited(
+                "these credentials may not read the counters (`_stats`), which tell when to look; "
+                "grant `monitor` on the watched indices"
+            ) from error
 
     def _verification_is_due(self, state: State) -> bool:
         verify = self._following.verify

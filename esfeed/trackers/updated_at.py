@@ -8,19 +8,20 @@ the timestamp alone are all operations.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
 import msgspec
 
-from esfeed.errors import ConfigError
+from esfeed.errors import ConfigError, Forbidden
 from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known
-from esfeed.reads import Index, Reading, Resolved
+from esfeed.reads import BLIND, Index, Reading, Resolved
 from esfeed.trackers import accounting
 from esfeed.trackers.accounting import Account
+from esfeed.trackers.descent import Descent
 from esfeed.trackers.following import Following, patience
-from esfeed.trackers.reading import Reader
+from esfeed.trackers.reading import Found, Reader
 
 NAME = "updated_at"
 _WINDOW = 1000
@@ -32,7 +33,8 @@ class State(msgspec.Struct, frozen=True):
     """What a checkpoint of this tracker holds. ``mark`` is the newest timestamp seen, in epoch milliseconds.
 
     ``lag`` is the engine's (``Cluster.searches_lag``), kept so that an idle poll need not ask which engine that is.
-    ``waited``: the last poll left operations unexplained. ``took``: seconds that the last full reading took.
+    ``waited``: the last poll left operations unexplained. ``took``: seconds that the last full reading took. ``moved``:
+    other copies or indices were met, and not all is settled since, so equal versions prove nothing yet.
     """
 
     indices: tuple[Index, ...]
@@ -43,6 +45,7 @@ class State(msgspec.Struct, frozen=True):
     lag: bool = False
     waited: bool = False
     took: float = 0.0
+    moved: bool = False
 
 
 class UpdatedAtTracker:
@@ -53,20 +56,26 @@ class UpdatedAtTracker:
         self._following = following
         self._clock = clock
         self._reader = Reader(cluster, known, following.max_page_bytes)
+        self._descent = Descent(cluster, known, self._reader, following.timestamp_field)
         self.reconcile = False
 
     def poll(self, since: Checkpoint | None) -> Iterator[Batch]:
-        now = self._cluster.counters(self._following.index)
+        now = self._counters()
+        self._reader.doubt = False
         state = None
         if since is not None and since.tracker == NAME:
             state = msgspec.json.decode(since.data, type=State)
         if state is None:
             yield from self._first(now, snapshot=since is None)
             return
-        if state.account.looked is None or accounting.restarted(state.account.looked, now):
+        if (
+            state.account.looked is None
+            or accounting.restarted(state.account.looked, now)
+            or self._led_away(state, now)
+        ):
             yield from self._after_a_move(state, now)
         elif self.reconcile or self._verification_is_due(state):
-            yield from self._full(state, now, self._of(state), source=False)
+            yield from self._full(state, now, self._of(state))
         elif accounting.unchanged(state.account, now, state.lag):
             yield from self._rest(state, now)
         else:
@@ -75,10 +84,25 @@ class UpdatedAtTracker:
     def check(self) -> str:
         """What is behind the name, in words. Raises what a poll would raise for a name or field that cannot be."""
         of = self._cluster.resolve(self._following.index, self._following.watch)
-        now = self._cluster.counters(self._following.index)
+        now = self._counters()
         self._dated(State(of.indices, of.pattern), now)
         many = "1 index" if len(of.indices) == 1 else f"{len(of.indices)} indices"
+        if now.blind:
+            return f"{many} behind {self._following.index!r}, without counters, as these credentials may not read them"
         return f"{many} behind {self._following.index!r}, about {now.docs:,} documents"
+
+    def _counters(self) -> Reading:
+        """Without the privilege to read them, every poll has to look, and nothing is ever taken for explained."""
+        try:
+            return self._cluster.counters(self._following.index)
+        except Forbidden:
+            return BLIND
+
+    def _led_away(self, state: State, now: Reading) -> bool:
+        """Whether the name leads to other indices than it did, where the counters cannot tell."""
+        if not now.blind:
+            return False
+        return self._cluster.resolve(self._following.index, self._following.watch).indices != state.indices
 
     def _verification_is_due(self, state: State) -> bool:
         verify = self._following.verify
@@ -89,7 +113,8 @@ class UpdatedAtTracker:
         of = self._cluster.resolve(self._following.index, self._following.watch)
         state = self._dated(State(of.indices, of.pattern, lag=self._cluster.searches_lag), now)
         learn = snapshot and self._following.learn
-        for batch in self._reader.everything(of, now, source=not learn, learn=learn):
+        field = self._following.timestamp_field if state.dated else ""
+        for batch in self._reader.everything(of, now, source=not learn, learn=learn, field=field):
             yield msgspec.structs.replace(batch, snapshot=snapshot)
         account = accounting.looked(state.account, now, 0, self._now(), state.lag)
         yield _keep(state, account=account)
@@ -97,15 +122,17 @@ class UpdatedAtTracker:
     def _after_a_move(self, state: State, now: Reading) -> Iterator[Batch]:
         """Other indices or other copies: no counter says anything about what was before, so all is read.
 
-        Behind a new index versions say nothing about the old one's either, so there the content is read at once.
+        Nor do versions: a new index has its own, and where another copy became the primary, an operation that only the
+        old one had may have been followed by another one with the same version. So content decides.
         """
         of = self._cluster.resolve(self._following.index, self._following.watch)
-        new = {one.uuid for one in of.indices} - {one.uuid for one in state.indices}
-        fresh = State(of.indices, of.pattern, mark=state.mark, lag=self._cluster.searches_lag, took=state.took)
-        yield from self._full(self._dated(fresh, now), now, of, source=bool(new))
+        fresh = State(
+            of.indices, of.pattern, mark=state.mark, lag=self._cluster.searches_lag, took=state.took, moved=True
+        )
+        yield from self._full(self._dated(fresh, now), now, of)
 
     def _look(self, state: State, now: Reading) -> Iterator[Batch]:
-        """A window; and a full reading where that does not explain every operation."""
+        """A window; then counts by date, and at last a full reading, as long as operations are left unexplained."""
         of = self._of(state)
         if self._following.refresh:
             self._cluster.refresh(of.name)
@@ -113,29 +140,45 @@ class UpdatedAtTracker:
             state = self._dated(state, now)
         elif state.mark is None:
             state = msgspec.structs.replace(state, mark=self._cluster.newest(of.name, self._following.timestamp_field))
-        found = yield from self._window(state, now, of)
-        account = msgspec.structs.replace(state.account, explained=state.account.explained + found)
-        after = self._cluster.counters(of.name)
-        if accounting.explains(account, after):
-            yield _keep(state, account=accounting.settle(account, after), mark=self._newer_mark(state), waited=False)
-        elif self._may_read_all(state):
-            yield from self._full(msgspec.structs.replace(state, account=account), now, of, source=False)
+        account = state.account
+        for part in (self._window(state, now, of), self._by_counts(state, of)):
+            found = yield from part
+            account = msgspec.structs.replace(account, explained=account.explained + found)
+            after = self._counters()
+            if accounting.explains(account, after):
+                account = accounting.settle(account, after)
+                yield _keep(state, account=account, mark=self._newer_mark(state), waited=False)
+                return
+        if self._may_read_all(state):
+            yield from self._full(msgspec.structs.replace(state, account=account), now, of)
         else:
             yield _keep(state, account=account, mark=self._newer_mark(state), waited=True)
 
-    def _window(self, state: State, now: Reading, of: Resolved) -> Generator[Batch, None, int]:
+    def _window(self, state: State, now: Reading, of: Resolved) -> Found:
         if not state.dated or state.mark is None:
             return 0
         since = state.mark - int(self._following.overlap * 1000)
         size = self._reader.page_size(now, _WINDOW)
         return (yield from self._reader.window(of, self._following.timestamp_field, since, size))
 
-    def _full(self, state: State, now: Reading, of: Resolved, source: bool) -> Iterator[Batch]:
+    def _by_counts(self, state: State, of: Resolved) -> Found:
+        """Not where an id may stand in two indices: counts are of both, and only one of them is known."""
+        if not state.dated or (len(of.indices) > 1 and not of.pattern):
+            return 0
+        return (yield from self._descent.run(of))
+
+    def _full(self, state: State, now: Reading, of: Resolved) -> Iterator[Batch]:
+        """Every id and version; and every content, where versions prove nothing yet."""
+        distrust = state.moved and state.account.settled is None
         mark = self._newer_mark(state)
         began = self._clock.monotonic()
-        found = yield from self._reader.everything(of, now, source)
+        field = self._following.timestamp_field if state.dated else ""
+        found = yield from self._reader.everything(of, now, distrust, field=field, distrust=distrust)
         self.reconcile = False
-        account = accounting.looked(state.account, now, found, self._now(), state.lag)
+        if self._reader.doubt:
+            account = accounting.doubted(state.account, now, found, self._now())
+        else:
+            account = accounting.looked(state.account, now, found, self._now(), state.lag)
         took = self._clock.monotonic() - began
         yield _keep(state, account=account, mark=mark, waited=False, took=took)
 

@@ -26,6 +26,8 @@ from tests.support.clients import Raw
 from tests.support.engines import start
 
 _BULK = 5000
+_REST = 62
+"""Seconds without a write, after which a feed by dates takes its last look for final."""
 
 
 def main() -> None:
@@ -58,7 +60,7 @@ def load(raw: Raw, index: str, documents: int) -> None:
             if raw.typed:
                 about["_type"] = raw.kind
             source = {
-                "updated_at": 1_700_000_000_000 + number * 10,
+                "updated_at": 1_700_000_000_000 + number * 30_000,
                 "name": f"server-{number}",
                 "text": f"{rng.getrandbits(700):x}",
             }
@@ -82,9 +84,11 @@ def measure(raw: Raw, index: str, asked: argparse.Namespace, folder: str, url: s
         show("first reading", *cost(app))
         # Twice refreshed with a write before each: so the feed's mark is at the end.
         for number in range(4):
-            raw.put(index, f"{0:036d}", {"updated_at": 1_800_000_000_000 + number})
+            raw.put(index, f"{0:036d}", {"updated_at": 1_765_000_000_000 + number})
             raw.refresh(index)
             cost(app)
+        time.sleep(_REST)
+        cost(app)
         show("idle poll", *cost(app))
         rng = random.Random(2)
         for count in asked.deletes:
@@ -92,7 +96,7 @@ def measure(raw: Raw, index: str, asked: argparse.Namespace, folder: str, url: s
                 ids = rng.sample(range(1, asked.documents), count)
                 raw.bulk(index, [({"delete": {"_id": f"{number:036d}"}}, None) for number in ids])
             else:
-                raw.put(index, f"{0:036d}", {"updated_at": 1_900_000_000_000})
+                raw.put(index, f"{0:036d}", {"updated_at": 1_766_000_000_000})
             raw.refresh(index)
             show(f"{count} deletes" if count else "1 update, no delete", *cost(app))
         app.trackers["w"].reconcile = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from esfeed.cluster.client import Client, Connection
 from esfeed.cluster.reads import EngineCluster
 from esfeed.errors import ClusterError, ConfigError, NameGone
 from esfeed.event import Key
-from esfeed.reads import Reading, Resolved
+from esfeed.reads import ODD as ODD_DATES
+from esfeed.reads import Dated, Reading, Resolved, Span, bucket
 from esfeed.trackers.accounting import restarted
 from tests.support.clients import Raw, Refused, eventually
 from tests.support.engines import Engine
@@ -345,7 +347,7 @@ def test_dates_in_seconds(raw: Raw, cluster: EngineCluster, index: str) -> None:
     dates(raw, index, {"type": "date", "format": "epoch_second"}, [1_700_000_000, 1_600_000_000])
     assert cluster.newest(index, "updated_at") == 1_700_000_000_000
     (page,) = cluster.window(cluster.resolve(index, "w"), "updated_at", 1_650_000_000_000, 10)
-    assert page.stamps == [1_700_000_000_000]
+    assert [doc.stamp for doc in page.docs] == [1_700_000_000_000]
 
 
 @pytest.mark.parametrize("engine", ["es7", "es8", "es9", "os2", "os3"], indirect=True)
@@ -354,7 +356,7 @@ def test_dates_in_nanoseconds(raw: Raw, cluster: EngineCluster, index: str) -> N
     dates(raw, index, {"type": "date_nanos"}, ["2026-01-01T00:00:00.123456789Z", "2025-01-01T00:00:00Z"])
     assert cluster.newest(index, "updated_at") == 1_767_225_600_123
     (page,) = cluster.window(cluster.resolve(index, "w"), "updated_at", 1_700_000_000_000, 10)
-    assert page.stamps == [1_735_689_600_000, 1_767_225_600_123]
+    assert [doc.stamp for doc in page.docs] == [1_735_689_600_000, 1_767_225_600_123]
 
 
 def test_a_window_is_ordered_and_bounded(raw: Raw, cluster: EngineCluster, index: str) -> None:
@@ -364,7 +366,82 @@ def test_a_window_is_ordered_and_bounded(raw: Raw, cluster: EngineCluster, index
     of = cluster.resolve(index, "w")
     for size in (100, 7):
         pages = list(cluster.window(of, "updated_at", stamps[10], size, until=stamps[30]))
-        assert [stamp for page in pages for stamp in page.stamps] == stamps[10:30]
+        assert [doc.stamp for page in pages for doc in page.docs] == stamps[10:30]
         assert {page.total for page in pages} == {20}
-    everyone = [stamp for page in cluster.window(of, "updated_at", 0, 9) for stamp in page.stamps]
+    everyone = [doc.stamp for page in cluster.window(of, "updated_at", 0, 9) for doc in page.docs]
     assert everyone == stamps
+
+
+ODD = [
+    "2023-11-14T22:13:20.123Z",
+    "2023-11-14T22:13:20.124Z",
+    "1969-12-31T23:59:59.999Z",
+    "1912-06-23T00:00:00Z",
+    None,
+    SOON,
+    ["2020-09-13T12:26:40Z", "2023-11-14T22:13:20.123Z"],
+]
+"""Before 1970, none, far ahead, two at once: the stamps of these are ``STAMPS``."""
+
+STAMPS = {
+    "0": 1_700_000_000_123,
+    "1": 1_700_000_000_124,
+    "2": -1,
+    "3": -1_815_350_400_000,
+    "4": None,
+    "5": 253_370_764_800_000,
+    "6": 1_600_000_000_000,
+}
+
+
+def listed(cluster: EngineCluster, of: Resolved, spans: list[Span], without: bool = False) -> dict[str, int | None]:
+    pages = cluster.within(of, "updated_at", spans, without)
+    return {doc.key.id: doc.stamp for page in pages for doc in page.docs}
+
+
+def test_stamps_are_told_with_whatever_is_read(raw: Raw, cluster: EngineCluster, index: str) -> None:
+    """In milliseconds, the oldest of several."""
+    dates(raw, index, {"type": "date"}, ODD)
+    of = cluster.resolve(index, "w")
+    pages = cluster.everything(of, source=True, size=3, field="updated_at")
+    assert {doc.key.id: doc.stamp for page in pages for doc in page.docs} == STAMPS
+    assert [doc.stamp for page in cluster.everything(of, source=True, size=9) for doc in page.docs] == [None] * 7
+
+
+@pytest.mark.parametrize("bits", [32, 10, 0])
+def test_documents_are_counted_by_date(raw: Raw, cluster: EngineCluster, index: str, bits: int) -> None:
+    """At any width; all of before 1970 and from 2248 on are one bucket, and two dates of one document count twice."""
+    dates(raw, index, {"type": "date"}, ODD)
+    of = cluster.resolve(index, "w")
+    expected = Counter(bucket(stamp, bits) for stamp in STAMPS.values() if stamp is not None)
+    expected[1_700_000_000_123 >> bits] += 1
+    assert cluster.dated(of, "updated_at", None, bits) == Dated(expected, 1)
+    spans = [(0, 1_700_000_000_124), ODD_DATES]
+    found = cluster.dated(of, "updated_at", spans, 0)
+    # A document within the span counts by all of its dates, so the other one is told as well.
+    assert found == Dated({1_700_000_000_123: 2, 1_600_000_000_000: 1, -1: 3}, 0)
+    assert cluster.dated(of, "updated_at", [ODD_DATES], bits) == Dated({-1: 3}, 0)
+
+
+def test_documents_are_listed_by_spans_of_time(raw: Raw, cluster: EngineCluster, index: str) -> None:
+    """Many spans at once, odd dates, and those without a date."""
+    dates(raw, index, {"type": "date"}, ODD)
+    of = cluster.resolve(index, "w")
+    assert listed(cluster, of, [ODD_DATES]) == {name: STAMPS[name] for name in "235"}
+    assert listed(cluster, of, [], without=True) == {"4": None}
+    many = [(n << 10, (n + 1) << 10) for n in range(900)]
+    assert listed(cluster, of, [*many, (1_700_000_000_124, 1_700_000_000_125)]) == {"1": STAMPS["1"]}
+    assert listed(cluster, of, many) == {}
+
+
+@pytest.mark.parametrize("engine", ["es7", "es8", "es9", "os2", "os3"], indirect=True)
+def test_nanoseconds_are_counted_as_milliseconds(raw: Raw, cluster: EngineCluster, index: str) -> None:
+    """`date_nanos` counts and lists like any date."""
+    dates(raw, index, {"type": "date_nanos"}, ["2026-01-01T00:00:00.123456789Z", "2025-01-01T00:00:00Z"])
+    of = cluster.resolve(index, "w")
+    stamps = {"0": 1_767_225_600_123, "1": 1_735_689_600_000}
+    assert listed(cluster, of, [(0, 1 << 42), ODD_DATES]) == stamps
+    pages = cluster.everything(of, source=True, size=3, field="updated_at")
+    assert {doc.key.id: doc.stamp for page in pages for doc in page.docs} == stamps
+    assert cluster.dated(of, "updated_at", None, 0) == Dated(dict.fromkeys(stamps.values(), 1), 0)
+    assert cluster.dated(of, "updated_at", None, 32) == Dated(Counter(stamp >> 32 for stamp in stamps.values()), 0)

@@ -6,6 +6,7 @@ time the accounting concludes something, the model is asked whether that is true
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from esfeed.event import Document, Key, Revision
 from esfeed.ports import Batch, Checkpoint
-from esfeed.reads import Index, Page, Reading, Resolved, ShardReading
+from esfeed.reads import Dated, Index, Page, Reading, Resolved, ShardReading, Span
 from esfeed.trackers import accounting
 from esfeed.trackers.updated_at import Following, UpdatedAtTracker
 
@@ -133,8 +134,12 @@ def key(doc: int) -> Key:
     return Key("_doc", str(doc))
 
 
-def document(doc: int, version: int) -> Document:
-    return Document(key(doc), "i", UUID, version, source=b"{}")
+def document(doc: int, version: int, stamp: int | None = None) -> Document:
+    return Document(key(doc), "i", UUID, version, source=b"{}", stamp=stamp)
+
+
+def in_spans(stamp: int, spans: Sequence[Span] | None) -> bool:
+    return spans is None or any(low <= stamp < high for low, high in spans)
 
 
 class ModelCluster:
@@ -168,16 +173,30 @@ class ModelCluster:
     def window(self, of: Resolved, field: str, since: int, size: int, until: int | None = None) -> Iterator[Page]:
         self.world.request()
         docs = [
-            (stamp, document(doc, version))
+            (stamp, document(doc, version, stamp))
             for shard in self.world.shards
             for doc, (version, stamp) in shard.visible.items()
             if stamp >= since
         ]
         yield from self._pages([doc for _, doc in sorted(docs, key=lambda pair: pair[0])])
 
-    def everything(self, of: Resolved, source: bool, size: int, shard: object = None) -> Iterator[Page]:
+    def everything(
+        self, of: Resolved, source: bool, size: int, shard: object = None, field: str = ""
+    ) -> Iterator[Page]:
         self.world.request()
-        yield from self._pages([document(*pair) for pair in self.world.visible().items()])
+        yield from self._pages(self._visible())
+
+    def _visible(self, spans: Sequence[Span] | None = None) -> list[Document]:
+        found = [(doc, *state) for shard in self.world.shards for doc, state in shard.visible.items()]
+        return [document(doc, version, stamp) for doc, version, stamp in found if in_spans(stamp, spans)]
+
+    def dated(self, of: Resolved, field: str, spans: Sequence[Span] | None, bits: int) -> Dated:
+        self.world.request()
+        return Dated(Counter(doc.stamp >> bits for doc in self._visible(spans) if doc.stamp is not None), 0)
+
+    def within(self, of: Resolved, field: str, spans: Sequence[Span], without: bool) -> Iterator[Page]:
+        self.world.request()
+        yield from self._pages(self._visible(spans))
 
     def _pages(self, docs: list[Document]) -> Iterator[Page]:
         for start in range(0, len(docs), 2):
@@ -202,7 +221,9 @@ class Memory:
 
     def take(self, batch: Batch) -> None:
         for doc in batch.seen:
-            self.known[doc.key] = Revision(doc.uuid, doc.index, doc.version, None, b"")
+            self.known[doc.key] = Revision(doc.uuid, doc.index, doc.version, None, b"", stamp=doc.stamp)
+        for one, stamp in batch.stamps.items():
+            self.known[one] = msgspec.structs.replace(self.known[one], stamp=stamp)
         for lost, _ in batch.gone:
             del self.known[lost]
 
@@ -214,6 +235,18 @@ class Memory:
 
     def count(self) -> int:
         return len(self.known)
+
+    def dated(self, spans: Sequence[Span] | None, bits: int) -> Dated:
+        stamps = [one.stamp for one in self.known.values()]
+        dates = [stamp for stamp in stamps if stamp is not None]
+        return Dated(Counter(stamp >> bits for stamp in dates if in_spans(stamp, spans)), len(stamps) - len(dates))
+
+    def within(self, spans: Sequence[Span], without: bool) -> Iterator[Mapping[Key, Revision]]:
+        yield {
+            one: revision
+            for one, revision in self.known.items()
+            if (without if revision.stamp is None else in_spans(revision.stamp, spans))
+        }
 
     @contextmanager
     def sweep(self) -> Iterator[Any]:

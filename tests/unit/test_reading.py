@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from esfeed.event import Document, Key, Revision
-from esfeed.reads import Index, Resolved
+from esfeed.reads import Index, Page, Reading, Resolved
 from esfeed.trackers.reading import Reader
 
 KEY = Key("_doc", "a")
@@ -51,3 +52,54 @@ def test_what_was_not_shown(found: Document | None, shown: bool, gone: list[Key]
     assert [key for batch in batches for key, _ in batch.gone] == gone
     assert [doc.seq_no for batch in batches for doc in batch.seen] == met
     assert all(doc.shard == KNOWN.shard for batch in batches for doc in batch.seen)
+
+
+class Pages:
+    """A cluster of documents of those sizes, which cuts them into pages as asked; and a memory that knows none."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.docs = [Document(Key("_doc", str(n)), "i", "u", 1, None, b"x" * octets) for n, octets in enumerate(sizes)]
+        self.asked: list[int] = []
+        self.octets: list[int] = []
+
+    def everything(self, of: Resolved, source: bool, size: int, shard: object, field: str) -> Iterator[Page]:
+        self.asked.append(size)
+        for start in range(0, len(self.docs), size):
+            docs = self.docs[start : start + size]
+            self.octets.append(sum(len(doc.source or b"") for doc in docs))
+            yield Page(docs, len(self.docs))
+
+    def revisions(self, keys: Collection[Key]) -> dict[Key, Revision]:
+        return {}
+
+    def sweep(self) -> Any:
+        sweep = mock.MagicMock()
+        sweep.__enter__().missing.return_value = 0
+        sweep.__enter__().unseen.return_value = []
+        return sweep
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [100] * 300,
+        [100] * 50 + [30_000] * 20,
+        [30_000] * 20 + [100] * 50,
+        [90_000] * 3,
+        [100] * 20 + [2_000_000] + [100] * 20,
+    ],
+    ids=["as on disk", "grows", "shrinks", "each nearly a page", "one is larger than a page may be"],
+)
+def test_a_page_that_is_too_large_is_the_last_of_its_size(sizes: list[int]) -> None:
+    """All is read whatever the sizes are; a single document has to come whole."""
+    cluster: Any = Pages(sizes)
+    reader = Reader(cluster, cluster, 100_000)
+    now = Reading({}, {}, docs=len(sizes), octets=100 * len(sizes))
+    seen = {doc.key for batch in reader.everything(OF, now, source=True) for doc in batch.seen}
+    assert seen == {doc.key for doc in cluster.docs}
+    assert cluster.asked == sorted(set(cluster.asked), reverse=True)
+    most = 100_000 if max(sizes) <= 100_000 else max(sizes)
+    assert sum(octets > most for octets in cluster.octets) <= len(cluster.asked) - 1
+    before = len(cluster.octets)
+    assert list(reader.everything(OF, now, source=True))
+    assert max(cluster.octets[before:]) <= most

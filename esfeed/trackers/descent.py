@@ -1,0 +1,76 @@
+"""Finds which documents differ by counting: from wide spans of time down to the few that do not hold as many as known.
+
+Counts cannot tell everything: a document that was written anew at its old date, or whose place within a span another
+took, leaves them as they were. So what is found here explains operations, and what stays unexplained is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from esfeed.event import Key
+from esfeed.ports import Batch, Cluster, Known
+from esfeed.reads import ODD, Dated, Resolved, Span
+from esfeed.trackers.reading import Found, Reader
+
+LADDER = (32, 26, 20, 14, 10, 6, 3, 0)
+"""Widths of buckets, in bits of milliseconds: 50 days, 19 hours, 17 minutes, 16 s, 1 s … 1 ms."""
+
+_FEW = 24
+"""Documents in a bucket that are listed rather than counted once more."""
+
+
+class Descent:
+    """The counts of one watch by ``field``, on both sides: the engine's and those of what is known."""
+
+    def __init__(self, cluster: Cluster, known: Known, reader: Reader, field: str) -> None:
+        self._cluster = cluster
+        self._known = known
+        self._reader = reader
+        self._field = field
+
+    def run(self, of: Resolved) -> Found:
+        """What is new, changed or gone among documents in spans whose counts differ."""
+        spans: Sequence[Span] | None = None
+        to_list: list[Span] = []
+        without = False
+        for bits in LADDER:
+            shown = self._cluster.dated(of, self._field, spans, bits)
+            mine = self._known.dated(spans, bits)
+            without = without or shown.without != mine.without
+            few, spans = _differing(mine, shown, bits)
+            to_list += few
+            if not spans:
+                break
+        if not (to_list or without):
+            return 0
+        return (yield from self._list(of, to_list, without))
+
+    def _list(self, of: Resolved, spans: Sequence[Span], without: bool) -> Found:
+        """Compares the documents of these spans one by one."""
+        met: set[Key] = set()
+        found = 0
+        for page in self._cluster.within(of, self._field, spans, without):
+            news, known, behind, truth, stamps = self._reader.sort_out(page.docs, of)
+            met.update(truth)
+            changed = self._reader.look_again(of, behind + news, known)
+            found += len(changed)
+            if changed or stamps:
+                yield Batch(changed, known, stamps=stamps)
+        lost = {}
+        for some in self._known.within(spans, without):
+            lost.update({key: revision for key, revision in some.items() if key not in met})
+        return found + (yield from self._reader.missed(of, lost, len(lost)))
+
+
+def _differing(mine: Dated, shown: Dated, bits: int) -> tuple[list[Span], list[Span]]:
+    """The spans of buckets whose counts differ: those to list, and those to look into."""
+    few: list[Span] = []
+    many: list[Span] = []
+    for bucket in sorted(mine.buckets.keys() | shown.buckets.keys()):
+        one, other = mine.buckets.get(bucket, 0), shown.buckets.get(bucket, 0)
+        if one == other:
+            continue
+        span = ODD if bucket < 0 else (bucket << bits, (bucket + 1) << bits)
+        (few if bucket < 0 or not bits or max(one, other) <= _FEW else many).append(span)
+    return few, many
