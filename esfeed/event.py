@@ -135,16 +135,17 @@ def one_line(raw: bytes) -> bytes:
 _json = msgspec.json.Encoder()
 
 
-def event_id(watch: str, key: Key, op: Op, revision: Revision, poll: int) -> str:
+def event_id(watch: str, key: Key, op: Op, revision: Revision, poll: int, copy: str = "") -> str:
     """The stable id of an event: 32 hexadecimal digits.
 
-    Where the engine has ``_seq_no``, (index uuid, seq_no, content) is unique for ever (the content tells apart what a
-    failover rolled back), so two independent feeds name the same change alike. Where it has not, a version can come
-    back (deleted, then created again with the same external version), so ``poll``, the number of the commit that found
-    it, tells the two apart; the id is logged with the event, so a repeat after a crash still carries it.
+    Where a watch is followed by ``_seq_no``, (index uuid, seq_no, content, copy) is unique for ever, so two independent
+    feeds name the same change alike. ``copy`` is the primary at that time: what a failover took back may be done again,
+    with the same number and content. Elsewhere a version can come back (deleted, then created again with the same
+    external version), so ``poll``, the number of the commit that found it, tells the two apart; the id is logged with
+    the event, so a repeat after a crash still carries it.
     """
-    mark: tuple[Any, ...] = (revision.uuid, revision.seq_no, revision.digest.hex())
-    if revision.seq_no is None:
+    mark: tuple[Any, ...] = (revision.uuid, revision.seq_no, revision.digest.hex(), copy)
+    if revision.seq_no is None or not copy:
         mark = (revision.uuid, revision.version, poll)
     text = _json.encode((watch, tuple(key), op, mark))
     return hashlib.blake2b(text, digest_size=16).hexdigest()

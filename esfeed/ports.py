@@ -45,7 +45,7 @@ class Batch(msgspec.Struct, frozen=True):
     to leave it as it was. ``snapshot`` marks the first reading of a watch. ``losing`` is how many documents this poll
     is about to report gone, at most, told with the first of them. ``read`` documents of ``total`` (0: nobody knows)
     were read so far, for progress. ``stamps`` are dates of known documents that are to be remembered anew, and change
-    nothing else.
+    nothing else. ``copies`` tells, by index and shard, which copy is the primary, where documents carry their shard.
     """
 
     seen: Sequence[Document] = ()
@@ -57,6 +57,7 @@ class Batch(msgspec.Struct, frozen=True):
     total: int = 0
     read: int = 0
     stamps: Mapping[Key, int | None] = msgspec.field(default_factory=dict)
+    copies: Mapping[tuple[str, int], str] = msgspec.field(default_factory=dict)
 
 
 class Cluster(Protocol):
@@ -119,8 +120,12 @@ class Cluster(Protocol):
     def numbered(self, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
         """The documents of a shard with those sequence numbers, with content."""
 
-    def lookup(self, of: Resolved, wanted: Sequence[tuple[str, Key]], source: bool) -> Sequence[Document | None]:
+    def lookup(
+        self, of: Resolved, wanted: Sequence[tuple[str, Key]], source: bool, copy: Shard | None = None
+    ) -> Sequence[Document | None]:
         """The documents of those (index uuid, key), as they are at this moment, refreshed or not; ``None``: not there.
+
+        Asked of that ``copy``, if it can be; without one, a replica may answer that has not yet what the primary has.
 
         One that is there but cannot be given now comes with version -1; with ``source`` it is left out like one that is
         not there.

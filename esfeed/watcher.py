@@ -95,15 +95,18 @@ class Watcher:
             stamps=batch.stamps,
             documents=found.documents,
             gone=[key for key, _ in batch.gone],
-            entries=[self.entry(change, number) for change in changes],
+            entries=[self.entry(change, number, copy=_copy(change, batch)) for change in changes],
             checkpoint=batch.checkpoint,
         )
 
-    def entry(self, change: Change, number: int, sink: str | None = None) -> Entry:
-        """The log row that tells a change; ``number`` of the poll that found it, ``sink``: for that one alone."""
-        return Entry(change.key, self._event(change, number), sink)
+    def entry(self, change: Change, number: int, sink: str | None = None, copy: str = "") -> Entry:
+        """The log row that tells a change; ``number`` of the poll that found it, ``sink``: for that one alone.
 
-    def _event(self, change: Change, number: int) -> Event:
+        ``copy``: see ``event_id``.
+        """
+        return Entry(change.key, self._event(change, number, copy), sink)
+
+    def _event(self, change: Change, number: int, copy: str) -> Event:
         told, view = self._profile.describe(change)
         body = change.after if change.after is not None else change.before
         origin = Origin(
@@ -117,7 +120,7 @@ class Watcher:
             change.snapshot,
         )
         return Event(
-            event_id(self.watch.name, change.key, change.op, change.revision, number),
+            event_id(self.watch.name, change.key, change.op, change.revision, number, copy),
             self.watch.name,
             self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             change.op,
@@ -129,6 +132,11 @@ class Watcher:
             origin,
             view,
         )
+
+
+def _copy(change: Change, batch: Batch) -> str:
+    shard = change.revision.shard
+    return "" if shard is None else batch.copies.get((change.revision.index, shard), "")
 
 
 def _raw(source: bytes | None) -> msgspec.Raw | None:

@@ -288,7 +288,7 @@ class Client:
             asked["seq_no_primary_term"] = True
         return asked
 
-    def mget(self, wanted: Sequence[tuple[str, Key]], source: bool) -> list[Hit]:
+    def mget(self, wanted: Sequence[tuple[str, Key]], source: bool, preference: str = "") -> list[Hit]:
         """Realtime reads by (concrete index, key): one hit each, in that order: ``found``, not, or with its ``error``.
 
         Realtime: it sees what no refresh has shown yet, and it asks the copy that knows. Raises ``NameMoved`` where an
@@ -304,7 +304,8 @@ class Client:
             if key.routing is not None:
                 doc[known.routing_key] = key.routing
             docs.append(doc)
-        params = {"preference": known.lookup_preference} if known.lookup_preference else None
+        preference = preference or known.lookup_preference
+        params = {"preference": preference} if preference else None
         answer = decode(self.request("POST", "/_mget", params=params, body={"docs": docs}), Multi)
         if [hit.id for hit in answer.docs] != [key.id for _, key in wanted]:
             raise ClusterError(

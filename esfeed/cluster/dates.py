@@ -70,6 +70,12 @@ def stamp_of(field: str) -> Callable[[Hit], int | None]:
     return stamp if field else none
 
 
+def sort(client: Client, field: str, order: str) -> list[dict[str, Any]]:
+    """How a search is sorted by date, over whatever indices; documents without one come last."""
+    how = {"numeric_type": "date"} if client.dialect.sort_as_date else {}
+    return [{field: {"order": order, "unmapped_type": "date", **how}}]
+
+
 def sorted_by(hit: Hit) -> int | None:
     """The date of a hit of a search that is sorted by it."""
     return milliseconds(hit.sort[0]) if hit.sort else None

@@ -52,6 +52,9 @@ class Dialect:
     values_key: str
     """How a search asks for the indexed values of a field."""
 
+    sort_as_date: bool
+    """A sort by date takes ``numeric_type``, without which `date_nanos` of one index sorts behind `date` of another."""
+
     values_format: bool
     """Those can be asked for in a format; without it, a date is its epoch milliseconds."""
 
@@ -66,6 +69,7 @@ _TWO = Dialect(
     preference="_primary",
     lookup_preference="_primary",
     values_key="fielddata_fields",
+    sort_as_date=False,
     values_format=False,
 )
 _FIVE = replace(_TWO, stored_key="stored_fields", values_key="docvalue_fields")
@@ -78,13 +82,16 @@ _MODERN = replace(
     searches_lag=False,
     preference="esfeed",
     lookup_preference="",
+    sort_as_date=True,
 )
 
 
 def dialect(engine: Engine) -> Dialect:
     """The dialect of ``engine``. An engine newer than the table is spoken to like the newest known one."""
-    if engine.distribution == "opensearch" or engine.version >= (7,):
+    if engine.distribution == "opensearch" or engine.version >= (7, 2):
         return _MODERN
+    if engine.version >= (7,):
+        return replace(_MODERN, sort_as_date=False)
     if engine.version >= (6, 7):
         return _SIX_SEVEN
     if engine.version >= (6,):

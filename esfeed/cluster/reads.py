@@ -67,7 +67,7 @@ class EngineCluster:
         # By sorting, not by a max aggregation: OpenSearch 3 says `terminated_early` of those without a reason to.
         body = {
             "query": {"range": {field: {"lte": "now"}}},
-            "sort": [{field: {"order": "desc", "unmapped_type": "date"}}],
+            "sort": dates.sort(self._client, field, "desc"),
             "size": 1,
             "_source": False,
         }
@@ -78,7 +78,7 @@ class EngineCluster:
         span = {"gte": since, "format": "epoch_millis"} | ({} if until is None else {"lt": until})
         body = {
             "query": {"range": {field: span}},
-            "sort": [{field: {"order": "asc", "unmapped_type": "date"}}],
+            "sort": dates.sort(self._client, field, "asc"),
             "size": size,
             **self._client.versions(),
         }
@@ -132,9 +132,12 @@ class EngineCluster:
         pages = self._client.scroll(name, body, preference)
         return {doc.key for answer in pages for doc in _page(answer, of).docs}.intersection(keys)
 
-    def lookup(self, of: Resolved, wanted: Sequence[tuple[str, Key]], source: bool) -> Sequence[Document | None]:
+    def lookup(
+        self, of: Resolved, wanted: Sequence[tuple[str, Key]], source: bool, copy: Shard | None = None
+    ) -> Sequence[Document | None]:
         names = {one.uuid: one.name for one in of.indices}
-        hits = self._client.mget([(names[uuid], key) for uuid, key in wanted], source)
+        preference = f"_prefer_nodes:{copy.node}" if copy and copy.node else ""
+        hits = self._client.mget([(names[uuid], key) for uuid, key in wanted], source, preference)
         return [_looked_up(hit, uuid, key, source) for hit, (uuid, key) in zip(hits, wanted, strict=True)]
 
 

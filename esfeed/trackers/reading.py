@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -195,34 +195,35 @@ class Reader:
         self, of: Resolved, lost: Mapping[Key, Revision], shards: Sequence[Shard]
     ) -> tuple[list[tuple[Key, Revision]], list[Document]]:
         there: dict[Key, Document] = {}
-        for index in of.indices:
-            wanted = [(index.uuid, key) for key in lost if key.within in (None, index.name)]
-            if wanted:
-                # Later indices have the truth, so they overwrite earlier ones.
-                there.update((doc.key, doc) for doc in self._cluster.lookup(of, wanted, source=False) if doc)
+        for copy, keys in _by_copy(lost, lost, shards).items():
+            for index in of.indices:
+                wanted = [(index.uuid, key) for key in keys if key.within in (None, index.name)]
+                if wanted:
+                    found = self._cluster.lookup(of, wanted, source=False, copy=copy)
+                    # Later indices have the truth, so they overwrite earlier ones.
+                    there.update((doc.key, doc) for doc in found if doc)
         missing = [key for key in lost if key not in there]
         # A lookup is ahead of searches. Taken at its word alone, a document would be deleted that the next search still
         # shows, and be created again by that; so both must have lost it.
-        shown = self._shown(of, missing, lost, shards)
+        shown: set[Key] = set()
+        for copy, keys in _by_copy(missing, lost, shards).items():
+            shown.update(self._cluster.shown(of, keys, copy))
         gone = [(key, lost[key]) for key in missing if key not in shown]
         placed = [msgspec.structs.replace(doc, shard=lost[key].shard) for key, doc in there.items()]
         changed = [doc for doc in placed if not same(doc, lost[doc.key])]
         self.doubt = self.doubt or len(gone) + len(changed) < len(lost)
         return gone, self.look_again(of, changed, lost)
 
-    def _shown(
-        self, of: Resolved, missing: Sequence[Key], lost: Mapping[Key, Revision], shards: Sequence[Shard]
-    ) -> set[Key]:
-        """Those of ``missing`` that searches show, each asked of the copy that is followed (``shards``)."""
-        copies: dict[tuple[str, int | None], Shard] = {(shard.name, shard.number): shard for shard in shards}
-        by_copy: dict[Shard | None, list[Key]] = {}
-        for key in missing:
-            shard = copies.get((lost[key].index, lost[key].shard))
-            by_copy.setdefault(shard, []).append(key)
-        found: set[Key] = set()
-        for copy, keys in by_copy.items():
-            found.update(self._cluster.shown(of, keys, copy))
-        return found
+
+def _by_copy(
+    keys: Iterable[Key], lost: Mapping[Key, Revision], shards: Sequence[Shard]
+) -> Mapping[Shard | None, list[Key]]:
+    """``keys`` by the copy that is followed (of ``shards``), ``None`` where none is."""
+    copies: dict[tuple[str, int | None], Shard] = {(shard.name, shard.number): shard for shard in shards}
+    by_copy: dict[Shard | None, list[Key]] = {}
+    for key in keys:
+        by_copy.setdefault(copies.get((lost[key].index, lost[key].shard)), []).append(key)
+    return by_copy
 
 
 def _generator(pages: Iterator[Page]) -> Generator[Page, None, None]:

@@ -60,11 +60,14 @@ class SeqNoTracker:
         if since is not None and since.tracker == NAME:
             state = msgspec.json.decode(since.data, type=State)
         if state is None or _shards_of(state) != now.shards.keys() or _moved(state, now):
-            yield from self._all(state, now, first=since is None)
+            batches = self._all(state, now, first=since is None)
         elif self.reconcile or self._verification_is_due(state):
-            yield from self._again(state, now)
+            batches = self._again(state, now)
         else:
-            yield from self._changed(state, now)
+            batches = self._changed(state, now)
+        copies = {_place(name): reading.identity for name, reading in now.shards.items()}
+        for batch in batches:
+            yield msgspec.structs.replace(batch, copies=copies)
 
     def _all(self, state: State | None, now: Reading, first: bool) -> Iterator[Batch]:
         """The first reading, or the first behind other indices: content and all, as no number there is known yet.
@@ -235,9 +238,13 @@ class SeqNoTracker:
         return self._clock.now().timestamp()
 
 
-def _shard(name: str, reading: ShardReading) -> Shard:
+def _place(name: str) -> tuple[str, int]:
     index, _, number = name.rpartition("/")
-    return Shard(index, int(number), reading.node)
+    return index, int(number)
+
+
+def _shard(name: str, reading: ShardReading) -> Shard:
+    return Shard(*_place(name), reading.node)
 
 
 def _shards_of(state: State) -> Any:

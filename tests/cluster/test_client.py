@@ -445,3 +445,20 @@ def test_nanoseconds_are_counted_as_milliseconds(raw: Raw, cluster: EngineCluste
     assert {doc.key.id: doc.stamp for page in pages for doc in page.docs} == stamps
     assert cluster.dated(of, "updated_at", None, 0) == Dated(dict.fromkeys(stamps.values(), 1), 0)
     assert cluster.dated(of, "updated_at", None, 32) == Dated(Counter(stamp >> 32 for stamp in stamps.values()), 0)
+
+
+@pytest.mark.parametrize("engine", ["es7", "es8", "es9", "os2", "os3"], indirect=True)
+def test_dates_and_nanoseconds_behind_one_pattern_are_in_order(raw: Raw, cluster: EngineCluster, index: str) -> None:
+    """A backfill that is stopped in the middle goes on from the last date, so none may come late."""
+    dates(raw, f"{index}-a", {"type": "date"}, ["2024-01-01T00:00:00Z", "2024-03-01T00:00:00Z"])
+    nanoseconds = ["2024-02-01T00:00:00.123456789Z", "2023-02-01T00:00:00Z"]
+    dates(raw, f"{index}-b", {"type": "date_nanos"}, nanoseconds)
+    raw.create(f"{index}-c")
+    raw.fill(f"{index}-c", 2)
+    of = cluster.resolve(f"{index}-*", "w")
+    stamps = [1_675_209_600_000, 1_704_067_200_000, 1_706_745_600_123, 1_709_251_200_000]
+    for size in (10, 1):
+        pages = list(cluster.window(of, "updated_at", 0, size))
+        assert [doc.stamp for page in pages for doc in page.docs] == stamps
+    assert cluster.newest(f"{index}-*", "updated_at") == stamps[-1]
+    assert cluster.dated(of, "updated_at", None, 0) == Dated(dict.fromkeys(stamps, 1), 2)

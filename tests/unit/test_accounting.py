@@ -207,7 +207,9 @@ class ModelCluster:
         self.world.request()
         return {key(doc) for doc in self.world.visible()} & set(keys)
 
-    def lookup(self, of: Resolved, wanted: Sequence[tuple[str, Key]], source: bool) -> list[Document | None]:
+    def lookup(
+        self, of: Resolved, wanted: Sequence[tuple[str, Key]], source: bool, copy: object = None
+    ) -> list[Document | None]:
         self.world.request()
         truth = self.world.truth()
         return [document(int(key.id), truth[int(key.id)]) if int(key.id) in truth else None for _, key in wanted]
@@ -365,7 +367,7 @@ def test_no_conclusion_is_wrong(script: list[list[list[Step]] | None], eager: bo
             world.coming = [*coming]
         feed.poll()
     world.coming = []
-    for _ in range(6):
+    for _ in range(8):
         world.wait()
         requests = feed.poll()
     assert feed.memory.versions() == world.truth()

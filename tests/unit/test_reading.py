@@ -24,7 +24,9 @@ class Cluster:
         self._found = found
         self._shown = shown
 
-    def lookup(self, of: Resolved, wanted: Sequence[tuple[str, Key]], source: bool) -> list[Document | None]:
+    def lookup(
+        self, of: Resolved, wanted: Sequence[tuple[str, Key]], source: bool, copy: object = None
+    ) -> list[Document | None]:
         return [self._found for _ in wanted]
 
     def shown(self, of: Resolved, keys: Collection[Key], shard: object = None) -> Collection[Key]:
