@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from esfeed import plugins
 from esfeed.errors import ConfigError
 from esfeed.faults import SECRET, ConfigErrors, Fault, join, of_section, out_of_range, shown, unknown
+from esfeed.fields import Patterns
 from esfeed.plugins import one_of
 from esfeed.routing import Route, Router
 from esfeed.sections import ClusterSettings, RouteSettings, WatchSettings
@@ -71,10 +72,13 @@ class Config(Section):
                 frozenset(route.watches),
                 None if route.where is None else compile_where(route.where),
                 route.admin,
+                None if route.types is None else Patterns(route.types),
+                route.shape(),
             )
             for index, route in enumerate(self.routes)
         ]
-        return Router(routes, self.sinks, self.watches)
+        timestamps = {name: watch.timestamp_field for name, watch in self.watches.items()}
+        return Router(routes, self.sinks, self.watches, timestamps)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 
 from esfeed.event import Change, Document, Key, Op, Revision
+from esfeed.meaning import Unreadable, parse, same_meaning
+
+__all__ = ["Diff", "Unreadable", "digest", "gone", "parse", "same_meaning", "seen"]
 
 _DIGEST = 16
 _MEANING = b"m"
@@ -42,24 +44,6 @@ def digest(source: bytes | None, kept: bool) -> bytes:
     except (Unreadable, RecursionError):
         text = source
     return _MEANING + hashlib.blake2b(text, digest_size=_DIGEST).digest()
-
-
-class Unreadable(ValueError):
-    """A content whose meaning cannot be had: nested beyond what Python can hold."""
-
-
-def parse(source: bytes) -> Any:
-    """The meaning of JSON text: whole numbers of any size are kept exactly. Raises ``Unreadable``.
-
-    An engine keeps more than the quick parser takes (``1e999``, half of a surrogate pair); the slow one takes it.
-    """
-    try:
-        return msgspec.json.decode(source)
-    except (msgspec.DecodeError, RecursionError):
-        try:
-            return json.loads(source)
-        except (ValueError, RecursionError) as error:
-            raise Unreadable(str(error)) from error
 
 
 def seen(
@@ -113,17 +97,6 @@ def _same_content(was: Revision, now: Revision, before: bytes | None, after: byt
         return before == after or same_meaning(parse(before), parse(after))
     except (Unreadable, RecursionError):
         return False
-
-
-def same_meaning(one: Any, other: Any) -> bool:
-    """Whether two parsed contents mean the same. ``1``, ``1.0`` and ``true`` do not: JSON tells them apart."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same_meaning(value, other[key]) for key, value in one.items())
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same_meaning, one, other))
-    return bool(one == other)
 
 
 def _changed(before: bytes | None, after: bytes | None) -> tuple[str, ...] | None:

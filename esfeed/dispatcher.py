@@ -13,7 +13,7 @@ import msgspec
 
 from esfeed.errors import ConfigError, Retryable
 from esfeed.ports import LogRow, Outcome, Parked, Sink, Store, retry
-from esfeed.routing import ExpressionFailed, Router
+from esfeed.routing import RouteFailed, Router
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 
@@ -85,9 +85,10 @@ class Dispatcher:
             if row.position in self._taken or row.sink not in (None, self.name):
                 continue
             try:
-                if self._router.wants(self.name, row.event):
-                    wanted.append(row)
-            except ExpressionFailed as error:
+                shaped = self._router.shape(self.name, row.event)
+                if shaped is not None:
+                    wanted.append(msgspec.structs.replace(row, event=shaped))
+            except RouteFailed as error:
                 parked.append(Parked(self.name, row.position, 1, str(error)))
         return wanted, parked
 

@@ -100,7 +100,8 @@ class Event(msgspec.Struct, frozen=True):
     """A change as it is logged and sent. ``position`` is its place in the log, 0 until it has one.
 
     ``view`` is the profile's (``admin``/``user``), ``None`` where a document is for everybody. ``time`` is RFC 3339.
-    ``route`` is what the route that brings it to a sink made of its ``route`` template; it is not in the log.
+    ``route`` and ``about`` are what the route that brings it to a sink made of its templates ``route`` and ``subject``;
+    they are not in the log.
     """
 
     id: str
@@ -116,10 +117,11 @@ class Event(msgspec.Struct, frozen=True):
     view: View | None = None
     position: int = 0
     route: str = ""
+    about: str | None = None
 
     @property
     def subject(self) -> str:
-        return f"{self.type}/{self.doc_id}"
+        return f"{self.type}/{self.doc_id}" if self.about is None else self.about
 
 
 def one_line(raw: bytes) -> bytes:

@@ -1,4 +1,8 @@
-"""Decides which sink is to have which event: by watch, by view, and by a route's ``where``. Pure, no I/O.
+"""Decides which sink is to have which event, and in which shape: by the routes. Pure, no I/O.
+
+A sink gets an event by the first route that takes it: by watch, view, ``types`` and ``where``; that route alone shapes
+it (see :mod:`esfeed.shape`). A route without an answer is not passed over in favour of one that would show more: only
+where a later one shapes alike does that one count.
 
 A ``where`` is a CEL expression (https://cel.dev) over ``op``, ``type``, ``id``, ``watch``, ``before``, ``after`` and
 ``changed``, compiled once. Handing a document to CEL costs a hundred times what evaluating costs, so only those of its
@@ -16,13 +20,30 @@ import cel
 import msgspec
 
 from esfeed.errors import EsfeedError
-from esfeed.event import Event, View
+from esfeed.event import Event
+from esfeed.fields import Patterns
+from esfeed.shape import Shape, ShapeFailed
 from esfeed.where import Fields, Where, compile_where
 
-__all__ = ["ExpressionFailed", "Route", "Router", "Where", "compile_where"]
+__all__ = ["ExpressionFailed", "Route", "RouteFailed", "Router", "Unshapable", "Where", "compile_where"]
 
 
-class ExpressionFailed(EsfeedError):
+class RouteFailed(EsfeedError):
+    """A route cannot tell whether, or as what, a sink is to have an event. No value of the document is told."""
+
+
+class Unshapable(RouteFailed):
+    """The event is for the sink, but the route cannot shape it: a template without a text, a document too deep.
+
+    ``route`` is the index of the route in the settings.
+    """
+
+    def __init__(self, route: int, error: ShapeFailed) -> None:
+        super().__init__(f"routes[{route}]: {error.message}", error.mend)
+        self.route = route
+
+
+class ExpressionFailed(RouteFailed):
     """A ``where`` has no answer for an event; whether the sink is to have it cannot be told.
 
     ``route`` is the index of the route in the settings, ``text`` its expression, ``reason`` why; none holds a value
@@ -40,7 +61,8 @@ class Route(msgspec.Struct, frozen=True):
     """Which events of which watches go to which sinks.
 
     ``index`` is its place in the settings. Empty ``watches`` means all. ``admin`` chooses the view of documents that
-    have one. Where ``where`` is ``None``, every event goes.
+    have one. Where ``where`` is ``None``, every event goes; where ``types`` is, those of every type; where ``shape``
+    is, whole.
     """
 
     index: int
@@ -48,20 +70,30 @@ class Route(msgspec.Struct, frozen=True):
     watches: frozenset[str] = frozenset()
     where: Where | None = None
     admin: bool = False
+    types: Patterns | None = None
+    shape: Shape | None = None
 
-    def sees(self, view: View | None) -> bool:
-        """Whether documents of that view are for this route: those without one always are."""
-        return view is None or view == ("admin" if self.admin else "user")
+    def sees(self, event: Event) -> bool:
+        """Whether documents of that view and type are for this route; those without a view are for every one."""
+        if event.view is not None and event.view != ("admin" if self.admin else "user"):
+            return False
+        return self.types is None or self.types.match(event.type)
 
 
 class Router:
-    """Answers, per sink and event, whether the sink is to have the event. Immutable; any thread may ask.
+    """Answers, per sink and event, whether and how the sink is to have the event. Immutable; any thread may ask.
 
     ``sinks`` and ``watches`` are the names that are defined. Without any route, every watch goes to every sink (the
-    user's view, where there are two).
+    user's view, where there are two). ``timestamps``: by watch, the field that ``origin.updated_at`` is read from.
     """
 
-    def __init__(self, routes: Iterable[Route], sinks: Collection[str], watches: Collection[str]) -> None:
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        sinks: Collection[str],
+        watches: Collection[str],
+        timestamps: Mapping[str, str] | None = None,
+    ) -> None:
         routes = tuple(routes) or (Route(0, frozenset(sinks)),)
         plans: dict[tuple[str, str], list[Route]] = {}
         for route in routes:
@@ -70,6 +102,7 @@ class Router:
                     plans.setdefault((sink, watch), []).append(route)
         self._plans = {pair: tuple(plan) for pair, plan in plans.items()}
         self._needs = {pair: _needs(plan) for pair, plan in plans.items()}
+        self._timestamps = dict(timestamps or {})
 
     def watches(self, sink: str) -> frozenset[str]:
         """The watches that any route brings to that sink."""
@@ -80,29 +113,67 @@ class Router:
 
         Raises :class:`ExpressionFailed` where no route says yes and some ``where`` has no answer.
         """
-        pair = sink, event.watch
-        routes = [route for route in self._plans.get(pair, ()) if route.sees(event.view)]
-        conditions = [(route.index, route.where) for route in routes if route.where is not None]
-        if len(conditions) < len(routes):
-            return True
-        if not conditions:
-            return False
+        return self._route(sink, event) is not None
+
+    def shape(self, sink: str, event: Event) -> Event | None:
+        """The event as the sink is to have it; ``None`` where it is not to have it.
+
+        That is where no route takes it, or where the one that does lets nothing be seen of what has changed. Raises
+        :class:`RouteFailed` (:class:`ExpressionFailed`, :class:`Unshapable`): then the event is not for this sink as it
+        stands, whatever it is for others.
+        """
+        route = self._route(sink, event)
+        if route is None or route.shape is None:
+            return event if route else None
         try:
-            values = _values(event, self._needs[pair])
-            context = _context(values)
-        except _Unreadable as error:
-            index, where = conditions[0]
-            raise ExpressionFailed(index, where.text, str(error)) from None
-        failed: ExpressionFailed | None = None
-        for index, where in conditions:
+            return route.shape.apply(event, self._timestamps.get(event.watch, ""))
+        except ShapeFailed as error:
+            raise Unshapable(route.index, error) from error
+
+    def _route(self, sink: str, event: Event) -> Route | None:
+        """The first route that takes the event."""
+        pair = sink, event.watch
+        routes = [route for route in self._plans.get(pair, ()) if route.sees(event)]
+        sure = next((route for route in routes if route.where is None), None)
+        if sure and all(route.shape is sure.shape for route in routes[: routes.index(sure)]):
+            return sure
+        asked = _Asked(event, self._needs.get(pair, {}))
+        failed: list[tuple[Route, ExpressionFailed]] = []
+        for route in routes:
             try:
-                if where.holds(context, values):
-                    return True
-            except ValueError as error:
-                failed = failed or ExpressionFailed(index, where.text, str(error))
+                taken = asked.holds(route)
+            except ExpressionFailed as error:
+                failed.append((route, error))
+                continue
+            if taken and all(one.shape is route.shape for one, _ in failed):
+                return route
+            if taken:
+                break
         if failed:
-            raise failed
-        return False
+            raise failed[0][1]
+        return None
+
+
+class _Asked:
+    """An event that routes are asked about; it is read once, when the first one looks into it."""
+
+    def __init__(self, event: Event, needs: Mapping[str, Fields]) -> None:
+        self._event = event
+        self._needs = needs
+        self._values: dict[str, Any] = {}
+        self._context: cel.Context | None = None
+
+    def holds(self, route: Route) -> bool:
+        """Whether the route's condition is true. Raises :class:`ExpressionFailed`."""
+        if route.where is None:
+            return True
+        try:
+            if self._context is None:
+                self._values = _values(self._event, self._needs)
+                self._context = _context(self._values)
+            return route.where.holds(self._context, self._values)
+        except (ValueError, _Unreadable) as error:
+            raise ExpressionFailed(route.index, route.where.text, str(error)) from None
 
 
 class _Unreadable(Exception):

@@ -15,7 +15,10 @@ from urllib.parse import urlsplit
 from apscheduler.triggers.cron import CronTrigger
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 
+from esfeed.fields import Pattern, Patterns, checked
 from esfeed.settings import Duration, Secret, Section, Size, Text, from_environment
+from esfeed.shape import Redaction, Shape
+from esfeed.template import Templated
 
 _WEEK = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
@@ -239,8 +242,51 @@ class WatchSettings(Section):
         return self
 
 
+def _takes(text: str) -> str:
+    if text.startswith("-"):
+        raise ValueError("a rule only names what it is for; leave out the - before it")
+    return checked(text)
+
+
+FieldPattern = Annotated[str, AfterValidator(checked)]
+Patterned = Annotated[tuple[FieldPattern, ...], BeforeValidator(_tuple)]
+_SHORTEST_KEY = 16
+
+
+class RedactSettings(Section):
+    """What is done to some fields before a sink has them."""
+
+    fields: Annotated[tuple[Annotated[str, AfterValidator(_takes)], ...], BeforeValidator(_tuple)] = Field(
+        min_length=1, description='the fields: globs such as "*password*", or regular expressions such as "/(?i)token/"'
+    )
+    action: Literal["remove", "mask", "hash"] = Field(
+        "remove",
+        description="remove: the field is not there. mask: a fixed text stands there. hash: the HMAC-SHA256 of the"
+        " value under key stands there, the same for the same value, so that changes show and values can be matched",
+    )
+    key: Secret | None = Field(None, description='for hash: a secret of 16 characters or more; may be "env:NAME"')
+    mask: str = Field("***", description="for mask: the text")
+
+    @model_validator(mode="after")
+    def _fits_the_action(self) -> RedactSettings:
+        if self.action == "hash" and self.key is None:
+            raise Misplaced("action", 'write key as well, a secret to hash with, such as "env:ESFEED_HASH_KEY"')
+        if self.action != "hash" and self.key is not None:
+            raise Misplaced("key", 'leave it out, or write action = "hash"')
+        if self.key is not None and len(self.key.get_secret_value()) < _SHORTEST_KEY:
+            raise Misplaced("key", f"write {_SHORTEST_KEY} characters or more, or the values can be guessed")
+        if self.action != "mask" and "mask" in self.model_fields_set:
+            raise Misplaced("mask", 'leave it out, or write action = "mask"')
+        return self
+
+    def rule(self) -> Redaction:
+        """The rule, compiled."""
+        key = b"" if self.key is None else self.key.get_secret_value().encode()
+        return Redaction(tuple(map(Pattern, self.fields)), self.action, key, self.mask)
+
+
 class RouteSettings(Section):
-    """Which events of which watches go to which sinks."""
+    """Which events of which watches go to which sinks, and what of them. See docs/routing.rst."""
 
     watches: Names = Field((), description="the names of the watches; all where left out")
     sinks: Names = Field(min_length=1, description="the names of the sinks")
@@ -248,6 +294,27 @@ class RouteSettings(Section):
         None, description="a condition in CEL over op, type, id, watch, before, after, changed; else all events"
     )
     admin: bool = Field(False, description="searchlight: the administrator's view of resources instead of the user's")
+    types: Patterned | None = Field(
+        None, min_length=1, description='the types of documents, such as ["OS::Nova::*", "-OS::Nova::Flavor"]; else all'
+    )
+    fields: Patterned | None = Field(
+        None,
+        min_length=1,
+        description='what to keep of documents, and after a - what to leave out: ["name", "nets.*", "-nets.mac"];'
+        ' globs of dotted paths, or regular expressions such as "/^os-/"; only with -, all else is kept',
+    )
+    redact: Annotated[tuple[RedactSettings, ...], BeforeValidator(_tuple)] = Field(
+        (), description="what to hide; the first rule for a field counts"
+    )
+    rename: dict[str, str] = Field(
+        default_factory=dict, description='new names of fields: { "os-ext:host" = "host", "flavor.id" = "flavor_id" }'
+    )
+    subject: Templated | None = Field(
+        None, description='the subject of events, such as "{project_id}/{name}", instead of type/id'
+    )
+    route: Templated | None = Field(
+        None, description='a word for the sinks\' own templates, where it is {route}: "{project_id}"'
+    )
 
     @field_validator("watches")
     @classmethod
@@ -255,3 +322,37 @@ class RouteSettings(Section):
         if not value:
             raise ValueError("name at least one watch, or leave the key out for all of them")
         return value
+
+    @field_validator("rename")
+    @classmethod
+    def _names(cls, names: dict[str, str]) -> dict[str, str]:
+        taken: dict[tuple[str, str], str] = {}
+        for old, new in names.items():
+            if not old or not all(old.split(".")):
+                raise ValueError('write the name of a field on the left, such as "flavor.id"')
+            if not new or "." in new:
+                raise Misplaced(old, "write the new name alone: the field stays where it is")
+            around = old.rpartition(".")[0]
+            if taken.setdefault((around, new), old) != old:
+                raise Misplaced(old, f"two fields of one object would be named {new}")
+        return names
+
+    @model_validator(mode="after")
+    def _tells_what_it_may(self) -> RouteSettings:
+        shape = self.shape()
+        for key, template in (("route", self.route), ("subject", self.subject)):
+            if template is None or shape is None:
+                continue
+            if key == "route" and "route" in template.of_event:
+                raise Misplaced(key, "{route} is what this makes; name a field of the document, or {type}")
+            for path in template.fields:
+                if why := shape.why_not(path):
+                    raise Misplaced(key, f"{{{path}}} {why}, so it cannot be told here")
+        return self
+
+    def shape(self) -> Shape | None:
+        """What the route makes of events, compiled; ``None`` where that is nothing."""
+        if not (self.fields or self.redact or self.rename or self.subject or self.route):
+            return None
+        rules = [rule.rule() for rule in self.redact]
+        return Shape(Patterns(self.fields or ()), rules, self.rename, self.subject, self.route)

@@ -11,6 +11,7 @@ from pydantic import PlainValidator
 
 from esfeed.errors import EsfeedError
 from esfeed.event import Event
+from esfeed.meaning import Unreadable, parse
 
 _PLACE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _OF_EVENT = ("op", "type", "id", "watch", "index", "routing", "route")
@@ -40,6 +41,17 @@ class Template:
         """Whether it is the same for every event."""
         return all(isinstance(part, str) for part in self._parts)
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The paths of the fields of the document that it is filled from."""
+        paths = [part for part in self._parts if not isinstance(part, str) and not _is_of_event(part)]
+        return tuple(".".join(_in_document(path)) for path in paths)
+
+    @property
+    def of_event(self) -> frozenset[str]:
+        """What it is filled with from the event itself."""
+        return frozenset(part[0] for part in self._parts if not isinstance(part, str) and _is_of_event(part))
+
     def render(self, event: Event) -> str:
         """The text for ``event``. Raises :class:`TemplateFailed` where a place has nothing to be filled with.
 
@@ -51,11 +63,11 @@ class Template:
             if isinstance(part, str):
                 done.append(part)
                 continue
-            if part[0] in _OF_EVENT and len(part) == 1:
+            if _is_of_event(part):
                 value = _of_event(event, part[0])
             else:
                 document = _document(event) if document is None else document
-                value = _find(document, part)
+                value = _find(document, _in_document(part))
             done.append(self._text(part, value))
         return "".join(done)
 
@@ -91,32 +103,54 @@ def _parse(text: str) -> tuple[str | tuple[str, ...], ...]:
     return tuple(part for part in parts if part != "")
 
 
+def _is_of_event(path: tuple[str, ...]) -> bool:
+    return len(path) == 1 and path[0] in _OF_EVENT
+
+
+def _in_document(path: tuple[str, ...]) -> tuple[str, ...]:
+    return path[1:] if path[0] == "doc" and len(path) > 1 else path
+
+
 def _of_event(event: Event, name: str) -> str | None:
     if name in ("index", "routing"):
         return getattr(event.origin, name)  # type: ignore[no-any-return]  # both are texts or None
     return event.doc_id if name == "id" else getattr(event, name)
 
 
-def _document(event: Event) -> Any:
+_MOST_DIGITS = 4300  # Python neither reads nor writes more
+_shallow = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _document(event: Event) -> dict[str, Any]:
+    """The document's fields, those at the top still raw where that is possible."""
     raw = event.before if event.after is None else event.after
     if raw is None:
         return {}
     try:
-        return msgspec.json.decode(raw)
+        return _shallow.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        return json.loads(bytes(raw).decode(errors="replace"))
+        found = json.loads(bytes(raw).decode(errors="replace"), parse_int=_whole)
     except (ValueError, RecursionError):
         return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _whole(digits: str) -> Any:
+    return int(digits) if len(digits) < _MOST_DIGITS else ...
 
 
 def _find(document: Any, path: tuple[str, ...]) -> Any:
     """The value at ``path``; a field whose name itself has dots wins over the way into objects."""
-    path = path[1:] if path[0] == "doc" and len(path) > 1 else path
     for length in range(len(path), 0, -1):
         if isinstance(document, dict) and (name := ".".join(path[:length])) in document:
             found = document[name]
+            if isinstance(found, msgspec.Raw):
+                try:
+                    found = parse(found)
+                except Unreadable:
+                    return ...  # there is something, but nothing to write
             return found if length == len(path) else _find(found, path[length:])
     return None
 

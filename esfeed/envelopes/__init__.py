@@ -9,9 +9,12 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from esfeed.envelopes.cloudevents import cloudevent
+from esfeed.envelopes.debezium import debezium
+from esfeed.envelopes.raw import raw
+from esfeed.envelopes.searchlight import searchlight
 from esfeed.event import Event
 
-Format = Literal["cloudevents"]
+Format = Literal["cloudevents", "debezium", "searchlight", "raw"]
 
 
 class Envelope(NamedTuple):
@@ -21,7 +24,12 @@ class Envelope(NamedTuple):
     encode: Callable[[Event], bytes]
 
 
-_ENVELOPES: dict[Format, Envelope] = {"cloudevents": Envelope("application/cloudevents+json", cloudevent)}
+_ENVELOPES: dict[Format, Envelope] = {
+    "cloudevents": Envelope("application/cloudevents+json", cloudevent),
+    "debezium": Envelope("application/json", debezium),
+    "searchlight": Envelope("application/json", searchlight),
+    "raw": Envelope("application/json", raw),
+}
 
 
 def envelope(name: Format) -> Envelope:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from urllib.parse import quote
+
 import msgspec
 
 from esfeed.event import Event, Op, Origin
@@ -30,6 +34,10 @@ class _CloudEvent(msgspec.Struct, frozen=True):
 
 
 _json = msgspec.json.Encoder()
+_JSON = "application/json"
+_LAST_TWO = "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF))
+_NO_TEXT = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_LAST_TWO}]")
+"""What the type String of CloudEvents has not: control characters, surrogates, noncharacters."""
 
 
 def cloudevent(event: Event) -> bytes:
@@ -37,11 +45,48 @@ def cloudevent(event: Event) -> bytes:
 
     https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
     """
-    data = _Data(
-        event.op, event.type, event.doc_id, event.changed, event.before, event.after, event.origin, event.position
-    )
-    source = f"esfeed://{event.origin.cluster}/{event.watch}"
     whole = _CloudEvent(
-        "1.0", event.id, source, f"esfeed.{event.op}", event.subject, event.time, "application/json", data
+        "1.0", event.id, _source(event), f"esfeed.{event.op}", _subject(event), event.time, _JSON, _data(event)
     )
     return _json.encode(whole)
+
+
+def binary_cloudevent(event: Event) -> tuple[Mapping[str, str], bytes]:
+    """The event in HTTP's binary mode: the headers (with the content type), and the data alone as the body.
+
+    https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#31-binary-content-mode
+    """
+    headers = {
+        "content-type": _JSON,
+        "ce-specversion": "1.0",
+        "ce-id": event.id,
+        "ce-source": _source(event),
+        "ce-type": f"esfeed.{event.op}",
+        "ce-subject": _subject(event),
+        "ce-time": event.time,
+    }
+    return {name: _header(value) for name, value in headers.items()}, _json.encode(_data(event))
+
+
+def _data(event: Event) -> _Data:
+    return _Data(
+        event.op, event.type, event.doc_id, event.changed, event.before, event.after, event.origin, event.position
+    )
+
+
+def _source(event: Event) -> str:
+    return f"esfeed://{quote(event.origin.cluster, safe='')}/{quote(event.watch, safe='')}"
+
+
+def _subject(event: Event) -> str:
+    """The subject with what no attribute may hold (control characters, noncharacters) in percent-encoding.
+
+    An id may be any text, and ``data.id`` is that text.
+    https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#type-system
+    """
+    return _NO_TEXT.sub(lambda found: quote(found[0], safe="", errors="replace"), event.subject) or "-"
+
+
+def _header(value: str) -> str:
+    """A value as the HTTP binding (§3.1.3.2) has it: percent-encoded but for printable ASCII, and ``"`` and ``%``."""
+    return quote(value, safe="!#$&'()*+,-./:;<=>?@[\\]^_`{|}~")

@@ -71,7 +71,7 @@ def _mend(file: int) -> None:
         return
     if size - start <= _LONGEST_TAIL and _is_json(os.pread(file, size - start, start)):
         write_all(file, b"\n")
-    elif os.pread(file, 2, 0) in (b'{"', b"{"):
+    elif os.pread(file, 2, 0) in (b'{"', b"{", b"{ ", b"{}"):
         os.ftruncate(file, start)
     else:
         raise Foreign("it ends in half a line and holds something other than events")

@@ -1,4 +1,4 @@
-"""Events on standard output: a line for a person where that is a terminal, a CloudEvent a line where it is a pipe."""
+"""Events on standard output: a line for a person where that is a terminal, a JSON object a line where it is a pipe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from esfeed.ports import OK, Outcome
 from esfeed.settings import SinkSection
 from esfeed.sinks.pretty import describe
 
-Format = Literal["auto", "json", "pretty"]
+Format = Literal["auto", "json", "pretty", "cloudevents", "debezium", "searchlight", "raw"]
 
 
 class StdoutSettings(SinkSection):
@@ -31,7 +31,7 @@ class StdoutSettings(SinkSection):
     format: Format = Field(  # type: ignore[assignment]  # a terminal is a form of its own
         "auto",
         description='How an event looks: "json" is one CloudEvents 1.0 object a line, "pretty" is a coloured line '
-        'for a person, "auto" is pretty on a terminal and json anywhere else.',
+        'for a person, "auto" is pretty on a terminal and json anywhere else; or the name of another form, one a line.',
     )
 
 
@@ -46,6 +46,8 @@ class StdoutSink:
 
     def __init__(self, settings: StdoutSettings, stream: IO[Any] | None = None) -> None:
         self._format = settings.format
+        form = settings.format
+        self._encode = envelope("cloudevents" if form == "auto" or form == "json" or form == "pretty" else form).encode
         self._given = stream
         self._stream: IO[Any] | None = None
         self._console: Console | None = None
@@ -87,7 +89,7 @@ class StdoutSink:
 
     def _line(self, event: Event) -> bytes:
         if self._console is None:
-            return one_line(envelope("cloudevents").encode(event)) + b"\n"
+            return one_line(self._encode(event)) + b"\n"
         width = self._width(self._console)
         text = describe(event, width)
         if width is not None:

@@ -366,3 +366,26 @@ def test_describe_never_fails(document: dict[str, Any]) -> None:
     for op in ("created", "updated", "deleted", "read"):
         event = sample_event(op=op, before=document, after=document, changed=tuple(document))
         assert "\n" not in describe(event, 80).plain
+
+
+@pytest.mark.parametrize(
+    ("form", "key"),
+    [("json", "specversion"), ("cloudevents", "specversion"), ("debezium", "source"), ("searchlight", "event_type")],
+)
+def test_other_forms(form: str, key: str) -> None:
+    """A form by its name is one object a line."""
+    stream = io.BytesIO()
+    sink = StdoutSink(StdoutSettings.model_validate({"format": form}), stream)
+    sink.open()
+    sink.send([sample_event(position=1), sample_event(position=2)])
+    lines = stream.getvalue().splitlines()
+    assert [key in json.loads(line) for line in lines] == [True, True]
+
+
+def test_raw_form_is_one_line() -> None:
+    """A document that was indexed over several lines is one all the same."""
+    stream = io.BytesIO()
+    sink = StdoutSink(StdoutSettings.model_validate({"format": "raw"}), stream)
+    sink.open()
+    sink.send([sample_event(after=b'{\n "a": 1\n}')])
+    assert stream.getvalue() == b'{  "a": 1 }\n'

@@ -53,3 +53,34 @@ def test_fixed() -> None:
     """A sink may then ask its target once."""
     assert Template("a{{b}}").fixed
     assert not Template("a{b}").fixed
+
+
+@pytest.mark.parametrize(
+    ("document", "filled"),
+    [
+        (b'{"n": 9007199254740993, "x": 1}', "9007199254740993"),
+        (b'{"n": 123456789012345678901234567890}', "123456789012345678901234567890"),
+        (b'{"n": 1.5, "\\ud800": 1}', "1.5"),
+        (b'{"n": "\\u00fc"}', "\u00fc"),
+        (b'{"n": 1, "x": "\\udfff", "y": ' + b"7" * 5000 + b"}", "1"),
+    ],
+)
+def test_odd_documents(document: bytes, filled: str) -> None:
+    """Whole numbers are exact, and one strange field is no trouble of another."""
+    assert Template("{n}").render(sample_event(after=document)) == filled
+
+
+@pytest.mark.parametrize("value", [b"7" * 5000, b"[" * 5000 + b"]" * 5000])
+def test_what_python_cannot_write(value: bytes) -> None:
+    """Is a fault of that place."""
+    with pytest.raises(TemplateFailed, match=r"\{n\} is"):
+        Template("{n}").render(sample_event(after=b'{"n": ' + value + b"}"))
+
+
+def test_places_are_known() -> None:
+    """Those of the document, and those of the event."""
+    template = Template("{type}{doc.id}-{a.b}-{doc.doc.x}-{doc}")
+    assert template.fields == ("id", "a.b", "doc.x", "doc")
+    assert template.of_event == {"type"}
+    event = sample_event(type="T", after={"id": 1, "a": {"b": 2}, "doc": {"x": 3}})
+    assert Template("{doc.doc.x}{doc.id}").render(event) == "31"

@@ -1,0 +1,95 @@
+"""Patterns over names: globs and regular expressions, for the fields of documents and for types. Pure.
+
+A field is named by its path, with dots into objects; lists are looked through, so ``nets.ip`` is the ``ip`` of each
+of ``nets``. As in Elasticsearch's own source filtering, ``*`` goes across dots, and a pattern that names an object
+takes all of it.
+
+- ``status``, ``addresses.*``, ``*password*``, ``nets.i?``, ``[ab]*``: globs, of the whole path. A character that means
+  something is written in brackets: ``[*]``, ``[-]name``.
+- ``/^os-/``: a regular expression (Python's ``re``), found anywhere in the path.
+- With ``-`` before it, a pattern takes away.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Sequence
+
+_WILD = re.compile(r"[*?\[]")
+
+
+class Pattern:
+    """One compiled pattern, without its ``-``. Immutable, for any thread."""
+
+    __slots__ = ("_find", "_start", "text")
+
+    def __init__(self, text: str) -> None:
+        """Raises ``ValueError`` that says what is wrong, and where."""
+        self.text = text
+        self._start: str | None = None
+        if text.startswith("/"):
+            if len(text) < 3 or not text.endswith("/"):
+                raise ValueError('a regular expression stands between two slashes, such as "/^os-/"')
+            self._find = _regex(text[1:-1]).search
+            return
+        if not text or text != text.strip() or not all(text.split(".")):
+            raise ValueError('write the name of a field, such as "status", "addresses.*" or "/^os-/"')
+        wild = _WILD.search(text)
+        self._start = text[: wild.start()] if wild else text + "."
+        self._find = re.compile(fnmatch.translate(text)).match
+
+    def matches(self, name: str) -> bool:
+        """Whether it is the pattern of that very name."""
+        return self._find(name) is not None
+
+    def covers(self, path: str) -> bool:
+        """Whether it takes that field: it matches the path, or that of an object around it."""
+        end = path.find(".")
+        while end >= 0:
+            if self._find(path[:end]) is not None:
+                return True
+            end = path.find(".", end + 1)
+        return self._find(path) is not None
+
+    def below(self, path: str) -> bool:
+        """Whether it may match anything inside of that field. Told without looking into it, so it may be wrong."""
+        if self._start is None:
+            return True
+        inside = path + "."
+        return self._start.startswith(inside) or inside.startswith(self._start)
+
+    def __repr__(self) -> str:
+        return f"Pattern({self.text!r})"
+
+
+class Patterns:
+    """A list of patterns: those without ``-`` say what to take (all, where there is none), the others what not to."""
+
+    __slots__ = ("drop", "keep")
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        """Raises ``ValueError`` as :class:`Pattern` does."""
+        self.keep = tuple(Pattern(text) for text in texts if not text.startswith("-"))
+        self.drop = tuple(Pattern(text[1:]) for text in texts if text.startswith("-"))
+
+    def match(self, name: str) -> bool:
+        """Whether that name is taken, taken as a whole: for types, which have no inside."""
+        if any(pattern.matches(name) for pattern in self.drop):
+            return False
+        return not self.keep or any(pattern.matches(name) for pattern in self.keep)
+
+
+def checked(text: str) -> str:
+    """``text``, where it is a pattern, with or without ``-``. Raises ``ValueError`` as :class:`Pattern` does."""
+    Pattern(text.removeprefix("-"))
+    return text
+
+
+def _regex(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        where = getattr(error, "pos", None)
+        place = "" if where is None else f"\n    {text}\n    {' ' * where}^"
+        raise ValueError(f"not a regular expression: {getattr(error, 'msg', error)}{place}") from None
