@@ -12,23 +12,39 @@ from esfeed.ports import OK, Outcome, rejected, retry
 LONGEST_WAIT = 3600.0
 """The most seconds that a ``Retry-After`` is believed: a mistyped one must not silence a feed for years."""
 
+GONE = "410 Gone: the receiver wants no more events"
+
 _MOST_SHOWN = 200
-_LATER = {408, 425, 429}
+_LATER = {401, 403, 404, 405, 407, 408, 410, 425, 429}
+_STOPS = {401, 404, 405, 407, 410, 429}
 
 
-def judge(status: int, headers: Mapping[str, str], body: bytes, now: datetime) -> Outcome:
-    """What an answer means for its event (RFC 9110 §15, RFC 8470 for 425, RFC 6585 for 429)."""
+def judge(status: int, headers: Mapping[str, str], body: bytes, now: datetime, redirect: str = "") -> Outcome:
+    """What an answer means for its event (RFC 9110 §15, RFC 8470 for 425, RFC 6585 for 429).
+
+    2xx is ok. ``retry``: what may pass (408, 425, 429, 5xx), and what is wrong with the address or the credentials
+    rather than the event, since somebody can mend that (401, 403, 404, 405, 407, 410, and 3xx; ``redirect`` says why it
+    was not followed). All else is ``rejected``: the same event would be refused again.
+    """
     if 200 <= status < 300:
         return OK
     said = shown(body.decode("utf-8", "replace"))
     known = status in http.HTTPStatus._value2member_map_
     reason = f"{status} {http.HTTPStatus(status).phrase}" if known else str(status)
     if 300 <= status < 400:
-        return rejected(f"{reason}: redirects are not followed; it names {shown(headers.get('location', '')) or '-'}")
+        why = redirect or "redirects are not followed"
+        return retry(f"{reason}: {why}; it names {shown(headers.get('location', '')) or '-'}")
     reason = f"{reason}: {said}" if said else reason
     if status in _LATER or status >= 500:
         return retry(reason, retry_after(headers.get("retry-after"), now))
     return rejected(reason)
+
+
+def stops(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether an answer speaks for all events: the rest of a batch is then not worth, or not allowed, a try."""
+    if 300 <= status < 400 or status in _STOPS:
+        return True
+    return status >= 500 and "retry-after" in headers
 
 
 def retry_after(text: str | None, now: datetime) -> float | None:

@@ -1,33 +1,30 @@
-"""Events to a URL: one POST each, a CloudEvent in structured mode, one after another.
+"""Events to a URL: one POST each or many at a time, signed, in order for each document.
 
-``_request`` makes what is sent, ``guarded`` brings it there, ``answers`` reads the answer; each can change without the
-others. https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/http-webhook.md
+``webhook_messages`` makes what is sent, ``courier`` brings it there, ``answers`` reads the answer; this decides what is
+sent when, and what an answer means for the events behind it.
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/http-webhook.md
 """
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import ssl
-from collections.abc import Callable, Mapping, Sequence
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-import urllib3
-from urllib3.response import BaseHTTPResponse
-from urllib3.util import make_headers
-from urllib3.util.ssl_ import create_urllib3_context
-
-from esfeed import __version__
-from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, Retryable
 from esfeed.event import Event
 from esfeed.ports import Outcome, retry, waits
-from esfeed.sinks.answers import judge, shown
-from esfeed.sinks.guarded import GuardedHTTP, GuardedHTTPS, Limits, LookupFailed, Refused, resolve, tls_context
-from esfeed.sinks.webhook_settings import Target, WebhookSettings, target_of
+from esfeed.sinks.answers import GONE, judge, stops
+from esfeed.sinks.courier import Contexts, Courier, Unreachable
+from esfeed.sinks.rate import Rate
+from esfeed.sinks.signatures import key_of
+from esfeed.sinks.webhook_messages import Message, Writer
+from esfeed.sinks.webhook_settings import WebhookSettings, target_of
 
-_MOST_BODY = 1 << 16
-_FAULTS = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
+_Document = tuple[str | None, ...]
 
 
 def _utc_now() -> datetime:
@@ -35,174 +32,187 @@ def _utc_now() -> datetime:
 
 
 class WebhookSink:
-    """Posts each event, in order; after a fault, later events of the same document wait, others go on.
+    """Posts events, those of one document in order and never two at a time.
 
-    ``ok`` means that the server answered 2xx, whole. A server that cannot be reached or does not answer in time is
-    asked once a batch, not once an event.
+    ``ok`` means that the server answered 2xx, whole. A server that cannot be reached, or says that it wants to be left
+    alone, is not asked again within the batch.
     """
 
     Settings = WebhookSettings
 
-    def __init__(self, settings: WebhookSettings, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(
+        self,
+        settings: WebhookSettings,
+        clock: Callable[[], datetime] = _utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._settings = settings
         self._clock = clock
-        self._encode = envelope(settings.format).encode
-        self._target: Target = target_of(settings.url.get_secret_value())
-        self._limits = Limits(settings.allow_private)
-        self._headers = self._fixed_headers()
-        self._context: ssl.SSLContext | None = None
-        self._connection: GuardedHTTP | GuardedHTTPS | None = None
+        self._monotonic = monotonic
+        self._sleep = sleep
+        keys = [key_of(secret.get_secret_value()) for secret in settings.secrets]
+        self._writer = Writer(settings.format, settings.mode, keys, clock)
+        self._target = target_of(settings.url.get_secret_value())
+        self._rate = Rate(settings.rate, monotonic)
+        self._couriers: list[Courier] = []
+        self._pool: ThreadPoolExecutor | None = None
+        self._gone = False
 
     def open(self) -> None:
         """Reads certificates, looks the host up, and checks that it may be connected to; sends nothing.
 
-        Raises ``ConfigError`` for an unreadable certificate or a forbidden address, ``Retryable`` where the name has
-        no address now.
+        Raises ``ConfigError`` for an unreadable certificate, a forbidden address, or a server that answered 410 before;
+        ``Retryable`` where the name has no address now.
         """
         self.close()
-        if self._target.scheme == "https":
-            self._context = self._tls()
-        self._limits.start(self._settings.timeout)
-        try:
-            resolve(self._target.host, self._target.port, self._limits)
-        except Refused as error:
-            raise ConfigError("url", self._target.origin, _reason(error, self._settings.timeout)) from error
-        except (LookupFailed, TimeoutError) as error:
-            raise Retryable(f"{self._target.origin}: {_reason(error, self._settings.timeout)}") from error
+        if self._gone:
+            raise ConfigError("url", self._target.origin, f"{GONE}; remove the sink, or restart esfeed to try again")
+        self._make_couriers()
+        self._couriers[0].look_up()
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Posts the events one by one. 2xx is ok; 408, 425, 429, 5xx and every fault of the connection are ``retry``,
-        with the ``Retry-After`` that the server gave; any other answer is ``rejected``. Raises nothing.
+        """Posts the events. See :func:`esfeed.sinks.answers.judge` for what an answer means for its event.
+
+        Raises ``Retryable`` after a 410, else nothing.
         """
-        outcomes: list[Outcome] = []
-        stuck: set[tuple[str | None, ...]] = set()
-        down: Outcome | None = None
-        for event in events:
-            document = (event.watch, event.type, event.doc_id, event.view, event.origin.routing)
-            if document in stuck:
-                outcome = waits()
-            elif down is not None:
-                outcome = down
-            else:
-                try:
-                    outcome = self._post(event)
-                except _FAULTS as error:
-                    self._disconnect()
-                    reason = f"{self._target.origin}: {_reason(error, self._settings.timeout)}"
-                    outcome, down = retry(reason), waits(f"not tried after an earlier fault: {reason}")
-            if not outcome.ok:
-                stuck.add(document)
-            outcomes.append(outcome)
-        return outcomes
+        if self._gone:
+            raise Retryable(f"{self._target.origin}: {GONE}")
+        if not self._couriers:
+            self._make_couriers()
+        run = _Run(events, self._monotonic() + self._settings.timeout)
+        units = deque(self._units(events))
+        workers = min(len(units), len(self._couriers))
+        if workers <= 1 or self._pool is None:
+            self._work(self._couriers[0], units, run)
+        else:
+            jobs = [self._pool.submit(self._work, courier, units, run) for courier in self._couriers[:workers]]
+            for job in jobs:
+                job.result()
+        return run.outcomes
 
     def close(self) -> None:
-        """Closes the connection."""
-        self._disconnect()
+        """Closes the connections."""
+        couriers, self._couriers = self._couriers, []
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown()
+        for courier in couriers:
+            courier.close()
 
-    def _request(self, event: Event) -> tuple[Mapping[str, str], bytes]:
-        """The headers and the body that stand for an event."""
-        return self._headers, self._encode(event)
-
-    def _fixed_headers(self) -> Mapping[str, str]:
-        headers = {
-            "content-type": "application/cloudevents+json; charset=utf-8",
-            "user-agent": f"esfeed/{__version__}",
-            "accept-encoding": "identity",  # an error's text is to be read, and no bomb to be unpacked
-        }
-        if self._target.userinfo is not None:
-            headers |= make_headers(basic_auth=self._target.userinfo)
-        own = {name.lower(): value.get_secret_value() for name, value in self._settings.headers.items()}
-        return headers | own
-
-    def _post(self, event: Event) -> Outcome:
-        self._limits.start(self._settings.timeout)
-        connection = self._connected()
-        headers, body = self._request(event)
-        # A server that has seen enough (413) answers and hangs up while we still send; its answer is worth reading.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            connection.request(
-                "POST", self._target.path, body=body, headers=headers, preload_content=False, decode_content=False
-            )
-        response = connection.getresponse()
-        said, whole = _read(response)
-        if not whole or connection.sock is None:
-            self._disconnect()
-        return judge(response.status, response.headers, said, self._clock())
-
-    def _connected(self) -> GuardedHTTP | GuardedHTTPS:
-        connection = self._connection
-        if connection is None or not connection.is_connected:
-            self._disconnect()
-            host, port = self._target.host, self._target.port
-            if self._target.scheme == "http":
-                connection = GuardedHTTP(host, port)
-            else:
-                self._context = self._context or self._tls()
-                connection = GuardedHTTPS(host, port, ssl_context=self._context)
-            connection.limits = self._limits
-            self._connection = connection
-            connection.connect()
-        return connection
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-    def _tls(self) -> ssl.SSLContext:
+    def _make_couriers(self) -> None:
         settings = self._settings
-        context = create_urllib3_context()
-        if not settings.verify_certs:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        elif settings.ca_certs is None:
-            context.load_default_certs()
-        else:
+        contexts = Contexts(settings) if self._target.scheme == "https" or settings.follow_redirects else None
+        self._couriers = [Courier(settings, contexts) for _ in range(settings.concurrency)]
+        if settings.concurrency > 1:
+            self._pool = ThreadPoolExecutor(settings.concurrency, "esfeed-webhook")
+
+    def _units(self, events: Sequence[Event]) -> Iterable[list[int]]:
+        """The events (by their places) in parts that may go at the same time: no document is in two of them."""
+        count = self._settings.concurrency
+        if count == 1:
+            return [[*range(len(events))]] if events else []
+        documents: dict[_Document, list[int]] = {}
+        for place, event in enumerate(events):
+            documents.setdefault(_document(event), []).append(place)
+        if self._settings.mode != "batch":
+            return documents.values()
+        parts: list[list[int]] = [[] for _ in range(min(count, len(documents)))]
+        for number, places in enumerate(documents.values()):
+            parts[number % len(parts)] += places
+        return [sorted(part) for part in parts]
+
+    def _work(self, courier: Courier, units: deque[list[int]], run: _Run) -> None:
+        while True:
             try:
-                context.load_verify_locations(settings.ca_certs)
-            except OSError as error:  # ssl.SSLError is one
-                raise ConfigError("ca_certs", settings.ca_certs, f"cannot be used ({_plain(error)})") from error
-        if settings.client_cert is not None:
-            try:
-                # An empty password instead of none: else OpenSSL asks on the terminal for that of an encrypted key.
-                context.load_cert_chain(settings.client_cert, settings.client_key, password="")
-            except OSError as error:
-                hint = f"cannot be used with client_key ({_plain(error)}); give PEM files, the key unencrypted"
-                raise ConfigError("client_cert", settings.client_cert, hint) from error
-        return tls_context(context)
+                unit = units.popleft()
+            except IndexError:
+                return
+            if self._settings.mode == "batch":
+                self._send_together(courier, unit, run)
+            else:
+                self._send_each(courier, unit, run)
+
+    def _send_each(self, courier: Courier, places: Sequence[int], run: _Run) -> None:
+        for place in places:
+            run.answer(place, run.held(place) or self._post(courier, self._writer.one(run.events[place]), run))
+
+    def _send_together(self, courier: Courier, places: Sequence[int], run: _Run) -> None:
+        """Sends the events in one request. A refusal is looked into, half by half, until it is of one event alone."""
+        for place in places:
+            if held := run.held(place):
+                run.answer(place, held)
+        left = [place for place in places if not run.answered(place)]
+        if not left:
+            return
+        outcome = self._post(courier, self._writer.many([run.events[place] for place in left]), run)
+        if outcome.kind == "rejected" and len(left) > 1:
+            half = len(left) // 2
+            self._send_together(courier, left[:half], run)
+            self._send_together(courier, left[half:], run)
+            return
+        run.answer(left[0], outcome)
+        behind = waits(f"went in one request with an event that is to be sent again: {outcome.reason}")
+        for place in left[1:]:
+            run.answer(place, outcome if outcome.ok or not outcome.tried else behind)
+
+    def _post(self, courier: Courier, message: Message, run: _Run) -> Outcome:
+        wait, may = self._rate.take(max(0.0, run.until - self._monotonic()))
+        if not may:
+            held = Outcome("retry", f"held back: rate = {self._settings.rate:g} a second", wait, tried=False)
+            run.stop(held)
+            return held
+        if wait:
+            self._sleep(wait)
+        try:
+            answer = courier.post(message)
+        except Unreachable as error:
+            run.stop(waits(f"not tried after an earlier fault: {error}"))
+            return retry(str(error))
+        outcome = judge(answer.status, answer.headers, answer.body, self._clock(), answer.redirect)
+        if stops(answer.status, answer.headers):
+            self._gone = self._gone or answer.status == 410
+            run.stop(waits(f"not tried after an earlier answer: {outcome.reason}"))
+        return outcome
 
 
-def _read(response: BaseHTTPResponse) -> tuple[bytes, bool]:
-    """As much of the body as anybody needs, and whether that is all. Raises where it ends before its end."""
-    body = b""
-    while len(body) < _MOST_BODY:
-        part = response.read1(_MOST_BODY - len(body))
-        if not part:
-            return body, True
-        body += part
-    return body, False
+class _Run:
+    """One batch on its way: the answers so far, and what holds back the rest. For the threads of one sink."""
+
+    def __init__(self, events: Sequence[Event], until: float) -> None:
+        self.events = events
+        self.until = until
+        self._outcomes: list[Outcome | None] = [None] * len(events)
+        self._stuck: set[_Document] = set()
+        self._stopped: Outcome | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def outcomes(self) -> Sequence[Outcome]:
+        """One an event. Call when all are answered."""
+        return [outcome for outcome in self._outcomes if outcome is not None]
+
+    def held(self, place: int) -> Outcome | None:
+        """Why the event at that place is not to be sent now; ``None`` where it is."""
+        if _document(self.events[place]) in self._stuck:
+            return waits()
+        return self._stopped
+
+    def answered(self, place: int) -> bool:
+        """Whether the event at that place has its outcome."""
+        return self._outcomes[place] is not None
+
+    def answer(self, place: int, outcome: Outcome) -> None:
+        """Keeps an outcome. Behind one that is not ok, the document's later events wait."""
+        self._outcomes[place] = outcome
+        if not outcome.ok:
+            with self._lock:
+                self._stuck.add(_document(self.events[place]))
+
+    def stop(self, outcome: Outcome) -> None:
+        """Nothing more is sent; what was not gets that outcome."""
+        self._stopped = self._stopped or outcome
 
 
-def _plain(error: OSError) -> str:
-    return error.strerror or getattr(error, "reason", None) or str(error)
-
-
-def _reason(error: BaseException, timeout: float) -> str:
-    """A fault in words: without addresses of objects, and without the URL, which may hold secrets."""
-    if isinstance(error, urllib3.exceptions.HTTPError) and error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, TimeoutError):
-        return f"no whole answer within {timeout:g} s"
-    if isinstance(error, Refused):
-        return f"{error}; set allow_private = true if that is meant"
-    if isinstance(error, LookupFailed):
-        return str(error)
-    if isinstance(error, ssl.SSLError):
-        return shown(f"TLS: {getattr(error, 'verify_message', None) or error.reason or error}")
-    if isinstance(error, http.client.RemoteDisconnected):
-        return "the connection was closed without an answer"
-    if isinstance(error, http.client.IncompleteRead | urllib3.exceptions.IncompleteRead):
-        return "the connection was closed in the middle of the answer"
-    if isinstance(error, OSError):
-        return shown(_plain(error))
-    return shown(f"no HTTP answer ({type(error).__name__})")
+def _document(event: Event) -> _Document:
+    return event.watch, event.type, event.doc_id, event.view, event.origin.routing

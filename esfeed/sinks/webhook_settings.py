@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 from urllib.parse import unquote
 
-from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from esfeed.settings import Duration, Secret, SinkSection, Text
+from esfeed.sinks.signatures import key_of
+from esfeed.sinks.webhook_messages import Mode
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 _FIXED = {"host", "connection", "content-length", "content-type", "transfer-encoding"}
+_FIXED_STARTS = ("ce-", "webhook-")
 
 
 class Target(NamedTuple):
@@ -45,8 +48,17 @@ def target_of(url: str) -> Target:
     return Target(parts.scheme, parts.host, port, parts.request_uri, userinfo)
 
 
+def _signing(secret: SecretStr) -> SecretStr:
+    key_of(secret.get_secret_value())
+    return secret
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
 class WebhookSettings(SinkSection):
-    """Events to a URL, one POST each."""
+    """Events to a URL. See docs/webhook.rst."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
@@ -59,7 +71,31 @@ class WebhookSettings(SinkSection):
         default_factory=dict,
         description='Further request headers, such as authorization. Values may be "env:NAME" and are never shown.',
     )
-    timeout: Duration = Field(10.0, gt=0, description="The longest that one event may take, from lookup to last byte.")
+    mode: Mode = Field(
+        "structured",
+        description='"structured": one request an event, all of it in the body. "binary": CloudEvents only, what is '
+        'about the event in headers ce-… and its data in the body. "batch": up to `batch` events in one request, as a '
+        "JSON array.",
+    )
+    secrets: Annotated[tuple[Annotated[Secret, AfterValidator(_signing)], ...], BeforeValidator(_tuple)] = Field(
+        (),
+        description='What requests are signed with after Standard Webhooks: "whsec_" and base64 of 24 to 64 bytes, or '
+        '"env:NAME". Several sign while one takes the place of another; a receiver needs to know one.',
+    )
+    concurrency: int = Field(
+        1, ge=1, le=64, description="The most requests at a time. The events of one document never go at the same time."
+    )
+    rate: float | None = Field(
+        None, gt=0, le=100_000, description="The most requests a second, evenly spread; no bound where left out."
+    )
+    follow_redirects: bool = Field(
+        False,
+        description="Whether 301, 302, 307 and 308 are followed, five at most: only to allowed addresses, never from "
+        "https to http, and to another host without headers, user, password and client certificate.",
+    )
+    timeout: Duration = Field(
+        10.0, gt=0, description="The longest that one request may take, from lookup to last byte."
+    )
     verify_certs: bool = Field(True, description="Whether the server's certificate must be valid and name its host.")
     ca_certs: Text | None = Field(
         None, description="A PEM file of the authorities to trust instead of those of the system."
@@ -84,12 +120,18 @@ class WebhookSettings(SinkSection):
         for name, secret in headers.items():
             if not _TOKEN.fullmatch(name):
                 raise ValueError(f"{name!r} cannot name a header")
-            if name.lower() in _FIXED:
+            if name.lower() in _FIXED or name.lower().startswith(_FIXED_STARTS):
                 raise ValueError(f"{name} is set by esfeed; leave it out")
             value = secret.get_secret_value()
             if not value.isprintable() or any(ord(char) > 255 for char in value):
                 raise ValueError(f"the value of {name} holds characters that a header cannot")
         return headers
+
+    @model_validator(mode="after")
+    def _binary_is_of_cloudevents(self) -> Self:
+        if self.mode == "binary" and self.format != "cloudevents":
+            raise ValueError('mode = "binary" is a mode of CloudEvents; leave out format, or write another mode')
+        return self
 
     @model_validator(mode="after")
     def _key_has_certificate(self) -> Self:

@@ -1,5 +1,7 @@
 """The contract of a sink, as a suite of tests: what :class:`esfeed.ports.Sink` promises, seen from the target.
 
+One outcome an event, order, at least once, partial failure, close and reopen, odd ids and sizes, nothing swallowed.
+
 An author of a sink subclasses it and says how to make the sink and how to look into its target::
 
     class TestMySink(SinkContract):
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 
@@ -69,7 +71,14 @@ class SinkContract:
         pytest.skip("break_target is not defined")
 
     def mend_target(self) -> None:
-        """Undoes ``break_target``."""
+        """Undoes ``break_target`` and ``refuse``."""
+
+    def refuse(self, doc_ids: Collection[str]) -> None:
+        """Makes the target refuse events of those documents, and no others, from now on.
+
+        In whatever way it can: for good or for now. Without it, the tests of partial failure are skipped.
+        """
+        pytest.skip("refuse is not defined")
 
     # --- helpers
 
@@ -231,7 +240,84 @@ class SinkContract:
             positions = [position for position in dict.fromkeys(received) if position % 2 == doc]
             assert positions == sorted(positions), f"doc-{doc} came out of order: {positions}"
 
-    def _send_until_taken(self, sink: Sink, events: Sequence[Event], reopen: bool) -> None:
+    @pytest.mark.parametrize("refused", [0, 1, 2])
+    def test_partial_failure(self, refused: int) -> None:
+        """Where one document is refused, first, last or in between, the others arrive, and each is told apart."""
+        events = [sample_event(position=n, doc_id=f"doc-{n}") for n in range(3)]
+        sink = self.make_sink()
+        sink.open()
+        self.refuse({f"doc-{refused}"})
+        outcomes = self._send(sink, events)
+        others = [event for place, event in enumerate(events) if place != refused]
+        assert not outcomes[refused].ok, "ok, though the target refused it"
+        assert outcomes[refused].tried, "it was tried, so it counts as an attempt"
+        assert outcomes[refused].reason, "an operator needs to know why"
+        self._send_until_taken(
+            sink, [event for event, outcome in zip(events, outcomes, strict=True) if event in others and not outcome.ok]
+        )
+        received = self._await(others)
+        assert (events[refused].id, events[refused].position) not in received, "refused, but in the target"
+        self.mend_target()
+        self._send_until_taken(sink, [events[refused]])
+        self._await(events)
+        sink.close()
+
+    def test_later_events_wait_behind_a_refused_one(self) -> None:
+        """Behind a refused event, later ones of its document are not sent: they would arrive out of order.
+
+        They get ``waits()``, so that they count no attempt; another document's go on.
+        """
+        events = [sample_event(position=n, doc_id="refused" if n % 2 else f"doc-{n}") for n in range(1, 7)]
+        sink = self.make_sink()
+        sink.open()
+        self.refuse({"refused"})
+        outcomes = self._send(sink, events)
+        behind = [outcome for event, outcome in zip(events, outcomes, strict=True) if event.position in (3, 5)]
+        assert not any(outcome.ok for outcome in [outcomes[0], *behind]), "ok, though the target refused it"
+        if outcomes[0].kind == "retry":
+            assert {outcome.kind for outcome in behind} == {"retry"}, f"later ones of the document must wait: {behind}"
+            assert not any(outcome.tried for outcome in behind), "what was not sent is no attempt: answer waits()"
+        others = [event for event in events if event.doc_id != "refused"]
+        self._send_until_taken(
+            sink, [event for event, outcome in zip(events, outcomes, strict=True) if event in others and not outcome.ok]
+        )
+        received = self._await(others)
+        assert not [position for _, position in received if position % 2], "refused, but in the target"
+        self.mend_target()
+        late = [event for event in events if event not in others]
+        self._send_until_taken(sink, late)
+        positions = [position for _, position in dict.fromkeys(self._await(events)) if position % 2]
+        sink.close()
+        assert positions == sorted(positions), f"out of order: {positions}"
+
+    def test_nothing_is_swallowed(self) -> None:
+        """Through faults that come and go, whatever was answered ok is in the target; all else can be sent again."""
+        sink = self.make_sink()
+        sink.open()
+        taken: list[Event] = []
+        left: list[Event] = []
+        for number in range(6):
+            events = [sample_event(position=10 * number + n, doc_id=f"{number}-{n}", after=_BULK) for n in range(4)]
+            if number % 2:
+                outcomes = self._send_broken(sink, events)
+            else:
+                try:
+                    outcomes = self._send(sink, events)
+                except Retryable:  # it may notice only now that its connection is gone
+                    sink.close()
+                    sink.open()
+                    outcomes = ()
+            answered = dict(zip([event.id for event in events], outcomes, strict=False))
+            ok = [event for event in events if event.id in answered and answered[event.id].ok]
+            assert number % 2 == 0 or not ok, "ok, though the target was broken"
+            taken += ok
+            left += [event for event in events if event not in ok]
+        self._await(taken)
+        self._send_until_taken(sink, left)
+        self._await(taken + left)
+        sink.close()
+
+    def _send_until_taken(self, sink: Sink, events: Sequence[Event], reopen: bool = False) -> None:
         end = time.monotonic() + self.patience
         left, first = list(events), True
         while left:

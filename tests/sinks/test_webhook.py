@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,7 +35,11 @@ NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 class Request(NamedTuple):
     path: str
     headers: Mapping[str, str]
-    event: dict[str, Any]
+    body: bytes
+
+    @property
+    def event(self) -> Any:
+        return json.loads(self.body)
 
 
 class Answer(NamedTuple):
@@ -62,7 +66,7 @@ class Server:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                request = Request(self.path, self.headers, json.loads(body))  # type: ignore[arg-type]
+                request = Request(self.path, self.headers, body)  # type: ignore[arg-type]
                 answer = outer.answer(request)
                 if answer is None:
                     self.close_connection = True
@@ -170,6 +174,10 @@ class _WebhookContract(SinkContract):
     def mend_target(self) -> None:
         self.server.answer = lambda _: Answer()
 
+    def refuse(self, doc_ids: Collection[str]) -> None:
+        refused = frozenset(doc_ids)
+        self.server.answer = lambda request: Answer(500 if request.event["data"]["id"] in refused else 204)
+
 
 class TestServerInTrouble(_WebhookContract):
     """The contract, with a target that answers 503."""
@@ -183,6 +191,38 @@ class TestServerHangsUp(_WebhookContract):
 
     def break_target(self) -> None:
         self.server.answer = lambda _: None
+
+    def refuse(self, doc_ids: Collection[str]) -> None:
+        refused = frozenset(doc_ids)
+        self.server.answer = lambda request: Answer(400 if request.event["data"]["id"] in refused else 204)
+
+
+class TestFourAtATime(TestServerInTrouble):
+    """The contract, over four connections."""
+
+    def make_sink(self) -> WebhookSink:
+        return make(self.server.url, concurrency=4)
+
+
+class TestBatches(_WebhookContract):
+    """The contract, with many events a request, over two connections."""
+
+    def make_sink(self) -> WebhookSink:
+        return make(self.server.url, mode="batch", concurrency=2)
+
+    def received(self) -> list[tuple[str, int]]:
+        return [(event["id"], event["data"]["position"]) for request in self.server.requests for event in request.event]
+
+    def break_target(self) -> None:
+        self.server.answer = lambda _: Answer(502)
+
+    def refuse(self, doc_ids: Collection[str]) -> None:
+        refused = frozenset(doc_ids)
+
+        def answer(request: Request) -> Answer:
+            return Answer(422 if any(event["data"]["id"] in refused for event in request.event) else 204)
+
+        self.server.answer = answer
 
 
 # --- what is sent
@@ -212,7 +252,7 @@ def test_user_in_the_url(server: Server) -> None:
     server.answer = lambda _: Answer(401)
     url = server.url.replace("//", "//me:s%40crt@")
     outcome = post(url)
-    assert outcome == Outcome("rejected", "401 Unauthorized")
+    assert outcome == Outcome("retry", "401 Unauthorized")
     server.answer = lambda _: Answer()
     post(url)
     assert server.requests[0].headers["authorization"] == "Basic bWU6c0BjcnQ="
@@ -238,9 +278,9 @@ def test_taken(server: Server, status: int) -> None:
     assert post(server.url) == OK
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 504, 599])
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 407, 408, 410, 425, 429, 500, 501, 502, 503, 504, 599])
 def test_later(server: Server, status: int) -> None:
-    """Statuses that may pass are ``retry``."""
+    """Statuses that may pass are ``retry``, and those that are no fault of the event."""
     server.answer = lambda _: Answer(status, body=b"busy")
     outcome = post(server.url)
     assert (outcome.kind, outcome.wait) == ("retry", None)
@@ -248,7 +288,7 @@ def test_later(server: Server, status: int) -> None:
     assert outcome.reason.endswith(": busy")
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 413, 415, 422])
+@pytest.mark.parametrize("status", [400, 402, 406, 409, 413, 415, 422, 451])
 def test_never(server: Server, status: int) -> None:
     """Other client errors are ``rejected``, with what the server said, fit for a terminal."""
     server.answer = lambda _: Answer(status, body=b"no\x1b[31m\r\n way\x00 \xe2\x80\xae" + b"x" * 100_000)
@@ -261,12 +301,10 @@ def test_never(server: Server, status: int) -> None:
 
 
 def test_redirect_is_not_followed(server: Server) -> None:
-    """A redirect is rejected, and the error names where it leads."""
+    """A redirect is ``retry``, since the url can be mended, and the error names where it leads."""
     server.answer = lambda _: Answer(307, {"Location": "http://169.254.169.254/latest"})
-    outcome = post(server.url)
-    assert outcome.kind == "rejected"
-    assert outcome.reason.startswith("307 ")
-    assert outcome.reason.endswith("it names http://169.254.169.254/latest")
+    expected = "307 Temporary Redirect: redirects are not followed; it names http://169.254.169.254/latest"
+    assert post(server.url) == Outcome("retry", expected)
 
 
 @pytest.mark.parametrize(
