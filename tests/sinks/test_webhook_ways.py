@@ -393,6 +393,9 @@ def test_concurrency(server: Server, mode: str) -> None:
         assert took < 60 * 0.02 * 0.7
     else:
         assert len(server.requests) == 4
+        for request in server.requests:
+            positions = [one["data"]["position"] for one in request.event]
+            assert positions == sorted(positions)
 
 
 def test_concurrency_on_one_document(server: Server) -> None:
