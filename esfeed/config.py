@@ -82,8 +82,8 @@ class Config(Section):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is no fault, but hardly meant: a watch or sink that no route uses, a ``where`` on what is not kept."""
-        return (*self._unused(), *self._not_kept())
+        """What is no fault, but hardly meant: what no route uses, routes for nothing, a ``where`` on what is not kept."""
+        return (*self._unused(), *self._shadowed(), *self._not_kept())
 
     def _unused(self) -> list[str]:
         if not self.routes:
@@ -93,6 +93,21 @@ class Config(Section):
         unused = [join("watches", name) for name in self.watches if name not in watches]
         unused += [join("sinks", name) for name in self.sinks if name not in sinks]
         return [f"{key}: no route uses it; name it in a [[routes]] section, or remove it" for key in unused]
+
+    def _shadowed(self) -> list[str]:
+        found = []
+        taken: dict[tuple[str, str, bool], int] = {}
+        for index, route in enumerate(self.routes):
+            pairs = [(sink, watch, route.admin) for sink in route.sinks for watch in route.watches or self.watches]
+            earlier = [taken.get(pair) for pair in pairs]
+            if pairs and None not in earlier:
+                found.append(
+                    f"routes[{index}]: routes[{earlier[0]}] takes all that it could; let the narrower come first"
+                )
+            if route.where is None and route.types is None:
+                for pair in pairs:
+                    taken.setdefault(pair, index)
+        return found
 
     def _not_kept(self) -> list[str]:
         found = []

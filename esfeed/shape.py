@@ -73,6 +73,8 @@ class _Verdict(NamedTuple):
 
 
 _GONE = _Verdict(kept=False, inside=False)
+_KEPT = _Verdict(kept=True, inside=False)
+_OBJECT, _LIST = b"{["
 
 
 class Shape:
@@ -159,7 +161,8 @@ class Shape:
             return _Verdict(kept, inside=False, hidden=rule)
         deeper = [*drop, *(pattern for rule in self._redact for pattern in rule.patterns), *(() if kept else keep)]
         inside = any(pattern.below(path) for pattern in deeper)
-        return _Verdict(kept, inside or any(old.startswith(path + ".") for old in self._rename), rule)
+        inside = inside or any(old.startswith(path + ".") for old in self._rename)
+        return _KEPT if kept and not inside and rule is None else _Verdict(kept, inside, rule)
 
     # --- documents
 
@@ -180,28 +183,29 @@ class Shape:
     def _taken_apart(self, raw: msgspec.Raw, around: str = "") -> _Fields:
         shaped: _Fields = {}
         moved: _Fields = {}
+        prefix = f"{around}." if around else ""
         for name, value in _object.decode(raw).items():
-            path = f"{around}.{name}" if around else name
-            new = self._value(value, path)
+            path = prefix + name
+            verdict = self._verdicts.get(path) or self._verdict(path)
+            new = value if verdict is _KEPT else self._value(value, path, verdict)
             if new is None:
                 continue
             if path in self._rename:
                 moved[self._rename[path]] = new
             else:
                 shaped[name] = new
-        return shaped | moved
+        return shaped | moved if moved else shaped
 
-    def _value(self, value: msgspec.Raw, path: str) -> msgspec.Raw | None:
+    def _value(self, value: msgspec.Raw, path: str, verdict: _Verdict) -> msgspec.Raw | None:
         """A value shaped, ``None`` where it is gone."""
-        verdict = self._verdict(path)
         if verdict.hidden is not None and verdict.kept:
             return verdict.hidden.of(value)
-        kind = bytes(memoryview(value)[:1]) if verdict.inside else b""
-        if kind == b"{":
+        kind = memoryview(value)[0] if verdict.inside else 0
+        if kind == _OBJECT:
             inner = self._taken_apart(value, path)
             return msgspec.Raw(_encode(inner)) if inner or verdict.kept else None
-        if kind == b"[":
-            parts = [part for one in _list.decode(value) if (part := self._value(one, path)) is not None]
+        if kind == _LIST:
+            parts = [part for one in _list.decode(value) if (part := self._value(one, path, verdict)) is not None]
             return msgspec.Raw(_encode(parts)) if parts or verdict.kept else None
         return value if verdict.kept else None
 

@@ -161,3 +161,22 @@ def test_a_route_that_shapes_nothing_has_no_shape() -> None:
     )
     event = sample_event(after=b"no JSON at all")
     assert config.router().shape("audit", event) is event
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "warned"),
+    [
+        ("", "where = \"op == 'read'\"", True),
+        ('fields = ["a"]', "", True),
+        ('types = ["x"]', "", False),
+        ("where = \"op == 'read'\"", "", False),
+        ("", "admin = true", False),
+        ('watches = ["servers"]', "", True),
+    ],
+)
+def test_route_that_never_gets_anything(first: str, later: str, warned: bool) -> None:
+    """Behind one that takes everything, a route is hardly meant as it stands."""
+    head = with_("[sinks.audit]", "").partition("[[routes]]")[0]
+    config = parse(f'{head}[[routes]]\nsinks = ["audit"]\n{first}\n[[routes]]\nsinks = ["audit"]\n{later}\n', FILE)
+    expected = ("routes[1]: routes[0] takes all that it could; put the narrower first",) if warned else ()
+    assert config.warnings == expected
