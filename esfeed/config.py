@@ -82,7 +82,7 @@ class Config(Section):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is no fault, but hardly meant: what no route uses, routes for nothing, a ``where`` on what is not kept."""
+        """What is no fault, but hardly meant: what no route uses or leaves over, ``where`` on what is not kept."""
         return (*self._unused(), *self._shadowed(), *self._not_kept())
 
     def _unused(self) -> list[str]:
@@ -101,9 +101,7 @@ class Config(Section):
             pairs = [(sink, watch, route.admin) for sink in route.sinks for watch in route.watches or self.watches]
             earlier = [taken.get(pair) for pair in pairs]
             if pairs and None not in earlier:
-                found.append(
-                    f"routes[{index}]: routes[{earlier[0]}] takes all that it could; let the narrower come first"
-                )
+                found.append(f"routes[{index}]: routes[{earlier[0]}] takes all that it could; put the narrower first")
             if route.where is None and route.types is None:
                 for pair in pairs:
                     taken.setdefault(pair, index)
