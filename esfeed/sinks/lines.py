@@ -71,11 +71,24 @@ def _mend(file: int) -> None:
         return
     if size - start <= _LONGEST_TAIL and _is_json(os.pread(file, size - start, start)):
         write_all(file, b"\n")
-    elif os.pread(file, 2, 0) in (b'{"', b"{", b"{ ", b"{}"):
+    elif _is_ours(file):
         os.ftruncate(file, start)
     else:
         raise Foreign("it ends in half a line and holds something other than events")
     os.fsync(file)
+
+
+def _is_ours(file: int) -> bool:
+    """Whether it begins like a file of events: with what esfeed itself writes, or with a whole document on a line."""
+    begin = os.pread(file, 2, 0)
+    if begin in (b'{"', b"{"):
+        return True
+    if not begin.startswith(b"{"):
+        return False
+    line = b""
+    while len(line) < _LONGEST_TAIL and b"\n" not in line and (part := os.pread(file, _BLOCK, len(line))):
+        line += part
+    return _is_json(line.partition(b"\n")[0].rstrip())
 
 
 def _last_line(file: int, size: int) -> int:

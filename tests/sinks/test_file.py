@@ -146,7 +146,12 @@ TORN = [b"{", b'{"specversion":"1.0","id":"2', b'{"a":{}}{"b"', b'{"a":"' + b"x"
 
 @pytest.mark.parametrize(
     ("before", "torn"),
-    [*((before, torn) for before in (b"", WHOLE, WHOLE * 5000) for torn in TORN), (WHOLE, b"\0" * 5000)],
+    [
+        *((before, torn) for before in (b"", WHOLE, WHOLE * 5000) for torn in TORN),
+        (WHOLE, b"\0" * 5000),
+        (b'{  "raw": "' + b"x" * 200_000 + b'" }\n', b'{  "raw'),
+        (b"{}\n" * 3, b"{"),
+    ],
 )
 def test_torn_line_is_cut_off(tmp_path: Path, before: bytes, torn: bytes) -> None:
     """What follows the last line feed goes on ``open``; all before it stays as it is."""
@@ -189,7 +194,9 @@ def test_whole_event_without_line_feed_is_kept(tmp_path: Path) -> None:
     sink.close()
 
 
-@pytest.mark.parametrize("foreign", [b"Dear diary,\ntoday I", b'{\n  "port": 80\n} # end', b"\x7fELF\x02"])
+@pytest.mark.parametrize(
+    "foreign", [b'{ "a": 1,\n "b": 2\n}', b"Dear diary,\ntoday I", b'{\n  "port": 80\n} # end', b"\x7fELF\x02", b"{ a"]
+)
 def test_foreign_file_is_not_cut(tmp_path: Path, foreign: bytes) -> None:
     """A mistyped path is refused instead of costing a stranger's file its end."""
     path = tmp_path / "diary"
