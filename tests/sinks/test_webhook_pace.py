@@ -1,0 +1,220 @@
+"""How many requests a webhook makes at a time and in a second, and when it leaves a server alone."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from esfeed.errors import ConfigError, Retryable
+from esfeed.ports import OK
+from esfeed.sinks.rate import Rate
+from esfeed.sinks.webhook import WebhookSink
+from esfeed.sinks.webhook_settings import WebhookSettings
+from esfeed.testing.events import sample_event
+from tests.support.receiver import Answer, Request, Server
+
+from .webhooks import make, of_documents, send
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+class Watched:
+    """A server's answer that takes a while, and notes how many requests, and of which documents, are there at once."""
+
+    def __init__(self, server: Server, seconds: float = 0.02) -> None:
+        self.most = 0
+        self.twice: list[str] = []
+        self._now: list[str] = []
+        self._lock = threading.Lock()
+        self._seconds = seconds
+        server.answer = self
+
+    def __call__(self, request: Request) -> Answer:
+        events = request.event if isinstance(request.event, list) else [request.event]
+        ids = {event["data"]["id"] for event in events}
+        with self._lock:
+            self.twice += [one for one in ids if one in self._now]
+            self._now += ids
+            self.most = max(self.most, len(self._now))
+        time.sleep(self._seconds)
+        with self._lock:
+            for one in ids:
+                self._now.remove(one)
+        return Answer()
+
+
+@pytest.mark.parametrize("mode", ["structured", "batch"])
+def test_concurrency(server: Server, mode: str) -> None:
+    """Requests go side by side; events of one document never do, and arrive in order."""
+    watched = Watched(server)
+    events = of_documents(60, 7)
+    began = time.monotonic()
+    assert list(send(server.url, events, concurrency=4, mode=mode)) == [OK] * 60
+    took = time.monotonic() - began
+    assert watched.twice == []
+    assert server.connections == 4
+    flat = [one for request in server.requests for one in (request.event if mode == "batch" else [request.event])]
+    for document in range(7):
+        positions = [one["data"]["position"] for one in flat if one["data"]["id"] == f"doc-{document}"]
+        assert positions == [n for n in range(1, 61) if n % 7 == document]
+    if mode == "structured":
+        assert watched.most == 4
+        assert took < 60 * 0.02 * 0.7
+    else:
+        assert len(server.requests) == 4
+        for request in server.requests:
+            positions = [one["data"]["position"] for one in request.event]
+            assert positions == sorted(positions)
+
+
+def test_concurrency_on_one_document(server: Server) -> None:
+    """There is nothing to be done side by side."""
+    watched = Watched(server, 0.005)
+    assert list(send(server.url, of_documents(20, 1), concurrency=8)) == [OK] * 20
+    assert (watched.most, server.connections) == (1, 1)
+
+
+def test_concurrency_with_a_dead_server() -> None:
+    """Costs one time-out, not one a document; and what was not tried counts no attempt."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        began = time.monotonic()
+        outcomes = send(url, of_documents(50, 50), concurrency=4, timeout=0.3)
+        assert time.monotonic() - began < 3
+    assert {outcome.kind for outcome in outcomes} == {"retry"}
+    assert sum(outcome.tried for outcome in outcomes) == 4
+
+
+def test_close_ends_the_threads(server: Server) -> None:
+    """And open makes new ones."""
+    before = threading.active_count()
+    sink = make(server.url, concurrency=4)
+    sink.send(of_documents(8, 8))
+    sink.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("esfeed-webhook")]
+    sink.open()
+    assert sink.send(of_documents(8, 8)) == [OK] * 8
+    sink.close()
+    assert threading.active_count() <= before + 4  # the server's own threads, which end with their connections
+
+
+class Time:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def paced(url: str, clock: Time, **keys: Any) -> WebhookSink:
+    settings = WebhookSettings.model_validate({"url": url, "allow_private": True} | keys)
+    sink = WebhookSink(settings, monotonic=clock.monotonic, sleep=clock.sleep)
+    sink.open()
+    return sink
+
+
+def test_rate(server: Server) -> None:
+    """Requests are spread evenly, also over batches."""
+    clock = Time()
+    sink = paced(server.url, clock, rate=50)
+    for start in (0, 10):
+        assert list(sink.send([sample_event(position=start + n) for n in range(10)])) == [OK] * 10
+    sink.close()
+    assert clock.slept == pytest.approx([0.02] * 19)
+
+
+def test_rate_holds_back_what_would_take_too_long(server: Server) -> None:
+    """Rather than sleep for ever the sink says how long it takes until the next may leave; that is no attempt."""
+    clock = Time()
+    sink = paced(server.url, clock, rate=0.5, timeout=5)
+    outcomes = sink.send(of_documents(6, 6))
+    sink.close()
+    assert [outcome.kind for outcome in outcomes] == ["ok"] * 3 + ["retry"] * 3
+    assert {(outcome.tried, outcome.wait) for outcome in outcomes[3:]} == {(False, 2.0)}
+    assert outcomes[3].reason == "held back: rate = 0.5 a second"
+    assert len(server.requests) == 3
+
+
+def test_rate_counts_requests_of_all_connections(server: Server) -> None:
+    """However many there are."""
+    rate = Rate(100)
+    assert rate.take(1.0) == (0.0, True)
+    waits = [rate.take(1.0)[0] for _ in range(5)]
+    assert waits == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.05], abs=0.005)
+    began = time.monotonic()
+    send(server.url, of_documents(20, 20), concurrency=4, rate=100)
+    assert time.monotonic() - began >= 0.19
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "wait"),
+    [
+        (429, {}, None),
+        (429, {"Retry-After": "7"}, 7.0),
+        (503, {"Retry-After": "9"}, 9.0),
+        (401, {}, None),
+        (404, {}, None),
+        (410, {}, None),
+    ],
+)
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_answers_that_stop_a_batch(
+    server: Server, status: int, headers: dict[str, str], wait: float | None, concurrency: int
+) -> None:
+    """A server that has had enough, or that is the wrong one, is left alone; what was not sent counts no attempt."""
+    asked: list[int] = []
+
+    def answer(_: Request) -> Answer:
+        asked.append(1)
+        return Answer(status, headers) if len(asked) > 3 else Answer()
+
+    server.answer = answer
+    outcomes = send(server.url, of_documents(40, 40), concurrency=concurrency)
+    assert sum(outcome.ok for outcome in outcomes) == 3
+    tried = [outcome for outcome in outcomes if outcome.kind == "retry" and outcome.tried]
+    assert 1 <= len(tried) == len(asked) - 3 <= concurrency
+    assert {outcome.wait for outcome in tried} == {wait}
+    rest = [outcome for outcome in outcomes if not outcome.tried]
+    assert len(rest) == 40 - len(asked)
+    assert rest[0].reason.startswith(f"not tried after an earlier answer: {status} ")
+
+
+@pytest.mark.parametrize("status", [500, 403, 400, 408])
+def test_answers_that_do_not(server: Server, status: int) -> None:
+    """Trouble with one event is no trouble of the next document's."""
+    server.answer = lambda request: Answer(status if request.event["data"]["position"] == 1 else 204)
+    outcomes = send(server.url, of_documents(3, 3))
+    assert [outcome.ok for outcome in outcomes] == [False, True, True]
+
+
+def test_gone(server: Server) -> None:
+    """After a 410 the receiver is asked no more until esfeed starts again; nothing is lost or dead by it."""
+    server.answer = lambda _: Answer(410)
+    sink = make(server.url)
+    (outcome,) = sink.send([sample_event()])
+    assert (outcome.kind, outcome.reason) == ("retry", "410 Gone")
+    server.answer = lambda _: Answer()
+    with pytest.raises(Retryable, match="the receiver wants no more events"):
+        sink.send([sample_event()])
+    sink.close()
+    with pytest.raises(ConfigError, match=r"^url = .*410 Gone: .*remove the sink, or restart esfeed"):
+        sink.open()
+    assert server.requests == []
+    assert send(server.url, [sample_event()]) == [OK]
