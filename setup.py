@@ -43,7 +43,7 @@ setup(
             "pytest-xdist>=3.6",
             "reno>=4.1",
             "ruff>=0.9",
-            "setuptools>=69",
+            "setuptools>=70.1",
             "standardwebhooks>=1.0",
             "trustme>=1.2",
         ],
