@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from esfeed.errors import ConfigError, Retryable
@@ -56,7 +55,6 @@ class WebhookSink:
         self._target = target_of(settings.url.get_secret_value())
         self._rate = Rate(settings.rate, monotonic)
         self._couriers: list[Courier] = []
-        self._pool: ThreadPoolExecutor | None = None
         self._gone = False
 
     def open(self) -> None:
@@ -82,21 +80,21 @@ class WebhookSink:
             self._make_couriers()
         run = _Run(events, self._monotonic() + self._settings.timeout)
         units = deque(self._units(events))
-        workers = min(len(units), len(self._couriers))
-        if workers <= 1 or self._pool is None:
-            self._work(self._couriers[0], units, run)
-        else:
-            jobs = [self._pool.submit(self._work, courier, units, run) for courier in self._couriers[:workers]]
-            for job in jobs:
-                job.result()
-        return run.outcomes
+        first, *others = self._couriers[: max(1, len(units))]
+        # Daemon threads, unlike those of an executor, do not keep the process from ending while a server hangs.
+        threads = [threading.Thread(target=self._help, args=(courier, units, run), daemon=True) for courier in others]
+        for thread in threads:
+            thread.start()
+        try:
+            self._work(first, units, run)
+        finally:
+            for thread in threads:
+                thread.join()
+        return run.outcomes()
 
     def close(self) -> None:
         """Closes the connections."""
         couriers, self._couriers = self._couriers, []
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown()
         for courier in couriers:
             courier.close()
 
@@ -104,8 +102,6 @@ class WebhookSink:
         settings = self._settings
         contexts = Contexts(settings) if self._target.scheme == "https" or settings.follow_redirects else None
         self._couriers = [Courier(settings, contexts) for _ in range(settings.concurrency)]
-        if settings.concurrency > 1:
-            self._pool = ThreadPoolExecutor(settings.concurrency, "esfeed-webhook")
 
     def _units(self, events: Sequence[Event]) -> Iterable[list[int]]:
         """The events (by their places) in parts that may go at the same time: no document is in two of them."""
@@ -121,6 +117,12 @@ class WebhookSink:
         for number, places in enumerate(documents.values()):
             parts[number % len(parts)] += places
         return [sorted(part) for part in parts]
+
+    def _help(self, courier: Courier, units: deque[list[int]], run: _Run) -> None:
+        try:
+            self._work(courier, units, run)
+        except BaseException as error:  # it is raised by the thread that asked for help
+            run.failure = error
 
     def _work(self, courier: Courier, units: deque[list[int]], run: _Run) -> None:
         while True:
@@ -186,10 +188,12 @@ class _Run:
         self._stuck: set[_Document] = set()
         self._stopped: Outcome | None = None
         self._lock = threading.Lock()
+        self.failure: BaseException | None = None
 
-    @property
     def outcomes(self) -> Sequence[Outcome]:
-        """One an event. Call when all are answered."""
+        """One an event. Call when all threads are done; raises what one of them failed with."""
+        if self.failure is not None:
+            raise self.failure
         return [outcome for outcome in self._outcomes if outcome is not None]
 
     def held(self, place: int) -> Outcome | None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, Retryable
+from esfeed.event import Event
 from esfeed.ports import OK
 from esfeed.sinks.rate import Rate
 from esfeed.sinks.webhook import WebhookSink
+from esfeed.sinks.webhook_messages import Message, Writer
 from esfeed.sinks.webhook_settings import WebhookSettings
 from esfeed.testing.events import sample_event
 from tests.support.receiver import Answer, Request, Server
@@ -95,17 +101,53 @@ def test_concurrency_with_a_dead_server() -> None:
     assert sum(outcome.tried for outcome in outcomes) == 4
 
 
-def test_close_ends_the_threads(server: Server) -> None:
-    """And open makes new ones."""
-    before = threading.active_count()
+def test_nothing_is_left_behind(server: Server) -> None:
+    """No thread outlives its batch; open and close can take turns."""
     sink = make(server.url, concurrency=4)
-    sink.send(of_documents(8, 8))
+    for _ in range(2):
+        assert list(sink.send(of_documents(8, 8))) == [OK] * 8
+        assert not [thread for thread in threading.enumerate() if "_help" in thread.name]
+        sink.close()
+        sink.open()
     sink.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("esfeed-webhook")]
-    sink.open()
-    assert sink.send(of_documents(8, 8)) == [OK] * 8
+
+
+def test_a_fault_of_our_own_in_a_thread_is_raised(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is neither swallowed nor taken for the server's."""
+
+    def one(self: Writer, event: Event) -> Message:
+        if event.doc_id == "doc-3":
+            raise ZeroDivisionError("a mistake")
+        time.sleep(0.01)
+        return Message({"content-type": "application/json"}, envelope("cloudevents").encode(event))
+
+    monkeypatch.setattr(Writer, "one", one)
+    sink = make(server.url, concurrency=4)
+    with pytest.raises(ZeroDivisionError, match="a mistake"):
+        sink.send(of_documents(40, 8))
     sink.close()
-    assert threading.active_count() <= before + 4  # the server's own threads, which end with their connections
+
+
+def test_a_hanging_server_does_not_keep_the_process(tmp_path: Path) -> None:
+    """While requests are on their way to a server that hangs, the process can end."""
+    code = """
+import socket, sys, threading, time
+from esfeed.sinks.webhook import WebhookSink, WebhookSettings
+from esfeed.testing.events import sample_event
+silent = socket.create_server(("127.0.0.1", 0))
+url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+sink = WebhookSink(WebhookSettings(url=url, allow_private=True, concurrency=4, timeout=60))
+sink.open()
+events = [sample_event(position=n, doc_id=str(n)) for n in range(8)]
+threading.Thread(target=sink.send, args=(events,), daemon=True).start()
+time.sleep(0.5)
+"""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30, cwd=tmp_path)
+    assert time.monotonic() - began < 15
+
+
+# --- how many a second, and when to leave a server alone
 
 
 class Time:
