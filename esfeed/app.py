@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import cached_property
@@ -22,10 +23,14 @@ from esfeed.clock import SystemClock
 from esfeed.cluster.client import Connection
 from esfeed.cluster.reads import EngineCluster
 from esfeed.config import ClusterSettings, Config, WatchSettings
-from esfeed.dispatcher import Delivery, Dispatcher
-from esfeed.errors import EsfeedError
+from esfeed.delivery.dispatcher import Delivery, Dispatcher
+from esfeed.delivery.straight import Straight
+from esfeed.delivery.terms import Terms
+from esfeed.errors import ConfigError, EsfeedError
 from esfeed.health import SinkHealth, WatchHealth, pack, unpack
 from esfeed.ports import Clock, Progress, Sink, Stop
+from esfeed.routing import Router
+from esfeed.settings import SinkSection
 from esfeed.store.lock import StateLock
 from esfeed.store.sql import SqlStore
 from esfeed.trackers.auto import AutoTracker
@@ -35,6 +40,8 @@ from esfeed.watcher import Poll, Watch, Watcher
 log = structlog.get_logger("esfeed")
 
 _NOTE_EVERY = 1.0
+_PRUNE_FOR = 1.0
+_MOST_DEAD = 10_000
 
 
 class App:
@@ -62,6 +69,7 @@ class App:
         self._well: dict[str, float] = {}
         self._reconciled: dict[str, float] = {}
         self._sent: dict[str, int] = {}
+        self._lost: dict[str, int] = {}
 
     def __enter__(self) -> App:
         return self
@@ -158,15 +166,30 @@ class App:
         return Watcher(watch, self.trackers[name], plugins.profile(settings.profile), self.store, self.clock)
 
     @cached_property
-    def dispatchers(self) -> Mapping[str, Dispatcher]:
-        """The dispatchers by sink, each with its place in the log."""
-        router = self.config.router()
-        found = {}
-        for name, settings in self.config.sinks.items():
-            found[name] = Dispatcher(name, self.sink(name), router, self.store, settings.batch)
-            found[name].start()
-            self._stack.callback(found[name].close)
-        return found
+    def router(self) -> Router:
+        """The routes, compiled."""
+        return self.config.router()
+
+    @cached_property
+    def dispatchers(self) -> Mapping[str, Dispatcher | Straight]:
+        """What delivers, by sink: from its place in the log, or straight from memory."""
+        return {name: self._dispatcher(name, settings) for name, settings in self.config.sinks.items()}
+
+    def _dispatcher(self, name: str, settings: SinkSection) -> Dispatcher | Straight:
+        made: Dispatcher | Straight
+        if settings.persist:
+            made = Dispatcher(name, self.sink(name), self.router, self.store, terms(settings), self.clock)
+        else:
+            made = Straight(name, self.sink(name), self.router, terms(settings), self.clock)
+            self.store.listen(made.hear)
+        made.start()
+        self._stack.callback(made.close)
+        return made
+
+    def backlog(self, name: str) -> int:
+        """How many entries of the log a sink has before it; of one without the log, how many events in memory."""
+        found = self.dispatchers[name]
+        return found.backlog if isinstance(found, Straight) else self.store.log_count(self.store.cursor(name) or 0)
 
     def sink(self, name: str) -> Sink:
         """A new, unopened sink of those settings."""
@@ -220,19 +243,57 @@ class App:
 
     def deliver(self, name: str) -> Delivery:
         """One step of a sink; its health is noted. Raises what the dispatcher raises."""
-        delivery = self.dispatchers[name].run_once()
-        if delivery.idle:
+        try:
+            delivery = self.dispatchers[name].run_once()
+        except ConfigError as error:
+            self._note_sink(name, str(error), 0.0, failing=True)
+            raise
+        self._lost[name] = self._lost.get(name, 0) + delivery.dropped
+        if delivery.dropped:
+            log.warning("sink.dropped", sink=name, events=delivery.dropped, error=delivery.error)
+        if delivery.idle and not delivery.dropped:
             self._say("sink", name)
             return delivery
         self._sent[name] = self._sent.get(name, 0) + delivery.sent
-        now = self.clock.now().timestamp()
-        retry_at = now + delivery.wait if delivery.wait else 0.0
-        self._note("sink", name, SinkHealth(now, self._sent[name], delivery.error, 0, retry_at), delivery.error)
+        self._note_sink(name, delivery.error, delivery.wait or 0.0, bool(delivery.error and delivery.wait))
         if delivery.sent:
             log.debug("sink.delivered", sink=name, events=delivery.sent)
         if delivery.parked:
-            log.warning("sink.parked", sink=name, events=delivery.parked, error=delivery.error)
+            log.warning("sink.parked", sink=name, documents=delivery.parked, error=delivery.error)
+        if delivery.dead:
+            log.error("sink.dead", sink=name, events=delivery.dead, error=delivery.error, mend="see `esfeed dead`")
         return delivery
+
+    def _note_sink(self, name: str, error: str, wait: float, failing: bool) -> None:
+        now = self.clock.now().timestamp()
+        found = self.dispatchers[name]
+        straight = (self._lost.get(name, 0), found.backlog) if isinstance(found, Straight) else (0, 0)
+        retry_at = now + wait if wait else 0.0
+        health = SinkHealth(now, self._sent.get(name, 0), error, int(failing), retry_at, *straight)
+        self._note("sink", name, health, error)
+
+    def prune(self, stop: Stop = lambda: False) -> None:
+        """Keeps the log within ``ttl`` and ``max_log``, for a second at most; what a sink loses is logged."""
+        fed = {name: self.router.watches(name) for name, one in self.config.sinks.items() if one.persist}
+        before = int((self.clock.now().timestamp() - self.config.ttl) * 1000)
+        until = self.clock.monotonic() + _PRUNE_FOR
+        dropped: Counter[str] = Counter()
+        while True:
+            pruned = self.store.prune(before, self.config.max_log, fed)
+            dropped.update(pruned.dropped)
+            if not pruned.more or stop() or self.clock.monotonic() > until:
+                break
+        for name, entries in dropped.items():
+            log.warning(
+                "log.dropped",
+                sink=name,
+                entries=entries,
+                mend="mend the sink (see `esfeed status`), or set a larger ttl or max_log",
+            )
+        for name in fed:
+            gone = self.store.forget_dead(name, _MOST_DEAD)
+            if gone:
+                log.warning("dead.dropped", sink=name, events=gone, mend="see `esfeed dead`, and redrive or discard")
 
     def _note(self, kind: str, name: str, health: WatchHealth | SinkHealth, error: str, at_once: bool = False) -> None:
         """Keeps the word on a part: at once where its error changed, else once a second at most."""
@@ -253,6 +314,18 @@ class App:
             log.debug("health.not_noted", part=f"{kind} {name}", error=str(fault))
             return
         self._noted[kind, name] = self.clock.monotonic(), error
+
+
+def terms(settings: SinkSection) -> Terms:
+    """How a sink is to be served, from its settings."""
+    return Terms(
+        settings.batch,
+        settings.batch_bytes,
+        settings.linger,
+        settings.attempts,
+        settings.ttl,
+        settings.coalesce,
+    )
 
 
 def connection(name: str, settings: ClusterSettings, most_per_second: float | None = None) -> Connection:

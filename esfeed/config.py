@@ -20,8 +20,8 @@ from esfeed.faults import SECRET, ConfigErrors, Fault, join, of_section, out_of_
 from esfeed.fields import Patterns
 from esfeed.plugins import one_of
 from esfeed.routing import Route, Router
-from esfeed.sections import ClusterSettings, RouteSettings, WatchSettings
-from esfeed.settings import Section, SinkSection, Text
+from esfeed.sections import ClusterSettings, RouteSettings, Wait, WatchSettings
+from esfeed.settings import Section, SinkSection, Size, Text
 from esfeed.where import compile_where
 
 __all__ = [
@@ -55,6 +55,12 @@ class Config(Section):
 
     state: Annotated[Text, AfterValidator(_state)] = Field(
         "sqlite:///esfeed.db", description="where the feed's memory is: a SQLite file, or a PostgreSQL database"
+    )
+    ttl: Wait = Field(7 * 86400.0, description="how long an event is kept in the log, whether all sinks had it or not")
+    max_log: Size = Field(
+        10 << 30,
+        ge=1 << 20,
+        description="the most bytes of events in the log; beyond that the oldest go, whether all sinks had them or not",
     )
     clusters: dict[str, ClusterSettings] = Field(description="the clusters to read from, by name")
     watches: dict[str, WatchSettings] = Field(description="what to follow, by name")
@@ -174,7 +180,9 @@ class _Builder:
             "sinks": {name: made for name, made in sinks.items() if made},
             "routes": tuple(made for made in routes if made),
         }
-        config = self._section(Config, "", {**{key: self.data[key] for key in ("state",) if key in self.data}, **whole})
+        config = self._section(
+            Config, "", {**{key: self.data[key] for key in ("state", "ttl", "max_log") if key in self.data}, **whole}
+        )
         faults = [*self.numbers.values(), *(fault for fault in self.faults if fault.key not in self.numbers)]
         if faults or config is None:
             raise faults[0] if len(faults) == 1 else ConfigErrors(faults)

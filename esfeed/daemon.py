@@ -21,7 +21,8 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from esfeed.app import App
 from esfeed.config import WatchSettings
-from esfeed.errors import EsfeedError, MassDelete, ReaderGone
+from esfeed.delivery.dispatcher import Delivery
+from esfeed.errors import ConfigError, EsfeedError, MassDelete, ReaderGone
 from esfeed.health import Wish, unpack
 from esfeed.signals import Told
 
@@ -33,6 +34,9 @@ _LOOK_AGAIN = 0.5
 _SAY_AGAIN = 60.0
 _WISHES_EVERY = 1.0
 _LISTEN_EVERY = 0.1
+_PRUNE_EVERY = 5.0
+_STATE_AGAIN = 5.0
+_MENDED_AFTER = 60.0
 
 
 class _ThreadEach(BaseExecutor):  # type: ignore[misc]  # APScheduler has no py.typed
@@ -76,6 +80,7 @@ class Daemon:
             self._schedule(name, settings)
         every = IntervalTrigger(seconds=_WISHES_EVERY)
         self._scheduler.add_job(self._grant_wishes, every, id=" wishes")
+        self._scheduler.add_job(self._prune, IntervalTrigger(seconds=_PRUNE_EVERY), id=" prune")
         self._scheduler.start()
         log.info("feed.started", watches=[*self._app.config.watches], sinks=[*self._app.config.sinks])
         while not (told() or self.stopping.is_set()):
@@ -128,31 +133,45 @@ class Daemon:
 
     def _deliver(self, name: str) -> None:
         while not self._drained.is_set():
-            wait = _LOOK_AGAIN
             try:
                 delivery = self._app.deliver(name)
-                if delivery.error and delivery.wait:
-                    self._failed("sink.failed", f"sink {name}", delivery.error)
-                elif not delivery.idle:
-                    self._recovered(f"sink {name}")
-                if not delivery.idle:
-                    wait = delivery.wait
-                elif self.stopping.is_set():
-                    return
             except ReaderGone as error:
                 log.info("sink.reader_gone", sink=name, what=error.message)
                 self.stopping.set()
                 return
-            except EsfeedError as error:
-                self._failed("sink.failed", f"sink {name}", error)
-                wait = 5.0
+            except ConfigError as error:
+                # Nobody but a person can mend it: others go on, and this one is looked at from time to time.
+                self._failed("sink.stopped", f"sink {name}", error)
+                self._drained.wait(_MENDED_AFTER)
+                continue
             except Exception as error:
                 self._failed("sink.failed", f"sink {name}", error)
-                wait = 5.0
-            if wait == _LOOK_AGAIN:
-                self._app.store.wait(wait)
-            elif wait:
-                self._drained.wait(wait)
+                self._drained.wait(_STATE_AGAIN)
+                continue
+            self._rest(name, delivery)
+            if self.stopping.is_set() and (delivery.idle or (delivery.wait and not delivery.sent)):
+                return
+
+    def _rest(self, name: str, delivery: Delivery) -> None:
+        """Says how it went, and waits for as long as another step makes no sense."""
+        wait = _LOOK_AGAIN if delivery.wait is None else delivery.wait
+        if delivery.error and delivery.wait and not delivery.idle:
+            self._failed("sink.failed", f"sink {name}", delivery.error)
+        elif not delivery.error and (delivery.sent or delivery.idle):
+            self._recovered(f"sink {name}")
+        if self.stopping.is_set() or not wait:
+            return
+        if delivery.idle or delivery.wake:
+            self._app.store.wait(min(wait, _LOOK_AGAIN))
+        else:
+            self._drained.wait(wait)
+
+    def _prune(self) -> None:
+        try:
+            self._app.prune(self.stopping.is_set)
+            self._recovered("log")
+        except EsfeedError as error:
+            self._failed("log.not_pruned", "log", error)
 
     def _end(self, sinks: list[threading.Thread]) -> None:
         log.info("feed.stopping")
@@ -163,7 +182,7 @@ class Daemon:
         for thread in sinks:
             thread.join(timeout=max(0.0, began + _DRAIN_UNTIL - self._app.clock.monotonic()))
         self._drained.set()
-        left = {name: self._app.store.head() - (self._app.store.cursor(name) or 0) for name in self._app.dispatchers}
+        left = {name: self._app.backlog(name) for name in self._app.dispatchers}
         log.info("feed.stopped", undelivered={name: count for name, count in left.items() if count})
 
     def _start(self, name: str, target: Callable[..., None], *args: Any) -> threading.Thread:

@@ -15,7 +15,7 @@ import msgspec
 from esfeed.event import Change, Document, Key, Op, Revision
 from esfeed.meaning import Unreadable, parse, same_meaning
 
-__all__ = ["Diff", "Unreadable", "digest", "gone", "parse", "same_meaning", "seen"]
+__all__ = ["Diff", "Unreadable", "changed_fields", "digest", "gone", "parse", "same_meaning", "seen"]
 
 _DIGEST = 16
 _MEANING = b"m"
@@ -75,7 +75,7 @@ def seen(
         op: Op = "updated" if was is not None else "read" if snapshot else "created"
         before = bodies.get(doc.key)
         changes.append(
-            Change(op, doc.key, revision, before, doc.source, _changed(before, doc.source), doc.parent, snapshot)
+            Change(op, doc.key, revision, before, doc.source, changed_fields(before, doc.source), doc.parent, snapshot)
         )
     return Diff(changes, revisions, documents)
 
@@ -99,7 +99,8 @@ def _same_content(was: Revision, now: Revision, before: bytes | None, after: byt
         return False
 
 
-def _changed(before: bytes | None, after: bytes | None) -> tuple[str, ...] | None:
+def changed_fields(before: bytes | None, after: bytes | None) -> tuple[str, ...] | None:
+    """The top-level fields that differ, in order; ``None`` where one is not known, or is no object that can be read."""
     if before is None or after is None:
         return None
     try:

@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from esfeed.errors import ConfigError
 from esfeed.plugins import one_of
-from esfeed.sections import Misplaced
+from esfeed.settings import Misplaced
 
 SECRET = re.compile(r"pass|pasw|pwd|secr|tok|key|aut|cred|cookie|sign|priv", re.IGNORECASE)
 _USER_INFO = re.compile(r"(?<=//)[^\s\"']*@|[^\s/\"']+@")

@@ -28,13 +28,19 @@ class WatchHealth(msgspec.Struct, frozen=True):
 
 
 class SinkHealth(msgspec.Struct, frozen=True):
-    """The last step of a sink. ``sent`` counts what it took since this process began; ``retry_at`` is epoch seconds."""
+    """The last step of a sink. ``sent`` counts what it took since this process began; ``retry_at`` is epoch seconds.
+
+    ``failures`` is more than 0 while the target takes nothing; ``error`` may also be about a single event. Of a sink
+    without the log: ``dropped`` since this process began, and ``backlog`` in its memory.
+    """
 
     at: float
     sent: int
     error: str = ""
     failures: int = 0
     retry_at: float = 0.0
+    dropped: int = 0
+    backlog: int = 0
 
 
 class Wish(msgspec.Struct, frozen=True):

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 from esfeed.event import Change, Document, Event, Key, Revision, View
 from esfeed.reads import Dated, Page, Reading, Resolved, Shard, Span, Tail
+
+PAGE_BYTES = 32 << 20
+"""The most bytes of events that one reading of the log brings into memory, unless one event alone has more."""
 
 
 class Clock(Protocol):
@@ -234,21 +237,59 @@ class Commit(msgspec.Struct, frozen=True):
     stamps: Mapping[Key, int | None] = msgspec.field(default_factory=dict)
 
 
+Doc = tuple[int, bytes]
+"""Names a document in the log, the same for all of its events (watch and key); nothing else is to be read into it."""
+
+NO_DOC: Doc = (0, b"")
+
+
 class LogRow(msgspec.Struct, frozen=True):
-    """A row of the log as a dispatcher reads it."""
+    """A row of the log as a dispatcher reads it. ``sink`` is set where only that one is to have it."""
 
     position: int
     event: Event
     sink: str | None
+    document: Doc = NO_DOC
+
+
+ParkedState = Literal["retry", "waiting", "dead", "redriven", "forced"]
 
 
 class Parked(msgspec.Struct, frozen=True):
-    """An event that a sink would not take, kept for the operator."""
+    """An event that a sink has not taken, set aside so that others can go on. It outlives its row in the log.
+
+    ``state``: ``retry`` is tried again from ``next_try`` on; ``waiting`` is behind an earlier one of its document;
+    ``dead`` is tried no more; ``redriven`` is dead, and somebody asks for it to be sent again (``forced``: even after a
+    newer one of its document). Times are epoch seconds. ``newer`` is the position of a later event of the document that
+    the sink took while this was dead. ``event`` is ``None`` where it is the log's own of that position, or was not
+    asked for.
+    """
 
     sink: str
     position: int
     attempts: int
     error: str
+    document: Doc = NO_DOC
+    state: ParkedState = "dead"
+    since: float = 0.0
+    next_try: float = 0.0
+    newer: int | None = None
+    event: Event | None = None
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """What a step of a sink leaves behind, all of it or nothing.
+
+    ``position`` is the new cursor (which never goes back). ``parked`` are to be kept, or kept on with a new word;
+    ``taken`` are positions that need not be parked any more. ``newer``: the position of the latest event taken, for
+    documents that have dead ones. ``dropped`` counts events that this sink will never get.
+    """
+
+    position: int
+    parked: Sequence[Parked] = ()
+    taken: Collection[int] = ()
+    newer: Mapping[Doc, int] = msgspec.field(default_factory=dict)
+    dropped: int = 0
 
 
 class Store(Protocol):
@@ -266,17 +307,32 @@ class Store(Protocol):
     def commit(self, watch: str, batch: Commit) -> None:
         """Keeps a batch in ONE transaction; whoever reads later sees all of it or nothing."""
 
-    def read_log(self, after: int, limit: int) -> Sequence[LogRow]:
-        """Log rows with a position greater than ``after``, in order, ``limit`` at most."""
+    def read_log(self, after: int, limit: int, octets: int = PAGE_BYTES) -> Sequence[LogRow]:
+        """Log rows with a position greater than ``after``, in order, ``limit`` at most.
+
+        Fewer where they come to more than ``octets`` bytes, but one at least.
+        """
 
     def head(self) -> int:
         """The position of the newest log row ever written, 0 where there was none."""
 
+    def first(self) -> int | None:
+        """The position of the oldest log row that is left; ``None`` where none is."""
+
     def cursor(self, sink: str) -> int | None:
         """The position up to which a sink is settled; ``None`` for a sink never seen."""
 
-    def settle(self, sink: str, position: int, parked: Sequence[Parked] = ()) -> None:
-        """Moves a sink's cursor, and keeps what it would not take, in one transaction."""
+    def settle(self, sink: str, step: Settlement) -> None:
+        """Keeps what a step of a sink came to, in ONE transaction."""
+
+    def parked(self, sink: str) -> Sequence[Parked]:
+        """What is parked for a sink, oldest first, without the events."""
+
+    def redriven(self, sink: str) -> Sequence[Parked]:
+        """What somebody wants to be sent again, oldest first, without the events."""
+
+    def parked_events(self, sink: str, positions: Sequence[int], octets: int = PAGE_BYTES) -> Sequence[LogRow]:
+        """The parked events at those positions, in order; a beginning of them where they exceed ``octets`` bytes."""
 
 
 class Outcome(msgspec.Struct, frozen=True):

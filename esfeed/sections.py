@@ -16,19 +16,11 @@ from apscheduler.triggers.cron import CronTrigger
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from esfeed.fields import Pattern, Patterns, checked
-from esfeed.settings import Duration, Secret, Section, Size, Text, from_environment
+from esfeed.settings import Duration, Misplaced, Secret, Section, Size, Text, from_environment
 from esfeed.shape import Redaction, Shape
 from esfeed.template import Templated
 
 _WEEK = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-
-
-class Misplaced(ValueError):
-    """A fault that belongs to one ``key`` of a section, found when looking at several of them."""
-
-    def __init__(self, key: str, hint: str) -> None:
-        super().__init__(hint)
-        self.key = key
 
 
 def _not_zero(value: float) -> float:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from esfeed.envelopes import Format
 
@@ -54,6 +54,14 @@ def from_environment(value: object) -> object:
     return os.environ[name]
 
 
+class Misplaced(ValueError):
+    """A fault that belongs to one ``key`` of a section, found when looking at several of them."""
+
+    def __init__(self, key: str, hint: str) -> None:
+        super().__init__(hint)
+        self.key = key
+
+
 Duration = Annotated[float, BeforeValidator(seconds)]
 Size = Annotated[int, BeforeValidator(octets)]
 Text = Annotated[str, BeforeValidator(from_environment)]
@@ -72,6 +80,35 @@ class SinkSection(Section):
     type: str = Field(description="what kind of sink it is")
     format: Format = Field("cloudevents", description="the form in which events are written")
     batch: int = Field(100, ge=1, le=10_000, description="the most events that are sent at a time")
+    batch_bytes: Size = Field(
+        16 << 20, ge=1, description="the most bytes that are sent at a time; a larger event goes alone"
+    )
+    linger: Duration = Field(0.0, le=3600, description="how long to wait for a batch to become full")
+    attempts: int = Field(
+        25,
+        ge=1,
+        le=10_000,
+        description="how often an event is tried before it is dead (see `esfeed dead`), with pauses of up to ten"
+        " minutes (25: two hours); while the whole target is down, none counts",
+    )
+    ttl: Duration | None = Field(None, gt=0, description="events older than that are dropped")
+    persist: bool = Field(
+        True,
+        description="false: best effort, from memory; nothing is kept, tried again or sent after a restart",
+    )
+    coalesce: Duration = Field(
+        0.0,
+        le=3600,
+        description="send only the latest state of a document in that time; what comes and goes is not told",
+    )
+
+    @model_validator(mode="after")
+    def _what_needs_the_log(self) -> Self:
+        if not self.persist and (needs := sorted({"attempts", "coalesce"} & self.model_fields_set)):
+            raise Misplaced(
+                needs[0], "leave out this or persist = false: without the log nothing is tried again or merged"
+            )
+        return self
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -44,13 +44,21 @@ def backfill(
         if end is not None and end <= begin:
             raise ConfigError("--until", until, "it must be later than --since")
         chosen = some(watches, app.config.watches, "--watch")
-        targets = some(sinks, app.config.sinks, "--sink")
+        targets = _logged(app, sinks)
         stop = Told()
         with ExitStack() as stack:
             own = _holds(app, stack)
             code = _run(app, chosen, targets, begin, end, own, stop)
             stuck = deliver(app, targets, timeout) if own else _others(app, targets, timeout, stop)
     sys.exit(code if code else 3 if stuck else 0)
+
+
+def _logged(app: App, wanted: tuple[str, ...]) -> list[str]:
+    """The sinks to be told; a backfill goes through the log, so one that does without it is left out."""
+    for name in some(wanted, app.config.sinks, "--sink") if wanted else ():
+        if not app.config.sinks[name].persist:
+            raise ConfigError("--sink", name, "it has persist = false, and a backfill goes through the log")
+    return [name for name in some(wanted, app.config.sinks, "--sink") if app.config.sinks[name].persist]
 
 
 def _holds(app: App, stack: ExitStack) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -17,10 +18,12 @@ from esfeed.daemon import Daemon
 from esfeed.errors import ConfigError, EsfeedError, StateError
 from esfeed.health import WatchHealth, Wish, pack, unpack
 from esfeed.plugins import one_of
+from esfeed.store.outbox import Counts
 
 log = structlog.get_logger("esfeed")
 
 _LOOK_AGAIN = 0.3
+_STRAIGHT_ENDS = 60.0
 
 
 def settings(path: Path) -> Config:
@@ -66,8 +69,10 @@ def poll(path: Path, watches: tuple[str, ...], timeout: float) -> None:
         wanted = some(watches, app.config.watches, "--watch")
         app.hold()
         sinks = app.dispatchers  # before the first poll, so that a new sink gets what it finds
-        failed = [name for name in wanted if not _polled(app, name, len(wanted) == 1)]
+        with straight(app):
+            failed = [name for name in wanted if not _polled(app, name, len(wanted) == 1)]
         stuck = deliver(app, sinks, timeout)
+        app.prune()
     _exit(len(failed) + len(stuck), len(wanted) - len(failed))
 
 
@@ -93,10 +98,12 @@ def reconcile(path: Path, watches: tuple[str, ...], allow_mass_delete: bool, tim
             return
         sinks = app.dispatchers
         failed = []
-        for name in wanted:
-            app.ask(name, allow_mass_delete)
-            failed += [] if _polled(app, name, len(wanted) == 1) else [name]
+        with straight(app):
+            for name in wanted:
+                app.ask(name, allow_mass_delete)
+                failed += [] if _polled(app, name, len(wanted) == 1) else [name]
         stuck = deliver(app, sinks, timeout)
+        app.prune()
     _exit(len(failed) + len(stuck), len(wanted) - len(failed))
 
 
@@ -155,17 +162,16 @@ def deliver(app: App, names: Iterable[str], timeout: float) -> list[str]:
         try:
             while True:
                 delivery = app.deliver(name)
-                if delivery.idle:
+                if delivery.idle and delivery.wait is None:
                     return
-                reason = delivery.error
-                if app.clock.monotonic() + delivery.wait > until:
+                reason = delivery.error or reason
+                if app.clock.monotonic() + (delivery.wait or 0.0) > until:
                     break
-                app.sleep(delivery.wait)
+                app.sleep(delivery.wait or 0.0)
         except EsfeedError as error:
             reason = str(error)
         with lock:
-            left = app.store.head() - (app.store.cursor(name) or 0)
-            fail(f"{left:,} log entries wait for the next time ({reason})", f"sink {name}")
+            fail(f"{_left(app, name)} for the next time ({reason})", f"sink {name}")
             stuck.append(name)
 
     threads = [threading.Thread(target=drain, args=[name], name=f"sink {name}", daemon=True) for name in names]
@@ -178,6 +184,40 @@ def deliver(app: App, names: Iterable[str], timeout: float) -> list[str]:
             fail(f"it did not answer within {timeout:g} s; what is logged waits for the next time", thread.name)
             stuck.append(thread.name)
     return stuck
+
+
+def _left(app: App, name: str) -> str:
+    parked = app.store.counts().get(name, Counts()).parked
+    waits = f"{app.backlog(name):,} log entries" + (f" and {parked:,} parked events" if parked else "")
+    return f"{waits} wait"
+
+
+@contextmanager
+def straight(app: App) -> Iterator[None]:
+    """While it lasts, sinks that do without the log are served: their memory would not hold a whole poll."""
+    over = threading.Event()
+
+    def serve(name: str) -> None:
+        while not over.is_set():
+            try:
+                delivery = app.deliver(name)
+            except EsfeedError:
+                return  # the last delivery meets it again, and tells
+            if delivery.idle:
+                app.store.wait(_LOOK_AGAIN)
+            else:
+                over.wait(delivery.wait or 0.0)
+
+    names = [name for name in app.dispatchers if not app.config.sinks[name].persist]
+    threads = [threading.Thread(target=serve, args=[name], name=f"sink {name}", daemon=True) for name in names]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(_STRAIGHT_ENDS)
 
 
 def _exit(failed: int, done: int) -> None:

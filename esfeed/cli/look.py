@@ -19,6 +19,7 @@ from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, EsfeedError, Retryable
 from esfeed.health import SinkHealth, WatchHealth, unpack
 from esfeed.sinks.pretty import describe
+from esfeed.store.outbox import Counts
 
 _PAGE = 500
 _LOOK_AGAIN = 0.3
@@ -40,7 +41,7 @@ def status(path: Path, as_json: bool) -> None:
 def _status(app: App) -> dict[str, Any]:
     now = app.clock.now().timestamp()
     watches, sinks = app.store.notes("watch"), app.store.notes("sink")
-    head = app.store.head()
+    head, counts = app.store.head(), app.store.counts()
     return {
         "running": app.lock.held_by(),
         "state": app.config.state,
@@ -50,17 +51,19 @@ def _status(app: App) -> dict[str, Any]:
             | {"index": section.index, "documents": app.store.known(name).count()}
             for name, section in app.config.watches.items()
         },
+        "log": {"first": app.store.first(), "bytes": app.store.log_bytes()},
         "sinks": {
-            name: _sink(unpack(sinks[name], SinkHealth) if name in sinks else None, now)
-            | {
-                "type": section.type,
-                "cursor": app.store.cursor(name),
-                "backlog": head - cursor if (cursor := app.store.cursor(name)) is not None else 0,
-                "dead": len(app.store.parked(name)),
-            }
+            name: _sink(unpack(sinks[name], SinkHealth) if name in sinks else None, counts.get(name, Counts()), now)
+            | {"type": section.type}
+            | (_logged(app, name) if section.persist else {"persist": False})
             for name, section in app.config.sinks.items()
         },
     }
+
+
+def _logged(app: App, name: str) -> dict[str, Any]:
+    cursor = app.store.cursor(name)
+    return {"cursor": cursor, "backlog": 0 if cursor is None else app.store.log_count(cursor)}
 
 
 def _watch(health: WatchHealth | None, now: float) -> dict[str, Any]:
@@ -80,16 +83,20 @@ def _watch(health: WatchHealth | None, now: float) -> dict[str, Any]:
     }
 
 
-def _sink(health: SinkHealth | None, now: float) -> dict[str, Any]:
+def _sink(health: SinkHealth | None, counts: Counts, now: float) -> dict[str, Any]:
+    told = {"parked": counts.parked, "dead": counts.dead, "dropped": counts.dropped}
     if health is None:
-        return {"state": "never used"}
+        return {"state": "never used", **told}
     waits = max(0.0, health.retry_at - now)
     return {
-        "state": "failing" if health.error else "ok",
+        "state": "failing" if health.failures else "parked" if counts.parked else "ok",
         "error": health.error,
         "last_try_seconds_ago": round(max(0.0, now - health.at), 1),
         "next_try_in_seconds": round(waits, 1),
         "sent": health.sent,
+        "backlog": health.backlog,
+        **told,
+        "dropped": counts.dropped + health.dropped,
     }
 
 
@@ -102,14 +109,18 @@ def _show(told: dict[str, Any]) -> None:
         cost = _cost(row["poll_requests"], row["poll_bytes"]) if "tracker" in row else "-"
         known = (row["index"], row.get("engine", ""), row.get("tracker", ""), f"{row['documents']:,}")
         watches.add_row(name, _state(row), *known, ago, cost)
-    sinks = _table("sink", "state", "type", "sent", "backlog", "dead", "last try")
+    sinks = _table("sink", "state", "type", "sent", "backlog", "parked", "dead", "dropped", "last try", "next try")
     for name, row in told["sinks"].items():
         ago = _ago(row["last_try_seconds_ago"]) if "sent" in row else "-"
-        counts = (f"{row.get('sent', 0):,}", f"{row['backlog']:,}", f"{row['dead']:,}")
-        sinks.add_row(name, _state(row), row["type"], *counts, ago)
+        counts = [f"{row.get(key, 0):,}" for key in ("sent", "backlog", "parked", "dead", "dropped")]
+        waits = row.get("next_try_in_seconds", 0.0)
+        sinks.add_row(name, _state(row), row["type"], *counts, ago, f"in {waits:.0f} s" if waits else "-")
     for table in (watches, sinks):
         out.print()
         out.print(table)
+    if any(row["dead"] for row in told["sinks"].values()):
+        out.print()
+        out.print(Text("`esfeed dead` lists the dead events, `esfeed redrive` sends them again", style="dim"))
     for name, row in told["watches"].items():
         if row.get("tracker") == "updated_at" and row["why"]:
             out.print()
@@ -130,7 +141,7 @@ def _table(*columns: str) -> Table:
 
 
 def _state(row: dict[str, Any]) -> Text:
-    return Text(row["state"], style={"ok": "green", "failing": "bold red"}.get(row["state"], "dim"))
+    return Text(row["state"], style={"ok": "green", "failing": "bold red", "parked": "yellow"}.get(row["state"], "dim"))
 
 
 def _ago(seconds: float) -> str:

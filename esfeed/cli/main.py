@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from esfeed import __version__
-from esfeed.cli import backfill, demo, feed, look
+from esfeed.cli import backfill, dead, demo, feed, look
 from esfeed.cli.logs import configure
 from esfeed.cli.output import fail
 from esfeed.errors import ConfigError, EsfeedError
@@ -62,6 +62,8 @@ for command in (
     feed.reconcile,
     look.status,
     look.events,
+    dead.dead,
+    dead.redrive,
     look.check,
     demo.demo,
 ):

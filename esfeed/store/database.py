@@ -14,6 +14,7 @@ from esfeed.errors import ConfigError, StateError
 from esfeed.store.schema import REVISION
 
 _BUSY_MS = 30_000
+_SPARE_PAGES, _MOST_PAGES = 1000, 4000
 
 
 def open_database(url: str) -> sa.Engine:
@@ -53,6 +54,10 @@ def _revision(engine: sa.Engine) -> str | None:
 def _on_connect(connection: Any, _record: object) -> None:
     # The driver's own implicit BEGIN would come too late and be of the wrong kind: _on_begin says it instead.
     connection.isolation_level = None
+    # Before any table is made, or it has no effect: then pages that pruning frees can be given back bit by bit. In a
+    # state that an older esfeed made they are used again, which bounds the file as well.
+    if connection.execute("PRAGMA page_count").fetchone() == (0,):
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
     # FULL: a row of the log that was sent must still be there after a power cut, or its position would be used twice.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_MS}", "temp_store=FILE"):
         connection.execute(f"PRAGMA {pragma}")
@@ -62,6 +67,13 @@ def _on_begin(connection: sa.Connection) -> None:
     # A transaction that will write takes the write lock at once: two that first read would block one another for good.
     writes = connection.get_execution_options().get("writes")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def give_back(connection: sa.Connection) -> None:
+    """Gives some of the pages that nothing uses any more back to the file system; a reserve stays for what comes."""
+    free = connection.exec_driver_sql("PRAGMA freelist_count").scalar() or 0
+    if free > _SPARE_PAGES:
+        connection.exec_driver_sql(f"PRAGMA incremental_vacuum({min(free - _SPARE_PAGES, _MOST_PAGES)})").close()
 
 
 _MENDS = (

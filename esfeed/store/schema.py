@@ -97,7 +97,15 @@ log = sa.Table(
     sa.Column("key", sa.LargeBinary, nullable=False),
     sa.Column("sink", sa.Text),
     sa.Column("event", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sqlite_autoincrement=True,
+)
+
+log_size = sa.Table(
+    "log_size",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
 )
 
 checkpoint = sa.Table(
@@ -114,6 +122,7 @@ cursor = sa.Table(
     metadata,
     sa.Column("sink", sa.Text, primary_key=True),
     sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("dropped", sa.BigInteger, nullable=False, server_default=sa.text("0")),
 )
 
 parked = sa.Table(
@@ -121,8 +130,17 @@ parked = sa.Table(
     metadata,
     sa.Column("sink", sa.Text, primary_key=True),
     sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("watch", sa.Integer, nullable=False),
+    sa.Column("key", sa.LargeBinary, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("next_try", sa.Float, nullable=False),
+    sa.Column("newer", sa.BigInteger),
+    sa.Column("event", sa.LargeBinary, nullable=False),
+    sa.Index("parked_document", "sink", "watch", "key"),
+    sa.Index("parked_state", "sink", "state", "position"),
 )
 
 backfill = sa.Table(

@@ -3,52 +3,40 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from esfeed.event import Key, Revision
-from esfeed.ports import BackfillMark, Checkpoint, Commit, Known, LogRow, Parked
+from esfeed.event import Event, Key, Revision
+from esfeed.ports import BackfillMark, Checkpoint, Commit, Known
 from esfeed.store import schema as t
 from esfeed.store import tally
-from esfeed.store.codec import pack, pack_event, pack_key, unpack, unpack_event
-from esfeed.store.database import guarded, open_database
+from esfeed.store.codec import pack, pack_key, unpack
+from esfeed.store.connected import upsert
+from esfeed.store.database import open_database
 from esfeed.store.known import SqlKnown, chunks
+from esfeed.store.outbox import Outbox, append
+from esfeed.store.pruning import Pruner
 
 _CHUNK = 1000
 
 
-class SqlStore:
+class SqlStore(Outbox, Pruner):
     """See ``ports.Store``. ``url`` is a SQLAlchemy URL; opening it creates or migrates the database."""
 
     def __init__(self, url: str) -> None:
-        self._engine = open_database(url)
-        self._where = str(self._engine.url.database)
+        engine = open_database(url)
+        super().__init__(engine, str(engine.url.database))
         self._watches: dict[str, int] = {}
         self._indices: dict[str, int] = {}
         self._written = threading.Condition()
+        self._listeners: list[Callable[[Sequence[Event]], None]] = []
 
     def close(self) -> None:
         """Lets go of every connection."""
         self._engine.dispose()
-
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with guarded(self._where), self._engine.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        with (
-            guarded(self._where),
-            self._engine.connect().execution_options(writes=True) as connection,
-            connection.begin(),
-        ):
-            yield connection
 
     def _watch(self, connection: sa.Connection, name: str) -> int | None:
         if name not in self._watches:
@@ -113,10 +101,11 @@ class SqlStore:
         number = self._watch_id(watch)
         indices = self._index_ids(batch)
         gone = [pack_key(key) for key in batch.gone]
+        told: Sequence[Event] = ()
         with self._writing() as connection:
             _count(connection, number, batch, gone, indices)
             if batch.revisions:
-                _upsert(connection, t.revision, [
+                upsert(connection, t.revision, [
                     {
                         "watch": number,
                         "key": pack_key(key),
@@ -136,23 +125,29 @@ class SqlStore:
                     sa.update(t.revision).where(its).values(stamp=sa.bindparam("stamp"), shard=None), rows
                 )
             if batch.documents:
-                _upsert(connection, t.document, [
+                upsert(connection, t.document, [
                     {"watch": number, "key": pack_key(key), "body": pack(body)} for key, body in batch.documents.items()
                 ])  # fmt: skip
             for chunk in chunks(gone, _CHUNK):
                 for table in (t.revision, t.document):
                     connection.execute(sa.delete(table).where(table.c.watch == number, table.c.key.in_(chunk)))
-            self._append(connection, number, batch)
+            told = self._append(connection, number, batch)
             if batch.checkpoint is not None:
                 _save_checkpoint(connection, number, batch.checkpoint)
             if batch.backfill is not None:
-                _upsert(connection, t.backfill, [msgspec.structs.asdict(batch.backfill)])
+                upsert(connection, t.backfill, [msgspec.structs.asdict(batch.backfill)])
         if batch.entries:
+            for listener in self._listeners:
+                listener(told)
             self._tell()
 
-    def _append(self, connection: sa.Connection, number: int, batch: Commit) -> None:
-        entries = [(pack_key(entry.key), entry) for entry in batch.entries]
-        if batch.low is not None:
+    def listen(self, listener: Callable[[Sequence[Event]], None]) -> None:
+        """From now on ``listener`` gets the events of every commit, once it is done, in the thread that made it."""
+        self._listeners.append(listener)
+
+    def _append(self, connection: sa.Connection, number: int, batch: Commit) -> Sequence[Event]:
+        entries = batch.entries
+        if batch.low is not None and entries:
             later = {
                 row.key
                 for row in connection.execute(
@@ -161,12 +156,8 @@ class SqlStore:
                     )
                 )
             }
-            entries = [(key, entry) for key, entry in entries if key not in later]
-        if entries:
-            connection.execute(sa.insert(t.log), [
-                {"watch": number, "key": key, "sink": entry.sink, "event": pack_event(entry.event)}
-                for key, entry in entries
-            ])  # fmt: skip
+            entries = [entry for entry in entries if pack_key(entry.key) not in later]
+        return append(connection, number, entries, tell=bool(self._listeners)) if entries else ()
 
     def _tell(self) -> None:
         with self._written:
@@ -176,38 +167,6 @@ class SqlStore:
         """Sleeps until this process writes to the log, ``seconds`` at most (another process's writes wake nobody)."""
         with self._written:
             self._written.wait(seconds)
-
-    def read_log(self, after: int, limit: int) -> Sequence[LogRow]:
-        query = (
-            sa.select(t.log.c.position, t.log.c.sink, t.log.c.event)
-            .where(t.log.c.position > after)
-            .order_by(t.log.c.position)
-            .limit(limit)
-        )
-        with self._reading() as connection:
-            rows = connection.execute(query).all()
-        return [LogRow(row.position, unpack_event(row.event, row.position), row.sink) for row in rows]
-
-    def head(self) -> int:
-        with self._reading() as connection:
-            found = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'log'").scalar()
-        return int(found or 0)
-
-    def cursor(self, sink: str) -> int | None:
-        with self._reading() as connection:
-            return connection.scalar(sa.select(t.cursor.c.position).where(t.cursor.c.sink == sink))
-
-    def settle(self, sink: str, position: int, parked: Sequence[Parked] = ()) -> None:
-        with self._writing() as connection:
-            _upsert(connection, t.cursor, [{"sink": sink, "position": position}])
-            if parked:
-                _upsert(connection, t.parked, [msgspec.structs.asdict(one) for one in parked])
-
-    def parked(self, sink: str) -> Sequence[Parked]:
-        """What ``sink`` would not take, oldest first."""
-        query = sa.select(t.parked).where(t.parked.c.sink == sink).order_by(t.parked.c.position)
-        with self._reading() as connection:
-            return [Parked(**row._mapping) for row in connection.execute(query)]
 
     def backfill(self, name: str) -> BackfillMark | None:
         """How far the backfill of that name has come; ``None`` where it never began."""
@@ -223,7 +182,7 @@ class SqlStore:
     def note(self, kind: str, name: str, data: bytes) -> None:
         """Keeps the latest word on a part's health (JSON), for ``esfeed status`` in another process."""
         with self._writing() as connection:
-            _upsert(connection, t.health, [{"kind": kind, "name": name, "data": data}])
+            upsert(connection, t.health, [{"kind": kind, "name": name, "data": data}])
 
     def take_notes(self, kind: str) -> Mapping[str, bytes]:
         """The words on each part of that ``kind``, which are forgotten with this."""
@@ -261,10 +220,3 @@ def _save_checkpoint(connection: sa.Connection, number: int, checkpoint: Checkpo
             set_={"tracker": checkpoint.tracker, "data": checkpoint.data, "number": t.checkpoint.c.number + 1},
         )
     )
-
-
-def _upsert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-    statement = insert(table)
-    keys = [column.name for column in table.primary_key]
-    rest = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=rest), rows)

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
 
 from esfeed.errors import ConfigError, StateError
-from esfeed.ports import Commit
+from esfeed.ports import Commit, Settlement
 from esfeed.store import schema
 from esfeed.store.database import open_database
 from esfeed.store.sql import SqlStore
@@ -66,6 +67,51 @@ def columns(connection: sa.Connection, table: str) -> list[sa.Row[object]]:
     )
     laid = connection.exec_driver_sql(f"SELECT name, wr, strict, 0, 0 FROM pragma_table_list('{table}')")
     return [*found, *laid]  # type: ignore[list-item]  # rows are covariant in no stub
+
+
+def dump(path: Path) -> None:
+    """A state as the first version made it: two entries, one of them dead for a sink that was past both."""
+    store = SqlStore(url(path))
+    for name in ("a", "b"):
+        store.commit("w", Commit(seen(name).revisions, entries=[entry(name)]))
+    store.settle("s", Settlement(2))
+    store.close()
+    execute(
+        path,
+        "DROP TABLE parked",
+        "CREATE TABLE parked (sink TEXT NOT NULL, position BIGINT NOT NULL, attempts INTEGER NOT NULL,"
+        " error TEXT NOT NULL, PRIMARY KEY (sink, position))",
+        "INSERT INTO parked VALUES ('s', 1, 1, 'too large')",
+        "DROP TABLE log_size",
+        "ALTER TABLE log DROP COLUMN at",
+        "ALTER TABLE cursor DROP COLUMN dropped",
+        "UPDATE alembic_version SET version_num = '0001'",
+    )
+
+
+def test_a_state_of_the_first_schema(path: Path, tmp_path: Path) -> None:
+    """It becomes equal to a new one; its dead events have their event now, and its entries an age that starts now."""
+    old = tmp_path / "old.db"
+    dump(old)
+    store = SqlStore(url(old))
+    with store._engine.connect() as connection, open_database(url(path)).connect() as new:
+        for name in schema.metadata.tables:
+            assert sorted(map(tuple, columns(connection, name))) == sorted(map(tuple, columns(new, name))), name
+            assert indices(connection, name) == indices(new, name)
+    (one,) = store.dead(["s"])
+    assert (one.position, one.attempts, one.error, one.state) == (1, 1, "too large", "dead")
+    assert one.event is not None
+    assert one.event.doc_id == "a"
+    assert store.log_bytes() > 0
+    assert store.prune(int((time.time() - 60) * 1000), 1 << 30, {"s": ["w"]}).rows == 0
+    assert [row.position for row in store.read_log(0, 9)] == [1, 2]
+    assert store.counts()["s"].dropped == 0
+    store.close()
+
+
+def indices(connection: sa.Connection, table: str) -> list[str]:
+    found = connection.exec_driver_sql(f"SELECT name FROM pragma_index_list('{table}')")
+    return sorted(name for (name,) in found if not name.startswith("sqlite_"))
 
 
 def test_opening_again_changes_nothing(path: Path) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from esfeed.errors import StateError
 from esfeed.event import Event, Key, Revision
-from esfeed.ports import BackfillMark, Checkpoint, Commit, Entry, Parked
+from esfeed.ports import BackfillMark, Checkpoint, Commit, Entry, Settlement
 from esfeed.store.codec import pack_key, unpack_key
 from esfeed.store.sql import SqlStore
 from esfeed.testing.events import sample_event
@@ -240,22 +240,6 @@ def test_the_log_is_read_in_order_and_in_part(store: SqlStore) -> None:
     assert store.read_log(3, 9) == []
 
 
-def test_cursors_and_what_is_parked(store: SqlStore) -> None:
-    """A sink never seen has none; settling keeps both; the same event parked again is one row with the latest word."""
-    assert store.cursor("s") is None
-    assert store.head() == 0
-    store.settle("s", 0)
-    assert store.cursor("s") == 0
-    store.settle("s", 5, [Parked("s", 4, 1, "no"), Parked("s", 2, 1, "never")])
-    store.settle("s", 6, [Parked("s", 4, 2, "still no")])
-    assert store.cursor("s") == 6
-    assert store.parked("s") == [Parked("s", 2, 1, "never"), Parked("s", 4, 2, "still no")]
-    assert store.parked("other") == []
-    with pytest.raises(StateError):
-        store.settle("s", 9, [Parked("s", 8, 1, None)])  # type: ignore[arg-type]
-    assert store.cursor("s") == 6
-
-
 def test_a_page_of_a_backfill_never_follows_what_is_newer(store: SqlStore) -> None:
     """Documents that the feed told of after ``low`` are left out; those told before, or elsewhere, are not."""
     store.commit("w", seen("before"))
@@ -363,7 +347,7 @@ def test_threads_commit_and_read_at_once(store: SqlStore) -> None:
                 store.commit(watch, msgspec.structs.replace(batch, checkpoint=Checkpoint("t", b"%d" % n)))
                 found: Mapping[Key, Revision] = store.known(watch).revisions([key("a"), key("b")])
                 assert {one.version for one in found.values()} == {n}
-                store.settle(watch, n)
+                store.settle(watch, Settlement(n))
                 store.note("watch", watch, b"{}")
         except BaseException as error:
             faults.append(error)

@@ -1,0 +1,352 @@
+"""One step of one sink, from the log to its target.
+
+A sink is a cursor on the log, and what is parked beside it. A step sends what lies behind the cursor, or what is due of
+one parked document; ``judge`` says whose fault a failure is, and all that follows is settled in one transaction. What
+the target took is remembered before that, so that a state that cannot be written costs no repeats.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from esfeed.delivery.judge import Doubt, Verdict, judge
+from esfeed.delivery.page import Item, Page, pick
+from esfeed.delivery.parking import Parking
+from esfeed.delivery.pause import for_document, for_target
+from esfeed.delivery.reader import Reader, left_of
+from esfeed.delivery.terms import Terms
+from esfeed.errors import ConfigError, Retryable
+from esfeed.ports import Clock, Doc, Outcome, Parked, ParkedState, Settlement, Sink, Store, retry
+from esfeed.routing import Router
+
+_WISHES_EVERY = 0.5
+_SAID = 2000
+
+_replace = msgspec.structs.replace
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """What a step came to. ``wait``: seconds until the next one makes sense, 0 to go on at once.
+
+    ``idle``: nothing lies behind the cursor; then ``wait`` is how long until something parked is due, ``None`` where
+    nothing is parked. ``wake``: something new in the log makes sense of a step earlier. ``parked`` counts documents
+    that became so, ``dead`` and ``dropped`` events. ``error``: why something was not taken, empty where all was.
+    """
+
+    sent: int = 0
+    skipped: int = 0
+    parked: int = 0
+    dead: int = 0
+    dropped: int = 0
+    wait: float | None = 0.0
+    idle: bool = False
+    wake: bool = False
+    error: str = ""
+
+
+class _Step:
+    """What a step leaves behind, gathered on the way: ``over`` are positions that are of no concern any more."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+        self.parked: dict[int, Parked] = {}
+        self.over: dict[int, Doc] = {}
+        self.sent = self.dropped = 0
+
+
+class Dispatcher:
+    """Delivers to one sink. One thread at a time. ``chance`` is a number in [0, 1) each time, for jitter."""
+
+    def __init__(
+        self,
+        name: str,
+        sink: Sink,
+        router: Router,
+        store: Store,
+        terms: Terms,
+        clock: Clock,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.name = name
+        self._sink = sink
+        self._reader = Reader(name, router, store, terms)
+        self._store = store
+        self._terms = terms
+        self._clock = clock
+        self._chance = chance
+        self._open = self._loaded = False
+        self._parking = Parking()
+        self._dead: set[Doc] = set()
+        self._taken: set[int] = set()
+        self._owed: dict[int, Doc] = {}
+        self._newer: dict[Doc, int] = {}
+        self._doubt = Doubt()
+        self._limit = terms.batch
+        self._retry_at = self._asked_at = float("-inf")
+        self._curious = self._parked_last = False
+        self._why = ""
+
+    def start(self) -> None:
+        """Gives a sink that was never seen its place: the end of the log as it is now. Call before the first poll."""
+        if self._store.cursor(self.name) is None:
+            self._store.settle(self.name, Settlement(self._store.head()))
+
+    def close(self) -> None:
+        """Lets go of the target; the next ``run_once`` opens it again."""
+        self._sink.close()
+        self._open = False
+
+    def run_once(self) -> Delivery:
+        """One batch; a target's trouble is in the result. Raises ``StateError``, ``ConfigError``, ``ReaderGone``."""
+        self._load()
+        step = _Step(self._clock.now().timestamp())
+        left = self._left()
+        if left and not self._curious:
+            return Delivery(wait=left, error=self._why)
+        due = None if left else self._parking.due(step.now)
+        if due and not (self._parked_last or self._doubt.suspects):
+            self._parked_last = True
+            return self._send_parked(step, due)
+        self._parked_last = False
+        found = self._send_logged(step, left)
+        if due and (found.idle or (found.wait and not found.error)):
+            return self._send_parked(_Step(step.now), due)
+        return found
+
+    def _left(self) -> float:
+        return max(0.0, self._retry_at - self._clock.monotonic())
+
+    def _load(self) -> None:
+        """Reads what is parked, once; and from time to time, what somebody wants to be sent again."""
+        if not self._loaded:
+            parked = self._store.parked(self.name)
+            self._parking = Parking(parked)
+            self._dead = {one.document for one in parked if one.state not in ("retry", "waiting")}
+            at = self._store.cursor(self.name) or 0
+            self._taken |= {one.position for one in parked if one.position > at}
+            self._loaded = True
+        if self._clock.monotonic() - self._asked_at < _WISHES_EVERY:
+            return
+        now = self._clock.now().timestamp()
+        # A newer state may have been taken since somebody asked: only this thread knows for sure.
+        again = [
+            _replace(one, state="retry", attempts=0, next_try=now)
+            if one.newer is None or one.state == "forced"
+            else _replace(one, state="dead")
+            for one in self._store.redriven(self.name)
+        ]
+        if again:
+            self._store.settle(self.name, Settlement(0, again))
+        for one in again:
+            if one.state == "retry":
+                self._parking.put(one)
+        self._asked_at = self._clock.monotonic()
+
+    # --- two kinds of step
+
+    def _send_logged(self, step: _Step, left: float) -> Delivery:
+        """Sends what lies behind the cursor. ``left``: seconds that those in doubt have to wait still."""
+        at = self._store.cursor(self.name) or 0
+        page = self._reader.page(at, step.now, self._parking, self._taken, bool(self._doubt.suspects))
+        if page is None:
+            waits = self._parking.next_in(step.now)
+            return Delivery(idle=True, wait=waits if waits is None else max(waits, left), error=self._why)
+        batch, full = pick(page.items, self._limit, self._terms.batch_bytes, self._doubt.suspects)
+        wait = page.wait
+        if batch and batch[0].document in self._doubt.suspects:
+            wait = left
+        elif batch and not (full or page.more):
+            wait = left_of(self._terms.linger, batch[0].raw, step.now)
+        if wait or not batch:
+            return self._pass(step, page, at, wait)
+        results, raised = self._send(batch)
+        verdict = self._judged(results, raised)
+        self._account(step, results, verdict, {})
+        failed = {item.document for item, outcome in results if not outcome.ok}
+        for document in verdict.trial:
+            self._convict(step, page, document, None)
+        for document, said in verdict.guilty.items():
+            if document not in failed:
+                self._convict(step, page, document, said)
+        return self._settle(step, page, at)
+
+    def _pass(self, step: _Step, page: Page, at: int, wait: float) -> Delivery:
+        """Sends nothing, but goes past what need not be sent."""
+        if page.waiting or page.broken or page.late or self._cursor(step, page, at) > at:
+            return _replace(self._settle(step, page, at), wait=wait, wake=True)
+        if not page.items and not wait:
+            return Delivery(idle=True, wait=self._parking.next_in(step.now), error=self._why)
+        return Delivery(wait=wait, wake=True, error=self._why)
+
+    def _send_parked(self, step: _Step, document: Doc) -> Delivery:
+        """Sends what is parked of one document: by itself, so that whatever comes of it is its own fault."""
+        queue = {one.position: one for one in self._parking.queue(document) if one.position not in self._owed}
+        wanted = [*queue][: self._terms.batch]
+        rows = self._store.parked_events(self.name, wanted, self._terms.batch_bytes) if wanted else ()
+        page = Page(0)
+        for row in rows:
+            page.add(row.event, [row], self._reader.shape, self._terms.oldest(step.now), parked=False)
+        found = {row.position for row in rows}
+        lost = [place for place in wanted if place not in found and (not rows or place < rows[-1].position)]
+        for place in (*lost, *page.done, *(item.position for item in page.late)):
+            step.over[place] = document
+        step.dropped += len(page.late)
+        for item, why in page.broken:
+            step.parked[item.position] = _replace(queue[item.position], state="dead", error=why[:_SAID])
+        if page.items:
+            results, raised = self._send(page.items)
+            self._account(step, results, self._judged(results, raised), queue)
+        return self._settle(step, None, 0)
+
+    # --- sending, and what it means
+
+    def _send(self, items: Sequence[Item]) -> tuple[list[tuple[Item, Outcome]], bool]:
+        """Each item with its outcome, and whether the sink raised; no results where the target was not even reached."""
+        try:
+            self._be_open()
+        except Retryable as error:
+            self.close()
+            self._doubt = _replace(self._doubt, failures=self._doubt.failures + 1)
+            self._pause(error.wait, str(error), curious=False)
+            return [], True
+        try:
+            outcomes = self._sink.send([item.event for item in items])
+        except Retryable as error:
+            self.close()
+            return [(item, retry(str(error), error.wait)) for item in items], True
+        if len(outcomes) != len(items):
+            hint = f"it answered {len(outcomes)} of {len(items)} events, its own fault"
+            raise ConfigError(f"sinks.{self.name}.type", None, hint)
+        return list(zip(items, outcomes, strict=True)), False
+
+    def _be_open(self) -> None:
+        if self._open:
+            return
+        try:
+            self._sink.open()
+        except ConfigError as error:
+            raise ConfigError(f"sinks.{self.name}.{error.key}", error.value, error.hint) from error
+        self._open = True
+
+    def _judged(self, results: Sequence[tuple[Item, Outcome]], raised: bool) -> Verdict:
+        if not results:
+            return Verdict({}, (), self._doubt, True)
+        convicted = {item.document for item, _ in results if self._tried(item.document)}
+        verdict = judge(self._doubt, [(item.document, outcome) for item, outcome in results], convicted, raised)
+        self._doubt = verdict.doubt
+        if verdict.pause:
+            said = next((outcome.reason for _, outcome in results if outcome.kind == "retry"), "")
+            self._pause(verdict.asked, said, verdict.curious)
+        else:
+            self._limit = min(self._terms.batch, self._limit * 2)
+            self._retry_at, self._curious, self._why = float("-inf"), False, ""
+        return verdict
+
+    def _tried(self, document: Doc) -> bool:
+        queue = self._parking.queue(document)
+        return bool(queue and queue[0].attempts)
+
+    def _pause(self, asked: float | None, why: str, curious: bool) -> None:
+        """The sink as a whole waits; then it is tried with one event."""
+        self._limit = 1
+        self._retry_at = self._clock.monotonic() + for_target(self._doubt.failures, asked, self._chance())
+        self._curious, self._why = curious, why
+
+    # --- what becomes of events
+
+    def _account(
+        self, step: _Step, results: Sequence[tuple[Item, Outcome]], verdict: Verdict, queue: Mapping[int, Parked]
+    ) -> None:
+        """Sorts what was sent: taken, dead, to be tried again, or left for later. ``queue``: those that were parked."""
+        met: set[Doc] = set()
+        for item, outcome in results:
+            document = item.document
+            before = queue.get(item.position)
+            if outcome.ok:
+                step.sent += 1
+                self._taken.update(item.positions)
+                step.over[item.position] = document
+                if document in self._dead:
+                    self._newer[document] = item.position
+            elif outcome.kind == "rejected":
+                before = before or self._new(step, item, "dead")
+                step.parked[item.position] = _replace(
+                    before, state="dead", attempts=before.attempts + 1, error=outcome.reason[:_SAID]
+                )
+            elif document not in met and outcome.tried and document in verdict.guilty:
+                met.add(document)
+                step.parked[item.position] = self._failed(step, before or self._new(step, item, "retry"), outcome)
+            elif document not in met and before is not None:
+                met.add(document)
+                error = outcome.reason[:_SAID]
+                step.parked[item.position] = _replace(before, state="retry", error=error, next_try=step.now)
+
+    def _convict(self, step: _Step, page: Page, document: Doc, said: Outcome | None) -> None:
+        """Parks the first event of a document that was not in this step; without ``said``, to be tried by itself."""
+        queue = self._parking.queue(document)
+        first = next((item for item in page.items if item.document == document), None)
+        one = queue[0] if queue else None
+        if one is None and first is not None:
+            one = self._new(step, first, "retry", "waits to be tried by itself")
+        if one is not None and (said is not None or not queue):
+            step.parked[one.position] = one if said is None else self._failed(step, one, said)
+
+    def _hold_back(self, step: _Step, page: Page) -> None:
+        """Parks what is behind a parked event of its document, and what nobody can tell how to send."""
+        stuck = {one.document for one in step.parked.values() if one.state == "retry"}
+        behind = [item for item in page.items if item.document in stuck and item.position not in self._taken]
+        for item in (*page.waiting, *behind):
+            step.parked.setdefault(item.position, self._new(step, item, "waiting"))
+        for item, why in page.broken:
+            step.parked[item.position] = _replace(self._new(step, item, "dead", why), attempts=1)
+        step.dropped += len(page.late)
+        step.over |= {place: item.document for item in page.late for place in item.positions}
+
+    def _new(self, step: _Step, item: Item, state: ParkedState, why: str = "") -> Parked:
+        raw = item.raw if item.merged else None
+        return Parked(self.name, item.position, 0, why[:_SAID], item.document, state, step.now, step.now, None, raw)
+
+    def _failed(self, step: _Step, one: Parked, said: Outcome) -> Parked:
+        """The same after one more attempt; dead, where that was the last."""
+        attempts, error = one.attempts + 1, said.reason[:_SAID]
+        if attempts >= self._terms.attempts:
+            return _replace(one, state="dead", attempts=attempts, error=error)
+        until = step.now + for_document(attempts, said.wait, self._chance())
+        return _replace(one, state="retry", attempts=attempts, error=error, next_try=until)
+
+    def _cursor(self, step: _Step, page: Page, at: int) -> int:
+        """Up to the first event that is neither taken nor parked; not into the middle of what is merged."""
+        left = [item for item in page.items if item.position not in self._taken and item.position not in step.parked]
+        if not left:
+            return page.last
+        return at if self._reader.in_window else min(item.positions[0] for item in left) - 1
+
+    def _settle(self, step: _Step, page: Page | None, at: int) -> Delivery:
+        """Keeps what the step came to. Only what the target took is remembered where that fails."""
+        if page is not None:
+            self._hold_back(step, page)
+        position = at if page is None else self._cursor(step, page, at)
+        self._owed |= {place: document for place, document in step.over.items() if document in self._parking}
+        parked = [*step.parked.values()]
+        self._store.settle(self.name, Settlement(position, parked, [*self._owed], self._newer, step.dropped))
+        for place, document in self._owed.items():
+            self._parking.take(document, [place])
+        self._owed, self._newer = {}, {}
+        waits = {one.document for one in parked if one.state != "dead" and one.document not in self._parking}
+        for one in parked:
+            if one.state == "dead":
+                self._parking.take(one.document, [one.position])
+                self._dead.add(one.document)
+            else:
+                self._parking.put(one)
+        if page is not None:
+            self._taken = {place for place in {*self._taken, *step.over, *step.parked} if place > position}
+            self._reader.settled(position, page)
+        left = self._left()
+        error = self._why if left else next((one.error for one in parked if one.error), "")
+        dead = sum(one.state == "dead" for one in parked)
+        skipped = len(page.done) if page is not None else 0
+        return Delivery(step.sent, skipped, len(waits), dead, step.dropped, left, wake=self._curious, error=error)

@@ -1,0 +1,107 @@
+"""Reads what lies behind a sink's cursor, and makes a page of it: routed, and merged where the sink coalesces.
+
+A sink that coalesces goes from window to window: the rows that were logged within its span of the first one. A window
+depends on the log alone, and the cursor moves from one end to the next, never to the middle: so whatever dies, the same
+rows become the same events with the same ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from esfeed.delivery.page import Page, Unsure, grouped, seconds, within
+from esfeed.delivery.parking import Parking
+from esfeed.delivery.terms import Terms
+from esfeed.event import Event
+from esfeed.ports import LogRow, Store
+from esfeed.routing import ExpressionFailed, Router
+
+MOST_PARKED = 10_000
+"""The most events of a sink that are parked to be tried again; beyond that, its cursor waits."""
+
+_LOOK_FURTHER = 1000
+
+
+class Reader:
+    """Reads for one sink. ``in_window``: some of the events that were merged are still to be sent."""
+
+    def __init__(self, name: str, router: Router, store: Store, terms: Terms) -> None:
+        self._name = name
+        self._router = router
+        self._watches = router.watches(name)
+        self._store = store
+        self._terms = terms
+        self._window: int | None = None
+        self._rows: tuple[int, Sequence[LogRow]] = (-1, ())
+
+    @property
+    def in_window(self) -> bool:
+        return self._window is not None
+
+    def shape(self, event: Event) -> Event | None:
+        """The event as the sink is to have it, ``None`` where it is not to. Raises :class:`~.page.Unsure`."""
+        try:
+            return event if self._router.wants(self._name, event) else None
+        except ExpressionFailed as error:
+            raise Unsure(str(error)) from error
+
+    def page(self, at: int, now: float, parking: Parking, taken: Collection[int], doubt: bool) -> Page | None:
+        """What lies behind ``at``, without what is ``taken``; ``None`` for nothing. ``doubt``: look further than usual.
+
+        Its ``wait`` is how many seconds it is until the window closes; it has no items as long as that.
+        """
+        wide = doubt or self._terms.coalesce or self._terms.linger
+        limit = max(self._terms.batch, _LOOK_FURTHER) if wide else self._terms.batch
+        if self._window is None or self._rows[0] != at:
+            self._rows = at, self._store.read_log(at, limit)
+        rows = self._rows[1]
+        if not rows:
+            self._window = None
+            return None
+        mine = [row for row in rows if row.sink in (None, self._name) and row.event.watch in self._watches]
+        page = Page(rows[-1].position, more=len(rows) >= limit)
+        page.done += {row.position for row in rows}.difference(row.position for row in mine)
+        if not (self._terms.coalesce and mine):
+            self._fill(page, [(row.event, [row]) for row in mine], now, parking, taken)
+            return page
+        if self._window is None:
+            count = within(mine, self._terms.coalesce)
+            if count == len(mine) and not page.more:
+                page.wait = left_of(self._terms.coalesce, mine[0].event, now)
+            if page.wait:
+                page.last = mine[0].position - 1
+                return page
+            self._window = mine[count - 1].position
+        window = [row for row in mine if row.position <= (self._window or 0)]
+        page.last = page.last if len(window) == len(mine) else self._window
+        self._fill(page, grouped(window), now, parking, taken)
+        return page
+
+    def settled(self, position: int, page: Page) -> None:
+        """Told where the cursor is after a step."""
+        if position >= page.last:
+            self._window = None
+
+    def _fill(
+        self,
+        page: Page,
+        groups: Sequence[tuple[Event | None, Sequence[LogRow]]],
+        now: float,
+        parking: Parking,
+        taken: Collection[int],
+    ) -> None:
+        oldest = self._terms.oldest(now)
+        for place, (raw, group) in enumerate(groups):
+            if group[-1].position in taken:
+                continue
+            parked = group[0].document in parking
+            if parked and parking.count + len(page.waiting) >= MOST_PARKED:
+                page.last = min(rows[0].position for _, rows in groups[place:]) - 1
+                return
+            page.add(raw, group, self.shape, oldest, parked)
+
+
+def left_of(span: float, first: Event, now: float) -> float:
+    """Seconds until ``span`` is over since ``first`` was logged; 0 where it is, or where nobody knows when that was."""
+    begun = seconds(first)
+    return 0.0 if begun == float("inf") else max(0.0, min(span, begun + span - now))

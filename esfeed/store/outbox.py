@@ -1,0 +1,284 @@
+"""The log as sinks see it: rows, cursors, and what is parked or dead for each sink.
+
+A parked event is a copy: the log may be pruned to its bounds whatever any sink still has to send again. Times in the
+log are epoch milliseconds, those of parked events epoch seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from esfeed.event import Event
+from esfeed.ports import PAGE_BYTES, Entry, LogRow, Parked, Settlement
+from esfeed.store import schema as t
+from esfeed.store.codec import pack_event, pack_key, unpack_event
+from esfeed.store.connected import Connected, upsert
+from esfeed.store.known import chunks
+
+_CHUNK = 500
+_FETCH = 20
+_WHOLE = 1
+_MARKS = [column for column in t.parked.columns if column.name != "event"]
+_ROW = [t.log.c.position, t.log.c.sink, t.log.c.event, t.log.c.watch, t.log.c.key]
+_PARKED_ROW = [t.parked.c[column.name] for column in _ROW]
+_WISHES = ("redriven", "forced")
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many events of a sink are parked (to be tried again, or behind one that is), and dead; and were dropped."""
+
+    parked: int = 0
+    dead: int = 0
+    dropped: int = 0
+
+
+class Outbox(Connected):
+    """The part of ``ports.Store`` that delivery uses."""
+
+    def read_log(self, after: int, limit: int, octets: int = PAGE_BYTES) -> Sequence[LogRow]:
+        query = sa.select(*_ROW).where(t.log.c.position > after).order_by(t.log.c.position).limit(limit)
+        with self._reading() as connection:
+            # Not all at once: ten thousand rows may be ten thousand megabytes.
+            return _page(connection.execution_options(yield_per=_FETCH).execute(query), octets)
+
+    def head(self) -> int:
+        with self._reading() as connection:
+            found = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'log'").scalar()
+        return int(found or 0)
+
+    def first(self) -> int | None:
+        with self._reading() as connection:
+            found: int | None = connection.scalar(sa.select(sa.func.min(t.log.c.position)))
+        return found
+
+    def log_bytes(self) -> int:
+        """Bytes of all events in the log, as they lie in it."""
+        with self._reading() as connection:
+            return int(connection.scalar(sa.select(t.log_size.c.bytes)) or 0)
+
+    def cursor(self, sink: str) -> int | None:
+        with self._reading() as connection:
+            return connection.scalar(sa.select(t.cursor.c.position).where(t.cursor.c.sink == sink))
+
+    def settle(self, sink: str, step: Settlement) -> None:
+        with self._writing() as connection:
+            move(connection, sink, step.position, step.dropped)
+            for chunk in chunks(list(step.taken), _CHUNK):
+                connection.execute(sa.delete(t.parked).where(t.parked.c.sink == sink, t.parked.c.position.in_(chunk)))
+            for one in step.parked:
+                _park(connection, one)
+            for (watch, key), position in step.newer.items():
+                connection.execute(
+                    sa.update(t.parked)
+                    .where(t.parked.c.sink == sink, t.parked.c.watch == watch, t.parked.c.key == key)
+                    .where(t.parked.c.state.in_(("dead", *_WISHES)), t.parked.c.position < position)
+                    .values(newer=position)
+                )
+
+    def parked(self, sink: str) -> Sequence[Parked]:
+        with self._reading() as connection:
+            query = sa.select(*_MARKS).where(t.parked.c.sink == sink).order_by(t.parked.c.position)
+            return [_parked(row) for row in connection.execute(query)]
+
+    def redriven(self, sink: str) -> Sequence[Parked]:
+        query = sa.select(*_MARKS).where(t.parked.c.sink == sink, t.parked.c.state.in_(_WISHES))
+        with self._reading() as connection:
+            return [_parked(row) for row in connection.execute(query.order_by(t.parked.c.position))]
+
+    def parked_events(self, sink: str, positions: Sequence[int], octets: int = PAGE_BYTES) -> Sequence[LogRow]:
+        query = (
+            sa.select(*_PARKED_ROW)
+            .where(t.parked.c.sink == sink, t.parked.c.position.in_(positions))
+            .order_by(t.parked.c.position)
+        )
+        with self._reading() as connection:
+            return _page(connection.execution_options(yield_per=_FETCH).execute(query), octets)
+
+    # --- for the operator
+
+    def dead(
+        self, sinks: Sequence[str], after: tuple[str, int] = ("", 0), limit: int = 100, *, live: bool = False
+    ) -> Sequence[Parked]:
+        """A page of the dead events of those sinks, with the events, by sink and position; ``live``: all parked ones.
+
+        ``after``: the sink and position of the last one of the page before.
+        """
+        query = sa.select(t.parked).where(
+            t.parked.c.sink.in_(sinks), sa.tuple_(t.parked.c.sink, t.parked.c.position) > sa.tuple_(*after)
+        )
+        if not live:
+            query = query.where(t.parked.c.state.in_(("dead", *_WISHES)))
+        with self._reading() as connection:
+            found = connection.execution_options(yield_per=_FETCH).execute(
+                query.order_by(t.parked.c.sink, t.parked.c.position).limit(limit)
+            )
+            return [_parked(row, unpack_event(row.event, row.position)) for row in found]
+
+    def parked_one(self, sink: str, position: int) -> Parked | None:
+        """One parked or dead event, whole."""
+        query = sa.select(t.parked).where(t.parked.c.sink == sink, t.parked.c.position == position)
+        with self._reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _parked(row, unpack_event(row.event, row.position))
+
+    def redrive(self, sinks: Sequence[str], position: int | None = None, *, force: bool = False) -> Sequence[Parked]:
+        """Asks for dead events of ``sinks`` (the one at ``position``) to be sent again; returns them.
+
+        Those behind which a newer event of their document was taken are passed over unless ``force``.
+        """
+        which: list[sa.ColumnElement[bool]] = [t.parked.c.sink.in_(sinks), t.parked.c.state.in_(("dead", *_WISHES))]
+        which += [] if position is None else [t.parked.c.position == position]
+        which += [] if force else [t.parked.c.newer.is_(None)]
+        with self._writing() as connection:
+            found = [_parked(row) for row in connection.execute(sa.select(*_MARKS).where(*which))]
+            connection.execute(sa.update(t.parked).where(*which).values(state="forced" if force else "redriven"))
+        return found
+
+    def discard(self, sinks: Sequence[str], position: int | None = None) -> int:
+        """Forgets dead events of ``sinks`` (the one at ``position``), and counts them as dropped; returns how many."""
+        gone = 0
+        with self._writing() as connection:
+            for sink in sinks:
+                which: list[sa.ColumnElement[bool]] = [t.parked.c.sink == sink, t.parked.c.state == "dead"]
+                which += [] if position is None else [t.parked.c.position == position]
+                count = connection.execute(sa.delete(t.parked).where(*which)).rowcount
+                if count:
+                    move(connection, sink, 0, count)
+                gone += count
+        return gone
+
+    def counts(self) -> Mapping[str, Counts]:
+        """What is parked, dead and dropped, by sink, for each that was ever seen."""
+        dead = sa.func.sum(sa.case((t.parked.c.state.in_(("retry", "waiting")), 0), else_=1))
+        with self._reading() as connection:
+            by_sink = sa.select(t.parked.c.sink, sa.func.count(), dead).group_by(t.parked.c.sink)
+            parked = {sink: (whole - gone, gone) for sink, whole, gone in connection.execute(by_sink)}
+            dropped = {
+                row.sink: row.dropped for row in connection.execute(sa.select(t.cursor.c.sink, t.cursor.c.dropped))
+            }
+        return {sink: Counts(*parked.get(sink, (0, 0)), dropped.get(sink, 0)) for sink in {*parked, *dropped}}
+
+    def log_count(self, after: int) -> int:
+        """How many rows of the log have a position greater than ``after``, at most: some may have been left out."""
+        return max(0, self.head() - max(after, (self.first() or self.head() + 1) - 1))
+
+
+def append(connection: sa.Connection, watch: int, entries: Iterable[Entry], tell: bool) -> Sequence[Event]:
+    """Adds rows to the log; where ``tell``, returns their events with positions (those for one sink alone left out)."""
+    entries = list(entries)
+    rows: list[dict[str, Any]] = [
+        {
+            "watch": watch,
+            "key": pack_key(entry.key),
+            "sink": entry.sink,
+            "event": pack_event(entry.event),
+            "at": milliseconds(entry.event.time),
+        }
+        for entry in entries
+    ]
+    grow(connection, sum(len(row["event"]) for row in rows))
+    if not tell:
+        connection.execute(sa.insert(t.log), rows)
+        return []
+    statement = sa.insert(t.log).returning(t.log.c.position, sort_by_parameter_order=True)
+    positions = connection.scalars(statement, rows).all()
+    return [
+        msgspec.structs.replace(entry.event, position=position)
+        for entry, position in zip(entries, positions, strict=True)
+        if entry.sink is None
+    ]
+
+
+def grow(connection: sa.Connection, octets: int) -> None:
+    """Counts what is added to the log, or (less than nothing) taken from it."""
+    added = insert(t.log_size).values(id=_WHOLE, bytes=octets)
+    total = t.log_size.c.bytes + octets
+    connection.execute(added.on_conflict_do_update(index_elements=["id"], set_={"bytes": total}))
+
+
+def move(connection: sa.Connection, sink: str, position: int, dropped: int) -> None:
+    """Moves a cursor on, never back: what bounds the log may have moved it meanwhile."""
+    statement = insert(t.cursor).values(sink=sink, position=position, dropped=dropped)
+    new = statement.excluded
+    further = sa.case((new.position > t.cursor.c.position, new.position), else_=t.cursor.c.position)
+    counted = t.cursor.c.dropped + new.dropped
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["sink"], set_={"position": further, "dropped": counted})
+    )
+
+
+def milliseconds(stamp: str) -> int:
+    """An event's time (RFC 3339) in epoch milliseconds; now, where it cannot be read."""
+    try:
+        return int(datetime.fromisoformat(stamp).timestamp() * 1000)
+    except ValueError:
+        return int(time.time() * 1000)
+
+
+def _park(connection: sa.Connection, one: Parked) -> None:
+    """Keeps it; its event is the one it brings, else the one kept before, else the log's."""
+    row: dict[str, Any] = {
+        "sink": one.sink,
+        "position": one.position,
+        "watch": one.document[0],
+        "key": one.document[1],
+        "state": one.state,
+        "attempts": one.attempts,
+        "error": one.error,
+        "since": one.since,
+        "next_try": one.next_try,
+        "newer": one.newer,
+    }
+    kept = connection.execute(
+        sa.update(t.parked)
+        .where(t.parked.c.sink == one.sink, t.parked.c.position == one.position)
+        .values({name: row[name] for name in ("state", "attempts", "error", "next_try")})
+    )
+    if kept.rowcount:
+        return
+    if one.event is not None:
+        upsert(connection, t.parked, [{**row, "event": pack_event(one.event)}])
+        return
+    types = {column.name: column.type for column in t.parked.columns}
+    values = [sa.literal(value, types[name]) for name, value in row.items()]
+    source = sa.select(*values, t.log.c.event).where(t.log.c.position == one.position)
+    connection.execute(sa.insert(t.parked).from_select([*row, "event"], source))
+
+
+def _parked(row: Any, event: Event | None = None) -> Parked:
+    return Parked(
+        row.sink,
+        row.position,
+        row.attempts,
+        row.error,
+        (row.watch, row.key),
+        row.state,
+        row.since,
+        row.next_try,
+        row.newer,
+        event,
+    )
+
+
+def _page(found: sa.CursorResult[Any], octets: int) -> Sequence[LogRow]:
+    rows: list[LogRow] = []
+    for row in found:
+        event = unpack_event(row.event, row.position)
+        octets -= weight(event)
+        if octets < 0 and rows:
+            break
+        rows.append(LogRow(row.position, event, row.sink, (row.watch, row.key)))
+    found.close()
+    return rows
+
+
+def weight(event: Event) -> int:
+    """About how many bytes an event takes."""
+    return 400 + len(bytes(event.before or b"")) + len(bytes(event.after or b""))

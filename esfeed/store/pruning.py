@@ -1,0 +1,97 @@
+"""Keeps the log within its bounds, a little at a time, and counts what a sink loses by that.
+
+A bound is a bound: a row goes when it is too old or the log too large, whoever has not had it yet. A sink that is not
+in the settings any more therefore holds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import msgspec
+import sqlalchemy as sa
+
+from esfeed.store import schema as t
+from esfeed.store.connected import Connected
+from esfeed.store.database import give_back
+from esfeed.store.outbox import grow, move
+
+_ROWS = 1000
+
+
+class Pruned(msgspec.Struct, frozen=True):
+    """What a step of pruning took from the log: rows, and entries that sinks had not had yet, by sink.
+
+    ``more``: there is more to be pruned right now.
+    """
+
+    rows: int = 0
+    dropped: Mapping[str, int] = msgspec.field(default_factory=dict)
+    more: bool = False
+
+
+class Pruner(Connected):
+    """The part of the store that forgets."""
+
+    def prune(self, before: int, most: int, sinks: Mapping[str, Collection[str]], rows: int = _ROWS) -> Pruned:
+        """Deletes log rows from before ``before`` (epoch milliseconds), and while the log has more than ``most`` bytes.
+
+        The oldest first, ``rows`` at most, in one transaction. ``sinks``: those that are fed from the log, each with
+        the watches that are routed to it.
+        """
+        with self._reading() as connection:
+            oldest = connection.execute(sa.select(t.log.c.at).order_by(t.log.c.position).limit(1)).scalar()
+            size = int(connection.scalar(sa.select(t.log_size.c.bytes)) or 0)
+        if oldest is None or (oldest >= before and size <= most):
+            return Pruned()
+        with self._writing() as connection:
+            size = int(connection.scalar(sa.select(t.log_size.c.bytes)) or 0)
+            last, octets, count = 0, 0, 0
+            query = sa.select(t.log.c.position, t.log.c.at, sa.func.length(t.log.c.event).label("octets"))
+            for row in connection.execute(query.order_by(t.log.c.position).limit(rows)).all():
+                if row.at >= before and size - octets <= most:
+                    break
+                last, octets, count = row.position, octets + row.octets, count + 1
+            if not count:
+                return Pruned()
+            numbers = {name: number for number, name in connection.execute(sa.select(t.watch.c.id, t.watch.c.name))}
+            dropped = {}
+            for sink, watches in sinks.items():
+                lost = _lost(connection, sink, [numbers[name] for name in watches if name in numbers], last)
+                if lost:
+                    dropped[sink] = lost
+            connection.execute(sa.delete(t.log).where(t.log.c.position <= last))
+            grow(connection, -octets)
+        with self._reading() as connection:
+            give_back(connection)
+        return Pruned(count, dropped, count == rows)
+
+    def forget_dead(self, sink: str, most: int) -> int:
+        """Drops the oldest dead events of a sink beyond ``most``; returns how many."""
+        dead = [t.parked.c.sink == sink, t.parked.c.state == "dead"]
+        newest = sa.select(t.parked.c.position).where(*dead).order_by(t.parked.c.position.desc())
+        with self._reading() as connection:
+            last = connection.scalar(newest.offset(most).limit(1))
+        if last is None:
+            return 0
+        with self._writing() as connection:
+            gone = connection.execute(sa.delete(t.parked).where(*dead, t.parked.c.position <= last)).rowcount
+            move(connection, sink, 0, gone)
+        return gone
+
+
+def _lost(connection: sa.Connection, sink: str, watches: Collection[int], last: int) -> int:
+    """Moves the cursor of a sink over what is about to go; returns how many entries it had not had."""
+    at = connection.scalar(sa.select(t.cursor.c.position).where(t.cursor.c.sink == sink))
+    if at is None or at >= last:
+        return 0
+    held = sa.exists().where(t.parked.c.sink == sink, t.parked.c.position == t.log.c.position)
+    query = (
+        sa.select(sa.func.count())
+        .select_from(t.log)
+        .where(t.log.c.position > at, t.log.c.position <= last, t.log.c.watch.in_(watches))
+        .where(sa.or_(t.log.c.sink.is_(None), t.log.c.sink == sink), ~held)
+    )
+    lost = connection.scalar(query) or 0
+    move(connection, sink, last, lost)
+    return lost
