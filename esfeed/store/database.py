@@ -69,11 +69,17 @@ def _on_begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def give_back(connection: sa.Connection) -> None:
-    """Gives some of the pages that nothing uses any more back to the file system; a reserve stays for what comes."""
-    free = connection.exec_driver_sql("PRAGMA freelist_count").scalar() or 0
-    if free > _SPARE_PAGES:
-        connection.exec_driver_sql(f"PRAGMA incremental_vacuum({min(free - _SPARE_PAGES, _MOST_PAGES)})").close()
+def give_back(engine: sa.Engine) -> None:
+    """Gives pages that nothing uses any more back to the file system, a bounded number, but for a reserve."""
+    raw = engine.raw_connection()
+    try:
+        driver: Any = raw.driver_connection
+        free = driver.execute("PRAGMA freelist_count").fetchone()[0]
+        if free > _SPARE_PAGES:
+            # As a script: `execute` takes one step of a statement without columns, and each step frees one page.
+            driver.executescript(f"PRAGMA incremental_vacuum({min(free - _SPARE_PAGES, _MOST_PAGES)})")
+    finally:
+        raw.close()
 
 
 _MENDS = (

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from esfeed.store import schema as t
 from esfeed.store.connected import Connected
-from esfeed.store.database import give_back
+from esfeed.store.database import give_back, guarded
 from esfeed.store.outbox import grow, move
 
 _ROWS = 1000
@@ -62,8 +62,8 @@ class Pruner(Connected):
                     dropped[sink] = lost
             connection.execute(sa.delete(t.log).where(t.log.c.position <= last))
             grow(connection, -octets)
-        with self._reading() as connection:
-            give_back(connection)
+        with guarded(self._where):
+            give_back(self._engine)
         return Pruned(count, dropped, count == rows)
 
     def forget_dead(self, sink: str, most: int) -> int:
