@@ -122,15 +122,17 @@ class Straight:
         octets = 0
         with self._lock:
             while self._queue and len(batch) < self._terms.batch:
-                octets += weight(self._queue[0])
-                if batch and octets > self._terms.batch_bytes:
+                event = self._queue[0]
+                late = seconds(event) < oldest
+                if batch and not late and octets + weight(event) > self._terms.batch_bytes:
                     break
-                event = self._queue.popleft()
+                self._queue.popleft()
                 self._octets -= weight(event)
-                if seconds(event) >= oldest:
-                    batch.append(event)
-                else:
+                if late:
                     self._lost += 1
+                else:
+                    octets += weight(event)
+                    batch.append(event)
         return batch
 
     def _send(self, batch: list[Event]) -> int:
