@@ -142,11 +142,13 @@ class Daemon:
             except ConfigError as error:
                 # Nobody but a person can mend it: others go on, and this one is looked at from time to time.
                 self._failed("sink.stopped", f"sink {name}", error)
-                self._drained.wait(_MENDED_AFTER)
+                if self.stopping.wait(_MENDED_AFTER):
+                    return
                 continue
             except Exception as error:
                 self._failed("sink.failed", f"sink {name}", error)
-                self._drained.wait(_STATE_AGAIN)
+                if self.stopping.wait(_STATE_AGAIN):
+                    return
                 continue
             self._rest(name, delivery)
             if self.stopping.is_set() and (delivery.idle or (delivery.wait and not delivery.sent)):
@@ -164,7 +166,7 @@ class Daemon:
         if delivery.idle or delivery.wake:
             self._app.store.wait(min(wait, _LOOK_AGAIN))
         else:
-            self._drained.wait(wait)
+            self.stopping.wait(wait)
 
     def _prune(self) -> None:
         try:

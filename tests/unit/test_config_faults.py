@@ -19,7 +19,7 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
     ("section", "lines", "expected"),
     [
         (WATCH, 'intervall = "1s"', 'watches.servers.intervall: unknown key; did you mean "interval"?'),
-        (SINK, "zzz = 1", 'sinks.audit.zzz: unknown key; known: "batch", "format", "type"'),
+        (SINK, "zzz = 1", 'sinks.audit.zzz: unknown key; known: "attempts", "batch", '),
         (WATCH, 'interval = "1 sec"', 'watches.servers.interval = "1 sec": write a duration such as "250ms"'),
         (WATCH, "interval = 0", "watches.servers.interval = 0: write a duration longer than zero"),
         (WATCH, 'interval = "99999d"', 'interval = "99999d": write a duration of ten years at most'),
