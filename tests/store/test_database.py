@@ -11,16 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import alembic.autogenerate
+import alembic.command
+import alembic.config
 import pytest
 import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
 
 from esfeed.errors import ConfigError, StateError
-from esfeed.ports import Commit, Settlement
+from esfeed.ports import Commit
 from esfeed.store import schema
+from esfeed.store.codec import pack_event, pack_key
 from esfeed.store.database import open_database
 from esfeed.store.sql import SqlStore
-from tests.store.test_sql import ROOT, entry, seen
+from tests.store.test_sql import ROOT, entry, key, seen
 from tests.support.clients import obey_modes
 
 
@@ -69,30 +72,27 @@ def columns(connection: sa.Connection, table: str) -> list[sa.Row[object]]:
     return [*found, *laid]  # type: ignore[list-item]  # rows are covariant in no stub
 
 
-def dump(path: Path) -> None:
+def first_state(path: Path) -> None:
     """A state as the first version made it: two entries, one of them dead for a sink that was past both."""
-    store = SqlStore(url(path))
-    for name in ("a", "b"):
-        store.commit("w", Commit(seen(name).revisions, entries=[entry(name)]))
-    store.settle("s", Settlement(2))
-    store.close()
-    execute(
-        path,
-        "DROP TABLE parked",
-        "CREATE TABLE parked (sink TEXT NOT NULL, position BIGINT NOT NULL, attempts INTEGER NOT NULL,"
-        " error TEXT NOT NULL, PRIMARY KEY (sink, position))",
-        "INSERT INTO parked VALUES ('s', 1, 1, 'too large')",
-        "DROP TABLE log_size",
-        "ALTER TABLE log DROP COLUMN at",
-        "ALTER TABLE cursor DROP COLUMN dropped",
-        "UPDATE alembic_version SET version_num = '0001'",
-    )
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(ROOT / "esfeed" / "store" / "migrations"))
+    engine = sa.create_engine(url(path))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, "0001")
+        connection.exec_driver_sql("INSERT INTO watch VALUES (1, 'w')")
+        for name in ("a", "b"):
+            row = (1, pack_key(key(name)), pack_event(entry(name).event))
+            connection.exec_driver_sql("INSERT INTO log (watch, key, event) VALUES (?, ?, ?)", row)
+        connection.exec_driver_sql("INSERT INTO cursor VALUES ('s', 2)")
+        connection.exec_driver_sql("INSERT INTO parked VALUES ('s', 1, 1, 'too large')")
+    engine.dispose()
 
 
 def test_a_state_of_the_first_schema(path: Path, tmp_path: Path) -> None:
     """It becomes equal to a new one; its dead events have their event now, and its entries an age that starts now."""
     old = tmp_path / "old.db"
-    dump(old)
+    first_state(old)
     store = SqlStore(url(old))
     with store._engine.connect() as connection, open_database(url(path)).connect() as new:
         for name in schema.metadata.tables:

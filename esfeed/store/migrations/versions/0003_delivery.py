@@ -2,7 +2,7 @@
 
 What was parked before was dead: nothing else was kept. A row of the log whose age nobody wrote down counts from now on.
 
-Revision ID: 0002
+Revision ID: 0003
 """
 
 import time
@@ -10,8 +10,8 @@ import time
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
