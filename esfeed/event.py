@@ -7,6 +7,7 @@ All are frozen. A document's ``_source`` stays the engine's own bytes all the wa
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -151,3 +152,16 @@ def event_id(watch: str, key: Key, op: Op, revision: Revision, poll: int, copy: 
         mark = (revision.uuid, revision.version, poll)
     text = _json.encode((watch, tuple(key), op, mark))
     return hashlib.blake2b(text, digest_size=16).hexdigest()
+
+
+def weight(event: Event) -> int:
+    """About how many bytes an event takes, in memory or where it is sent."""
+    return 400 + (len(event.before) if event.before else 0) + (len(event.after) if event.after else 0)
+
+
+def told_at(event: Event) -> float | None:
+    """When an event was made, in epoch seconds; ``None`` where its time cannot be read."""
+    try:
+        return datetime.fromisoformat(event.time).timestamp()
+    except ValueError:
+        return None

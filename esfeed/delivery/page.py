@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import NamedTuple
 
 from esfeed.delivery.coalesce import merge
-from esfeed.event import Event
+from esfeed.event import Event, told_at, weight
 from esfeed.ports import Doc, LogRow
 
 Shape = Callable[[Event], Event | None]
@@ -115,14 +114,7 @@ def pick(items: Sequence[Item], most: int, octets: int, suspects: Collection[Doc
     return batch, len(batch) == most
 
 
-def weight(event: Event) -> int:
-    """About how many bytes an event takes where it is sent."""
-    return 400 + len(bytes(event.before or b"")) + len(bytes(event.after or b""))
-
-
 def seconds(event: Event) -> float:
-    """When an event was logged, in epoch seconds; for ever, where its time cannot be read."""
-    try:
-        return datetime.fromisoformat(event.time).timestamp()
-    except ValueError:
-        return float("inf")
+    """When an event was made, in epoch seconds; for ever, where its time cannot be read."""
+    at = told_at(event)
+    return float("inf") if at is None else at

@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from esfeed.delivery.dispatcher import Delivery
-from esfeed.delivery.page import seconds, weight
+from esfeed.delivery.page import seconds
 from esfeed.delivery.pause import for_target
 from esfeed.delivery.reader import left_of
 from esfeed.delivery.terms import Terms
 from esfeed.errors import ConfigError, Retryable
-from esfeed.event import Event
+from esfeed.event import Event, weight
 from esfeed.ports import Clock, Sink, retry
 from esfeed.routing import ExpressionFailed, Router
 

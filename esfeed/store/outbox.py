@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from esfeed.event import Event
+from esfeed.event import Event, told_at, weight
 from esfeed.ports import PAGE_BYTES, Entry, LogRow, Parked, Settlement
 from esfeed.store import schema as t
 from esfeed.store.codec import pack_event, pack_key, unpack_event
@@ -32,11 +31,16 @@ _WISHES = ("redriven", "forced")
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """How many events of a sink are parked (to be tried again, or behind one that is), and dead; and were dropped."""
+    """How many events of a sink are parked (to be tried again, or behind one that is), and dead; and were dropped.
+
+    ``next_try`` (epoch seconds) and ``error`` are of the parked one that is tried next.
+    """
 
     parked: int = 0
     dead: int = 0
     dropped: int = 0
+    next_try: float = 0.0
+    error: str = ""
 
 
 class Outbox(Connected):
@@ -163,7 +167,13 @@ class Outbox(Connected):
             dropped = {
                 row.sink: row.dropped for row in connection.execute(sa.select(t.cursor.c.sink, t.cursor.c.dropped))
             }
-        return {sink: Counts(*parked.get(sink, (0, 0)), dropped.get(sink, 0)) for sink in {*parked, *dropped}}
+            tried = sa.select(t.parked.c.sink, t.parked.c.next_try, t.parked.c.error).where(t.parked.c.state == "retry")
+            latest_first = tried.order_by(t.parked.c.next_try.desc())
+            first = {row.sink: (row.next_try, row.error) for row in connection.execute(latest_first)}
+        return {
+            sink: Counts(*parked.get(sink, (0, 0)), dropped.get(sink, 0), *first.get(sink, (0.0, "")))
+            for sink in {*parked, *dropped}
+        }
 
     def log_count(self, after: int) -> int:
         """How many rows of the log have a position greater than ``after``, at most: some may have been left out."""
@@ -179,7 +189,7 @@ def append(connection: sa.Connection, watch: int, entries: Iterable[Entry], tell
             "key": pack_key(entry.key),
             "sink": entry.sink,
             "event": pack_event(entry.event),
-            "at": milliseconds(entry.event.time),
+            "at": _milliseconds(entry.event),
         }
         for entry in entries
     ]
@@ -214,12 +224,9 @@ def move(connection: sa.Connection, sink: str, position: int, dropped: int) -> N
     )
 
 
-def milliseconds(stamp: str) -> int:
-    """An event's time (RFC 3339) in epoch milliseconds; now, where it cannot be read."""
-    try:
-        return int(datetime.fromisoformat(stamp).timestamp() * 1000)
-    except ValueError:
-        return int(time.time() * 1000)
+def _milliseconds(event: Event) -> int:
+    at = told_at(event)
+    return int((time.time() if at is None else at) * 1000)
 
 
 def _park(connection: sa.Connection, one: Parked) -> None:
@@ -277,8 +284,3 @@ def _page(found: sa.CursorResult[Any], octets: int) -> Sequence[LogRow]:
         rows.append(LogRow(row.position, event, row.sink, (row.watch, row.key)))
     found.close()
     return rows
-
-
-def weight(event: Event) -> int:
-    """About how many bytes an event takes."""
-    return 400 + len(bytes(event.before or b"")) + len(bytes(event.after or b""))

@@ -189,7 +189,7 @@ def test_redriving(store: SqlStore) -> None:
     assert positions(store.redriven("s")) == [2]
     assert positions(store.redrive(["s"], 1, force=True)) == [1]
     assert [one.state for one in store.redriven("s")] == ["forced", "redriven"]
-    assert store.counts()["s"] == Counts(parked=1, dead=2)
+    assert store.counts()["s"] == Counts(1, 2, 0, 200.0, "no")
 
 
 def test_a_newer_one_is_noted_for_its_document_alone(store: SqlStore) -> None:
@@ -210,7 +210,7 @@ def test_discarding(store: SqlStore) -> None:
     assert store.discard(["s"], 2) == 1
     assert store.discard(["s", "t"]) == 2
     assert positions(store.parked("s")) == [4]
-    assert store.counts()["s"] == Counts(parked=1, dropped=3)
+    assert store.counts()["s"] == Counts(1, 0, 3, 200.0, "no")
     assert store.cursor("s") == 5
 
 
@@ -221,7 +221,15 @@ def test_too_many_dead_events(store: SqlStore) -> None:
     assert store.forget_dead("s", 7) == 0
     assert store.forget_dead("s", 3) == 4
     assert positions(store.parked("s")) == [1, 6, 7, 8]
-    assert store.counts()["s"] == Counts(parked=1, dead=3, dropped=4)
+    assert store.counts()["s"] == Counts(1, 3, 4, 200.0, "no")
+
+
+def test_the_parked_event_that_is_tried_next(store: SqlStore) -> None:
+    """Its time and its error are what `status` tells; those that wait behind it do not count."""
+    store.commit("w", seen(*range(4)))
+    tries = [park(store, n, error=f"e{n}", next_try=100.0 - n) for n in (1, 2)]
+    store.settle("s", Settlement(4, [*tries, park(store, 3, state="waiting", next_try=1.0)]))
+    assert store.counts()["s"] == Counts(3, 0, 0, 98.0, "e2")
 
 
 # --- the bounds of the log
