@@ -251,8 +251,9 @@ def test_ten_sinks_of_which_one_hangs_and_one_fails(store: SqlStore) -> None:
     beside = delays(store, good, Hanging(), FakeSink(lambda event: Outcome("retry", "500")))
     hanging.set()
     assert all(len(sink.got) == 200 for sink in good)
-    assert statistics.median(beside) < 3 * statistics.median(alone) + 0.05
-    assert max(beside) < 5.0
+    # Generous, as tests share a machine: a sink that was held would wait for half a minute.
+    assert statistics.median(beside) < 3 * statistics.median(alone) + 1.0
+    assert max(beside) < 20.0
 
 
 def delays(store: SqlStore, sinks: Sequence[FakeSink], *others: FakeSink) -> list[float]:
