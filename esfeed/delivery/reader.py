@@ -14,7 +14,7 @@ from esfeed.delivery.parking import Parking
 from esfeed.delivery.terms import Terms
 from esfeed.event import Event
 from esfeed.ports import LogRow, Store
-from esfeed.routing import ExpressionFailed, Router
+from esfeed.routing import RouteFailed, Router
 
 MOST_PARKED = 10_000
 """The most events of a sink that are parked to be tried again; beyond that, its cursor waits."""
@@ -41,8 +41,8 @@ class Reader:
     def shape(self, event: Event) -> Event | None:
         """The event as the sink is to have it, ``None`` where it is not to. Raises :class:`~.page.Unsure`."""
         try:
-            return event if self._router.wants(self._name, event) else None
-        except ExpressionFailed as error:
+            return self._router.shape(self._name, event)
+        except RouteFailed as error:
             raise Unsure(str(error)) from error
 
     def page(self, at: int, now: float, parking: Parking, taken: Collection[int], doubt: bool) -> Page | None:

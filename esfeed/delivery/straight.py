@@ -19,7 +19,7 @@ from esfeed.delivery.terms import Terms
 from esfeed.errors import ConfigError, Retryable
 from esfeed.event import Event, weight
 from esfeed.ports import Clock, Sink, retry
-from esfeed.routing import ExpressionFailed, Router
+from esfeed.routing import RouteFailed, Router
 
 MOST_EVENTS, MOST_BYTES = 10_000, 64 << 20
 """What the memory of one sink holds, at most."""
@@ -69,8 +69,8 @@ class Straight:
         """Takes the events of a commit. Where the memory is full, the oldest go."""
         for event in events:
             try:
-                shaped = event if self._router.wants(self.name, event) else None
-            except ExpressionFailed as error:
+                shaped = self._router.shape(self.name, event)
+            except RouteFailed as error:
                 self._why = str(error)
                 self._lost += 1
                 continue
