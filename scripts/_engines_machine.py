@@ -112,7 +112,9 @@ def prepare_root() -> None:
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
     """Holds ROOT/NAME.lock, so that neither threads nor other calls of this script do the same work at once."""
-    with (ROOT / f"{name}.lock").open("w") as file:
+    path = ROOT / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -1,0 +1,267 @@
+"""One server as `scripts/services` runs it: its folder and record, its start, its end. What differs is its `Kind`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from _engines_machine import as_engine_user, give_to_engine_user
+from _engines_node import free_ports, interrupted
+from _engines_security import make_certificates
+from _services_machine import ROOT, ServiceError, need_program
+
+START_SECONDS = 120  # two cores may be starting all of them at once
+STOP_SECONDS = 20
+LOG_LINES = 30
+USER = "esfeed"
+
+Record = dict[str, Any]
+
+
+class Kind:
+    """What a service must say of itself; one subclass a file.
+
+    A record has ``port`` and ``tls_port`` (the same where one port does both), ``url`` and ``tls_url``, ``username``,
+    ``password``, ``ca_certs``, ``client_cert``, ``client_key``, ``settings``, and what the kind adds.
+    """
+
+    name = ""
+    ports: tuple[str, ...] = ("port", "tls_port")
+    stop_signal = signal.SIGTERM
+
+    def version(self) -> str:
+        raise NotImplementedError
+
+    def need(self) -> None:
+        """Installs what is missing. Raises ``ServiceError`` that says how to install it by hand."""
+        raise NotImplementedError
+
+    def urls(self, record: Record) -> Record:
+        """``url`` and ``tls_url``."""
+        raise NotImplementedError
+
+    def prepare(self, folder: Path, record: Record) -> None:
+        """Fills an empty data folder, once; the folder is the server's user's by then."""
+
+    def configure(self, folder: Path, record: Record) -> None:
+        """Writes the server's settings, before each start."""
+
+    def helpers(self, folder: Path, record: Record) -> list[list[str]]:
+        """Processes that must run beside the server."""
+        return []
+
+    def command(self, folder: Path, record: Record) -> list[str]:
+        """The server, in the foreground."""
+        raise NotImplementedError
+
+    def environment(self, folder: Path, record: Record) -> Mapping[str, str]:
+        return {}
+
+    def ready(self, record: Record) -> bool:
+        """Whether the server serves. May raise ``OSError``."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One running (or ended) server: its folder under ROOT/run, and what its record file says."""
+
+    kind: Kind
+    label: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind.name}-{self.label}"
+
+    @property
+    def folder(self) -> Path:
+        return ROOT / "run" / self.key
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "console.log"
+
+    def record(self) -> Record:
+        with contextlib.suppress(OSError, ValueError):
+            return dict(json.loads((self.folder / "record.json").read_text()))
+        return {}
+
+    def write(self, record: Record) -> None:
+        fresh = self.folder / "record.new"
+        fresh.touch(mode=0o600)  # it holds a password
+        fresh.write_text(json.dumps(record, indent=1))
+        fresh.replace(self.folder / "record.json")
+
+    def pids(self) -> list[int]:
+        """The live processes that were started for it, the server itself first; descendants are theirs to end."""
+        return [pid for pid, born in self.record().get("processes", []) if birth(pid) == born]
+
+    def alive(self) -> bool:
+        """Whether the server itself lives."""
+        processes = self.record().get("processes", [])
+        return bool(processes) and birth(processes[0][0]) == processes[0][1]
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError):
+            return self.kind.ready(self.record())
+        return False
+
+    def state(self) -> str:
+        if not self.record():
+            return "down"
+        if not self.alive():
+            return "ended"
+        return "up" if self.answers() else "not answering"
+
+    def log_tail(self) -> str:
+        with contextlib.suppress(OSError):
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        return "(no log)"
+
+
+def birth(pid: int) -> str:
+    """What tells a process from any other that has, had or will have its number; empty for none, or a dead one."""
+    with contextlib.suppress(OSError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        if fields[0] not in "ZX":
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            return f"{boot}/{fields[19]}"
+    return ""
+
+
+def ask(port: int, say: bytes, size: int = 4096) -> bytes:
+    """The beginning of what a server on this machine answers to ``say``. Raises ``OSError``."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.settimeout(5)
+        if say:
+            connection.sendall(say)
+        return connection.recv(size)
+
+
+def run(kind: Kind, command: list[str], **options: Any) -> str:
+    """A step of a preparation, as the server's user; its output. Raises ``ServiceError`` with its last words."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, **{"cwd": "/", **options}, **as_engine_user()
+    )
+    if done.returncode:
+        raise ServiceError(f"{kind.name}: {command[0]} failed: {(done.stdout + done.stderr).strip()[-2000:]}")
+    return done.stdout
+
+
+def prepare(instance: Instance, settings: dict[str, str]) -> Record:
+    """Lays an empty folder; the record says all that a later `launch` or a client needs."""
+    kind, folder = instance.kind, instance.folder
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in ("data", "tmp", "config"):
+        (folder / name).mkdir(parents=True)
+    need_program(kind.name, "openssl", ("openssl",))
+    certificates = folder / "certs"
+    make_certificates(certificates)
+    for key in certificates.glob("*.key"):
+        key.chmod(0o600)
+    record: Record = {
+        "name": kind.name,
+        "instance": instance.label,
+        "version": kind.version(),
+        "host": "127.0.0.1",
+        **dict(zip(kind.ports, free_ports(len(kind.ports)), strict=True)),
+        "username": USER,
+        "password": secrets.token_hex(12),
+        "ca_certs": str(certificates / "ca.pem"),
+        "client_cert": str(certificates / "client.pem"),
+        "client_key": str(certificates / "client.key"),
+        "folder": str(folder),
+        "log": str(instance.log),
+        "settings": settings,
+    }
+    record |= kind.urls(record)
+    give_to_engine_user(folder)
+    kind.prepare(folder, record)
+    return record
+
+
+def launch(instance: Instance, record: Record) -> Record:
+    """Starts the processes and waits until the server serves; a start that fails leaves no process behind."""
+    kind, folder = instance.kind, instance.folder
+    kind.configure(folder, record)
+    give_to_engine_user(folder)
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder / "tmp"), "LC_ALL": "C.UTF-8"}
+    environment |= kind.environment(folder, record)
+    processes: list[tuple[int, str]] = []
+    with instance.log.open("wb") as log:
+        for command in (*kind.helpers(folder, record), kind.command(folder, record)):
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                cwd=folder / "tmp",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # the caller's Ctrl-C is not the server's
+                **as_engine_user(),
+            )
+            processes.insert(0, (process.pid, birth(process.pid)))
+            instance.write(record := record | {"pid": process.pid, "processes": processes})
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is not None or not instance.answers():
+        if why := start_failure(process, deadline):
+            end(instance)
+            raise ServiceError(f"{instance.key} {why}; {instance.log} ends:\n{instance.log_tail()}")
+    return record
+
+
+def start_failure(process: subprocess.Popen[bytes], deadline: float) -> str:
+    """Why it is in vain to wait any longer, if so; takes a tenth of a second."""
+    if interrupted.wait(0.1):
+        return "was interrupted while starting"
+    if time.monotonic() > deadline:
+        return f"was not ready in {START_SECONDS} s"
+    code = process.poll()
+    return "" if code is None else f"ended while starting (code {code})"
+
+
+def end(instance: Instance) -> None:
+    """Ends the server in its own way, then its helpers; what does not end in time is killed, with its descendants."""
+    for number in (instance.kind.stop_signal, signal.SIGKILL):
+        deadline = time.monotonic() + STOP_SECONDS
+        for pid in instance.pids():
+            family = [pid, *descendants(pid)] if number == signal.SIGKILL else [pid]
+            births = {each: birth(each) for each in family}
+            for each in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each, signal.SIGCONT)  # one that is stopped hears nothing
+                    os.kill(each, number)
+            while any(born and birth(each) == born for each, born in births.items()) and time.monotonic() < deadline:
+                _reap(pid)
+                time.sleep(0.05)
+
+
+def _reap(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def descendants(pid: int) -> list[int]:
+    """All living processes that descend from ``pid``."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(path.parent.name))
+    found, queue = [], [pid]
+    while queue:
+        fresh = children.get(queue.pop(), [])
+        found += fresh
+        queue += fresh
+    return found
