@@ -49,7 +49,7 @@ class PostgreSQL(Kind):
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": record["port"],
-            "unix_socket_directories": folder / "tmp",
+            "unix_socket_directories": "",
             "ssl": "on",
             "ssl_cert_file": folder / "certs/node.pem",
             "ssl_key_file": folder / "certs/node.key",
