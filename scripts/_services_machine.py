@@ -8,10 +8,12 @@ import functools
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from _engines_machine import EngineError, apt_install, as_engine_user, say
+from _engines_security import make_certificates
 
 ROOT = Path(os.environ.get("ESFEED_SERVICES_DIR") or f"/var/tmp/esfeed-services-{os.geteuid()}").absolute()
 POLICY = Path("/usr/sbin/policy-rc.d")
@@ -42,9 +44,34 @@ def prepare_root() -> None:
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
     """Holds ROOT/NAME.lock, so that neither threads nor other calls of this script do the same work at once."""
-    with (ROOT / f"{name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    path = ROOT / f"{name}.lock"
+    while True:
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                continue  # whoever held it before took the file away
+            yield
+            return
+
+
+def certificates(target: Path) -> None:
+    """A throwaway authority, a node's and a client's certificate, in a new folder; made once, then copied.
+
+    Two services of one machine trust the same authority, then; that of another call is no stranger's.
+    """
+    need_program("every service", "openssl", ("openssl",))
+    source = ROOT / "certs"
+    with locked("certs"):
+        if source.exists() and time.time() - source.stat().st_mtime > 10 * 86400:  # they are good for 30 days
+            shutil.rmtree(source)
+        if not source.exists():
+            fresh = ROOT / "certs.new"
+            shutil.rmtree(fresh, ignore_errors=True)
+            make_certificates(fresh)
+            for key in fresh.glob("*.key"):
+                key.chmod(0o600)
+            fresh.rename(source)
+    shutil.copytree(source, target)
 
 
 def find_program(name: str, *folders: str) -> Path | None:

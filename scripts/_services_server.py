@@ -18,8 +18,7 @@ from typing import Any
 
 from _engines_machine import as_engine_user, give_to_engine_user
 from _engines_node import free_ports, interrupted
-from _engines_security import make_certificates
-from _services_machine import ROOT, ServiceError, need_program
+from _services_machine import ROOT, ServiceError, certificates
 
 START_SECONDS = 120  # two cores may be starting all of them at once
 STOP_SECONDS = 20
@@ -165,11 +164,7 @@ def prepare(instance: Instance, settings: dict[str, str]) -> Record:
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("data", "tmp", "config"):
         (folder / name).mkdir(parents=True)
-    need_program(kind.name, "openssl", ("openssl",))
-    certificates = folder / "certs"
-    make_certificates(certificates)
-    for key in certificates.glob("*.key"):
-        key.chmod(0o600)
+    certificates(folder / "certs")
     record: Record = {
         "name": kind.name,
         "instance": instance.label,
@@ -178,9 +173,9 @@ def prepare(instance: Instance, settings: dict[str, str]) -> Record:
         **dict(zip(kind.ports, free_ports(len(kind.ports)), strict=True)),
         "username": USER,
         "password": secrets.token_hex(12),
-        "ca_certs": str(certificates / "ca.pem"),
-        "client_cert": str(certificates / "client.pem"),
-        "client_key": str(certificates / "client.key"),
+        "ca_certs": str(folder / "certs/ca.pem"),
+        "client_cert": str(folder / "certs/client.pem"),
+        "client_key": str(folder / "certs/client.key"),
         "folder": str(folder),
         "log": str(instance.log),
         "settings": settings,

@@ -15,6 +15,8 @@ from tests.support.clients import Raw
 from tests.support.engines import NAMES, SCRIPT, VARIABLE, Engine, selected, start, stop
 from tests.support.proxy import Proxy
 
+pytest_plugins = ["tests.support.fixtures_services"]
+
 SECURED = "es8"
 
 
