@@ -30,9 +30,15 @@ setup(
         "urllib3>=2.2",
     ],
     extras_require={
+        "apprise": ["apprise>=1.9"],
         "demo": ["osmem-server>=0.1.6"],
+        "mqtt": ["paho-mqtt>=2.1,<3"],
+        "postgresql": ["psycopg[binary]>=3.2,<4"],
+        "redis": ["redis>=5.0.1"],
         "test": [
+            "aiosmtpd>=1.4.6",
             "cloudevents>=1.11",
+            "esfeed[apprise,mqtt,postgresql,redis]",
             "hypothesis>=6.100",
             "import-linter>=2.1",
             "jsonschema>=4.20",
@@ -54,6 +60,12 @@ setup(
             "stdout = esfeed.sinks.stdout:StdoutSink",
             "file = esfeed.sinks.file:FileSink",
             "webhook = esfeed.sinks.webhook:WebhookSink",
+            "apprise = esfeed.sinks.apprise:AppriseSink [apprise]",
+            "command = esfeed.sinks.command:CommandSink",
+            "elasticsearch = esfeed.sinks.elasticsearch:ElasticsearchSink",
+            "mqtt = esfeed.sinks.mqtt:MqttSink [mqtt]",
+            "postgresql = esfeed.sinks.postgresql:PostgresqlSink [postgresql]",
+            "redis = esfeed.sinks.redis:RedisSink [redis]",
         ],
         "esfeed.profiles": [
             "plain = esfeed.profiles.plain:PlainProfile",

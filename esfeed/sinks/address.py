@@ -1,0 +1,52 @@
+"""A server's URL taken apart; what may be secret in it is shown nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+
+class Address(NamedTuple):
+    """Where a server is. ``path`` is without its first slash and decoded; ``shown`` is fit for a log."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    user: str | None
+    password: str | None
+
+    @property
+    def shown(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+def address_of(url: str, schemes: Mapping[str, int]) -> Address:
+    """``url`` taken apart; ``schemes`` are those allowed, with their usual ports.
+
+    Raises ``ValueError``, which does not show the url: it may hold a password.
+    """
+    example = f"{next(iter(schemes))}://example.org"
+    if any(char <= " " or char == "\x7f" for char in url):
+        raise ValueError("take the spaces and control characters out of the url")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"write a url such as {example}; what is special in a password is written as %XX") from None
+    if parts.scheme not in schemes or not parts.hostname:
+        names = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise ValueError(f"write a url that begins with {names} and names a host, such as {example}")
+    if parts.query or parts.fragment:
+        raise ValueError("leave out what follows ? or #; all else has a key of its own")
+    user, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
+    return Address(
+        parts.scheme,
+        parts.hostname,
+        schemes[parts.scheme] if port is None else port,
+        unquote(parts.path.removeprefix("/")),
+        user or None,
+        password,
+    )
