@@ -86,6 +86,14 @@ def logged(event: Event, index: str, target: Engine, data: bytes) -> bytes:
     return _json.encode({"index": about}) + b"\n" + one_line(data) + b"\n"
 
 
+def log_mappings(target: Engine) -> dict[str, Any]:
+    """Mappings that leave the documents within events unread: whatever their fields are, they clash with nothing."""
+    unread = {name: {"type": "object", "enabled": False} for name in ("before", "after", "doc")}
+    nested = {name: {"properties": dict(unread)} for name in ("data", "payload")}
+    whole = {"properties": unread | nested}
+    return {"doc": whole} if target.typed else whole
+
+
 def template(target: Engine, pattern: str, parts: Mapping[str, Any], gc_deletes: float | None) -> tuple[str, bytes]:
     """The path and body of the request that puts the index template. ``gc_deletes`` is seconds."""
     name = "esfeed-" + (re.sub(r"[^a-z0-9_.-]+", "-", pattern.lower()).strip("-") or "all")

@@ -99,9 +99,11 @@ class ElasticsearchSink:
 
     def _put_template(self, http: HttpClient, target: bulk.Engine) -> None:
         settings = self._settings
-        if settings.template is False or (settings.template is True and settings.mode == "log"):
+        if settings.template is False:
             return
         parts = settings.template if isinstance(settings.template, dict) else {}
+        if settings.mode == "log" and "mappings" not in parts:
+            parts = parts | {"mappings": bulk.log_mappings(target)}
         keep = settings.gc_deletes if settings.mode == "mirror" else None
         path, body = bulk.template(target, settings.pattern, parts, keep)
         answer = http.call("PUT", path, body)
@@ -124,6 +126,9 @@ class ElasticsearchSink:
         lines: list[bytes] = []
         for event in events:
             line = self._lines(event, self._engine)
+            if isinstance(line, bytes) and len(line) > self._settings.max_bytes:
+                most = self._settings.max_bytes
+                line = rejected(f"the event has {len(line)} bytes, and at most {most} are taken (max_bytes)")
             outcomes.append(line if isinstance(line, Outcome) else None)
             if not isinstance(line, Outcome):
                 lines.append(line)

@@ -70,6 +70,12 @@ class ElasticsearchSettings(TlsKeys, SinkSection):
     password: Secret | None = Field(None, description='Its password; may be "env:NAME".')
     api_key: Secret | None = Field(None, description='An API key instead, encoded or as "id:api_key".')
     bulk_bytes: Size = Field(8 << 20, ge=1 << 10, description="About how large one request may be; events are not cut.")
+    max_bytes: Size = Field(
+        100 << 20,
+        ge=1 << 10,
+        description="An event larger than this is rejected: some engines hang up on one that is beyond their "
+        "http.max_content_length (100 MB), instead of saying so.",
+    )
     timeout: Duration = Field(30.0, gt=0, description="The longest that connecting, or one batch, may take.")
 
     @field_validator("hosts")

@@ -119,7 +119,8 @@ class TestMirror(SinkContract):
         """An odd id arrives like any other; no index holds an empty one, and 2.x and 5.x are choosy about types."""
         typed = self.engine.distribution == "elasticsearch" and self.engine.major < 6
         if doc_id and not (typed and any(char in doc_id for char in "#,./")) and not (typed and len(doc_id) > 255):
-            return super().test_odd_id(doc_id)
+            super().test_odd_id(doc_id)
+            return
         sink = self.make_sink()
         sink.open()
         event = sample_event(doc_id=doc_id, type=doc_id or "_doc", after={"a": 1})
@@ -137,18 +138,20 @@ class TestMirror(SinkContract):
         self.proxy.on("_bulk", self.recorder, times=1000)
 
 
+@pytest.fixture(scope="module")
+def own() -> Iterator[list[Engine]]:
+    """An engine that a test may kill."""
+    if "es7" not in engines.selected():
+        pytest.skip("es7 is left out")
+    own = engines.start(["es7"], instance=_label())
+    yield own
+    engines.stop(["es7"], _label())
+
+
 class TestRestarted(SinkContract):
     """The contract for a log of events, on an engine of its own that is killed and started again."""
 
     patience = 90.0
-
-    @pytest.fixture(autouse=True, scope="class")
-    def own(self) -> Iterator[list[Engine]]:
-        if "es7" not in engines.selected():
-            pytest.skip("es7 is left out")
-        own = engines.start(["es7"], instance=_label())
-        yield own
-        engines.stop(["es7"], _label())
 
     @pytest.fixture(autouse=True)
     def _target(self, own: list[Engine]) -> None:
@@ -341,14 +344,17 @@ def test_too_large_for_the_engine(raw: Raw, proxy: Proxy, mirror: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ["es2", "es9", "os2"], indirect=True)
-def test_event_over_the_real_limit(raw: Raw, mirror: str) -> None:
-    """An event beyond ``http.max_content_length`` (100 MB) is rejected or waits by the engine's word, none is cut."""
-    sink = make(raw.engine.url, mirror, timeout="60s")
+@pytest.mark.parametrize("keys", [{}, {"max_bytes": "200MB"}], ids=["ours", "the engine's"])
+def test_event_over_the_real_limit(raw: Raw, mirror: str, keys: dict[str, Any]) -> None:
+    """An event beyond ``http.max_content_length`` (100 MB) is rejected, and its neighbour is not."""
+    if keys and raw.engine.name == "es2":
+        pytest.skip("2.x hangs up on it without a word, which is why there is max_bytes")
+    sink = make(raw.engine.url, mirror, timeout="60s", **keys)
     sink.open()
     big = sample_event(position=1, doc_id="big", after=b'{"a":"' + b"x" * (101 << 20) + b'"}')
     out = send(sink, big, sample_event(position=2, doc_id="small"))
     assert (out[0].kind, out[1].kind) == ("rejected", "ok")
-    assert "413" in out[0].reason
+    assert ("413" if keys else "at most 104857600 are taken (max_bytes)") in out[0].reason
     assert list(documents(raw, mirror)) == ["small"]
     sink.close()
 

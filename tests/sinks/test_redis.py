@@ -23,7 +23,7 @@ from tests.sinks.servers import Server
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    server = Server("redis", "sinks", {"proto-max-bulk-len": "2mb"})
+    server = Server("redis", {"proto-max-bulk-len": "2mb"})
     yield server
     server.close()
 
@@ -361,7 +361,7 @@ def test_tls(server: Server, admin: client.Redis) -> None:
 
 def test_cluster() -> None:
     """In a cluster, streams of several slots take one batch; markers lie in the slots of their streams."""
-    server = Server("redis", "cluster", {"cluster-enabled": "yes"})
+    server = Server("redis", {"cluster-enabled": "yes"})
     admin = client.Redis(port=server.port, username=server.username, password=server.password, protocol=2)
     try:
         admin.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
