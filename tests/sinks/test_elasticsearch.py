@@ -182,6 +182,53 @@ def _label() -> str:
     return f"qa-sink-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}-{os.getpid()}"
 
 
+def test_killed_in_the_middle_of_batches(own: list[Engine]) -> None:
+    """kill -9 of the engine under a stream of batches: at the end each document is there in its last state."""
+    Raw(own[0]).drop("killed")
+    sink = make(own[0].url, "killed", timeout="10s")
+    sink.open()
+    events = [sample_event(position=n, doc_id=f"doc-{n % 100}", after={"n": n}) for n in range(1, 8001)]
+    killer = threading.Timer(0.5, lambda: os.kill(own[0].pid, signal.SIGKILL))
+    killer.start()
+    left, faults = events, 0
+    while left:
+        outcomes = sink.send(left[:200])
+        if not all(outcome.ok for outcome in outcomes):
+            faults += 1
+            assert faults < 20
+            killer.join()
+            engines.stop(["es7"], _label(), keep=True)
+            own[:] = engines.start(["es7"], instance=_label(), keep=True)
+        left = [e for e, o in zip(left, outcomes, strict=False) if not o.ok] + left[200:]
+    sink.close()
+    assert faults, "the kill came too late: the test proves nothing"
+    raw = Raw(own[0])
+    assert contents(raw, "killed") == {f"doc-{n % 100}": {"n": n} for n in range(7901, 8001)}
+    raw.drop("killed")
+
+
+def test_frozen_engine(own: list[Engine]) -> None:
+    """An engine that is stopped (SIGSTOP) is left after ``timeout``, within a batch and at the start."""
+    sink = make(own[0].url, "frozen", timeout="1s")
+    sink.open()
+    os.kill(own[0].pid, signal.SIGSTOP)
+    try:
+        begin = time.monotonic()
+        out = send(sink, *A_B_A)
+        with pytest.raises(Retryable, match=r"no whole answer within 1 s"):
+            sink.open()
+        assert time.monotonic() - begin < 3
+        assert kinds(out) == [("retry", True), ("retry", False), ("retry", False)]
+    finally:
+        os.kill(own[0].pid, signal.SIGCONT)
+    sink.close()
+    sink = make(own[0].url, "frozen", timeout="30s")
+    sink.open()
+    assert kinds(send(sink, *A_B_A)) == [("ok", True)] * 3
+    sink.close()
+    Raw(own[0]).drop("frozen")
+
+
 # --- a mirror
 
 

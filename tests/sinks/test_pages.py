@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from esfeed.config import parse
+from esfeed.plugins import sink_class
 
 PAGES = sorted((Path(__file__).resolve().parents[2] / "docs" / "sinks").glob("*.rst"))
 HEAD = '[clusters.main]\nhosts = ["http://127.0.0.1:9200"]\n[watches.servers]\nindex = "servers"\n'
@@ -26,6 +27,13 @@ def test_examples_load(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         sinks = tomllib.loads(example)["sinks"]
         assert {sink["type"] for sink in sinks.values()} == {page.stem}
         assert set(parse(HEAD + example, Path("esfeed.toml")).sinks) == set(sinks)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_field_is_described(page: Path) -> None:
+    """The reference of settings is made from the models, so every field of every sink has a description."""
+    fields = sink_class(page.stem).Settings.model_fields  # type: ignore[attr-defined]  # every sink has it
+    assert [name for name, field in fields.items() if not field.description] == []
 
 
 def test_every_line_is_short() -> None:
