@@ -88,7 +88,9 @@ class _CommandContract(SinkContract):
     def break_target(self) -> None:
         self.broken.touch()
         if self.pid.exists():
-            os.kill(int(self.pid.read_text()), signal.SIGKILL)
+            pid = int(wait_for(self.pid))
+            os.kill(pid, signal.SIGKILL)
+            assert gone(pid)  # a kill is not felt at once: it could still read a line, and take it with it
             self.pid.unlink()
 
     def mend_target(self) -> None:
