@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -46,6 +46,7 @@ class Target:
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self.status = 200
+        self.refused: Collection[str] = ()
         self.port = 0
         self.start()
 
@@ -55,7 +56,9 @@ class Target:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 message = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                status = outer.status
+                status = (
+                    400 if any(f'"id":"{doc_id}"' in message["message"] for doc_id in outer.refused) else outer.status
+                )
                 if status == 200:
                     outer.messages.append(message)
                 self.send_response(status)
@@ -128,7 +131,7 @@ class TestHttp(SinkContract):
 
     @pytest.fixture(autouse=True)
     def _target(self, target: Target) -> None:
-        self.target = target
+        self.target, self.stopped = target, False
 
     def make_sink(self) -> AppriseSink:
         return make(self.target.url().replace(WHOLE, "overflow=upstream"), title="{watch}")
@@ -139,9 +142,16 @@ class TestHttp(SinkContract):
 
     def break_target(self) -> None:
         self.target.stop()
+        self.stopped = True
 
     def mend_target(self) -> None:
-        self.target.start()
+        self.target.refused = ()
+        if self.stopped:
+            self.target.start()
+        self.stopped = False
+
+    def refuse(self, doc_ids: Collection[str]) -> None:
+        self.target.refused = doc_ids
 
 
 class TestMail(SinkContract):

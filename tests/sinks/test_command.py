@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ from esfeed.testing.sink_contract import SinkContract
 ACKING = """
 import json, os, sys
 for line in sys.stdin.buffer:
+    refused = open(sys.argv[2]).read().split() if os.path.exists(sys.argv[2]) else []
+    if json.loads(line)["data"]["id"] in refused:
+        print("retry not this one", flush=True)
+        continue
     with open(sys.argv[1], "ab", buffering=0) as file:
         file.write(line)
     print("ok", flush=True)
@@ -79,6 +84,7 @@ class _CommandContract(SinkContract):
     @pytest.fixture(autouse=True)
     def _target(self, tmp_path: Path) -> None:
         self.out, self.broken, self.pid = tmp_path / "out", tmp_path / "broken", tmp_path / "pid"
+        self.refused = tmp_path / "refused"
 
     def received(self) -> list[tuple[str, int]]:
         lines = self.out.read_bytes().splitlines() if self.out.exists() else []
@@ -94,7 +100,8 @@ class _CommandContract(SinkContract):
             self.pid.unlink()
 
     def mend_target(self) -> None:
-        self.broken.unlink()
+        self.broken.unlink(missing_ok=True)
+        self.refused.unlink(missing_ok=True)
 
 
 class TestStream(_CommandContract):
@@ -109,8 +116,11 @@ class TestAcked(_CommandContract):
     """The contract, with a program that answers each line, and is killed."""
 
     def make_sink(self) -> CommandSink:
-        script = 'test -e "$1" && exit 1; echo $$ > "$2"; exec "$4" -c "$5" "$3"'
-        return shell(script, self.broken, self.pid, self.out, sys.executable, ACKING, ack=True)
+        script = 'test -e "$1" && exit 1; echo $$ > "$2"; exec "$4" -c "$5" "$3" "$6"'
+        return shell(script, self.broken, self.pid, self.out, sys.executable, ACKING, self.refused, ack=True)
+
+    def refuse(self, doc_ids: Collection[str]) -> None:
+        self.refused.write_text("\n".join(doc_ids))
 
 
 class TestBatch(_CommandContract):
@@ -124,7 +134,16 @@ class TestBatchThatFails(_CommandContract):
     """The contract, with a program that fails by an ordinary code: it may be the events or not."""
 
     def make_sink(self) -> CommandSink:
-        return shell('test -e "$1" && exit 1; exec cat >> "$2"', self.broken, self.out, mode="batch")
+        script = """
+            test -e "$1" && exit 1
+            cat > "$2.new"
+            test -e "$3" && grep -qFf "$3" "$2.new" && echo "not this one" >&2 && exit 1
+            cat "$2.new" >> "$2"
+        """
+        return shell(script, self.broken, self.out, self.refused, mode="batch")
+
+    def refuse(self, doc_ids: Collection[str]) -> None:
+        self.refused.write_text("\n".join(f'"id":"{doc_id}"' for doc_id in doc_ids))
 
 
 # --- streams without answers

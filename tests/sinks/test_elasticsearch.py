@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import permutations
 from typing import Any
 
@@ -87,8 +87,30 @@ class _Recorder:
 
     def __init__(self) -> None:
         self.taken: list[tuple[str, int]] = []
+        self.refused: Collection[str] = ()
 
     def __call__(self, request: Request, forward: Forward) -> Answer:
+        if self.refused:
+            return self._partly(request, forward)
+        return self._noted(request, forward)
+
+    def _partly(self, request: Request, forward: Forward) -> Answer:
+        """The engine gets the rest; those refused are answered as a full queue would."""
+        lines = request.body.split(b"\n")
+        pairs = [lines[n : n + 2] for n in range(0, len(lines) - 1, 2)]
+        out = [json.loads(pair[0])["index"]["_id"] in self.refused for pair in pairs]
+        kept = [line for pair, refused in zip(pairs, out, strict=True) if not refused for line in pair]
+        found = Answer(200, {"content-type": "application/json"}, b'{"items": []}')
+        if kept:
+            found = self._noted(
+                Request(request.method, request.path, request.headers, b"\n".join([*kept, b""])), forward
+            )
+        items = iter(json.loads(found.body)["items"])
+        full = {"index": {"status": 429, "error": {"type": "es_rejected_execution_exception", "reason": "full"}}}
+        found.body = json.dumps({"items": [full if refused else next(items) for refused in out]}).encode()
+        return found
+
+    def _noted(self, request: Request, forward: Forward) -> Answer:
         found = forward(request)
         if found.status == 200:
             lines = [json.loads(line) for line in request.body.split(b"\n")[1::2]]
@@ -135,7 +157,11 @@ class TestMirror(SinkContract):
 
     def mend_target(self) -> None:
         self.proxy.reset()
+        self.recorder.refused = ()
         self.proxy.on("_bulk", self.recorder, times=1000)
+
+    def refuse(self, doc_ids: Collection[str]) -> None:
+        self.recorder.refused = doc_ids
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import psycopg
@@ -107,6 +107,18 @@ class TestMirror(SinkContract):
 
     def mend_target(self) -> None:
         self.server.start()
+        self.admin("DROP TRIGGER IF EXISTS refuse ON docs")
+
+    def refuse(self, doc_ids: Collection[str]) -> None:
+        self.admin(
+            "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN RAISE EXCEPTION ''not this one''; END'"
+        )
+        (doc_id,) = doc_ids
+        self.admin(
+            f"CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON docs FOR EACH ROW WHEN (NEW.id = '{doc_id}') "
+            "EXECUTE FUNCTION refuse()"
+        )
 
 
 class TestLog(SinkContract):

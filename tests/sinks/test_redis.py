@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from esfeed.event import Event
 from esfeed.sinks.redis import RedisSink, _marker
 from esfeed.sinks.redis_settings import RedisSettings
 from esfeed.testing.events import sample_event
-from esfeed.testing.sink_contract import SinkContract
+from esfeed.testing.sink_contract import ODD_IDS, SinkContract
 from tests.sinks.servers import Server
 
 
@@ -103,6 +103,42 @@ class TestHanging(_RedisContract):
 
     def mend_target(self) -> None:
         self._frozen.__exit__(None, None, None)
+
+
+class TestRefusing(_RedisContract):
+    """The contract, with a stream a document, some of whose keys hold something else."""
+
+    def make_sink(self) -> RedisSink:
+        return make(self.server, timeout="5s", stream="s-{type}-{id}")
+
+    def received(self) -> list[tuple[str, int]]:
+        found = []
+        for key in self.admin.scan_iter(match="s-*", _type="STREAM"):
+            found += [(_number(number), fields) for number, fields in self.admin.xrange(key)]  # type: ignore[union-attr]
+        events = [json.loads(fields[b"data"]) for _, fields in sorted(found, key=lambda pair: pair[0])]
+        return [(event["id"], event["data"]["position"]) for event in events]
+
+    @pytest.mark.parametrize("doc_id", ODD_IDS[1:], ids=range(1, len(ODD_IDS)))
+    def test_odd_id(self, doc_id: str) -> None:
+        """An odd id arrives like any other; of an empty one no stream can be named."""
+        super().test_odd_id(doc_id)
+
+    def break_target(self) -> None:
+        self.admin.config_set("maxmemory", "1")
+
+    def mend_target(self) -> None:
+        self.admin.config_set("maxmemory", "128mb")
+        for key in self.admin.scan_iter(match="s-*", _type="STRING"):
+            self.admin.delete(key)
+
+    def refuse(self, doc_ids: Collection[str]) -> None:
+        for doc_id in doc_ids:
+            self.admin.set(f"s-OS::Nova::Server-{doc_id}", "no stream")
+
+
+def _number(entry: bytes) -> tuple[int, int]:
+    first, _, second = entry.partition(b"-")
+    return int(first), int(second)
 
 
 # --- what is in the stream
