@@ -1,0 +1,400 @@
+"""The AMQP sink at a real RabbitMQ: order, repeats, size, restarts, hangs, idle connections, logins and TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+pika = pytest.importorskip("pika")
+
+from esfeed.errors import ConfigError, Retryable  # noqa: E402
+from esfeed.sinks.amqp import AmqpSink  # noqa: E402
+from esfeed.sinks.amqp_settings import AmqpSettings  # noqa: E402
+from esfeed.testing.events import sample_event  # noqa: E402
+from esfeed.testing.sink_contract import Received, SinkContract  # noqa: E402
+from tests.support.fixtures_services import Services  # noqa: E402
+from tests.support.services import OwnService, Service  # noqa: E402
+
+pytestmark = pytest.mark.services("rabbitmq")
+
+
+def make(server: Service, routing_key: str, **keys: Any) -> AmqpSink:
+    return AmqpSink(AmqpSettings.model_validate({"url": server.url, "routing_key": routing_key, "timeout": 10, **keys}))
+
+
+@contextlib.contextmanager
+def channel_of(server: Service) -> Iterator[Any]:
+    """A channel of pika's own, the other side of the tests."""
+    connection = pika.BlockingConnection(pika.URLParameters(server.url))
+    try:
+        yield connection.channel()
+    finally:
+        connection.close()
+
+
+def declare(server: Service, queue: str, **arguments: Any) -> None:
+    with channel_of(server) as channel:
+        channel.queue_declare(queue, durable=True, arguments=arguments)
+
+
+def messages(server: Service, queue: str) -> list[tuple[Any, dict[str, Any]]]:
+    """What a queue holds, in order: (properties, event); it stays there."""
+    found = []
+    with channel_of(server) as channel:
+        while True:
+            method, properties, body = channel.basic_get(queue)
+            if method is None:
+                return found
+            found.append((properties, json.loads(body)))
+
+
+def positions(server: Service, queue: str) -> list[int]:
+    return [event["data"]["position"] for _, event in messages(server, queue)]
+
+
+@pytest.fixture(scope="module")
+def own(module_services: Services) -> OwnService:
+    """A server for the tests that stop it, with a limit on the size of messages."""
+    return module_services.own("rabbitmq", max_message_size="1000000")
+
+
+@pytest.fixture
+def shared(services: Services) -> Service:
+    return services("rabbitmq")
+
+
+@pytest.fixture
+def queue() -> str:
+    return f"qa-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def bound(shared: Service, queue: str) -> Iterator[str]:
+    """A queue at the shared server."""
+    declare(shared, queue)
+    yield queue
+    with channel_of(shared) as channel:
+        channel.queue_delete(queue)
+
+
+class TestContract(SinkContract):
+    """The contract, at a server that is really stopped and started."""
+
+    patience = 30.0
+
+    @pytest.fixture(autouse=True)
+    def _server(self, own: OwnService, queue: str) -> Iterator[None]:
+        self.own, self.queue, self.down = own, queue, False
+        declare(own.now, queue)
+        yield
+        if self.down:
+            self.mend_target()
+
+    def make_sink(self) -> AmqpSink:
+        return make(self.own.now, self.queue)
+
+    def received(self) -> Received:
+        return [(event["id"], event["data"]["position"]) for _, event in messages(self.own.now, self.queue)]
+
+    def break_target(self) -> None:
+        self.own.stop()
+        self.down = True
+
+    def mend_target(self) -> None:
+        self.own.start()
+        self.down = False
+
+
+# --- what is written
+
+
+def test_message(shared: Service, bound: str) -> None:
+    """It is persistent, its id is the event's, and its headers are the event's attributes."""
+    event = sample_event(doc_id="ä")
+    sink = make(shared, bound)
+    sink.open()
+    assert sink.send([event])[0].ok
+    sink.close()
+    ((properties, body),) = messages(shared, bound)
+    assert (properties.message_id, properties.delivery_mode, properties.type) == (event.id, 2, "esfeed.updated")
+    assert (properties.app_id, properties.content_type) == ("esfeed", "application/cloudevents+json")
+    assert properties.headers == {
+        "cloudEvents_specversion": "1.0",
+        "cloudEvents_id": event.id,
+        "cloudEvents_source": "esfeed://main/servers",
+        "cloudEvents_type": "esfeed.updated",
+        "cloudEvents_subject": "OS::Nova::Server/ä",
+        "cloudEvents_time": event.time,
+    }
+    assert body["id"] == event.id
+
+
+def test_exchange_and_routing_key(shared: Service, bound: str) -> None:
+    """A template makes the routing key; what no queue is bound for is rejected with its key, unless ``mandatory`` is
+    off; what has no key, or too long a one, is rejected."""
+    exchange = f"{bound}-exchange"
+    with channel_of(shared) as channel:
+        channel.exchange_declare(exchange, "topic", durable=True)
+        channel.queue_bind(bound, exchange, "servers.*.eu")
+    events = [
+        sample_event(position=1, doc_id="a", after={"zone": "eu"}),
+        sample_event(position=2, doc_id="b", after={"zone": "us"}),
+        sample_event(position=3, doc_id="c", after={"x": 1}),
+        sample_event(position=4, doc_id="d", after={"zone": "ä" * 130}),
+        sample_event(position=5, doc_id="e", op="deleted", before={"zone": "eu"}),
+    ]
+    sink = make(shared, "{watch}.{op}.{zone}", exchange=exchange)
+    sink.open()
+    outcomes = sink.send(events)
+    sink.close()
+    assert [outcome.kind for outcome in outcomes] == ["ok", "rejected", "rejected", "rejected", "ok"]
+    assert "no queue is bound to exchange" in outcomes[1].reason
+    assert "'servers.updated.us'" in outcomes[1].reason
+    assert "{zone} is not there" in outcomes[2].reason
+    assert "longer than the 255 bytes" in outcomes[3].reason
+    lax = make(shared, "{watch}.{op}.{zone}", exchange=exchange, mandatory=False)
+    lax.open()
+    assert lax.send([events[1]])[0].ok
+    lax.close()
+    assert positions(shared, bound) == [1, 5]
+    with channel_of(shared) as channel:
+        channel.exchange_delete(exchange)
+
+
+def test_exchange_that_is_not_there(shared: Service, queue: str) -> None:
+    """It may be declared later, and the error says so."""
+    with pytest.raises(Retryable, match=r"no exchange 'none'.*: declare the exchange"):
+        make(shared, queue, exchange="none").open()
+
+
+def test_exchange_that_goes(shared: Service, bound: str) -> None:
+    """An exchange deleted meanwhile is the target's fault; once it is there again, all goes on."""
+    exchange = f"{bound}-goes"
+
+    def lay() -> None:
+        with channel_of(shared) as channel:
+            channel.exchange_declare(exchange, "fanout")
+            channel.queue_bind(bound, exchange)
+
+    lay()
+    sink = make(shared, "x", exchange=exchange)
+    sink.open()
+    with channel_of(shared) as channel:
+        channel.exchange_delete(exchange)
+    outcomes = sink.send([sample_event(position=1), sample_event(position=2, doc_id="b")])
+    assert [(outcome.kind, outcome.tried) for outcome in outcomes] == [("retry", True), ("retry", False)]
+    assert "declare the exchange" in outcomes[0].reason
+    lay()
+    assert all(outcome.ok for outcome in sink.send([sample_event(position=1), sample_event(position=2, doc_id="b")]))
+    sink.close()
+    with channel_of(shared) as channel:
+        channel.exchange_delete(exchange)
+
+
+# --- size, full queues
+
+
+def test_too_large_for_the_server(own: OwnService, queue: str) -> None:
+    """The server closes the channel over one message: that one is rejected, the others around it arrive, once."""
+    declare(own.now, queue)
+    sink = make(own.now, queue)
+    sink.open()
+    big = sample_event(position=3, doc_id="big", after={"x": "y" * 1_100_000})
+    events = [sample_event(position=n, doc_id=str(n)) for n in (1, 2, 4, 5)]
+    outcomes = sink.send([*events[:2], big, *events[2:]])
+    assert [outcome.kind for outcome in outcomes] == ["ok", "ok", "rejected", "ok", "ok"]
+    assert "larger than configured max size" in outcomes[2].reason
+    assert sink.send([sample_event(position=6)])[0].ok
+    sink.close()
+    assert sorted(set(positions(own.now, queue))) == [1, 2, 4, 5, 6]
+
+
+def test_full_queue_holds_the_document(shared: Service, queue: str) -> None:
+    """A queue that takes no more refuses, and later events of the document wait until there is room."""
+    declare(shared, queue, **{"x-max-length": 2, "x-overflow": "reject-publish"})
+    sink = make(shared, queue)
+    sink.open()
+    events = [sample_event(position=n) for n in range(1, 5)]
+    outcomes = sink.send(events)
+    assert [(outcome.kind, outcome.tried) for outcome in outcomes] == [
+        ("ok", True),
+        ("ok", True),
+        ("retry", True),
+        ("retry", False),
+    ]
+    assert "a queue is full" in outcomes[2].reason
+    with channel_of(shared) as channel:
+        channel.queue_purge(queue)
+    assert all(outcome.ok for outcome in sink.send(events[2:]))
+    sink.close()
+    assert positions(shared, queue) == [3, 4]
+
+
+# --- faults
+
+
+@pytest.mark.parametrize("how", ["restart", "kill"])
+def test_restart_in_the_middle(own: OwnService, queue: str, how: str) -> None:
+    """A server that goes while batches are under way: nothing is lost, and each document keeps its order."""
+    declare(own.now, queue)
+    sink = make(own.now, queue, timeout=5)
+    sink.open()
+    events = [sample_event(position=n, doc_id=f"doc-{n % 7}") for n in range(1, 1401)]
+    left = list(events)
+
+    def disturb() -> None:
+        time.sleep(0.3)
+        own.stop() if how == "restart" else own.kill()
+        own.start()
+
+    disturbing = threading.Thread(target=disturb)
+    disturbing.start()
+    faults, end = 0, time.monotonic() + 90
+    while left:
+        assert time.monotonic() < end
+        batch = left[:50]
+        try:
+            outcomes = sink.send(batch)
+        except Retryable:
+            faults += 1
+            time.sleep(0.1)
+            continue
+        assert all(outcome.kind in ("ok", "retry") for outcome in outcomes), outcomes
+        taken = {event.id for event, outcome in zip(batch, outcomes, strict=True) if outcome.ok}
+        left = [event for event in left if event.id not in taken]
+        time.sleep(0.01)
+    disturbing.join()
+    sink.close()
+    assert faults
+    found: dict[str, list[int]] = {}
+    for _, event in messages(own.now, queue):
+        seen = found.setdefault(event["data"]["id"], [])
+        if event["data"]["position"] not in seen:
+            seen.append(event["data"]["position"])
+    assert found == {f"doc-{d}": [n for n in range(1, 1401) if n % 7 == d] for d in range(7)}
+
+
+def test_hang(own: OwnService, queue: str) -> None:
+    """A server that takes connections and answers nothing holds a sink no longer than ``timeout``."""
+    declare(own.now, queue)
+    sink = make(own.now, queue, timeout=2)
+    sink.open()
+    assert sink.send([sample_event(position=1)])[0].ok
+    own.pause()
+    try:
+        started = time.monotonic()
+        outcomes = sink.send(
+            [sample_event(position=2), sample_event(position=3), sample_event(position=4, doc_id="other")]
+        )
+        took = time.monotonic() - started
+        started = time.monotonic()
+        with pytest.raises(Retryable, match=r"no answer in time|timed out"):
+            make(own.now, queue, timeout=2).open()
+        opening = time.monotonic() - started
+    finally:
+        own.resume()
+    assert took < 3.5
+    assert opening < 3.5
+    assert [(outcome.kind, outcome.tried) for outcome in outcomes] == [
+        ("retry", True),
+        ("retry", False),
+        ("retry", False),
+    ]
+    assert "no confirmation in time" in outcomes[0].reason
+    assert all(outcome.ok for outcome in sink.send([sample_event(position=2), sample_event(position=3)]))
+    sink.close()
+    found = [n for n in positions(own.now, queue) if n != 4]
+    assert list(dict.fromkeys(found)) == [1, 2, 3]
+
+
+def test_alarm(services: Services, queue: str) -> None:
+    """A server that blocks publishers (no memory, no disk) is told as such, within ``timeout``."""
+    own = services.own("rabbitmq", vm_memory_high_watermark__absolute="1MB")
+    connection = pika.BlockingConnection(pika.URLParameters(own.now.url))
+    connection.channel().queue_declare(queue, durable=True)
+    sink = make(own.now, queue, timeout=2)
+    sink.open()
+    sink.send([sample_event(position=1)])  # it still takes the message over which it notices the publisher
+    started = time.monotonic()
+    (outcome,) = sink.send([sample_event(position=2)])
+    assert time.monotonic() - started < 3.5
+    assert outcome.kind == "retry"
+    assert "the server takes no messages now (low on memory)" in outcome.reason
+    sink.close()
+
+
+def test_idle_connection_that_the_server_closed(shared: Service, bound: str) -> None:
+    """Heartbeats are sent only during a batch; a connection that the server closed for it is opened again unseen."""
+    sink = make(shared, bound, heartbeat=1)
+    sink.open()
+    assert sink.send([sample_event(position=1)])[0].ok
+    link = sink._link
+    time.sleep(4)
+    assert sink.send([sample_event(position=2), sample_event(position=3)])[-1].ok
+    assert sink._link is not link, "the server closed no connection, so this test proves nothing"
+    sink.close()
+    assert positions(shared, bound) == [1, 2, 3]
+
+
+# --- login, TLS
+
+
+def test_tls(shared: Service, bound: str) -> None:
+    """With the right authority all is well; with the system's the error says why."""
+    good = make(shared, bound, url=shared.tls_url, ca_certs=shared.ca_certs)
+    good.open()
+    assert good.send([sample_event()])[0].ok
+    good.close()
+    lax = make(shared, bound, url=shared.tls_url, verify_certs=False)
+    lax.open()
+    lax.close()
+    with pytest.raises(Retryable, match=r"(?i)certificate"):
+        make(shared, bound, url=shared.tls_url).open()
+    with pytest.raises(ConfigError, match=r"ca_certs = '/none'"):
+        make(shared, bound, url=shared.tls_url, ca_certs="/none").open()
+
+
+def test_login(shared: Service, bound: str) -> None:
+    """A wrong password is an error of the key ``password`` and not shown; an unknown vhost is one of ``url``."""
+    url = f"amqp://127.0.0.1:{shared.port}"
+    good = make(shared, bound, url=url, user=shared.username, password=shared.password)
+    good.open()
+    good.close()
+    with pytest.raises(ConfigError, match="password: the server refuses user and password") as caught:
+        make(shared, bound, url=url, user=shared.username, password="hunter2").open()
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"url = 'amqp://127.0.0.1:\d+': the server refuses the vhost 'none'"):
+        make(shared, bound, url=f"{url}/none", user=shared.username, password=shared.password).open()
+
+
+def test_nobody_there(queue: str) -> None:
+    """A server that is not there may come: ``Retryable``, which names it and why."""
+    sink = AmqpSink(AmqpSettings.model_validate({"url": "amqp://u:hunter2@127.0.0.1:1", "routing_key": queue}))
+    with pytest.raises(Retryable, match=r"amqp://127.0.0.1:1: .*refused") as caught:
+        sink.open()
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"url": "http://x"}, "begins with amqp:// or amqps://"),
+        ({"url": "amqp://u:hunter2@x", "password": "other"}, "stands in url and in password"),
+        ({"url": f"amqp://x/{'v' * 256}"}, "vhost of 255 bytes at most"),
+        ({"exchange": "e" * 256}, "at most 255 characters"),
+        ({"routing_key": "{"}, "is alone"),
+    ],
+)
+def test_wrong_settings(keys: dict[str, Any], words: str) -> None:
+    """Loading finds them, and shows no password."""
+    with pytest.raises(ValidationError, match=words) as caught:
+        AmqpSettings.model_validate({"url": "amqp://x", "routing_key": "k", **keys})
+    assert "hunter2" not in str(caught.value)

@@ -1,0 +1,408 @@
+"""The Kafka sink at a real broker: order, repeats, size, restarts, hangs, logins and TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+confluent_kafka = pytest.importorskip("confluent_kafka")
+
+from confluent_kafka import Consumer, TopicPartition  # noqa: E402
+from confluent_kafka.admin import AdminClient, NewTopic  # noqa: E402
+
+from esfeed.errors import ConfigError, Retryable  # noqa: E402
+from esfeed.sinks.kafka import KafkaSink, key_of  # noqa: E402
+from esfeed.sinks.kafka_settings import KafkaSettings  # noqa: E402
+from esfeed.testing.events import sample_event  # noqa: E402
+from esfeed.testing.sink_contract import Received, SinkContract  # noqa: E402
+from tests.support.fixtures_services import Services  # noqa: E402
+from tests.support.services import OwnService, Service  # noqa: E402
+
+pytestmark = pytest.mark.services("kafka")
+
+
+def make(hosts: str, topic: str, **keys: Any) -> KafkaSink:
+    return KafkaSink(KafkaSettings.model_validate({"hosts": [hosts], "topic": topic, "timeout": 10, **keys}))
+
+
+def records(hosts: str, topic: str) -> list[Any]:
+    """All records of a topic, partition by partition."""
+    consumer = Consumer({"bootstrap.servers": hosts, "group.id": "qa", "enable.auto.commit": False})
+    try:
+        known = consumer.list_topics(timeout=20).topics
+        if topic not in known:
+            return []
+        found = []
+        for number in known[topic].partitions:
+            low, high = watermarks(consumer, TopicPartition(topic, number))
+            consumer.assign([TopicPartition(topic, number, low)])
+            while low < high:
+                message = consumer.poll(5)
+                assert message is not None, f"no record {low} of {high} in {topic}/{number}"
+                assert message.error() is None, message.error()
+                found.append(message)
+                low = message.offset() + 1
+        return found
+    finally:
+        consumer.close()
+
+
+def watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    """A broker that has just started answers before it leads its partitions."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            return consumer.get_watermark_offsets(partition, timeout=20)
+        except confluent_kafka.KafkaException:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+
+
+def positions(hosts: str, topic: str) -> list[int]:
+    return [json.loads(record.value())["data"]["position"] for record in records(hosts, topic) if record.value()]
+
+
+def create(hosts: str, topic: str, **config: str) -> None:
+    admin = AdminClient({"bootstrap.servers": hosts})
+    (made,) = admin.create_topics([NewTopic(topic, 1, config=config)]).values()
+    made.result(20)
+
+
+@pytest.fixture
+def topic() -> str:
+    return f"qa-{secrets.token_hex(6)}"
+
+
+@pytest.fixture(scope="module")
+def own(module_services: Services) -> OwnService:
+    """A broker for the tests that stop it."""
+    return module_services.own("kafka")
+
+
+@pytest.fixture
+def shared(services: Services) -> Service:
+    return services("kafka")
+
+
+class TestContract(SinkContract):
+    """The contract, at a broker that is really stopped and started."""
+
+    patience = 30.0
+
+    @pytest.fixture(autouse=True)
+    def _broker(self, own: OwnService, topic: str) -> Iterator[None]:
+        self.own, self.topic, self.down = own, topic, False
+        yield
+        if self.down:
+            self.mend_target()
+
+    def make_sink(self) -> KafkaSink:
+        return make(self.own.now.url, self.topic, timeout=4 if self.down else 8, max_bytes=2_000_000)
+
+    def received(self) -> Received:
+        found = [json.loads(record.value()) for record in records(self.own.now.url, self.topic)]
+        return [(each["id"], each["data"]["position"]) for each in found]
+
+    def break_target(self) -> None:
+        self.own.stop()
+        self.down = True
+
+    def mend_target(self) -> None:
+        self.own.start()
+        self.down = False
+
+
+# --- what is written
+
+
+def test_record(shared: Service, topic: str) -> None:
+    """The key is the document, the headers are those of CloudEvents' Kafka binding, the value is the whole event."""
+    event = sample_event(routing="r/1", view="user", doc_id="ä")
+    sink = make(shared.url, topic)
+    sink.open()
+    assert sink.send([event])[0].ok
+    sink.close()
+    (record,) = records(shared.url, topic)
+    assert json.loads(record.key()) == ["servers", "OS::Nova::Server", "ä", "r/1", "user"]
+    assert json.loads(record.value())["id"] == event.id
+    assert {name: value.decode() for name, value in record.headers()} == {
+        "content-type": "application/cloudevents+json",
+        "ce_specversion": "1.0",
+        "ce_id": event.id,
+        "ce_source": "esfeed://main/servers",
+        "ce_type": "esfeed.updated",
+        "ce_subject": "OS::Nova::Server/ä",
+        "ce_time": event.time,
+    }
+
+
+def test_keys_tell_documents_apart() -> None:
+    """No two documents share a key, however odd their names; two events of one do."""
+    odd = [
+        {"type": "a", "doc_id": "b/c"},
+        {"type": "a/b", "doc_id": "c"},
+        {"type": "a", "doc_id": "b", "routing": "c"},
+        {"type": "a", "doc_id": "b", "view": "user"},
+        {"type": "a", "doc_id": 'b",null'},
+        {"type": "a", "doc_id": "b", "watch": "w"},
+        {"type": "a", "doc_id": "b", "routing": "user"},
+    ]
+    assert len({key_of(sample_event(**each)) for each in odd}) == len(odd)  # type: ignore[arg-type]
+    assert key_of(sample_event(position=1)) == key_of(sample_event(position=2, op="deleted"))
+
+
+@pytest.mark.parametrize("tombstones", [False, True])
+def test_tombstone_follows_a_delete(shared: Service, topic: str, tombstones: bool) -> None:
+    """With ``tombstones`` a delete leaves a record without a value behind it; nothing else does."""
+    sink = make(shared.url, topic, tombstones=tombstones)
+    sink.open()
+    events = [sample_event(position=1), sample_event(position=2, op="deleted"), sample_event(position=3, op="created")]
+    assert all(outcome.ok for outcome in sink.send(events))
+    sink.close()
+    found = [record.value() and json.loads(record.value())["data"]["op"] for record in records(shared.url, topic)]
+    assert found == ["updated", "deleted", *[None] * tombstones, "created"]
+
+
+def test_topic_of_a_template(shared: Service, topic: str) -> None:
+    """What a topic's name may not hold becomes ``_``; an event without a name for it is rejected."""
+    sink = make(shared.url, f"{topic}-{{type}}-{{zone}}")
+    sink.open()
+    good = sample_event(position=1, type="OS::Nova", after={"zone": "eu/1"})
+    bad = sample_event(position=2, doc_id="other", after={"x": 1})
+    long = sample_event(position=3, doc_id="third", after={"zone": "z" * 300})
+    outcomes = sink.send([good, bad, long])
+    sink.close()
+    assert [outcome.kind for outcome in outcomes] == ["ok", "rejected", "rejected"]
+    assert "{zone} is not there" in outcomes[1].reason
+    assert "249 characters at most" in outcomes[2].reason
+    assert positions(shared.url, f"{topic}-OS__Nova-eu_1") == [1]
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "snappy", "lz4", "zstd"])
+def test_compression(shared: Service, topic: str, compression: str) -> None:
+    """Every compression arrives."""
+    sink = make(shared.url, topic, compression=compression)
+    sink.open()
+    assert all(outcome.ok for outcome in sink.send([sample_event(position=n, doc_id=str(n)) for n in range(1, 50)]))
+    sink.close()
+    assert sorted(positions(shared.url, topic)) == list(range(1, 50))
+
+
+# --- size
+
+
+def test_larger_than_max_bytes(shared: Service, topic: str) -> None:
+    """An event beyond ``max_bytes`` is rejected by name and never cut; others of the batch go on."""
+    sink = make(shared.url, topic, max_bytes=20_000)
+    sink.open()
+    big = sample_event(position=2, doc_id="big", after={"x": "y" * 30_000})
+    outcomes = sink.send([sample_event(position=1), big, sample_event(position=3, doc_id="c")])
+    sink.close()
+    assert [outcome.kind for outcome in outcomes] == ["ok", "rejected", "ok"]
+    assert "larger than Kafka takes" in outcomes[1].reason
+    assert sorted(positions(shared.url, topic)) == [1, 3]
+
+
+def test_larger_than_the_topic_takes(shared: Service, topic: str) -> None:
+    """The broker refuses a whole batch for one record: only that one is rejected, the others arrive."""
+    create(shared.url, topic, **{"max.message.bytes": "20000"})
+    sink = make(shared.url, topic)
+    sink.open()
+    big = sample_event(position=5, doc_id="big", after={"x": "y" * 30_000})
+    events = [sample_event(position=n, doc_id=str(n)) for n in range(1, 10) if n != 5]
+    outcomes = sink.send([*events[:4], big, *events[4:]])
+    assert [outcome.kind for outcome in outcomes] == [*["ok"] * 4, "rejected", *["ok"] * 4]
+    assert sink.send([sample_event(position=10)])[0].ok
+    sink.close()
+    assert sorted(positions(shared.url, topic)) == [1, 2, 3, 4, 6, 7, 8, 9, 10]
+
+
+# --- faults
+
+
+def sequence(hosts: str, topic: str) -> dict[str, list[int]]:
+    """Of each document the positions in the order in which they first came."""
+    found: dict[str, list[int]] = {}
+    for record in records(hosts, topic):
+        data = json.loads(record.value())["data"]
+        seen = found.setdefault(data["id"], [])
+        if data["position"] not in seen:
+            seen.append(data["position"])
+    return found
+
+
+@pytest.mark.parametrize("how", ["restart", "kill"])
+def test_restart_in_the_middle(own: OwnService, topic: str, how: str) -> None:
+    """A broker that goes while batches are under way: nothing is lost, and each document keeps its order."""
+    sink = make(own.now.url, topic, timeout=3)
+    sink.open()
+    events = [sample_event(position=n, doc_id=f"doc-{n % 7}") for n in range(1, 1401)]
+    left = list(events)
+
+    def disturb() -> None:
+        time.sleep(0.3)
+        own.stop() if how == "restart" else own.kill()
+        own.start()
+
+    disturbing = threading.Thread(target=disturb)
+    disturbing.start()
+    faults, end = 0, time.monotonic() + 90
+    while left:
+        assert time.monotonic() < end
+        batch = left[:50]
+        try:
+            outcomes = sink.send(batch)
+        except Retryable:
+            with contextlib.suppress(Retryable):
+                sink.open()
+            continue
+        assert all(outcome.kind in ("ok", "retry") for outcome in outcomes), outcomes
+        faults += any(not outcome.ok for outcome in outcomes)
+        taken = {event.id for event, outcome in zip(batch, outcomes, strict=True) if outcome.ok}
+        left = [event for event in left if event.id not in taken]
+        time.sleep(0.01)
+    disturbing.join()
+    sink.close()
+    assert sequence(own.now.url, topic) == {f"doc-{d}": [n for n in range(1, 1401) if n % 7 == d] for d in range(7)}
+
+
+def test_hang(own: OwnService, topic: str) -> None:
+    """A broker that takes connections and answers nothing holds a sink no longer than ``timeout``; nobody overtakes."""
+    sink = make(own.now.url, topic, timeout=2)
+    sink.open()
+    assert sink.send([sample_event(position=1)])[0].ok
+    own.pause()
+    try:
+        started = time.monotonic()
+        outcomes = sink.send(
+            [sample_event(position=2), sample_event(position=3), sample_event(position=4, doc_id="other")]
+        )
+        took = time.monotonic() - started
+        started = time.monotonic()
+        with pytest.raises(Retryable):
+            make(own.now.url, topic, timeout=2).open()
+        opening = time.monotonic() - started
+    finally:
+        own.resume()
+    assert took < 3.5
+    assert opening < 3.5
+    assert [(outcome.kind, outcome.tried) for outcome in outcomes] == [
+        ("retry", True),
+        ("retry", False),
+        ("retry", False),
+    ]
+    assert "no answer in time" in outcomes[0].reason
+    end = time.monotonic() + 20
+    while not all(outcome.ok for outcome in sink.send([sample_event(position=2), sample_event(position=3)])):
+        assert time.monotonic() < end
+    sink.close()
+    assert sequence(own.now.url, topic)["6c41f0aa"] == [1, 2, 3]
+
+
+def test_topic_that_is_not_there(services: Services, topic: str) -> None:
+    """Where brokers make no topics, the error names the mend; once the topic is there, the same sink goes on."""
+    own = services.own("kafka", auto__create__topics__enable="false")
+    sink = make(own.now.url, topic, timeout=6)
+    sink.open()
+    (outcome,) = sink.send([sample_event()])
+    assert outcome.kind == "retry"
+    assert "create the topic" in outcome.reason
+    create(own.now.url, topic)
+    end = time.monotonic() + 20
+    while not sink.send([sample_event()])[0].ok:
+        assert time.monotonic() < end
+    sink.close()
+
+
+# --- login, TLS
+
+
+def test_tls(shared: Service, topic: str) -> None:
+    """With the right authority all is well; with the system's the error says TLS, and it may be mended later."""
+    good = make(shared.tls_url, topic, tls=True, ca_certs=shared.ca_certs)
+    good.open()
+    assert good.send([sample_event()])[0].ok
+    good.close()
+    lax = make(shared.tls_url, topic, tls=True, verify_certs=False)
+    lax.open()
+    lax.close()
+    with pytest.raises(Retryable, match=r"(?i)certificate|ssl"):
+        make(shared.tls_url, topic, tls=True, timeout=3).open()
+
+
+def test_certificates_that_are_of_no_use(shared: Service, topic: str) -> None:
+    """The key and the file are named."""
+    with pytest.raises(ConfigError, match=r"ca_certs = '/none'"):
+        make(shared.tls_url, topic, tls=True, ca_certs="/none").open()
+    with pytest.raises(ConfigError, match="client_cert"):
+        make(shared.tls_url, topic, tls=True, ca_certs=shared.ca_certs, client_cert=shared.ca_certs).open()
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
+def test_login(shared: Service, topic: str, mechanism: str) -> None:
+    """A right password gets in; a wrong one is an error of the key ``password``, and is not shown."""
+    keys = {"tls": True, "ca_certs": shared.ca_certs, "user": shared.username, "mechanism": mechanism}
+    good = make(shared.record["sasl_url"], topic, password=shared.password, **keys)
+    good.open()
+    assert good.send([sample_event()])[0].ok
+    good.close()
+    with pytest.raises(ConfigError, match="password: the brokers refuse user and password") as caught:
+        make(shared.record["sasl_url"], topic, password="hunter2", timeout=5, **keys).open()
+    assert "hunter2" not in str(caught.value)
+
+
+# --- settings
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"acks": 1}, "acks would break the order or the safety"),
+        ({"enable.idempotence": False}, "enable.idempotence would break"),
+        ({"max.in.flight": 10}, "max.in.flight would break"),
+        ({"retries": 0}, "retries would break"),
+        ({"message.timeout.ms": 1}, "is set by the key timeout"),
+        ({"sasl.password": "hunter2"}, "is set by the key password"),
+    ],
+)
+def test_options_that_break_exactness(options: dict[str, Any], words: str) -> None:
+    """What order and exactness rest on cannot be set, and values are not shown."""
+    with pytest.raises(ValidationError, match=words) as caught:
+        KafkaSettings.model_validate({"hosts": ["127.0.0.1:1"], "topic": "x", "options": options})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_options_reach_librdkafka(shared: Service, topic: str) -> None:
+    """An option is taken; one that librdkafka does not know is an error that names it."""
+    sink = make(shared.url, topic, options={"linger.ms": 20, "client.id": "qa"})
+    sink.open()
+    sink.close()
+    with pytest.raises(ConfigError, match=r'options: librdkafka refuses them: .*"no\.such"'):
+        make(shared.url, topic, options={"no.such": "x"}).open()
+
+
+def test_user_without_a_password() -> None:
+    """Both or none."""
+    with pytest.raises(ValidationError, match="user and password go together"):
+        KafkaSettings.model_validate({"hosts": ["127.0.0.1:1"], "topic": "x", "user": "u"})
+
+
+def test_nobody_there(topic: str) -> None:
+    """A broker that is not there may come: ``Retryable``, which names it and why."""
+    with pytest.raises(Retryable, match=r"127.0.0.1:1: .*"):
+        make("127.0.0.1:1", topic, timeout=1).open()
+
+
+def test_hosts_must_be_some() -> None:
+    """An empty list is a mistake that loading finds."""
+    with pytest.raises(ValidationError):
+        KafkaSettings.model_validate({"hosts": [], "topic": "x"})
