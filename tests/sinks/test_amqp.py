@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +19,7 @@ from esfeed.sinks.amqp import AmqpSink  # noqa: E402
 from esfeed.sinks.amqp_settings import AmqpSettings  # noqa: E402
 from esfeed.testing.events import sample_event  # noqa: E402
 from esfeed.testing.sink_contract import Received, SinkContract  # noqa: E402
+from tests.support.disturbance import expected, first_seen, send_through  # noqa: E402
 from tests.support.fixtures_services import Services  # noqa: E402
 from tests.support.services import OwnService, Service  # noqa: E402
 
@@ -245,41 +245,13 @@ def test_full_queue_holds_the_document(shared: Service, queue: str) -> None:
 def test_restart_in_the_middle(own: OwnService, queue: str, how: str) -> None:
     """A server that goes while batches are under way: nothing is lost, and each document keeps its order."""
     declare(own.now, queue)
-    sink = make(own.now, queue, timeout=5)
-    sink.open()
-    events = [sample_event(position=n, doc_id=f"doc-{n % 7}") for n in range(1, 1401)]
-    left = list(events)
 
     def disturb() -> None:
-        time.sleep(0.3)
         own.stop() if how == "restart" else own.kill()
         own.start()
 
-    disturbing = threading.Thread(target=disturb)
-    disturbing.start()
-    faults, end = 0, time.monotonic() + 90
-    while left:
-        assert time.monotonic() < end
-        batch = left[:50]
-        try:
-            outcomes = sink.send(batch)
-        except Retryable:
-            faults += 1
-            time.sleep(0.1)
-            continue
-        assert all(outcome.kind in ("ok", "retry") for outcome in outcomes), outcomes
-        taken = {event.id for event, outcome in zip(batch, outcomes, strict=True) if outcome.ok}
-        left = [event for event in left if event.id not in taken]
-        time.sleep(0.01)
-    disturbing.join()
-    sink.close()
-    assert faults
-    found: dict[str, list[int]] = {}
-    for _, event in messages(own.now, queue):
-        seen = found.setdefault(event["data"]["id"], [])
-        if event["data"]["position"] not in seen:
-            seen.append(event["data"]["position"])
-    assert found == {f"doc-{d}": [n for n in range(1, 1401) if n % 7 == d] for d in range(7)}
+    sent = send_through(make(own.now, queue, timeout=5), disturb)
+    assert first_seen(event for _, event in messages(own.now, queue)) == expected(sent)
 
 
 def test_hang(own: OwnService, queue: str) -> None:

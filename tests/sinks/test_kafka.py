@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -23,6 +21,7 @@ from esfeed.sinks.kafka import KafkaSink, key_of  # noqa: E402
 from esfeed.sinks.kafka_settings import KafkaSettings  # noqa: E402
 from esfeed.testing.events import sample_event  # noqa: E402
 from esfeed.testing.sink_contract import Received, SinkContract  # noqa: E402
+from tests.support.disturbance import expected, first_seen, send_through  # noqa: E402
 from tests.support.fixtures_services import Services  # noqa: E402
 from tests.support.services import OwnService, Service  # noqa: E402
 
@@ -229,50 +228,21 @@ def test_larger_than_the_topic_takes(shared: Service, topic: str) -> None:
 # --- faults
 
 
-def sequence(hosts: str, topic: str) -> dict[str, list[int]]:
+def sequence(hosts: str, topic: str) -> Mapping[str, Sequence[int]]:
     """Of each document the positions in the order in which they first came."""
-    found: dict[str, list[int]] = {}
-    for record in records(hosts, topic):
-        data = json.loads(record.value())["data"]
-        seen = found.setdefault(data["id"], [])
-        if data["position"] not in seen:
-            seen.append(data["position"])
-    return found
+    return first_seen(json.loads(record.value()) for record in records(hosts, topic))
 
 
 @pytest.mark.parametrize("how", ["restart", "kill"])
 def test_restart_in_the_middle(own: OwnService, topic: str, how: str) -> None:
     """A broker that goes while batches are under way: nothing is lost, and each document keeps its order."""
-    sink = make(own.now.url, topic, timeout=3)
-    sink.open()
-    events = [sample_event(position=n, doc_id=f"doc-{n % 7}") for n in range(1, 1401)]
-    left = list(events)
 
     def disturb() -> None:
-        time.sleep(0.3)
         own.stop() if how == "restart" else own.kill()
         own.start()
 
-    disturbing = threading.Thread(target=disturb)
-    disturbing.start()
-    faults, end = 0, time.monotonic() + 90
-    while left:
-        assert time.monotonic() < end
-        batch = left[:50]
-        try:
-            outcomes = sink.send(batch)
-        except Retryable:
-            with contextlib.suppress(Retryable):
-                sink.open()
-            continue
-        assert all(outcome.kind in ("ok", "retry") for outcome in outcomes), outcomes
-        faults += any(not outcome.ok for outcome in outcomes)
-        taken = {event.id for event, outcome in zip(batch, outcomes, strict=True) if outcome.ok}
-        left = [event for event in left if event.id not in taken]
-        time.sleep(0.01)
-    disturbing.join()
-    sink.close()
-    assert sequence(own.now.url, topic) == {f"doc-{d}": [n for n in range(1, 1401) if n % 7 == d] for d in range(7)}
+    sent = send_through(make(own.now.url, topic, timeout=3), disturb)
+    assert sequence(own.now.url, topic) == expected(sent)
 
 
 def test_hang(own: OwnService, topic: str) -> None:
