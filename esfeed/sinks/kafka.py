@@ -109,7 +109,10 @@ class KafkaSink:
             raise Retryable(f"{self._hosts}: {_said(fault)}", _mend(fault)) from error
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Produces the events and waits for Kafka's word on each, ``timeout`` at most. Raises nothing."""
+        """Produces the events and waits for Kafka's word on each, ``timeout`` at most.
+
+        Raises ``Retryable`` where an earlier batch made the producer useless and nobody opened the sink since.
+        """
         producer = self._producer
         if producer is None:
             raise Retryable(f"{self._hosts}: not open")

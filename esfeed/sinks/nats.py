@@ -6,6 +6,7 @@ https://docs.nats.io/nats-concepts/jetstream · https://docs.nats.io/using-nats/
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -198,7 +199,7 @@ def _said(error: BaseException, noted: Exception | None = None) -> str:
         return "no answer in time" if noted is None else f"no answer in time ({_said(noted)})"
     if isinstance(error, OSError):
         # asyncio puts the address, which is told anyway, where others say what happened.
-        if error.errno and not isinstance(error, ssl.SSLError):
+        if error.errno and not isinstance(error, ssl.SSLError | socket.gaierror):
             return shown(os.strerror(error.errno))
         return shown(plain(error))
     return shown(str(error).removeprefix("nats: ").strip("'") or type(error).__name__)

@@ -9,19 +9,18 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import pika
 import pytest
 from pydantic import ValidationError
 
-pika = pytest.importorskip("pika")
-
-from esfeed.errors import ConfigError, Retryable  # noqa: E402
-from esfeed.sinks.amqp import AmqpSink  # noqa: E402
-from esfeed.sinks.amqp_settings import AmqpSettings  # noqa: E402
-from esfeed.testing.events import sample_event  # noqa: E402
-from esfeed.testing.sink_contract import Received, SinkContract  # noqa: E402
-from tests.support.disturbance import expected, first_seen, send_through  # noqa: E402
-from tests.support.fixtures_services import Services  # noqa: E402
-from tests.support.services import OwnService, Service  # noqa: E402
+from esfeed.errors import ConfigError, Retryable
+from esfeed.sinks.amqp import AmqpSink
+from esfeed.sinks.amqp_settings import AmqpSettings
+from esfeed.testing.events import sample_event
+from esfeed.testing.sink_contract import Received, SinkContract
+from tests.support.disturbance import expected, first_seen, send_through
+from tests.support.fixtures_services import Services
+from tests.support.services import OwnService, Service
 
 pytestmark = pytest.mark.services("rabbitmq")
 

@@ -8,22 +8,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import confluent_kafka
 import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 from pydantic import ValidationError
 
-confluent_kafka = pytest.importorskip("confluent_kafka")
-
-from confluent_kafka import Consumer, TopicPartition  # noqa: E402
-from confluent_kafka.admin import AdminClient, NewTopic  # noqa: E402
-
-from esfeed.errors import ConfigError, Retryable  # noqa: E402
-from esfeed.sinks.kafka import KafkaSink, key_of  # noqa: E402
-from esfeed.sinks.kafka_settings import KafkaSettings  # noqa: E402
-from esfeed.testing.events import sample_event  # noqa: E402
-from esfeed.testing.sink_contract import Received, SinkContract  # noqa: E402
-from tests.support.disturbance import expected, first_seen, send_through  # noqa: E402
-from tests.support.fixtures_services import Services  # noqa: E402
-from tests.support.services import OwnService, Service  # noqa: E402
+from esfeed.errors import ConfigError, Retryable
+from esfeed.sinks.kafka import KafkaSink, key_of
+from esfeed.sinks.kafka_settings import KafkaSettings
+from esfeed.testing.events import sample_event
+from esfeed.testing.sink_contract import Received, SinkContract
+from tests.support.disturbance import expected, first_seen, send_through
+from tests.support.fixtures_services import Services
+from tests.support.services import OwnService, Service
 
 pytestmark = pytest.mark.services("kafka")
 

@@ -12,24 +12,22 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import nats
+import nkeys
 import pytest
+from nats.js.api import StreamConfig
+from nats.js.errors import NotFoundError
 from pydantic import ValidationError
 
-nats = pytest.importorskip("nats")
-nkeys = pytest.importorskip("nkeys")
-
-from nats.js.api import StreamConfig  # noqa: E402
-from nats.js.errors import NotFoundError  # noqa: E402
-
-from esfeed.errors import ConfigError, Retryable  # noqa: E402
-from esfeed.sinks.nats import NatsSink  # noqa: E402
-from esfeed.sinks.nats_settings import NatsSettings, Subject  # noqa: E402
-from esfeed.template import TemplateFailed  # noqa: E402
-from esfeed.testing.events import sample_event  # noqa: E402
-from esfeed.testing.sink_contract import Received, SinkContract  # noqa: E402
-from tests.support.disturbance import expected, first_seen, send_through  # noqa: E402
-from tests.support.fixtures_services import Services  # noqa: E402
-from tests.support.services import OwnService, Service  # noqa: E402
+from esfeed.errors import ConfigError, Retryable
+from esfeed.sinks.nats import NatsSink
+from esfeed.sinks.nats_settings import NatsSettings, Subject
+from esfeed.template import TemplateFailed
+from esfeed.testing.events import sample_event
+from esfeed.testing.sink_contract import Received, SinkContract
+from tests.support.disturbance import expected, first_seen, send_through
+from tests.support.fixtures_services import Services
+from tests.support.services import OwnService, Service
 
 pytestmark = pytest.mark.services("nats")
 
