@@ -68,6 +68,7 @@ class Link:
         self._replies: dict[str, Reply] = {}
         self._returned: dict[str, str] = {}
         self._next_tag = 1
+        self._closed = False
 
     def connect(self, deadline: float) -> None:
         """Connects and logs in. Raises what the server said (an ``AMQPError`` of pika), or ``LinkLost``."""
@@ -144,8 +145,13 @@ class Link:
     def close(self) -> None:
         """Says good-bye where the server listens, and lets go of the connection in any case."""
         connection, self._connection = self._connection, None
-        if connection is None:
-            return
+        if connection is not None:
+            self._hang_up(connection)
+        if not self._closed:
+            self._closed = True
+            self._loop.close()
+
+    def _hang_up(self, connection: pika.SelectConnection) -> None:
         with contextlib.suppress(AMQPError, OSError):
             if connection.is_open:
                 connection.close()
@@ -156,7 +162,6 @@ class Link:
             if transport is not None:
                 transport.abort()
             self._drive(lambda: self._lost is not None, self._clock() + _GRACE / 10)
-        self._loop.close()
 
     def _confirming_channel(self, deadline: float) -> Channel:
         channel = self._open_channel(deadline)

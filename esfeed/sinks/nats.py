@@ -170,7 +170,7 @@ class _Batch:
         return [outcome or self.down or waits() for outcome in outcomes]
 
     def _too_large(self, message: Message) -> Outcome | None:
-        most = self._link.max_payload - len("Nats-Expected-Stream: \r\n" + self._settings.stream)
+        most = self._link.max_payload - len(f"Nats-Expected-Stream: {self._settings.stream}\r\n".encode())
         if message.size <= most:
             return None
         return rejected(f"{self._hosts}: {message.size} bytes, more than the server's max_payload ({most} are left)")

@@ -41,8 +41,8 @@ class Message(NamedTuple):
 
     @property
     def size(self) -> int:
-        """What the server counts against its ``max_payload``: headers and payload."""
-        lines = sum(len(f"{name}: {value}\r\n".encode()) for name, value in self.headers.items())
+        """What the server counts against its ``max_payload``: headers (which are ASCII) and payload."""
+        lines = sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers.items())
         return len(b"NATS/1.0\r\n\r\n") + lines + len(self.payload)
 
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.services("kafka")
 
 
 def make(hosts: str, topic: str, **keys: Any) -> KafkaSink:
-    return KafkaSink(KafkaSettings.model_validate({"hosts": [hosts], "topic": topic, "timeout": 10, **keys}))
+    return KafkaSink(KafkaSettings.model_validate({"hosts": hosts.split(","), "topic": topic, "timeout": 10, **keys}))
 
 
 def records(hosts: str, topic: str) -> list[Any]:
@@ -374,3 +374,23 @@ def test_hosts_must_be_some() -> None:
     """An empty list is a mistake that loading finds."""
     with pytest.raises(ValidationError):
         KafkaSettings.model_validate({"hosts": [], "topic": "x"})
+
+
+def test_one_host_of_many_is_enough(shared: Service, topic: str) -> None:
+    """A broker of the list that is away keeps nobody from the others."""
+    sink = make(f"127.0.0.1:1,{shared.url}", topic)
+    sink.open()
+    assert sink.send([sample_event()])[0].ok
+    sink.close()
+
+
+def test_client_certificate(services: Services, topic: str) -> None:
+    """A broker that asks for a client's certificate lets in who shows one, and nobody else."""
+    own = services.own("kafka", ssl__client__auth="required").now
+    keys = {"tls": True, "ca_certs": own.ca_certs, "timeout": 6}
+    good = make(own.tls_url, topic, client_cert=own.client_cert, client_key=own.client_key, **keys)
+    good.open()
+    assert good.send([sample_event()])[0].ok
+    good.close()
+    with pytest.raises(Retryable, match=r"(?i)certificate|ssl|disconnect"):
+        make(own.tls_url, topic, **keys).open()

@@ -473,3 +473,41 @@ def test_wrong_settings(keys: dict[str, Any], words: str) -> None:
     """Loading finds them."""
     with pytest.raises(ValidationError, match=words):
         NatsSettings.model_validate({"hosts": ["x"], "stream": "s", "subject": "s", **keys})
+
+
+def test_one_host_of_many_is_enough(shared: Service, stream: str) -> None:
+    """A server of the list that is away keeps nobody from the others."""
+    sink = make(shared, stream, hosts=["127.0.0.1:1", f"127.0.0.1:{shared.port}"])
+    sink.open()
+    assert sink.send([sample_event()])[0].ok
+    sink.close()
+
+
+def test_client_certificate(services: Services, stream: str) -> None:
+    """A server that asks for a client's certificate lets in who shows one, and nobody else."""
+    own = services.own("nats", allow_non_tls="none").now
+    certs = Path(own.ca_certs).parent
+    tls = f"{{cert_file: '{certs}/node.pem', key_file: '{certs}/node.key', ca_file: '{certs}/ca.pem', verify: true}}"
+    own = services.own("nats", allow_non_tls="none", tls=tls).now
+    keys = {"tls": True, "ca_certs": own.ca_certs, "timeout": 4}
+    good = make(own, stream, client_cert=own.client_cert, client_key=own.client_key, **keys)
+    good.open()
+    assert good.send([sample_event()])[0].ok
+    good.close()
+    with pytest.raises(Retryable):
+        make(own, stream, **keys).open()
+
+
+def test_missing_permission_is_told(services: Services, stream: str) -> None:
+    """The server answers nothing to what a user may not do; what it says beside is in the reason."""
+    users = (
+        '{users: [{user: "esfeed", password: "p", permissions: {publish: {deny: "denied.>"}}},'
+        ' {user: "other", password: "p"}]}'
+    )
+    own = services.own("nats", authorization=users).now
+    sink = make(own, stream, subject="denied.x", password="p", timeout=2)
+    sink.open()
+    (outcome,) = sink.send([sample_event()])
+    sink.close()
+    assert outcome.kind == "retry"
+    assert 'permissions violation for publish to "denied.x"' in outcome.reason.lower()

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import pytest
 
-from tests.support.services import NAMES, VARIABLE, OwnService, Service, release, selected, service
+from tests.support.services import NAMES, VARIABLE, OwnService, Service, release, selected, service, sweep
 
 
 class Services(Protocol):
@@ -65,6 +65,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("services"):
         for name in marker.args:
             _need(name)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """What a killed run left behind is ended, once and not by each worker."""
+    if not hasattr(session.config, "workerinput"):
+        sweep()
 
 
 def pytest_sessionfinish() -> None:

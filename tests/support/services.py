@@ -150,6 +150,15 @@ def release() -> None:
                 stop([name])
 
 
+def sweep() -> None:
+    """Ends the servers that test processes left behind when they were killed."""
+    for folder in (_root() / "run").glob("*-qa-*-*/"):
+        name, _, instance = folder.name.partition("-")
+        pid = instance.split("-")[-2]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            stop([name], instance)
+
+
 def start(
     name: str, *, instance: str = "main", settings: Mapping[str, str] | None = None, keep: bool = False
 ) -> Service:
@@ -174,8 +183,12 @@ def _own_name() -> str:
     return f"qa-{worker}-{os.getpid()}-{next(_counter)}"
 
 
+def _root() -> Path:
+    return Path(os.environ.get("ESFEED_SERVICES_DIR") or f"/var/tmp/esfeed-services-{os.geteuid()}")
+
+
 def _users(name: str) -> IO[bytes]:
-    root = Path(os.environ.get("ESFEED_SERVICES_DIR") or f"/var/tmp/esfeed-services-{os.geteuid()}")
+    root = _root()
     root.mkdir(parents=True, exist_ok=True)
     return (root / f"{name}.users").open("wb")
 

@@ -258,3 +258,15 @@ def test_last_user_ends_what_tests_began(others: bool, folder: Path, monkeypatch
         support.release()
     assert stopped == ([] if others else ["redis"])
     assert support._held == {}
+
+
+def test_sweep_ends_what_killed_runs_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of a process that is no more is ended; one of a living process, and a named one, are left alone."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    for name in (f"nats-qa-gw0-{gone.pid}-1", f"nats-qa-gw0-{os.getpid()}-2", "redis-main", "redis-mine"):
+        (folder / "run" / name).mkdir(parents=True)
+    monkeypatch.setenv("ESFEED_SERVICES_DIR", str(folder))
+    support.sweep()
+    left = {each.name for each in (folder / "run").glob("*/")}
+    assert left == {f"nats-qa-gw0-{os.getpid()}-2", "redis-main", "redis-mine"}
