@@ -124,6 +124,7 @@ def producer_settings(settings: KafkaSettings) -> dict[str, str | int | float | 
         "acks": "all",
         "partitioner": "murmur2_random",  # as Java's clients do, so that theirs and ours find the same partition
         "compression.type": settings.compression,
+        "linger.ms": 1,  # the end of a batch sends what is left anyway; this sends while the rest is being written
         "message.max.bytes": settings.max_bytes,
         "message.timeout.ms": milliseconds,
         "request.timeout.ms": milliseconds,
