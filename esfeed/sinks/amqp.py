@@ -1,6 +1,7 @@
 """Events to an exchange of RabbitMQ: persistent messages, and each is ok once the server has confirmed it.
 
-https://www.rabbitmq.com/docs/publishers
+https://www.rabbitmq.com/docs/publishers ·
+https://github.com/knative-extensions/eventing-rabbitmq/blob/main/cloudevents-protocol-spec/spec.md
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ class AmqpSink:
             message_id=event.id,
             type=f"esfeed.{event.op}",
             app_id="esfeed",
-            headers={f"cloudEvents_{name}": value for name, value in attributes(event).items()},
+            headers={f"ce-{name}": value for name, value in attributes(event).items()},
         )
         body = self._envelope.encode(event)
         return Message(event.id, self._settings.exchange, routing_key, body, properties, self._settings.mandatory)

@@ -147,12 +147,22 @@ class KafkaSink:
         if topic in (".", "..") or len(topic) > _LONGEST_TOPIC:
             return rejected(f"topic: {shown(topic)!r} cannot be a topic's name ({_LONGEST_TOPIC} characters at most)")
         key = key_of(event)
-        headers: list[tuple[str, str | bytes | None]] = [("content-type", self._envelope.content_type)]
-        headers += [(f"ce_{name}", value) for name, value in attributes(event).items()]
-        records = [_Record(topic, key, self._envelope.encode(event), headers)]
+        records = [_Record(topic, key, self._envelope.encode(event), self._headers(event))]
         if event.op == "deleted" and self._settings.tombstones:
             records.append(_Record(topic, key, None, []))
         return records
+
+    def _headers(self, event: Event) -> list[tuple[str, str | bytes | None]]:
+        """CloudEvents' structured mode where the value is a CloudEvent, else its binary mode.
+
+        The binding lets a structured record have the headers of a binary one as well, but then CloudEvents' own SDK for
+        Python takes it for a binary one.
+        """
+        kind = self._envelope.content_type
+        headers: list[tuple[str, str | bytes | None]] = [("content-type", kind)]
+        if not kind.startswith("application/cloudevents"):
+            headers += [(f"ce_{name}", value) for name, value in attributes(event).items()]
+        return headers
 
 
 class _Batch:

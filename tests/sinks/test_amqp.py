@@ -11,6 +11,7 @@ from typing import Any
 
 import pika
 import pytest
+from cloudevents.core.bindings.rabbitmq import RabbitMQMessage, from_rabbitmq_event
 from pydantic import ValidationError
 
 from esfeed.errors import ConfigError, Retryable
@@ -126,14 +127,16 @@ def test_message(shared: Service, bound: str) -> None:
     assert (properties.message_id, properties.delivery_mode, properties.type) == (event.id, 2, "esfeed.updated")
     assert (properties.app_id, properties.content_type) == ("esfeed", "application/cloudevents+json")
     assert properties.headers == {
-        "cloudEvents_specversion": "1.0",
-        "cloudEvents_id": event.id,
-        "cloudEvents_source": "esfeed://main/servers",
-        "cloudEvents_type": "esfeed.updated",
-        "cloudEvents_subject": "OS::Nova::Server/ä",
-        "cloudEvents_time": event.time,
+        "ce-specversion": "1.0",
+        "ce-id": event.id,
+        "ce-source": "esfeed://main/servers",
+        "ce-type": "esfeed.updated",
+        "ce-subject": "OS::Nova::Server/ä",
+        "ce-time": event.time,
     }
     assert body["id"] == event.id
+    message = RabbitMQMessage(properties.headers, properties.content_type, json.dumps(body).encode())
+    assert from_rabbitmq_event(message).get_id() == event.id, "to CloudEvents' own SDK it is another event"
 
 
 def test_exchange_and_routing_key(shared: Service, bound: str) -> None:
