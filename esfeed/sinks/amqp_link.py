@@ -153,15 +153,13 @@ class Link:
 
     def _hang_up(self, connection: pika.SelectConnection) -> None:
         with contextlib.suppress(AMQPError, OSError):
-            if connection.is_open:
-                connection.close()
+            if not (connection.is_closing or connection.is_closed):
+                connection.close()  # one that is not open yet ends at once
                 self._drive(lambda: self._lost is not None, self._clock() + _GRACE)
-        if self._lost is None:
-            # A server that hangs never answers the good-bye; pika has no public way to hang up on it.
-            transport = getattr(connection, "_transport", None)
-            if transport is not None:
-                transport.abort()
-            self._drive(lambda: self._lost is not None, self._clock() + _GRACE / 10)
+            if self._lost is None:
+                # A server that hangs never answers the good-bye; pika has no public way to hang up on it.
+                connection._terminate_stream(None)  # type: ignore[attr-defined]  # no part of the stubs, being private
+                self._drive(lambda: self._lost is not None, self._clock() + _GRACE)
 
     def _confirming_channel(self, deadline: float) -> Channel:
         channel = self._open_channel(deadline)
