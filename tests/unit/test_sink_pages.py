@@ -51,6 +51,13 @@ def test_a_mistake_in_an_example_would_be_found(page: Path, monkeypatch: pytest.
         parse(_REST + text.replace('type = "', 'tpye = "', 1), tmp_path / "esfeed.toml")
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_field_is_described(page: Path) -> None:
+    """The reference of settings is made from the models, so every field of every sink has a description."""
+    fields = sink_class(page.stem).Settings.model_fields  # type: ignore[attr-defined]  # checked by sink_class
+    assert [name for name, field in fields.items() if not field.description] == []
+
+
 @pytest.mark.parametrize("name", ["amqp", "kafka", "nats"])
 def test_pages_of_brokers_answer_what_a_reader_asks(name: str) -> None:
     """What ok means, which order is kept, what comes twice, and what happens on failure, restart and oversize."""
