@@ -163,7 +163,7 @@ class Link:
         with contextlib.suppress(AMQPError, OSError, LinkLost):
             if self._lost is None and not connection.is_closed:
                 # A server that hangs never answers the good-bye; pika has no public way to hang up on it.
-                connection._terminate_stream(None)  # type: ignore[attr-defined]  # no part of the stubs, being private
+                connection._terminate_stream(None)
                 self._drive(lambda: self._lost is not None, self._clock() + _GRACE)
 
     def _confirming_channel(self, deadline: float) -> Channel:
