@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""What following costs the cluster: an idle poll, and k deletes among N documents, beside a full scan of ids.
+"""What following costs the cluster: an idle poll, k deletes among N documents, and a re-sync, beside a scan of ids.
 
     .venv-test/bin/python scripts/bench/cost.py --engine es9 --documents 1000000
 
 Requests and bytes are counted at the client; times are of one poll, beside a scan of all ids and versions in the same
-run. Everything is read from one shard. The index is made and removed by this script.
+run. A re-sync is the first documents written anew into another index, to which the alias is then moved: so what was
+deleted or changed meanwhile is all that is told. Everything is read from one shard. The indices are made and removed by
+this script.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ def main() -> None:
     (engine,) = start([asked.engine])
     raw, index = Raw(engine), f"bench-cost-{int(time.time())}"
     raw.create(index, {"updated_at": {"type": "date"}})
+    raw.alias(index, f"{index}-alias")
     try:
         load(raw, index, asked.documents)
         with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +79,7 @@ def measure(raw: Raw, index: str, asked: argparse.Namespace, folder: str, url: s
         {
             "state": f"sqlite:///{folder}/state.db",
             "clusters": {"main": {"hosts": [url], "timeout": "120s"}},
-            "watches": {"w": {"index": index, "tracker": asked.tracker, "initial": "now", "keep_documents": False}},
+            "watches": {"w": {"index": f"{index}-alias", "tracker": asked.tracker, "keep_documents": False}},
             "sinks": {"none": {"type": "file", "path": f"{folder}/none"}},
         }
     )
@@ -101,6 +104,19 @@ def measure(raw: Raw, index: str, asked: argparse.Namespace, folder: str, url: s
             show(f"{count} deletes" if count else "1 update, no delete", *cost(app))
         app.trackers["w"].reconcile = True
         show("scan of all ids and versions", *cost(app))
+        sync_anew(raw, index, asked.documents)
+        show("re-sync into a new index", *cost(app))
+
+
+def sync_anew(raw: Raw, index: str, documents: int) -> None:
+    """The same documents once more, into a new index, and the alias moved to it: what was deleted is back."""
+    raw.create(f"{index}-new", {"updated_at": {"type": "date"}})
+    load(raw, f"{index}-new", documents)
+    moves = [
+        {"remove": {"index": index, "alias": f"{index}-alias"}},
+        {"add": {"index": f"{index}-new", "alias": f"{index}-alias"}},
+    ]
+    raw.call("POST", "/_aliases", {"actions": moves})
 
 
 def cost(app: App) -> tuple[int, int, float, dict[str, int]]:
