@@ -28,6 +28,8 @@ from esfeed.delivery.straight import Straight
 from esfeed.delivery.terms import Terms
 from esfeed.errors import ConfigError, EsfeedError
 from esfeed.health import SinkHealth, WatchHealth, pack, unpack
+from esfeed.observer import Observer
+from esfeed.onlookers import Watched, together
 from esfeed.ports import Clock, Progress, Sink, Stop
 from esfeed.routing import Router
 from esfeed.settings import SinkSection
@@ -47,7 +49,7 @@ _MOST_DEAD = 10_000
 class App:
     """A feed. Use it as a context; ``purpose`` is the command, for whoever asks who holds the state.
 
-    ``eager``: see :class:`~esfeed.trackers.following.Following`.
+    ``eager``: see :class:`~esfeed.trackers.following.Following`. ``observers`` look on; add to it before the first use.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class App:
         self.config = config
         self.clock: Clock = clock or SystemClock()
         self._eager = eager
+        self.observers: list[Observer] = []
         self._interrupt = threading.Event()
         self._purpose = purpose
         self._stack = ExitStack()
@@ -178,9 +181,9 @@ class App:
     def _dispatcher(self, name: str, settings: SinkSection) -> Dispatcher | Straight:
         made: Dispatcher | Straight
         if settings.persist:
-            made = Dispatcher(name, self.sink(name), self.router, self.store, terms(settings), self.clock)
+            made = Dispatcher(name, self._watched(name), self.router, self.store, terms(settings), self.clock)
         else:
-            made = Straight(name, self.sink(name), self.router, terms(settings), self.clock)
+            made = Straight(name, self._watched(name), self.router, terms(settings), self.clock)
             self.store.listen(made.hear)
         made.start()
         self._stack.callback(made.close)
@@ -197,8 +200,15 @@ class App:
         made: Sink = plugins.sink_class(settings.type)(settings)
         return made
 
+    def _watched(self, name: str) -> Sink:
+        return Watched(name, self.sink(name), self.observers, self.clock) if self.observers else self.sink(name)
+
     def poll(self, name: str, stop: Stop = lambda: False, progress: Progress = lambda read, total: None) -> Poll:
         """One poll of a watch; its health is noted, whatever comes. Raises what the watcher raises."""
+        with together(observer.polling(name) for observer in self.observers):
+            return self._poll(name, stop, progress)
+
+    def _poll(self, name: str, stop: Stop, progress: Progress) -> Poll:
         cluster = self.clusters[name]
         requests, octets = cluster.meter.totals()
         began = self.clock.monotonic()
@@ -225,9 +235,18 @@ class App:
                 error,
                 self._well.get(name, 0.0),
                 self._reconciled.get(name, 0.0),
+                None if error else self._behind(name),
             )
+            for observer in self.observers:
+                observer.polled(name, health.took, health.requests, health.octets, health.events, error)
             self._note("watch", name, health, error, at_once=wished)
         return poll
+
+    def _behind(self, name: str) -> int | None:
+        try:
+            return self.trackers[name].behind(self.store.checkpoint(name))
+        except EsfeedError:
+            return None
 
     def ask(self, name: str, allow_mass_delete: bool) -> None:
         """Sets a watch to reconcile at its next poll."""

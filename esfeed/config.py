@@ -18,6 +18,7 @@ from esfeed import plugins
 from esfeed.errors import ConfigError
 from esfeed.faults import SECRET, ConfigErrors, Fault, join, of_section, out_of_range, shown, unknown
 from esfeed.fields import Patterns
+from esfeed.http_section import HttpSettings
 from esfeed.plugins import one_of
 from esfeed.routing import Route, Router
 from esfeed.sections import ClusterSettings, RouteSettings, Wait, WatchSettings
@@ -28,6 +29,7 @@ __all__ = [
     "ClusterSettings",
     "Config",
     "ConfigErrors",
+    "HttpSettings",
     "RouteSettings",
     "WatchSettings",
     "build",
@@ -68,6 +70,7 @@ class Config(Section):
     routes: tuple[RouteSettings, ...] = Field(
         (), description="what goes where; without any, every watch goes to every sink"
     )
+    http: HttpSettings | None = Field(None, description="serves the feed over HTTP as well, where written")
 
     def router(self) -> Router:
         """The routes, compiled."""
@@ -89,7 +92,7 @@ class Config(Section):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is no fault, but hardly meant: what no route uses or leaves over, ``where`` on what is not kept."""
-        return (*self._unused(), *self._shadowed(), *self._not_kept())
+        return (*self._unused(), *self._shadowed(), *self._not_kept(), *self._in_clear())
 
     def _unused(self) -> list[str]:
         if not self.routes:
@@ -112,6 +115,12 @@ class Config(Section):
                 for pair in pairs:
                     taken.setdefault(pair, index)
         return found
+
+    def _in_clear(self) -> list[str]:
+        if self.http is None or not self.http.in_clear:
+            return []
+        return [f"http.listen: {self.http.listen} serves tokens and events unencrypted; set http.certificate, or listen"
+                " at 127.0.0.1 behind a proxy that speaks https"]  # fmt: skip
 
     def _not_kept(self) -> list[str]:
         found = []
@@ -174,11 +183,13 @@ class _Builder:
         watches = {name: self._watch(at, raw) for name, at, raw in self._tables("watches")}
         sinks = {name: self._sink(at, raw) for name, at, raw in self._tables("sinks")}
         routes = [self._route(at, raw) for at, raw in self._routes()]
+        http = self._http()
         whole = {
             "clusters": {name: made for name, made in clusters.items() if made},
             "watches": {name: made for name, made in watches.items() if made},
             "sinks": {name: made for name, made in sinks.items() if made},
             "routes": tuple(made for made in routes if made),
+            "http": http,
         }
         config = self._section(
             Config, "", {**{key: self.data[key] for key in ("state", "ttl", "max_log") if key in self.data}, **whole}
@@ -260,6 +271,15 @@ class _Builder:
             self._fault(key, kind, error.hint)
             return None
         return self._section(model, at, raw)
+
+    def _http(self) -> HttpSettings | None:
+        raw = self.data.get("http")
+        if raw is None:
+            return None
+        if not isinstance(raw, dict):
+            self._fault("http", None, 'write a section of its own: [http] with listen = "127.0.0.1:8460"')
+            return None
+        return self._section(HttpSettings, "http", raw)
 
     def _routes(self) -> list[tuple[str, Mapping[str, Any]]]:
         raw = self.data.get("routes", [])

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import structlog
@@ -55,10 +56,11 @@ class _ThreadEach(BaseExecutor):  # type: ignore[misc]  # APScheduler has no py.
 
 
 class Daemon:
-    """Runs a feed until it is told to stop."""
+    """Runs a feed until it is told to stop. ``beside`` is entered once it has the state, and left at the very end."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, beside: AbstractContextManager[object] | None = None) -> None:
         self._app = app
+        self._beside = beside or nullcontext()
         self.stopping = threading.Event()
         self._drained = threading.Event()
         self._busy = threading.Semaphore(0)
@@ -75,6 +77,10 @@ class Daemon:
         """Runs until SIGTERM or SIGINT, and returns within ten seconds of it. Raises what a start can raise."""
         self._app.hold()
         told = Told()
+        with self._beside:
+            self._run(told)
+
+    def _run(self, told: Told) -> None:
         sinks = [self._start(f"sink {name}", self._deliver, name) for name in self._app.dispatchers]
         for name, settings in self._app.config.watches.items():
             self._schedule(name, settings)

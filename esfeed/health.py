@@ -11,7 +11,8 @@ class WatchHealth(msgspec.Struct, frozen=True):
     """The last poll of a watch. ``at`` is epoch seconds; ``took`` seconds; ``octets`` bytes received.
 
     ``since`` is when the watch last was well, ``reconciled`` when it last was reconciled on request, 0 for never.
-    ``error`` is empty where the poll went well.
+    ``error`` is empty where the poll went well. ``behind``: operations that the index had counted at the last poll and
+    that the feed cannot be sure yet to have seen, ``None`` where it cannot tell.
     """
 
     at: float
@@ -25,6 +26,7 @@ class WatchHealth(msgspec.Struct, frozen=True):
     error: str = ""
     since: float = 0.0
     reconciled: float = 0.0
+    behind: int | None = None
 
 
 class SinkHealth(msgspec.Struct, frozen=True):

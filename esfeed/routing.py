@@ -25,7 +25,7 @@ from esfeed.fields import Patterns
 from esfeed.shape import Shape, ShapeFailed
 from esfeed.where import Fields, Where, compile_where
 
-__all__ = ["ExpressionFailed", "Route", "RouteFailed", "Router", "Unshapable", "Where", "compile_where"]
+__all__ = ["ExpressionFailed", "Route", "RouteFailed", "Router", "Unshapable", "Where", "compile_where", "holds"]
 
 
 class RouteFailed(EsfeedError):
@@ -174,6 +174,16 @@ class _Asked:
             return route.where.holds(self._context, self._values)
         except (ValueError, _Unreadable) as error:
             raise ExpressionFailed(route.index, route.where.text, str(error)) from None
+
+
+def holds(where: Where, event: Event) -> bool:
+    """Whether a condition is true of an event. Raises ``ValueError`` that says why, where it has no answer."""
+    try:
+        values = _values(event, where.needs)
+        context = _context(values)
+    except _Unreadable as error:
+        raise ValueError(str(error)) from None
+    return where.holds(context, values)
 
 
 class _Unreadable(Exception):

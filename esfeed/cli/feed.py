@@ -12,11 +12,13 @@ import click
 import structlog
 
 from esfeed.app import App
+from esfeed.cli.beside import listening, observers, serve
 from esfeed.cli.output import errors, fail, progress
 from esfeed.config import Config, load
 from esfeed.daemon import Daemon
 from esfeed.errors import ConfigError, EsfeedError, StateError
 from esfeed.health import WatchHealth, Wish, pack, unpack
+from esfeed.http_section import DEFAULT_LISTEN
 from esfeed.plugins import one_of
 from esfeed.store.outbox import Counts
 
@@ -44,14 +46,24 @@ def some(wanted: Iterable[str], known: Iterable[str], option: str) -> list[str]:
 
 
 @click.command()
+@click.option(
+    "--http",
+    metavar="ADDRESS",
+    is_flag=False,
+    flag_value=DEFAULT_LISTEN,
+    help=f"Serve feed, dashboard and metrics at this address as well, such as {DEFAULT_LISTEN}.",
+)
 @click.pass_obj
-def run(path: Path) -> None:
+def run(path: Path, http: str | None) -> None:
     """Follow all watches and deliver until told to stop.
 
     SIGTERM and Ctrl-C end it within ten seconds; what is not delivered by then waits for the next start.
     """
-    with App(settings(path), "run", eager=False) as app:
-        daemon = Daemon(app)
+    config = settings(path)
+    serving = listening(config, http)
+    with App(config, "run", eager=False) as app:
+        app.observers += observers()
+        daemon = Daemon(app, serve(app, serving) if serving else None)
         app.interruptible(daemon.stopping)
         daemon.run()
 

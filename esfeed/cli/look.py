@@ -17,9 +17,8 @@ from esfeed.cli.feed import settings
 from esfeed.cli.output import fail, out
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, EsfeedError, Retryable
-from esfeed.health import SinkHealth, WatchHealth, unpack
+from esfeed.report import report
 from esfeed.sinks.pretty import describe
-from esfeed.store.outbox import Counts
 
 _PAGE = 500
 _LOOK_AGAIN = 0.3
@@ -31,73 +30,11 @@ _LOOK_AGAIN = 0.3
 def status(path: Path, as_json: bool) -> None:
     """Show how every watch and sink is doing."""
     with App(settings(path), "status") as app:
-        told = _status(app)
+        told = report(app)
     if as_json:
         click.echo(json.dumps(told, indent=2))
         return
     _show(told)
-
-
-def _status(app: App) -> dict[str, Any]:
-    now = app.clock.now().timestamp()
-    watches, sinks = app.store.notes("watch"), app.store.notes("sink")
-    head, counts = app.store.head(), app.store.counts()
-    return {
-        "running": app.lock.held_by(),
-        "state": app.config.state,
-        "position": head,
-        "watches": {
-            name: _watch(unpack(watches[name], WatchHealth) if name in watches else None, now)
-            | {"index": section.index, "documents": app.store.known(name).count()}
-            for name, section in app.config.watches.items()
-        },
-        "log": {"first": app.store.first(), "bytes": app.store.log_bytes()},
-        "sinks": {
-            name: _sink(unpack(sinks[name], SinkHealth) if name in sinks else None, counts.get(name, Counts()), now)
-            | {"type": section.type}
-            | (_logged(app, name) if section.persist else {"persist": False})
-            for name, section in app.config.sinks.items()
-        },
-    }
-
-
-def _logged(app: App, name: str) -> dict[str, Any]:
-    cursor = app.store.cursor(name)
-    return {"cursor": cursor, "backlog": 0 if cursor is None else app.store.log_count(cursor)}
-
-
-def _watch(health: WatchHealth | None, now: float) -> dict[str, Any]:
-    if health is None:
-        return {"state": "never polled"}
-    return {
-        "state": "failing" if health.error else "ok",
-        "error": health.error,
-        "tracker": health.tracker,
-        "why": health.why,
-        "engine": health.engine,
-        "last_poll_seconds_ago": round(max(0.0, now - health.at), 1),
-        "poll_seconds": round(health.took, 4),
-        "poll_requests": health.requests,
-        "poll_bytes": health.octets,
-        "events": health.events,
-    }
-
-
-def _sink(health: SinkHealth | None, counts: Counts, now: float) -> dict[str, Any]:
-    told = {"parked": counts.parked, "dead": counts.dead, "dropped": counts.dropped}
-    if health is None:
-        return {"state": "never used", **told}
-    waits = max(0.0, (health.retry_at or counts.next_try) - now)
-    return {
-        "state": "failing" if health.failures else "parked" if counts.parked else "ok",
-        "error": health.error or counts.error,
-        "last_try_seconds_ago": round(max(0.0, now - health.at), 1),
-        "next_try_in_seconds": round(waits, 1),
-        "sent": health.sent,
-        "backlog": health.backlog,
-        **told,
-        "dropped": counts.dropped + health.dropped,
-    }
 
 
 def _show(told: dict[str, Any]) -> None:

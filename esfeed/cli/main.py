@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from esfeed import __version__
-from esfeed.cli import backfill, dead, demo, feed, look
+from esfeed.cli import backfill, dead, demo, feed, look, token
 from esfeed.cli.logs import configure
 from esfeed.cli.output import fail
 from esfeed.errors import ConfigError, EsfeedError
@@ -65,6 +65,7 @@ for command in (
     dead.dead,
     dead.redrive,
     look.check,
+    token.token,
     demo.demo,
 ):
     cli.add_command(command)

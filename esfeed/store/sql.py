@@ -19,6 +19,7 @@ from esfeed.store.database import open_database
 from esfeed.store.known import SqlKnown, chunks
 from esfeed.store.outbox import Outbox, append
 from esfeed.store.pruning import Pruner
+from esfeed.store.tokens import SqlTokens
 
 _CHUNK = 1000
 
@@ -167,6 +168,17 @@ class SqlStore(Outbox, Pruner):
         """Sleeps until this process writes to the log, ``seconds`` at most (another process's writes wake nobody)."""
         with self._written:
             self._written.wait(seconds)
+
+    def size(self) -> int:
+        """Bytes that the state takes in the database, those that are free to be used again among them."""
+        with self._reading() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar() or 0
+            return int(pages) * int(connection.exec_driver_sql("PRAGMA page_size").scalar() or 0)
+
+    @property
+    def tokens(self) -> SqlTokens:
+        """The tokens of readers over HTTP."""
+        return SqlTokens(self._engine, self._where)
 
     def backfill(self, name: str) -> BackfillMark | None:
         """How far the backfill of that name has come; ``None`` where it never began."""

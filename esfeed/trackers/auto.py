@@ -61,6 +61,14 @@ class AutoTracker:
             self._say(updated_at.NAME, error.message)
             yield from self._by_date.poll(since)
 
+    def behind(self, checkpoint: Checkpoint | None) -> int | None:
+        """How many counted operations a checkpoint does not cover for certain, or ``None`` where it does not tell."""
+        if checkpoint is None:
+            return None
+        if checkpoint.tracker == seq_no.NAME:
+            return seq_no.behind(checkpoint)
+        return updated_at.behind(checkpoint)
+
     def check(self) -> str:
         """What is behind the name, and how it would be followed, in words."""
         if self._choice != updated_at.NAME:

@@ -238,6 +238,13 @@ class SeqNoTracker:
         return self._clock.now().timestamp()
 
 
+def behind(checkpoint: Checkpoint) -> int:
+    """How many operations stand above the marks of a checkpoint of this tracker, as counted at its last look."""
+    marks_by_shard = msgspec.json.decode(checkpoint.data, type=State).marks.values()
+    looked = ((one.mark, one.looked.max_seq_no) for one in marks_by_shard if one.looked is not None)
+    return sum(max(0, highest - mark) for mark, highest in looked if highest is not None)
+
+
 def _place(name: str) -> tuple[str, int]:
     index, _, number = name.rpartition("/")
     return index, int(number)

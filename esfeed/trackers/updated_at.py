@@ -230,3 +230,12 @@ def _no_date(field: str, types: Any) -> str:
     near = get_close_matches(field, dates, 1) or dates[:5]
     what = f"name a date field ({', '.join(near)})" if near else "name a date field (this index has none)"
     return f'{said}; {what}, or write timestamp_field = "" to follow by the operation counters alone (reads all ids)'
+
+
+def behind(checkpoint: Checkpoint) -> int | None:
+    """How many operations a checkpoint of this tracker leaves unexplained; ``None`` before the first full look."""
+    account = msgspec.json.decode(checkpoint.data, type=State).account
+    if account.looked is None or account.settled is None:
+        return None
+    counted = sum(accounting.operations(account.looked).values()) - sum(account.settled.values())
+    return max(0, counted - account.explained)

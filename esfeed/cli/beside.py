@@ -1,0 +1,54 @@
+"""What runs beside a feed where the settings or the command ask for it: the web server, and traces.
+
+Both are extras, so nothing of them is imported before it is wanted.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+
+from pydantic import ValidationError
+
+from esfeed.app import App
+from esfeed.config import Config, HttpSettings
+from esfeed.errors import ConfigError
+from esfeed.observer import Observer
+
+_TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+def listening(config: Config, address: str | None) -> HttpSettings | None:
+    """How to serve over HTTP: as the settings say, at ``address`` where one is given; ``None``: not at all.
+
+    Raises ``ConfigError`` for an address that is none.
+    """
+    if address is None:
+        return config.http
+    section = config.http or HttpSettings.model_validate({})
+    try:
+        return HttpSettings.model_validate({**section.__dict__, "listen": address})
+    except ValidationError:
+        raise ConfigError("--http", address, "write an address and a port, such as 127.0.0.1:8460") from None
+
+
+def serve(app: App, settings: HttpSettings) -> AbstractContextManager[object]:
+    """The web server of a feed, to be entered. Raises ``ConfigError`` where its packages are not installed."""
+    try:
+        from esfeed.web.server import WebServer
+    except ImportError as error:
+        hint = f"it needs the Python module {error.name}, which is not installed; run: pip install 'esfeed[web]'"
+        raise ConfigError("http", None, hint) from None
+    return WebServer(app, settings)
+
+
+def observers() -> list[Observer]:
+    """Traces, where OpenTelemetry's own environment variables say where they go. Raises ``ConfigError`` as above."""
+    if not any(os.environ.get(name) for name in _TRACES) or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return []
+    try:
+        from esfeed.traces import Traces
+    except ImportError as error:
+        hint = f"it needs the Python module {error.name}, which is not installed; run: pip install 'esfeed[otel]'"
+        raise ConfigError(_TRACES[0], None, hint) from None
+    return [Traces()]

@@ -1,0 +1,114 @@
+"""The commands ``token add``, ``token list`` and ``token remove``: who may read the feed over HTTP."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from esfeed.app import App
+from esfeed.cli.feed import settings
+from esfeed.cli.output import errors, out
+from esfeed.errors import ConfigError
+from esfeed.settings import seconds
+from esfeed.store.tokens import Token, digest, new_token
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
+
+
+@click.group()
+def token() -> None:
+    """Manage the tokens of readers over HTTP.
+
+    A token is shown once, when it is made; the state keeps a hash of it. Send it as `authorization: Bearer TOKEN`.
+    """
+
+
+@token.command()
+@click.option("-t", "--tenant", help="Whose documents its bearer sees: a project's id, as documents name it.")
+@click.option("--admin", is_flag=True, help="Its bearer sees everything, in the admin's view, and may redrive.")
+@click.option("--expires", metavar="TIME", help='When it ends: "90d", "12h", or a date such as "2027-01-31".')
+@click.option("--name", help="By what it is listed and removed; made from the tenant where left out.")
+@click.pass_obj
+def add(path: Path, tenant: str | None, admin: bool, expires: str | None, name: str | None) -> None:
+    """Make a token, and print it."""
+    if bool(tenant) == admin:
+        raise ConfigError("--tenant", tenant, "name a tenant, or write --admin, and not both")
+    if name is not None and not _NAME.fullmatch(name):
+        raise ConfigError("--name", name, "a name has 1 to 64 letters, digits, _, -, . or @")
+    with App(settings(path), "token") as app:
+        now = app.clock.now()
+        until = None if expires is None else int(_until(expires, now).timestamp())
+        text = new_token()
+        mark = digest(text)
+        base = re.sub(r"[^A-Za-z0-9_.@-]", "-", tenant or "admin")[:50].lstrip("-.@") or "token"
+        chosen = name or f"{base}-{mark[:6]}"
+        if not app.store.tokens.add(Token(mark, chosen, tenant, admin, int(now.timestamp()), until)):
+            raise ConfigError("--name", chosen, "a token of that name is there already; remove it, or take another")
+    errors.print(f"{chosen}: {_whose(tenant)}{_end(until)}; it is shown this once")
+    click.echo(text)
+
+
+@token.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def list_(path: Path, as_json: bool) -> None:
+    """List the tokens, without what is secret about them."""
+    with App(settings(path), "token") as app:
+        found = app.store.tokens.all()
+        now = app.clock.now().timestamp()
+    if as_json:
+        told = [
+            {"name": one.name, "tenant": one.tenant, "admin": one.admin, "created": one.created, "expires": one.expires}
+            for one in found
+        ]
+        click.echo(json.dumps(told, indent=2))
+        return
+    table = Table("name", "sees", "made", "ends", box=None, pad_edge=False)
+    for one in found:
+        gone = one.expires is not None and one.expires <= now
+        ends = "never" if one.expires is None else _date(one.expires)
+        table.add_row(one.name, _whose(one.tenant), _date(one.created), f"{ends} (expired)" if gone else ends)
+    out.print(table if found else "there are no tokens; `esfeed token add` makes one")
+
+
+@token.command()
+@click.argument("name")
+@click.pass_obj
+def remove(path: Path, name: str) -> None:
+    """Take a token back: a running feed refuses it within five seconds."""
+    with App(settings(path), "token") as app:
+        if not app.store.tokens.remove(name):
+            raise ConfigError("NAME", name, "there is no such token; `esfeed token list` shows them")
+    errors.print(f"{name}: removed")
+
+
+def _until(text: str, now: datetime) -> datetime:
+    hint = 'write how long it is good, such as "90d", or a date such as "2027-01-31"'
+    try:
+        until = now + timedelta(seconds=seconds(text))
+    except ValueError:
+        try:
+            until = datetime.fromisoformat(text)
+        except ValueError:
+            raise ConfigError("--expires", text, hint) from None
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    if until <= now:
+        raise ConfigError("--expires", text, f"that is over already (it is {now:%Y-%m-%dT%H:%M:%SZ}); {hint}")
+    return until
+
+
+def _whose(tenant: str | None) -> str:
+    return "everything" if tenant is None else f"tenant {tenant}"
+
+
+def _end(until: int | None) -> str:
+    return "" if until is None else f", until {_date(until)}"
+
+
+def _date(epoch: float) -> str:
+    return f"{datetime.fromtimestamp(epoch, UTC):%Y-%m-%d %H:%MZ}"

@@ -1,0 +1,104 @@
+"""The section ``[http]`` of the settings: where the feed is served over HTTP, and to whom."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from esfeed.sections import File, Host, Misplaced, Names, Wait
+from esfeed.settings import Secret, Section, Text
+
+DEFAULT_LISTEN = "127.0.0.1:8460"
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Host and port of ``127.0.0.1:8460``, ``[::1]:8460`` or ``:8460`` (every address). Raises ``ValueError``."""
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]*)):(\d{1,5})", text)
+    if not match or int(match[3]) > 65535:
+        raise ValueError('write an address and a port, such as "127.0.0.1:8460" or "[::1]:8460"')
+    return match[1] or match[2] or "0.0.0.0", int(match[3])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether that host (a name or an address) is this machine and no other."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _listen(text: str) -> str:
+    split_address(text)
+    return text
+
+
+def _origin(text: str) -> str:
+    if not re.fullmatch(r"https?://(?:\[[0-9a-fA-F:.]+\]|[a-z0-9.-]+)(?::\d{1,5})?", text):
+        raise ValueError('write an origin as browsers send it, such as "https://horizon.example.org", without a path')
+    return text
+
+
+class KeystoneSettings(Section):
+    """Where to have OpenStack tokens checked, and as whom."""
+
+    auth_url: Host = Field(description='the url of Keystone, such as "http://controller:5000/v3"')
+    username: Text = Field(description="a user that may check other tokens (role service or admin)")
+    password: Secret = Field(description='its password; may be "env:NAME"')
+    project_name: Text = Field("service", description="the project that this user works in")
+    user_domain_name: Text = Field("Default", description="the domain of the user")
+    project_domain_name: Text = Field("Default", description="the domain of the project")
+    ca_certs: File | None = Field(None, description="a PEM file with the certificates to trust instead of the system's")
+    admin_roles: Names = Field(
+        (), description="the roles, in any project, that see everything, such as cloud_admin; none where left out"
+    )
+    cache: Wait = Field(60.0, description="how long an answer of Keystone is trusted; a revoked token lives as long")
+    timeout: Wait = Field(10.0, description="how long Keystone may take to answer")
+
+
+class HttpSettings(Section):
+    """The feed over HTTP: pages, long polls and server-sent events, the dashboard, and metrics."""
+
+    listen: Annotated[Text, AfterValidator(_listen)] = Field(
+        DEFAULT_LISTEN, description='the address to listen at; beyond "127.0.0.1" every request needs a token'
+    )
+    anonymous: Literal["loopback", "never"] = Field(
+        "loopback", description="who needs no token: whoever is on this machine (and then sees everything), or nobody"
+    )
+    cors: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_tuple)] = Field(
+        (), description='the origins whose pages may read the feed, such as ["https://horizon.example.org"]'
+    )
+    certificate: File | None = Field(None, description="a PEM file with the certificate chain to serve https with")
+    key: File | None = Field(None, description="a PEM file with its key, where certificate does not hold it")
+    requests_per_second: float = Field(
+        50.0, gt=0, le=100_000, description="the most requests that one caller makes, on average; twice as many at once"
+    )
+    readers: int = Field(1000, ge=1, le=100_000, description="the most readers that wait for events at a time")
+    readers_of_one: int = Field(100, ge=1, le=100_000, description="the most of them that one token may have")
+    heartbeat: Wait = Field(15.0, description="how long a stream may be silent before a sign of life")
+    cut_off: Wait = Field(
+        10.0, description="how long a reader may leave unread what it was sent before it is cut off; it can resume"
+    )
+    keystone: KeystoneSettings | None = Field(None, description="takes OpenStack's own tokens as well, where written")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen at."""
+        return split_address(self.listen)
+
+    @property
+    def in_clear(self) -> bool:
+        """Whether tokens would cross a network unencrypted."""
+        return self.certificate is None and not is_loopback(self.address[0])
+
+    @model_validator(mode="after")
+    def _whole(self) -> HttpSettings:
+        if self.key and not self.certificate:
+            raise Misplaced("key", "write certificate as well; a key alone proves nothing")
+        return self

@@ -1,0 +1,149 @@
+"""What operators ask for: how everything is doing, what is dead, that it be sent again, metrics, and health."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from esfeed.app import App
+from esfeed.errors import EsfeedError
+from esfeed.health import SinkHealth, WatchHealth, unpack
+from esfeed.report import parked, redrive, report
+from esfeed.web.callers import Caller
+from esfeed.web.meters import CONTENT_TYPE, Meters, size
+from esfeed.web.problems import Problem
+from esfeed.web.texts import safe
+
+log = structlog.get_logger("esfeed")
+
+_MOST_BODY = 64 << 10
+_MOST_DEAD = 500
+
+
+class Admin:
+    """Answers operators. Lives in the server's event loop; the state is read in threads."""
+
+    def __init__(self, app: App, meters: Meters) -> None:
+        self._app = app
+        self._meters = meters
+        self._began = app.clock.now().timestamp()
+
+    async def status(self, request: Request) -> Response:
+        """``GET /v1/status``: what ``esfeed status --json`` tells, and the events of the last two minutes."""
+        _administrator(request)
+        return JSONResponse(safe(await asyncio.to_thread(self._status)))
+
+    def _status(self) -> dict[str, Any]:
+        told = report(self._app)
+        for name, watch in told["watches"].items():
+            watch["history"] = self._meters.history(name)
+        return {**told, "state_bytes": size(self._app), "readers": self._meters.reading()}
+
+    async def dead(self, request: Request) -> Response:
+        """``GET /v1/dead``: events that sinks did not take: dead ones, and parked ones that are tried again."""
+        _administrator(request)
+        sink = request.query_params.get("sink")
+        if sink is not None and sink not in self._app.config.sinks:
+            raise Problem(400, f"there is no sink {sink[:50]!r}")
+        wanted = [sink] if sink else [*self._app.config.sinks]
+        return JSONResponse(safe(await asyncio.to_thread(self._dead, wanted)))
+
+    def _dead(self, sinks: list[str]) -> dict[str, Any]:
+        found = [told for sink in sinks for told in parked(self._app, sink)]
+        return {"events": found[:_MOST_DEAD], "total": len(found)}
+
+    async def redrive(self, request: Request) -> Response:
+        """``POST /v1/redrive``: has dead events of a ``sink`` sent again, all or those at ``positions``."""
+        _administrator(request)
+        asked = await _body(request)
+        sink, positions = asked.get("sink"), asked.get("positions")
+        if not isinstance(sink, str) or sink not in self._app.config.sinks:
+            raise Problem(400, "sink: name one of the sinks of the settings")
+        if positions is not None and not (
+            isinstance(positions, list)
+            and 1 <= len(positions) <= _MOST_DEAD
+            and all(type(one) is int and 0 < one < 2**63 for one in positions)
+        ):
+            raise Problem(400, f"positions: a list of 1 to {_MOST_DEAD} positions of the log, or left out for all")
+        if unknown := asked.keys() - {"sink", "positions"}:
+            raise Problem(400, f"unknown: {sorted(unknown)[0][:50]!r}; known: sink, positions")
+        count = await asyncio.to_thread(redrive, self._app, sink, positions)
+        log.info("sink.redriven", sink=sink, events=count, by=request.state.caller.name)
+        return JSONResponse({"redriven": count})
+
+    async def metrics(self, request: Request) -> Response:
+        """``GET /metrics``."""
+        _administrator(request)
+        text = await asyncio.to_thread(self._meters.text)
+        return Response(text, headers={"content-type": CONTENT_TYPE})
+
+    async def healthz(self, request: Request) -> Response:
+        """``GET /healthz``: whether this process lives and can read its state. No: start it anew."""
+        try:
+            await asyncio.to_thread(self._app.store.head)
+        except EsfeedError:
+            return JSONResponse({"status": "dead"}, 503)
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(self, request: Request) -> Response:
+        """``GET /readyz``: ``ok``; ``degraded`` while some part fails and others go on; ``dead`` when no watch does.
+
+        ``starting`` until the first poll of this process has ended. Only ``ok`` and ``degraded`` are answered with 200.
+        """
+        try:
+            told = await asyncio.to_thread(self._ready)
+        except EsfeedError:
+            told = {"status": "dead", "watches": {}, "sinks": {}}
+        return JSONResponse(told, 200 if told["status"] in ("ok", "degraded") else 503)
+
+    def _ready(self) -> dict[str, Any]:
+        watches = {name: unpack(raw, WatchHealth) for name, raw in self._app.store.notes("watch").items()}
+        sinks = {name: unpack(raw, SinkHealth) for name, raw in self._app.store.notes("sink").items()}
+        of_watches = self._count(self._app.config.watches, watches)
+        of_sinks = self._count(self._app.config.sinks, sinks)
+        return {"status": _word(of_watches, of_sinks), "watches": of_watches, "sinks": of_sinks}
+
+    def _count(self, names: Iterable[str], healths: Mapping[str, WatchHealth | SinkHealth]) -> dict[str, int]:
+        """How many of some parts are ``ok``, ``failing``, or ``starting``: not heard of since this process began."""
+        counted = {"ok": 0, "failing": 0, "starting": 0}
+        for name in names:
+            health = healths.get(name)
+            fresh = health is not None and health.at >= self._began
+            counted["starting" if health is None or not fresh else "failing" if health.error else "ok"] += 1
+        return counted
+
+
+def _word(watches: Mapping[str, int], sinks: Mapping[str, int]) -> str:
+    if not watches["ok"]:
+        return "dead" if watches["failing"] else "starting"
+    return "degraded" if watches["failing"] or sinks["failing"] else "ok"
+
+
+def _administrator(request: Request) -> None:
+    caller: Caller = request.state.caller
+    if not caller.admin:
+        raise Problem(403, "that is for administrators; your token reads /v1/changes")
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """The JSON object that was sent. A page of another origin cannot send that type unasked."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Problem(415, "send JSON, with content-type: application/json")
+    raw = b""
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > _MOST_BODY:
+            raise Problem(413, f"send {_MOST_BODY:,} bytes at most")
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise Problem(400, 'send a JSON object, such as {"sink": "hooks"}')
+    return found

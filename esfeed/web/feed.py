@@ -1,0 +1,227 @@
+"""``GET /v1/changes``: a page of events, a page that waits for its first event, or a stream of them.
+
+A position says everything about how far a reader is, so a reader that was cut off, or whose server was started anew,
+goes on from its own. Positions that the log no longer holds are answered with 410 and the first that is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+import msgspec
+import structlog
+from sse_starlette.sse import EventSourceResponse, SendTimeoutError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from esfeed.errors import EsfeedError
+from esfeed.http_section import HttpSettings
+from esfeed.store.sql import SqlStore
+from esfeed.web import query
+from esfeed.web.callers import Caller
+from esfeed.web.identity import Identity
+from esfeed.web.meters import Meters
+from esfeed.web.problems import Problem
+from esfeed.web.query import Query
+from esfeed.web.tail import Slot, Tail
+from esfeed.web.texts import text
+
+log = structlog.get_logger("esfeed")
+
+_RETRY_MS = 2000
+_MOST_PAGES = 20
+_MOST_OCTETS = 4 << 20
+_CHUNK = 256 << 10
+_FULL = {"retry-after": "5"}
+
+
+class Feed:
+    """Serves the log to readers. Lives in the server's event loop."""
+
+    def __init__(
+        self,
+        store: SqlStore,
+        tail: Tail,
+        identity: Identity,
+        settings: HttpSettings,
+        watches: Collection[str],
+        meters: Meters,
+    ) -> None:
+        self._store = store
+        self._tail = tail
+        self._identity = identity
+        self._settings = settings
+        self._watches = watches
+        self._meters = meters
+        self._readers: dict[str, int] = {}
+
+    async def changes(self, request: Request) -> Response:
+        """The endpoint. Raises ``Problem``."""
+        caller: Caller = request.state.caller
+        asked = query.parse(request.query_params, request.headers, caller, self._watches)
+        since = await self._place(asked.since)
+        if asked.feed == "normal" or request.method == "HEAD":
+            return await self._page(asked, since, 0.0)
+        self._have_room(caller)
+        if asked.feed == "longpoll":
+            with self._among_the_readers(caller, "longpoll"):
+                return await self._page(asked, since, asked.timeout)
+        place = self._among_the_readers(caller, "eventsource")
+        return _Stream(self._stream(asked, since), self._settings.cut_off, place, self._meters)
+
+    async def _place(self, since: int | None) -> int:
+        """The position to read after. Raises ``Problem`` 410 for what is no longer there, 409 for what never was."""
+        head, first = await asyncio.to_thread(lambda: (self._store.head(), self._store.first()))
+        # A log that was emptied has nothing left, but what was in it is gone all the same.
+        left = head + 1 if first is None else first
+        if since is None:
+            return left - 1
+        if since < 0:
+            return head
+        if since > head:
+            detail = (
+                f"the log ends at position {head}; {since} is of another log, or of this one before it was restored"
+            )
+            raise Problem(409, detail, {"last": head})
+        if since + 1 < left:
+            detail = (
+                f"the log no longer holds position {since + 1}; the first one left is {left}: read since={left - 1}"
+            )
+            raise Problem(410, detail, {"first": left, "last": head})
+        return since
+
+    def _have_room(self, caller: Caller) -> None:
+        """Raises ``Problem`` where there are as many readers as there may be."""
+        if sum(self._readers.values()) >= self._settings.readers:
+            raise Problem(503, f"{self._settings.readers} readers are the most (http.readers); try again", None, _FULL)
+        if not caller.admin and self._readers.get(caller.name, 0) >= self._settings.readers_of_one:
+            most = self._settings.readers_of_one
+            raise Problem(429, f"{most} readers of one token are the most (http.readers_of_one)", None, _FULL)
+
+    @contextmanager
+    def _among_the_readers(self, caller: Caller, kind: str) -> Iterator[None]:
+        self._readers[caller.name] = self._readers.get(caller.name, 0) + 1
+        self._meters.readers(kind, 1)
+        try:
+            with self._tail.reading():
+                yield
+        finally:
+            self._meters.readers(kind, -1)
+            self._readers[caller.name] -= 1
+            if not self._readers[caller.name]:
+                del self._readers[caller.name]
+
+    async def _page(self, asked: Query, since: int, timeout: float) -> Response:
+        """Up to ``limit`` events; with a ``timeout``, not before there is one or the time is over."""
+        until = time.monotonic() + timeout
+        page = _Page(asked, since)
+        for _ in range(_MOST_PAGES):
+            wait = 0.0 if page.events else until - time.monotonic()
+            if timeout > 0:
+                slots = await self._tail.after(page.position, max(0.0, wait))
+            else:
+                slots = await self._tail.page(page.position)
+            page.take(slots)
+            if page.full or not (slots or (timeout > 0 and wait > 0)) or self._tail.closing:
+                break
+        head = max(page.position, await asyncio.to_thread(self._store.head))
+        self._meters.events_out(asked.feed, len(page.events))
+        body = b'{"events":[%b],"last":%d,"head":%d}' % (b",".join(page.events), page.position, head)
+        return Response(body, media_type="application/json")
+
+    async def _stream(self, asked: Query, since: int) -> AsyncIterator[bytes]:
+        position, told_of = since, -1
+        checked = time.monotonic()
+        yield b"retry: %d\n\n" % _RETRY_MS
+        while not self._tail.closing:
+            if time.monotonic() - checked >= self._settings.heartbeat:
+                checked = time.monotonic()
+                if not await self._identity.still_good(asked.wanted.caller):
+                    return
+            try:
+                slots = await self._tail.after(position, self._settings.heartbeat)
+            except EsfeedError as error:
+                log.error("web.log_unreadable", error=str(error))
+                return
+            if slots and slots[0].position > position + 1 and (first := await self._dropped(position)):
+                # Dropped from the log behind this reader's back: it is told, and its next request gets the 410.
+                yield b"event: gone\ndata: %b\n\n" % msgspec.json.encode({"first": first})
+                return
+            for chunk, number in _chunks(slots, asked):
+                self._meters.events_out("eventsource", number)
+                told_of = slots[-1].position
+                yield chunk
+            position = slots[-1].position if slots else position
+            if not slots:
+                # An id alone is remembered and dispatches nothing: a reader with a narrow filter keeps its place.
+                yield b":\n\n" if told_of == position else b"id: %d\n\n" % position
+                told_of = position
+
+    async def _dropped(self, position: int) -> int | None:
+        """The first position left, where what stood after ``position`` was dropped from the log."""
+        first = await asyncio.to_thread(self._store.first)
+        return first if first is not None and first > position + 1 else None
+
+
+class _Page:
+    """A page as it fills."""
+
+    def __init__(self, asked: Query, since: int) -> None:
+        self.position = since
+        self.events: list[bytes] = []
+        self._asked = asked
+        self._octets = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self.events) >= self._asked.limit or self._octets >= _MOST_OCTETS
+
+    def take(self, slots: Sequence[Slot]) -> None:
+        """Adds what of ``slots`` is wanted, until it is full."""
+        for slot in slots:
+            if self.full:
+                return
+            self.position = slot.position
+            told = slot.seen_by(self._asked.wanted)
+            if told is not None:
+                self.events.append(text(told, self._asked.safe_integers))
+                self._octets += len(self.events[-1])
+
+
+def _chunks(slots: Sequence[Slot], asked: Query) -> Iterator[tuple[bytes, int]]:
+    """The messages of some slots, put together to sendable sizes; with each, how many they are."""
+    parts: list[bytes] = []
+    size = 0
+    for slot in slots:
+        told = slot.seen_by(asked.wanted)
+        if told is None:
+            continue
+        parts.append(slot.message(told, asked.safe_integers))
+        size += len(parts[-1])
+        if size >= _CHUNK:
+            yield b"".join(parts), len(parts)
+            parts, size = [], 0
+    if parts:
+        yield b"".join(parts), len(parts)
+
+
+class _Stream(EventSourceResponse):
+    """A stream that gives back its place at the end, and cuts off a reader that does not read."""
+
+    def __init__(
+        self, content: AsyncIterator[bytes], cut_off: float, place: AbstractContextManager[None], meters: Meters
+    ) -> None:
+        super().__init__(content, ping=0, send_timeout=cut_off, sep="\n")
+        self._place = place
+        self._meters = meters
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._place:
+            try:
+                await super().__call__(scope, receive, send)
+            except SendTimeoutError:
+                self._meters.cut_off()

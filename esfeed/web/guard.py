@@ -1,0 +1,83 @@
+"""What every answer carries for the browser's safety, and the bound on how often one caller may ask.
+
+https://owasp.org/www-project-secure-headers/
+"""
+
+from __future__ import annotations
+
+import time
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from esfeed.web.meters import Meters
+from esfeed.web.problems import Problem
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "content-security-policy": _POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+_A_YEAR = "max-age=31536000"
+_MOST_REMEMBERED = 10_000
+
+
+class Headers:
+    """Middleware: puts the safety headers on every answer, and counts answers by status."""
+
+    def __init__(self, app: ASGIApp, meters: Meters, https: bool) -> None:
+        self._app = app
+        self._meters = meters
+        self._https = https
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("cache-control", "no-store")
+                if self._https:
+                    headers.setdefault("strict-transport-security", _A_YEAR)
+                self._meters.answered(message["status"])
+            await send(message)
+
+        await self._app(scope, receive, sending)
+
+
+class Pace:
+    """How often each caller may ask: ``per_second`` on average, twice as many at once (a token bucket)."""
+
+    def __init__(self, per_second: float) -> None:
+        self._rate = per_second
+        self._burst = max(1.0, 2 * per_second)
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def take(self, name: str, now: float | None = None) -> None:
+        """Counts a request of ``name`` at ``now`` (monotonic seconds). Raises ``Problem`` 429 where it is too many."""
+        now = time.monotonic() if now is None else now
+        left, at = self._buckets.get(name, (self._burst, now))
+        left = min(self._burst, left + (now - at) * self._rate)
+        if left < 1:
+            wait = max(1, round((1 - left) / self._rate + 0.5))
+            detail = f"more than {self._rate:g} requests a second (http.requests_per_second); wait {wait} s"
+            raise Problem(429, detail, headers={"retry-after": str(wait)})
+        if name not in self._buckets and len(self._buckets) >= _MOST_REMEMBERED:
+            # Who has not asked for long has a full bucket, which is what an unknown caller gets.
+            self._buckets = {
+                each: (rest, then)
+                for each, (rest, then) in self._buckets.items()
+                if rest + (now - then) * self._rate < self._burst
+            }
+        self._buckets[name] = left - 1, now

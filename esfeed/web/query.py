@@ -1,0 +1,174 @@
+"""What a reader asks for, from the parameters of its request: which events, from where, and how to get them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from functools import lru_cache
+from typing import Literal
+
+import msgspec
+from starlette.datastructures import Headers, QueryParams
+
+from esfeed.event import Event, View
+from esfeed.routing import holds
+from esfeed.web.callers import Caller, seen
+from esfeed.web.problems import Problem
+from esfeed.where import Where, compile_where
+
+Feed = Literal["normal", "longpoll", "eventsource"]
+
+MOST_EVENTS = 1000
+MOST_WAIT = 300.0
+_MOST_NAMES = 100
+_LARGEST = 2**63 - 1
+_KNOWN = frozenset({"since", "limit", "feed", "timeout", "type", "id", "watch", "where", "view", "integers"})
+_LOOPS = re.compile(r"\b(?:all|exists|exists_one|map|filter)\b")
+
+
+class Wanted(msgspec.Struct, frozen=True, eq=False):
+    """Which events a reader wants, and as whom it asks. Empty ``types``, ``ids`` and ``watches`` mean all."""
+
+    caller: Caller
+    types: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
+    watches: frozenset[str] = frozenset()
+    where: Where | None = None
+    view: View | None = None
+
+    def of(self, event: Event, known: dict[str, bool] | None = None) -> Event | None:
+        """The event as this reader is to have it, or ``None``.
+
+        ``known`` remembers, by expression, what was found of this very event, so that many readers with the same
+        ``where`` ask once. An expression that has no answer for an event lets it not pass.
+        """
+        if (self.types and event.type not in self.types) or (self.watches and event.watch not in self.watches):
+            return None
+        if self.ids and event.doc_id not in self.ids:
+            return None
+        told = seen(event, self.caller, self.view)
+        if told is None or self.where is None:
+            return told
+        if told is not event or known is None:
+            return told if _holds(self.where, told) else None
+        if self.where.text not in known:
+            known[self.where.text] = _holds(self.where, told)
+        return told if known[self.where.text] else None
+
+
+class Query(msgspec.Struct, frozen=True, eq=False):
+    """A request for events. ``since`` is ``None`` for the beginning of what is left, -1 for now; ``timeout`` seconds.
+
+    ``safe_integers``: integers beyond 2**53 are wanted as strings.
+    """
+
+    wanted: Wanted
+    since: int | None
+    limit: int
+    feed: Feed
+    timeout: float
+    safe_integers: bool
+
+
+def parse(parameters: QueryParams, headers: Headers, caller: Caller, watches: Collection[str]) -> Query:
+    """The request, checked. Raises ``Problem`` (400) for a parameter that is wrong, and says how to write it."""
+    for name in parameters:
+        if name not in _KNOWN:
+            raise Problem(400, f"unknown parameter {name[:50]!r}; known: {', '.join(sorted(_KNOWN))}")
+    feed = _one_of(parameters, "feed", ("normal", "longpoll", "eventsource"), "")
+    if not feed:
+        feed = "eventsource" if "text/event-stream" in headers.get("accept", "") else "normal"
+    view = _one_of(parameters, "view", ("admin", "user"), "")
+    if view == "admin" and not caller.admin:
+        raise Problem(403, "view=admin is for administrators; leave it out to read your tenant's view")
+    named = frozenset(_names(parameters, "watch"))
+    if unknown := sorted(named - {*watches}):
+        raise Problem(400, f"there is no watch {unknown[0][:50]!r}")
+    wanted = Wanted(
+        caller,
+        frozenset(_names(parameters, "type")),
+        frozenset(_names(parameters, "id")),
+        named,
+        _where(_single(parameters, "where")),
+        view or None,  # type: ignore[arg-type]  # it is one of the two, or empty
+    )
+    since = headers.get("last-event-id") if feed == "eventsource" else None
+    return Query(
+        wanted,
+        _since("Last-Event-ID", since) if since else _since("since", _single(parameters, "since")),
+        int(_number(parameters, "limit", 100, 1, MOST_EVENTS)),
+        feed,  # type: ignore[arg-type]  # it is one of the three
+        _number(parameters, "timeout", 30.0, 0, MOST_WAIT),
+        _one_of(parameters, "integers", ("exact", "safe"), "exact") == "safe",
+    )
+
+
+def _single(parameters: QueryParams, name: str) -> str | None:
+    found = parameters.getlist(name)
+    if len(found) > 1:
+        raise Problem(400, f"{name} is there {len(found)} times; write it once")
+    return found[0] if found else None
+
+
+def _names(parameters: QueryParams, name: str) -> list[str]:
+    found = parameters.getlist(name)
+    if len(found) > _MOST_NAMES:
+        raise Problem(400, f"{name} is there {len(found)} times; {_MOST_NAMES} are the most")
+    if "" in found:
+        raise Problem(400, f"{name} is empty; leave it out for all")
+    return found
+
+
+def _one_of(parameters: QueryParams, name: str, choices: tuple[str, ...], default: str) -> str:
+    found = _single(parameters, name)
+    if found is None:
+        return default
+    if found not in choices:
+        raise Problem(400, f"{name} is one of {', '.join(choices)}, not {found[:50]!r}")
+    return found
+
+
+def _number(parameters: QueryParams, name: str, default: float, least: float, most: float) -> float:
+    found = _single(parameters, name)
+    if found is None:
+        return default
+    if not re.fullmatch(r"\d{1,9}" if isinstance(default, int) else r"\d{1,9}(\.\d{1,9})?", found, re.ASCII):
+        raise Problem(400, f"{name} is a number from {least:g} to {most:g}, not {found[:50]!r}")
+    number = float(found)
+    if not least <= number <= most:
+        raise Problem(400, f"{name} is a number from {least:g} to {most:g}, not {found}")
+    return number
+
+
+def _since(name: str, found: str | None) -> int | None:
+    if found is None:
+        return None
+    if found == "now":
+        return -1
+    if not re.fullmatch(r"\d{1,19}", found, re.ASCII) or int(found) > _LARGEST:
+        raise Problem(400, f'{name} is a position of the log, such as 1841, or "now", not {found[:50]!r}')
+    return int(found)
+
+
+def _where(text: str | None) -> Where | None:
+    if text is None:
+        return None
+    # A loop within a loop could keep the feed's own process busy for minutes.
+    if len(_LOOPS.findall(text)) > 1:
+        raise Problem(400, "where may use one of all(), exists(), exists_one(), map() and filter(), once")
+    try:
+        return _compiled(text)
+    except ValueError as error:
+        raise Problem(400, f"where: {error}") from None
+
+
+@lru_cache(maxsize=256)
+def _compiled(text: str) -> Where:
+    return compile_where(text)
+
+
+def _holds(where: Where, event: Event) -> bool:
+    try:
+        return holds(where, event)
+    except ValueError:
+        return False

@@ -1,0 +1,111 @@
+"""Serves a running feed: uvicorn in a thread beside the daemon, whose loops it must never hold up."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import threading
+from types import TracebackType
+
+import structlog
+import uvicorn
+
+from esfeed.app import App
+from esfeed.errors import ConfigError, EsfeedError
+from esfeed.http_section import HttpSettings
+from esfeed.web.meters import Meters
+from esfeed.web.site import Site
+
+log = structlog.get_logger("esfeed")
+
+_BACKLOG = 1024
+_STARTS_WITHIN = 10.0
+_ENDS_WITHIN = 1.5
+_LONGEST_HEADERS = 64 << 10
+
+
+class WebServer:
+    """The server of a feed. A context: it listens inside, and its readers are sent away at the end.
+
+    Make it before anything of ``app`` is used, since its measures are observers.
+    """
+
+    def __init__(self, app: App, settings: HttpSettings) -> None:
+        self._app = app
+        self._settings = settings
+        self._meters = Meters(app)
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+        self._site: Site | None = None
+        self.url = ""
+        app.observers.append(self._meters)
+
+    def __enter__(self) -> WebServer:
+        """Raises ``ConfigError`` where it cannot listen at that address."""
+        sock = _listen(*self._settings.address, self._settings)
+        try:
+            self._site = Site(self._app, self._settings, self._meters)
+            config = uvicorn.Config(
+                self._site.application,
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                ws="none",
+                timeout_graceful_shutdown=1,
+                ssl_certfile=self._settings.certificate,
+                ssl_keyfile=self._settings.key,
+                h11_max_incomplete_event_size=_LONGEST_HEADERS,
+                loop="asyncio",
+                http="h11",
+            )
+            config.load()
+        except (OSError, ValueError) as error:
+            sock.close()
+            hint = f"it cannot be used with http.key: {error}"
+            raise ConfigError("http.certificate", str(self._settings.certificate), hint) from error
+        except EsfeedError:
+            sock.close()
+            raise
+        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([sock],), name="web", daemon=True)
+        self._thread.start()
+        host, port = sock.getsockname()[:2]
+        scheme = "https" if self._settings.certificate else "http"
+        self.url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        log.info("web.listening", url=self.url)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is None or self._thread is None:
+            return
+        self._server.should_exit = True
+        if self._site is not None:
+            self._site.leave()
+        self._thread.join(_ENDS_WITHIN)
+        self._server.force_exit = True
+        self._thread.join(_ENDS_WITHIN)
+
+
+def _listen(host: str, port: int, settings: HttpSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Accepted connections inherit it: one whose reader takes nothing for that long is ended by the kernel, so
+            # that what is on its way to it does not stay in memory. https://www.rfc-editor.org/rfc/rfc5482
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings.cut_off * 1000))
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        reason = "another process listens there" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+        raise ConfigError(
+            "http.listen", settings.listen, f"{reason}; name another address, such as 127.0.0.1:0"
+        ) from None
+    return sock

@@ -1,0 +1,166 @@
+"""Puts the server's parts together: which path leads where, and what each request passes on its way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from esfeed.app import App
+from esfeed.errors import EsfeedError
+from esfeed.http_section import HttpSettings
+from esfeed.web.admin import Admin
+from esfeed.web.feed import Feed
+from esfeed.web.guard import Headers, Pace
+from esfeed.web.identity import Identity
+from esfeed.web.keystone import Keystone
+from esfeed.web.meters import Meters
+from esfeed.web.openapi import description
+from esfeed.web.problems import Problem
+from esfeed.web.tail import Tail
+
+log = structlog.get_logger("esfeed")
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+STATIC = Path(__file__).parent / "static"
+_PAGES = {"/": "index.html", "/demo/instances": "instances.html"}
+_KINDS = {".css": "text/css", ".js": "text/javascript", ".html": "text/html", ".svg": "image/svg+xml"}
+_EXPOSED = ("retry-after",)
+_ASKED_WITH = ("authorization", "content-type", "last-event-id", "x-auth-token")
+
+
+class Site:
+    """The ASGI application of a feed. ``tail`` tells its streams when to end."""
+
+    def __init__(self, app: App, settings: HttpSettings, meters: Meters) -> None:
+        keystone = Keystone(settings.keystone) if settings.keystone else None
+        self.tail = Tail(app.store)
+        self._identity = Identity(settings, app.store.tokens, app.clock, keystone)
+        self._pace = Pace(settings.requests_per_second)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        feed = Feed(app.store, self.tail, self._identity, settings, app.config.watches.keys(), meters)
+        admin = Admin(app, meters)
+        routes = [
+            self._route("/v1/changes", feed.changes),
+            self._route("/v1/status", admin.status),
+            self._route("/v1/dead", admin.dead),
+            self._route("/v1/redrive", admin.redrive, "POST"),
+            self._route("/v1/me", _me),
+            self._route("/metrics", admin.metrics),
+            Route("/v1/openapi.json", self._public(_openapi), methods=["GET"]),
+            Route("/healthz", self._public(admin.healthz), methods=["GET"]),
+            Route("/readyz", self._public(admin.readyz), methods=["GET"]),
+            *(Route(path, self._public(_page(name)), methods=["GET"]) for path, name in _PAGES.items()),
+            Route("/static/{name}", self._public(_static), methods=["GET"]),
+        ]
+        self.application = Starlette(
+            routes=routes,
+            middleware=[
+                Middleware(Headers, meters=meters, https=settings.certificate is not None),
+                Middleware(
+                    CORSMiddleware,
+                    allow_origins=settings.cors,
+                    allow_methods=["GET", "POST"],
+                    allow_headers=_ASKED_WITH,
+                    expose_headers=_EXPOSED,
+                ),
+            ],
+            exception_handlers={Problem: _problem, HTTPException: _refused, EsfeedError: _failed, Exception: _broken},
+            lifespan=self._lifespan,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        self._loop = asyncio.get_running_loop()
+        self.tail.start()
+        yield
+        self.tail.close()
+
+    def leave(self) -> None:
+        """Sends all readers away; from any thread. The server waits for them before it ends."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self.tail.close)
+
+    def _route(self, path: str, endpoint: Endpoint, method: str = "GET") -> Route:
+        """A path that only known callers may ask for; who asks too often is told so, known or not."""
+
+        async def guarded(request: Request) -> Response:
+            address = request.client.host if request.client else ""
+            try:
+                caller = await self._identity.caller(request)
+            except Problem:
+                self._pace.take(f"address {address}")
+                raise
+            self._pace.take(caller.name)
+            request.state.caller = caller
+            return await endpoint(request)
+
+        return Route(path, guarded, methods=[method])
+
+    def _public(self, endpoint: Endpoint) -> Endpoint:
+        """A path for everybody, within the same bound."""
+
+        async def bounded(request: Request) -> Response:
+            self._pace.take(f"address {request.client.host if request.client else ''}")
+            return await endpoint(request)
+
+        return bounded
+
+
+async def _me(request: Request) -> Response:
+    caller = request.state.caller
+    return JSONResponse({"name": caller.name, "tenant": caller.tenant, "admin": caller.admin})
+
+
+async def _openapi(request: Request) -> Response:
+    return JSONResponse(description())
+
+
+def _page(name: str) -> Endpoint:
+    async def page(request: Request) -> Response:
+        return FileResponse(STATIC / name, media_type="text/html", headers={"cache-control": "no-cache"})
+
+    return page
+
+
+async def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    known = await asyncio.to_thread(lambda: {file.name: file for file in STATIC.iterdir()})
+    if name not in known or Path(name).suffix not in _KINDS:
+        raise Problem(404, "there is no such file")
+    return FileResponse(known[name], media_type=_KINDS[Path(name).suffix], headers={"cache-control": "no-cache"})
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return error.response()
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """What the router itself says: no such path, or no such method on it."""
+    assert isinstance(error, HTTPException)
+    detail = {404: "there is no such path; /v1/openapi.json lists them", 405: "that method is not for this path"}
+    return Problem(error.status_code, detail.get(error.status_code, str(error.detail)), None, error.headers).response()
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """The state cannot be read now; what exactly is wrong with it is for the log, not for the reader."""
+    log.error("web.failed", path=request.url.path, error=str(error))
+    return Problem(503, "the feed's state cannot be read now; try again", None, {"retry-after": "5"}).response()
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    log.error("web.broken", path=request.url.path, exc_info=error)
+    return Problem(500, "esfeed made a mistake; its log says more").response()

@@ -1,0 +1,199 @@
+"""Reads the log once for all who follow it: one thread reads what is new, and a ring keeps the newest of it.
+
+Readers live in the server's event loop. One that keeps up finds what it wants in the ring, encoded once for everybody;
+one that has fallen behind the ring reads pages of the log by itself, few at a time, until it has caught up. Nobody
+waits for a reader: a slow one costs no more than what is on its way to it. While there are no readers, nothing is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import structlog
+
+from esfeed.errors import EsfeedError
+from esfeed.event import Event
+from esfeed.ports import LogRow
+from esfeed.store.sql import SqlStore
+from esfeed.web.query import Wanted
+from esfeed.web.texts import message
+
+log = structlog.get_logger("esfeed")
+
+PAGE = 500
+_RING = 2000
+_RING_OCTETS = 16 << 20
+_PAGES_AT_ONCE = 4
+_LOOK_AGAIN = 0.2
+_AFTER_A_FAULT = 1.0
+
+
+class Slot:
+    """An event of the log, and what was worked out of it already. Used in the event loop only."""
+
+    __slots__ = ("_known", "_messages", "event", "octets", "position")
+
+    def __init__(self, row: LogRow) -> None:
+        self.position = row.position
+        # What is addressed to one sink (a backfill) is no news to anybody else.
+        self.event = row.event if row.sink is None else None
+        parts = (self.event.before, self.event.after) if self.event else ()
+        self.octets = sum(len(bytes(part)) for part in parts if part is not None)
+        self._messages: dict[bool, bytes] = {}
+        self._known: dict[str, bool] = {}
+
+    def seen_by(self, wanted: Wanted) -> Event | None:
+        """The event as that reader is to have it, or ``None``."""
+        return None if self.event is None else wanted.of(self.event, self._known)
+
+    def message(self, told: Event, safe_integers: bool) -> bytes:
+        """``told`` as a server-sent event; made once where it is the event as it is in the log."""
+        if told is not self.event:
+            return message(told, safe_integers)
+        if safe_integers not in self._messages:
+            self._messages[safe_integers] = message(told, safe_integers)
+        return self._messages[safe_integers]
+
+
+class Tail:
+    """The newest part of the log. Make it, ``start`` it in the loop that readers live in, and ``close`` it there."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self._store = store
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._slots: list[Slot] = []
+        self._positions: list[int] = []
+        self._octets = 0
+        self._base = 0
+        self._end = 0
+        self._news = asyncio.Event()
+        self._pages = asyncio.Semaphore(_PAGES_AT_ONCE)
+        self._wanted = threading.Event()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.readers = 0
+
+    @property
+    def closing(self) -> bool:
+        """Whether readers are to leave."""
+        return self._closed.is_set()
+
+    def start(self) -> None:
+        """Begins at the log's end as it is now."""
+        self._loop = asyncio.get_running_loop()
+        self._base = self._end = self._store.head()
+        self._thread = threading.Thread(target=self._read, name="web tail", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Lets all readers leave, and the thread end."""
+        self._closed.set()
+        self._wanted.set()
+        self._wake()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """While anybody is in here, the log is read."""
+        self.readers += 1
+        self._wanted.set()
+        try:
+            yield
+        finally:
+            self.readers -= 1
+            if not self.readers and not self.closing:
+                self._wanted.clear()
+
+    async def after(self, position: int, timeout: float) -> Sequence[Slot]:
+        """What stands after ``position``, in order, some of it at most; waits up to ``timeout`` seconds for the first.
+
+        Raises ``StateError`` where the log cannot be read.
+        """
+        if position < self._base:
+            return await self.page(position)
+        found = self._from(position)
+        if found or self.closing or timeout <= 0:
+            return found
+        news = self._news
+        try:
+            async with asyncio.timeout(timeout):
+                await news.wait()
+        except TimeoutError:
+            return ()
+        return self._from(position) if position >= self._base else await self.page(position)
+
+    async def page(self, position: int, size: int = PAGE) -> Sequence[Slot]:
+        """A page of the log itself, after ``position``."""
+        async with self._pages:
+            rows = await asyncio.to_thread(self._store.read_log, position, size)
+        return [Slot(row) for row in rows]
+
+    def _from(self, position: int) -> Sequence[Slot]:
+        start = bisect.bisect_right(self._positions, position)
+        return self._slots[start : start + PAGE]
+
+    def _wake(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def _add(self, rows: Sequence[LogRow]) -> None:
+        for row in rows:
+            slot = Slot(row)
+            self._slots.append(slot)
+            self._positions.append(slot.position)
+            self._octets += slot.octets
+        spare = max(0, len(self._slots) - _RING)
+        octets = self._octets - sum(slot.octets for slot in self._slots[:spare])
+        while octets > _RING_OCTETS and spare < len(self._slots) - 1:
+            octets -= self._slots[spare].octets
+            spare += 1
+        if spare:
+            self._base = self._positions[spare - 1]
+            del self._slots[:spare], self._positions[:spare]
+        self._octets = octets
+        self._wake()
+
+    def _begin_at(self, position: int) -> None:
+        """Nobody read for a while, and more came than the ring would hold: what it has is too old."""
+        self._slots.clear()
+        self._positions.clear()
+        self._octets = 0
+        self._base = position
+        self._wake()
+
+    def _read(self) -> None:
+        while not self._closed.is_set():
+            if not self._wanted.is_set():
+                self._wanted.wait()
+                self._skip()
+                continue
+            try:
+                rows = self._store.read_log(self._end, PAGE)
+            except EsfeedError as error:
+                log.error("web.log_unreadable", error=str(error))
+                self._closed.wait(_AFTER_A_FAULT)
+                continue
+            if rows:
+                self._end = rows[-1].position
+                self._tell(self._add, rows)
+            else:
+                self._store.wait(_LOOK_AGAIN)
+
+    def _skip(self) -> None:
+        try:
+            head = self._store.head()
+        except EsfeedError:
+            return
+        if head - self._end > _RING:
+            self._end = head
+            self._tell(self._begin_at, head)
+
+    def _tell(self, what: object, *args: object) -> None:
+        try:
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(what, *args)  # type: ignore[arg-type]
+        except RuntimeError:
+            self._closed.set()

@@ -1,0 +1,49 @@
+"""An event as text for a reader over HTTP: CloudEvents, with large integers as strings for those that ask.
+
+JavaScript has no integers beyond 2**53, and Searchlight's versions are larger: https://www.rfc-editor.org/rfc/rfc7493.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from esfeed.envelopes import envelope
+from esfeed.event import Event
+
+LARGEST_SAFE = 2**53 - 1
+_MAY_BE_LARGE = re.compile(rb"\d{16}")
+_encode = envelope("cloudevents").encode
+
+
+def text(event: Event, safe_integers: bool = False) -> bytes:
+    """The event as one line of JSON. ``safe_integers``: every integer beyond 2**53 is written as a string."""
+    plain = _encode(event)
+    if not safe_integers or not _MAY_BE_LARGE.search(plain):
+        return plain
+    try:
+        return msgspec.json.encode(safe(json.loads(plain)))
+    except (ValueError, RecursionError):
+        return plain
+
+
+def safe(value: Any) -> Any:
+    """The value with integers beyond 2**53 as strings, however deep they are."""
+    if isinstance(value, bool) or not isinstance(value, int | list | dict):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) <= LARGEST_SAFE else str(value)
+    if isinstance(value, list):
+        return [safe(part) for part in value]
+    return {name: safe(part) for name, part in value.items()}
+
+
+def message(event: Event, safe_integers: bool) -> bytes:
+    """The event as one server-sent event; its position is what ``Last-Event-ID`` brings back.
+
+    https://html.spec.whatwg.org/multipage/server-sent-events.html
+    """
+    return b"id: %d\ndata: %b\n\n" % (event.position, text(event, safe_integers))
