@@ -32,7 +32,7 @@ from esfeed.report import held, waiting_since
 
 log = structlog.get_logger("esfeed")
 
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 HISTORY = 120
