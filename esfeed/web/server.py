@@ -22,6 +22,7 @@ log = structlog.get_logger("esfeed")
 _BACKLOG = 1024
 _STARTS_WITHIN = 10.0
 _ENDS_WITHIN = 1.5
+_GRACE = 2.0
 _LONGEST_HEADERS = 64 << 10
 
 
@@ -99,7 +100,7 @@ def _listen(host: str, port: int, settings: HttpSettings) -> socket.socket:
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             # Accepted connections inherit it: one whose reader takes nothing for that long is ended by the kernel, so
             # that what is on its way to it does not stay in memory. https://www.rfc-editor.org/rfc/rfc5482
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings.cut_off * 1000))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int((settings.cut_off + _GRACE) * 1000))
         sock.bind((host, port))
         sock.listen(_BACKLOG)
     except OSError as error:
