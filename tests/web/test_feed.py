@@ -199,14 +199,14 @@ def test_a_reader_that_does_not_read_is_cut_off_and_can_resume(open_desk: Open) 
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     slow.connect((address.hostname, address.port))
     slow.sendall(b"GET /v1/changes?since=0&feed=eventsource HTTP/1.1\r\nhost: localhost\r\n\r\n")
-    eventually(lambda: "esfeed_http_readers{feed=\"eventsource\"} 1.0" in desk.get("/metrics").text)
+    eventually(lambda: 'esfeed_http_readers{feed="eventsource"} 1.0' in desk.get("/metrics").text)
     with desk.stream(since=0) as quick:
         for _ in range(20):
             desk.fill(100, op="created", after={"text": "x" * 5000})
         eventually(lambda: len(quick.events) == 2000)
         eventually(lambda: "esfeed_http_readers_cut_off_total 1.0" in desk.get("/metrics").text)
         assert not quick.ended.is_set()
-    eventually(lambda: "esfeed_http_readers{feed=\"eventsource\"} 0.0" in desk.get("/metrics").text)
+    eventually(lambda: 'esfeed_http_readers{feed="eventsource"} 0.0' in desk.get("/metrics").text)
     got = b""
     slow.settimeout(10)
     try:
@@ -297,7 +297,7 @@ def test_readers_are_bounded(open_desk: Open) -> None:
         with desk.stream(), desk.stream(), desk.stream() as four:
             assert four.status == 503
         assert desk.get("/v1/changes").status_code == 200
-    eventually(lambda: "esfeed_http_readers{feed=\"eventsource\"} 0.0" in desk.get("/metrics").text)
+    eventually(lambda: 'esfeed_http_readers{feed="eventsource"} 0.0' in desk.get("/metrics").text)
     with desk.stream(mine) as again:
         assert again.status == 200
 

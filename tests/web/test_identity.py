@@ -1,0 +1,293 @@
+"""Who may come in: by esfeed's tokens, by OpenStack's, and from this very machine."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from esfeed.store.tokens import digest
+from esfeed.testing.events import sample_event
+from esfeed.web import identity
+from tests.support.clients import eventually
+from tests.web.conftest import Open
+from tests.web.keystone import Keystone, keystone
+from tests.web.support import Desk
+
+CLOSED = 'anonymous = "never"'
+
+
+def test_on_this_machine_nobody_needs_a_token(desk: Desk) -> None:
+    """Whoever asks by this machine's own name sees all."""
+    assert desk.get("/v1/me").json() == {"name": "local", "tenant": None, "admin": True}
+
+
+def test_where_the_settings_say_never_everybody_does(open_desk: Open) -> None:
+    """Health is told to anybody all the same, and the page on which to sign in."""
+    desk = open_desk(CLOSED)
+    for path in ("/v1/me", "/v1/changes", "/v1/status", "/v1/dead", "/metrics"):
+        answer = desk.get(path)
+        assert answer.status_code == 401, path
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    for path in ("/", "/demo/instances", "/static/esfeed.css", "/healthz", "/v1/openapi.json"):
+        assert desk.get(path).status_code == 200, path
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "attacker.example:8460"}, 401),
+        ({"host": ""}, 401),
+        ({"x-forwarded-for": "203.0.113.7"}, 401),
+        ({"forwarded": "for=203.0.113.7"}, 401),
+        ({"via": "1.1 proxy"}, 401),
+        ({"origin": "https://attacker.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"sec-fetch-site": "same-origin"}, 200),
+        ({"host": "localhost:1"}, 200),
+        ({"host": "[::1]:1"}, 200),
+        ({"origin": "https://horizon.example.org", "sec-fetch-site": "cross-site"}, 200),
+    ],
+)
+def test_what_comes_through_a_proxy_or_a_page_is_not_this_machine(
+    open_desk: Open, headers: dict[str, str], status: int
+) -> None:
+    """A rebound name, a reverse proxy and a foreign page all come from a loopback address, too."""
+    desk = open_desk('cors = ["https://horizon.example.org"]')
+    assert desk.get("/v1/changes", headers=headers).status_code == status
+
+
+def test_beyond_loopback_nobody_is_anonymous(open_desk: Open) -> None:
+    """Who comes from an address of a network needs a token, whatever name it asks for."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        address = probe.getsockname()[0]
+    assert not address.startswith("127.")
+    desk = open_desk()
+    settings = desk._config.http
+    assert settings is not None
+    desk.stop()
+    desk.url = f"http://{address}:{urlsplit(desk.url).port}"
+    desk.start()
+    assert desk.get("/v1/me", headers={"host": "localhost"}).status_code == 401
+    assert desk.get("/v1/me", desk.token("p1")).json()["tenant"] == "p1"
+
+
+def test_tokens(open_desk: Open) -> None:
+    """A tenant's, an administrator's, one that has expired, and none at all."""
+    desk = open_desk(CLOSED)
+    assert desk.get("/v1/me", desk.token("p1", name="one")).json() == {
+        "name": "token one",
+        "tenant": "p1",
+        "admin": False,
+    }
+    assert desk.get("/v1/me", desk.token(admin=True)).json()["admin"] is True
+    soon = desk.token("p1", expires=int(time.time()) + 2)
+    assert desk.get("/v1/me", soon).status_code == 200
+    eventually(lambda: desk.get("/v1/me", soon).status_code == 401)
+    for wrong in ("esfeed_wrong", "x" * 9000, "söme", "a b"):
+        answer = desk.get("/v1/me", headers={"authorization": f"Bearer {wrong}".encode()})  # type: ignore[dict-item]
+        assert answer.status_code == 401, wrong
+    assert desk.get("/v1/me", headers={"authorization": "Basic YTpi"}).status_code == 401
+    assert desk.get("/v1/me", headers={"authorization": "bearer " + desk.token("p2")}).json()["tenant"] == "p2"
+
+
+def test_the_state_has_no_token_in_it(desk: Desk) -> None:
+    """Who reads the database can pass for nobody."""
+    made = desk.token("p1")
+    assert desk.get("/v1/me", made).status_code == 200
+    desk.stop()
+    folder = Path(str(desk.app.store._engine.url.database)).parent
+    whole = b"".join(file.read_bytes() for file in folder.iterdir())
+    assert digest(made).encode() in whole
+    assert made.encode() not in whole
+    assert made.removeprefix("esfeed_").encode() not in whole
+
+
+def test_a_wrong_token_on_this_machine_is_not_anonymous(desk: Desk) -> None:
+    """Who shows a token is who it says; a mistaken one must not open more than the right one would."""
+    assert desk.get("/v1/me", "esfeed_wrong").status_code == 401
+
+
+def test_a_token_that_is_removed_or_expires_ends_its_streams(open_desk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a heartbeat, whether anything happens on them or not."""
+    monkeypatch.setattr(identity, "_TRUST", 0.1)
+    desk = open_desk(f'{CLOSED}\nheartbeat = "200ms"')
+    removed, expiring = desk.token("p1", name="gone"), desk.token("p1", expires=int(time.time()) + 2)
+    with desk.stream(removed) as one, desk.stream(expiring) as two, desk.stream(desk.token("p1")) as three:
+        time.sleep(0.5)
+        assert not one.ended.is_set()
+        desk.app.store.tokens.remove("gone")
+        assert one.ended.wait(5)
+        assert two.ended.wait(5)
+        assert not three.ended.is_set()
+    assert desk.get("/v1/me", removed).status_code == 401
+
+
+def test_two_tenants_see_each_their_own(open_desk: Open) -> None:
+    """In pages and in streams, in the user's view; what is nobody's is the administrator's."""
+    desk = open_desk(CLOSED)
+    one, two, admin = desk.token("p1"), desk.token("p2"), desk.token(admin=True)
+    with desk.stream(one, since=0) as first, desk.stream(two, since=0) as second:
+        for number in range(3):
+            for project in ("p1", "p2"):
+                for view in ("admin", "user"):
+                    host = {"host": "node-1"} if view == "admin" else {}
+                    after = {"project_id": project, "number": number, **host}
+                    desk.put(sample_event(op="created", doc_id=f"{project}{number}", view=view, after=after))  # type: ignore[arg-type]
+        desk.put(sample_event(op="created", doc_id="common", after={"name": "m1.small"}))
+        eventually(lambda: len(first.events) == len(second.events) == 3)
+        time.sleep(0.3)
+        for stream, project in ((first, "p1"), (second, "p2")):
+            assert {event["data"]["after"]["project_id"] for event in stream.events} == {project}
+            assert not any("host" in event["data"]["after"] for event in stream.events)
+    pages = {token: desk.get("/v1/changes", token).json()["events"] for token in (one, two, admin)}
+    assert [len(pages[token]) for token in (one, two, admin)] == [3, 3, 7]
+    assert {event["data"]["after"].get("project_id") for event in pages[one]} == {"p1"}
+    assert all("host" in event["data"]["after"] for event in pages[admin] if event["data"]["id"] != "common")
+    # No filter and no view gets a tenant past its own.
+    assert desk.get("/v1/changes", one, view="admin").status_code == 403
+    assert desk.get("/v1/changes", one, where="after.project_id == 'p2'").json()["events"] == []
+    assert desk.get("/v1/changes", one, id="p20").json()["events"] == []
+    for path in ("/v1/status", "/v1/dead", "/metrics"):
+        assert desk.get(path, one).status_code == 403, path
+    assert (
+        desk.client.post(
+            f"{desk.url}/v1/redrive", json={"sink": "audit"}, headers={"authorization": f"Bearer {one}"}
+        ).status_code
+        == 403
+    )
+
+
+def test_too_many_requests(open_desk: Open) -> None:
+    """One caller's flood is its own: it is told how long to wait, and others come through."""
+    desk = open_desk(f"{CLOSED}\nrequests_per_second = 1.0")
+    flood, calm = desk.token("p1"), desk.token("p2")
+    began = time.monotonic()
+    answers = [desk.get("/v1/me", flood) for _ in range(20)]
+    passed = sum(answer.status_code == 200 for answer in answers)
+    assert 2 <= passed <= 3 + (time.monotonic() - began)
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert 1 <= int(refused.headers["retry-after"]) <= 2
+    assert desk.get("/v1/me", calm).status_code == 200
+    # Who guesses at tokens is held up all the same.
+    assert {desk.get("/v1/me", f"esfeed_{guess}").status_code for guess in range(20)} == {401, 429}
+    time.sleep(1.2)
+    assert desk.get("/v1/me", flood).status_code == 200
+
+
+def test_cors_is_by_list(open_desk: Open) -> None:
+    """A listed origin may read and say who it is; another gets no leave, and none is given to everybody."""
+    desk = open_desk('cors = ["https://horizon.example.org"]')
+    ask = {"access-control-request-method": "GET", "access-control-request-headers": "x-auth-token, last-event-id"}
+    good = desk.client.options(f"{desk.url}/v1/changes", headers={"origin": "https://horizon.example.org", **ask})
+    assert good.status_code == 200
+    assert good.headers["access-control-allow-origin"] == "https://horizon.example.org"
+    bad = desk.client.options(f"{desk.url}/v1/changes", headers={"origin": "https://attacker.example", **ask})
+    assert "access-control-allow-origin" not in bad.headers
+    token = {"authorization": f"Bearer {desk.token('p1')}"}
+    answer = desk.get("/v1/changes", headers={"origin": "https://horizon.example.org", **token})
+    assert answer.headers["access-control-allow-origin"] == "https://horizon.example.org"
+    foreign = desk.get("/v1/changes", headers={"origin": "https://attacker.example", **token})
+    assert "access-control-allow-origin" not in foreign.headers
+
+
+def test_every_answer_has_the_safety_headers(desk: Desk) -> None:
+    """Pages, JSON, refusals and what is not there."""
+    for path in ("/", "/static/api.js", "/v1/me", "/nothing", "/v1/changes?since=x", "/metrics"):
+        headers = desk.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert "server" not in headers
+
+
+def test_a_form_of_another_page_can_change_nothing(desk: Desk) -> None:
+    """What a browser sends unasked is refused: another type of content, another origin."""
+    url, body = f"{desk.url}/v1/redrive", '{"sink": "audit"}'
+    assert desk.client.post(url, content=body, headers={"content-type": "text/plain"}).status_code == 415
+    headers = {"content-type": "application/json", "origin": "https://attacker.example"}
+    assert desk.client.post(url, content=body, headers=headers).status_code == 403
+
+
+def test_no_file_but_the_pages_own_is_served(desk: Desk) -> None:
+    """No path leads out of the folder."""
+    for name in ("../site.py", "..%2fsite.py", "%2e%2e/site.py", "", "nothing.js", "/etc/passwd"):
+        raw = desk.client.get(f"{desk.url}/static/{name}")
+        assert raw.status_code == 404, name
+
+
+@pytest.fixture
+def openstack() -> Iterator[Keystone]:
+    with keystone("s3cret") as found:
+        yield found
+
+
+def _openstack(found: Keystone, password: str = "s3cret") -> str:
+    return (
+        f'{CLOSED}\n[http.keystone]\nauth_url = "{found.url}"\nusername = "esfeed"\npassword = "{password}"\n'
+        'admin_roles = ["cloud_admin"]\ncache = "3s"\n'
+    )
+
+
+def test_openstacks_tokens(open_desk: Open, openstack: Keystone) -> None:
+    """A project's token sees that project; a role of the list sees all; what Keystone does not know is refused."""
+    desk = open_desk(_openstack(openstack))
+    openstack.give("gAAAA-one", "p1", "member")
+    openstack.give("gAAAA-boss", "ops", "cloud_admin")
+    openstack.give("gAAAA-unscoped", None)
+    openstack.give("gAAAA-old", "p1", "member", seconds=-5)
+    desk.put(
+        sample_event(op="created", doc_id="a", after={"project_id": "p1"}),
+        sample_event(op="created", doc_id="b", after={"project_id": "p2"}),
+    )
+
+    def ask(token: str) -> httpx.Response:
+        return desk.get("/v1/changes", headers={"x-auth-token": token})
+
+    assert [event["data"]["id"] for event in ask("gAAAA-one").json()["events"]] == ["a"]
+    assert [event["data"]["id"] for event in ask("gAAAA-boss").json()["events"]] == ["a", "b"]
+    for token in ("gAAAA-unscoped", "gAAAA-old", "gAAAA-unknown"):
+        assert ask(token).status_code == 401, token
+    assert desk.get("/v1/me", headers={"x-auth-token": "gAAAA-one"}).json()["tenant"] == "p1"
+
+
+def test_keystone_is_asked_once_in_a_while(open_desk: Open, openstack: Keystone) -> None:
+    """Its answer holds as long as the settings say; a token that was revoked is refused after that."""
+    desk = open_desk(_openstack(openstack))
+    openstack.give("gAAAA", "p1", "member")
+    for _ in range(5):
+        assert desk.get("/v1/me", headers={"x-auth-token": "gAAAA"}).status_code == 200
+    assert openstack.asked.count("gAAAA") == 1
+    del openstack.tokens["gAAAA"]
+    eventually(lambda: desk.get("/v1/me", headers={"x-auth-token": "gAAAA"}).status_code == 401, seconds=8)
+
+
+def test_a_keystone_that_does_not_answer_is_not_a_wrong_token(open_desk: Open, openstack: Keystone) -> None:
+    """503, to be tried again; neither that nor a wrong password of esfeed's own lets anybody in."""
+    desk = open_desk(_openstack(openstack))
+    openstack.give("gAAAA", "p1", "member")
+    openstack.down = True
+    answer = desk.get("/v1/me", headers={"x-auth-token": "gAAAA"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    openstack.down = False
+    assert desk.get("/v1/me", headers={"x-auth-token": "gAAAA"}).status_code == 200
+    wrong = open_desk(_openstack(openstack, password="wrong"))
+    refused = wrong.get("/v1/me", headers={"x-auth-token": "gAAAA"})
+    assert refused.status_code == 503
+    assert "wrong" not in refused.text
+
+
+def test_without_the_section_openstacks_tokens_are_refused(desk: Desk) -> None:
+    """Also on this machine: who shows a token is who it says."""
+    assert desk.get("/v1/me", headers={"x-auth-token": "gAAAA"}).status_code == 401
