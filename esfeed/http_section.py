@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from esfeed.sections import File, Host, Misplaced, Names, Wait
-from esfeed.settings import Secret, Section, Text
+from esfeed.sections import File, Host, Names, Wait
+from esfeed.settings import Misplaced, Secret, Section, Text
 
 DEFAULT_LISTEN = "127.0.0.1:8460"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from esfeed.app import App
 from esfeed.errors import EsfeedError
 from esfeed.health import SinkHealth, WatchHealth, unpack
-from esfeed.report import parked, redrive, report
+from esfeed.report import held, report
 from esfeed.web.callers import Caller
 from esfeed.web.meters import CONTENT_TYPE, Meters, size
 from esfeed.web.problems import Problem
@@ -55,11 +55,15 @@ class Admin:
         return JSONResponse(safe(await asyncio.to_thread(self._dead, wanted)))
 
     def _dead(self, sinks: list[str]) -> dict[str, Any]:
-        found = [told for sink in sinks for told in parked(self._app, sink)]
-        return {"events": found[:_MOST_DEAD], "total": len(found)}
+        counts = self._app.store.counts()
+        total = sum(counts[sink].parked + counts[sink].dead for sink in sinks if sink in counts)
+        return {"events": held(self._app, dict.fromkeys(sinks), _MOST_DEAD), "total": total}
 
     async def redrive(self, request: Request) -> Response:
-        """``POST /v1/redrive``: has dead events of a ``sink`` sent again, all or those at ``positions``."""
+        """``POST /v1/redrive``: has dead events of a ``sink`` sent again, all or those at ``positions``.
+
+        One behind which a newer state of its document was delivered is left as it is, unless ``force`` is true.
+        """
         _administrator(request)
         asked = await _body(request)
         sink, positions = asked.get("sink"), asked.get("positions")
@@ -71,11 +75,21 @@ class Admin:
             and all(type(one) is int and 0 < one < 2**63 for one in positions)
         ):
             raise Problem(400, f"positions: a list of 1 to {_MOST_DEAD} positions of the log, or left out for all")
-        if unknown := asked.keys() - {"sink", "positions"}:
-            raise Problem(400, f"unknown: {sorted(unknown)[0][:50]!r}; known: sink, positions")
-        count = await asyncio.to_thread(redrive, self._app, sink, positions)
-        log.info("sink.redriven", sink=sink, events=count, by=request.state.caller.name)
-        return JSONResponse({"redriven": count})
+        force = asked.get("force", False)
+        if not isinstance(force, bool):
+            raise Problem(400, "force: true or false")
+        if unknown := asked.keys() - {"sink", "positions", "force"}:
+            raise Problem(400, f"unknown: {sorted(unknown)[0][:50]!r}; known: sink, positions, force")
+        told = await asyncio.to_thread(self._redrive, sink, positions or [None], force)
+        log.info("sink.redriven", sink=sink, events=told["redriven"], by=request.state.caller.name)
+        return JSONResponse(told)
+
+    def _redrive(self, sink: str, positions: Sequence[int | None], force: bool) -> dict[str, int]:
+        store = self._app.store
+        asked = sum(len(store.redrive([sink], position, force=force)) for position in positions)
+        dead = [one.position for one in store.parked(sink) if one.state == "dead"]
+        left = len(dead) if positions == [None] else sum(position in positions for position in dead)
+        return {"redriven": asked, "superseded": left}
 
     async def metrics(self, request: Request) -> Response:
         """``GET /metrics``."""

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
@@ -25,10 +25,11 @@ from esfeed import __version__
 from esfeed.app import App
 from esfeed.errors import EsfeedError
 from esfeed.event import Event
-from esfeed.health import WatchHealth, unpack
+from esfeed.health import SinkHealth, WatchHealth, unpack
 from esfeed.observer import Observer
 from esfeed.ports import Outcome
-from esfeed.report import held, waiting_since
+from esfeed.report import waiting_since
+from esfeed.store.outbox import Counts
 
 log = structlog.get_logger("esfeed")
 
@@ -215,18 +216,26 @@ class _State(Collector):
         waiting = _gauge("esfeed_sink_lag_seconds", "How long the first of them has been waiting.", "sink")
         parked = _gauge("esfeed_sink_parked", "Events of a sink that wait for another try.", "sink")
         dead = _gauge("esfeed_sink_dead", "Events that a sink did not take and that are tried no more.", "sink")
-        for name in self._app.config.sinks:
-            cursor = store.cursor(name)
-            backlog.add_metric([name], 0 if cursor is None else head - cursor)
-            waiting.add_metric([name], waiting_since(self._app, name, now))
-            counts = held(self._app, name)
-            parked.add_metric([name], counts.parked)
-            dead.add_metric([name], counts.dead)
-        yield from (backlog, waiting, parked, dead)
-        yield GaugeMetricFamily("esfeed_log_position", "The newest position of the log.", head)
-        yield GaugeMetricFamily(
-            "esfeed_log_entries", "Entries that the log holds.", 0 if not first else head - first + 1
+        dropped = CounterMetricFamily(
+            "esfeed_sink_dropped",
+            "Events that a sink will never get: discarded, or gone.",
+            labels=["sink"],
         )
+        counts, sinks = store.counts(), store.notes("sink")
+        for name, section in self._app.config.sinks.items():
+            cursor, count = store.cursor(name), counts.get(name, Counts())
+            known = unpack(sinks[name], SinkHealth) if name in sinks else SinkHealth(0.0, 0)
+            logged = 0 if cursor is None else store.log_count(cursor)
+            backlog.add_metric([name], logged if section.persist else known.backlog)
+            waiting.add_metric([name], waiting_since(self._app, name, now))
+            parked.add_metric([name], count.parked)
+            dead.add_metric([name], count.dead)
+            dropped.add_metric([name], count.dropped + known.dropped)
+        yield from (backlog, waiting, parked, dead, dropped)
+        yield GaugeMetricFamily("esfeed_log_position", "The newest position of the log.", head)
+        entries = 0 if first is None else head - first + 1
+        yield GaugeMetricFamily("esfeed_log_entries", "Entries that the log holds.", entries)
+        yield GaugeMetricFamily("esfeed_log_bytes", "Bytes of the events in the log.", store.log_bytes())
         yield GaugeMetricFamily("esfeed_state_bytes", "Bytes that the state takes.", size(self._app))
 
 

@@ -209,6 +209,10 @@ def _schemas() -> dict[str, Any]:
             "state": {"type": "string"},
             "attempts": {"type": "integer"},
             "error": {"type": "string"},
+            "since": {"type": "number", "description": "Epoch seconds."},
+            "newer": {"type": ["integer", "null"], "description": "Where a newer state of it was delivered."},
+            "document": _TEXT_OR_NULL,
+            "op": _TEXT_OR_NULL,
         },
         more=True,
     )
@@ -228,7 +232,7 @@ def _schemas() -> dict[str, Any]:
                 "state": {"type": "string"},
                 "state_bytes": {"type": "integer"},
                 "position": _POSITION,
-                "first_position": {"type": ["integer", "null"]},
+                "log": _object({"first": {"type": ["integer", "null"]}, "bytes": {"type": "integer"}}),
                 "watches": part,
                 "sinks": part,
                 "readers": counts,
@@ -245,8 +249,12 @@ def _schemas() -> dict[str, Any]:
                 "maxItems": 500,
                 "description": "Only these; all of the sink's dead events where left out.",
             },
+            force={
+                "type": "boolean",
+                "description": "Also those whose document the sink has a newer state of, which this takes back.",
+            },
         ),
-        "Redriven": _object({"redriven": {"type": "integer"}}),
+        "Redriven": _object({"redriven": {"type": "integer"}, "superseded": {"type": "integer"}}),
         "Description": {"type": "object"},
         "Word": _object({"status": {"enum": ["alive", "dead"]}}),
         "Ready": _object(

@@ -11,7 +11,7 @@ function fact(name, ...value) {
   return [el("dt", {}, name), el("dd", {}, ...value)];
 }
 
-const kinds = { ok: "good", failing: "bad" };
+const kinds = { ok: "good", failing: "bad", parked: "warn" };
 
 function watchCard([name, watch]) {
   const history = watch.history ?? [];
@@ -56,37 +56,43 @@ function sinkCard([name, sink]) {
       "dl",
       { class: "facts" },
       ...fact("Sent", used ? `${count(sink.sent)} since the start` : "–"),
-      ...fact("Cursor", count(sink.cursor)),
-      ...fact("Backlog", `${count(sink.backlog)}${sink.backlog ? `, the first waits ${seconds(sink.lag_seconds)}` : ""}`),
+      ...(sink.persist === false ? fact("Delivery", "straight, without the log") : fact("Cursor", count(sink.cursor))),
+      ...fact("Backlog", `${count(sink.backlog ?? 0)}${sink.backlog && sink.lag_seconds != null ? `, the first waits ${seconds(sink.lag_seconds)}` : ""}`),
       ...fact("Parked", parked),
       ...fact("Dead", dead),
+      ...(sink.dropped ? fact("Dropped", count(sink.dropped)) : []),
       ...(used ? fact("Last try", `${seconds(sink.last_try_seconds_ago)} ago${sink.next_try_in_seconds ? `, next in ${seconds(sink.next_try_in_seconds)}` : ""}`) : []),
     ),
     sink.error ? el("p", { class: "error" }, sink.error) : null,
-    sink.dead ? el("footer", {}, el("button", { type: "button", "data-key": `redrive ${name}`, onclick: (event) => redrive(event.target, name, null, sink.dead) }, `Redrive ${plural(sink.dead, "dead event")}`)) : null,
+    sink.dead ? el("footer", {}, el("button", { type: "button", "data-key": `redrive ${name}`, onclick: (event) => redrive(event.target, name, {}, sink.dead) }, `Redrive ${plural(sink.dead, "dead event")}`)) : null,
   );
 }
 
 function heldRow(one) {
   const cell = (label, ...content) => el("td", { "data-label": label }, ...content);
   const again = one.state === "dead";
+  const older = one.newer != null;
+  const words = older ? "Redrive anyway" : "Redrive";
+  const act = (event) => redrive(event.target, one.sink, { positions: [one.position], force: older }, 1);
   return el(
     "tr",
     {},
     cell("Sink", one.sink),
     cell("Position", count(one.position)),
+    cell("Document", el("span", {}, `${one.op ?? ""} `, one.document ?? "–", older ? el("span", { class: "doc" }, `a newer state of it was delivered (${count(one.newer)})`) : null)),
     cell("State", badge(one.state, again ? "bad" : "warn")),
     cell("Tries", count(one.attempts)),
-    cell("Error", one.error),
-    el("td", {}, again ? el("button", { type: "button", "data-key": `redrive ${one.sink} ${one.position}`, "aria-label": `Redrive position ${one.position} of ${one.sink}`, onclick: (event) => redrive(event.target, one.sink, [one.position], 1) }, "Redrive") : null),
+    cell("Error", el("span", { class: "error" }, one.error)),
+    el("td", {}, again ? el("button", { type: "button", "data-key": `redrive ${one.sink} ${one.position}`, "aria-label": `${words}: position ${one.position} of ${one.sink}`, onclick: act }, words) : null),
   );
 }
 
-async function redrive(button, sink, positions, number) {
+async function redrive(button, sink, which, number) {
   button.disabled = true;
   try {
-    const { redriven } = await call("/v1/redrive", positions ? { sink, positions } : { sink });
-    say(`${plural(redriven, "event")} of ${sink} will be sent again`);
+    const { redriven, superseded } = await call("/v1/redrive", { sink, ...which });
+    const left = superseded ? `; ${plural(superseded, "event")} left as they are, since newer states were delivered` : "";
+    say(`${plural(redriven, "event")} of ${sink} will be sent again${left}`);
   } catch (problem) {
     notice(`Redrive of ${plural(number, "event")} failed: ${problem.message}`);
   }
@@ -108,7 +114,7 @@ function summary(told) {
     cell("Longest lag", seconds(lag)),
     cell("Log position", count(told.position)),
     cell("Held back", held ? badge(count(held), "warn") : "0"),
-    cell("State file", bytes(told.state_bytes)),
+    cell("State kept", bytes(told.state_bytes)),
     cell("Readers", count(Object.values(told.readers).reduce((sum, number) => sum + number, 0))),
   );
 }
