@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from esfeed.demo.cloud import FLAVOR, Cloud
+from esfeed.demo.ledger import Ledger
+from esfeed.demo.lookalike import lookalike
+from esfeed.demo.place import Door, Place
+from tests.web.live import Live
 from tests.web.support import Desk
 
 Open = Callable[..., Desk]
@@ -32,3 +38,43 @@ def open_desk(tmp_path: Path) -> Iterator[Open]:
     yield make
     for each in opened:
         each.stop()
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[str]:
+    """The url of an engine in memory. No claim about engines is made on it."""
+    with lookalike() as url:
+        yield url
+
+
+class Stage:
+    """An index of its own, a cloud that writes to it, and a feed that follows."""
+
+    def __init__(self, cloud: Cloud, live: Live) -> None:
+        self.cloud = cloud
+        self.live = live
+
+
+@pytest.fixture
+def stage(engine: str, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
+    """Makes a running feed, with more settings where a test wants them."""
+    made: list[Live] = []
+    door = Door(engine)
+
+    def make(more: str = "") -> Stage:
+        index = f"cloud-{secrets.token_hex(5)}"
+        place = Place(engine, "osmem", index, index, False, False, in_memory=True)
+        properties = {"updated_at": {"type": "date"}, "created_at": {"type": "date"}}
+        settings = {"number_of_shards": 1, "number_of_replicas": 0}
+        door.request("PUT", f"/{index}", {"settings": settings, "mappings": {"properties": properties}})
+        cloud = Cloud(place, door, Ledger())
+        cloud.create(FLAVOR, "m1.small", vcpus=1)
+        live = Live(tmp_path, engine, index, more)
+        made.append(live)
+        live.start()
+        return Stage(cloud, live)
+
+    yield make
+    for each in made:
+        each.clean_up()
+    door.close()
