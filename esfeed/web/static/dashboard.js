@@ -105,18 +105,16 @@ function summary(told) {
   const failing = [...watches, ...sinks].filter((part) => part.state === "failing").length;
   const lag = Math.max(0, ...watches.map((watch) => watch.lag_seconds ?? 0));
   const held = sinks.reduce((sum, sink) => sum + sink.dead + sink.parked, 0);
-  const word = failing === 0 ? badge("all well", "good") : badge(`${failing} failing`, "bad");
+  const word = failing ? badge(`${failing} failing`, "bad") : held ? badge("look below", "warn") : badge("all well", "good");
   const cell = (name, ...value) => el("div", {}, el("dt", {}, name), el("dd", {}, ...value));
-  return el(
-    "dl",
-    { class: "summary" },
+  return [
     cell("State", word),
     cell("Longest lag", seconds(lag)),
     cell("Log position", count(told.position)),
     cell("Held back", held ? badge(count(held), "warn") : "0"),
     cell("State kept", bytes(told.state_bytes)),
     cell("Readers", count(Object.values(told.readers).reduce((sum, number) => sum + number, 0))),
-  );
+  ];
 }
 
 /** Puts new content into a place, and the focus back on the button that had it. */
@@ -135,7 +133,7 @@ async function refresh() {
 function draw(told, dead) {
   const place = byId("summary");
   place.setAttribute("aria-busy", "false");
-  replace(place, ...summary(told).children);
+  replace(place, ...summary(told));
   replace(byId("watches"), ...Object.entries(told.watches).map(watchCard));
   replace(byId("sinks"), ...Object.entries(told.sinks).map(sinkCard));
   byId("held").hidden = dead.length === 0;
