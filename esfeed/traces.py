@@ -33,6 +33,8 @@ class Traces(Observer):
         resource = Resource.create({SERVICE_NAME: "esfeed", "service.version": __version__})
         self._provider = TracerProvider(resource=resource)
         self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
+        # So that the cluster's client, which knows OpenTelemetry, puts its requests below the poll that makes them.
+        trace.set_tracer_provider(self._provider)
         self._tracer = self._provider.get_tracer("esfeed", __version__)
         atexit.register(self._provider.shutdown)
 

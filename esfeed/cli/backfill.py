@@ -12,6 +12,7 @@ import click
 
 from esfeed.app import App
 from esfeed.backfill import Backfill, Span, rest
+from esfeed.cli import complete
 from esfeed.cli.feed import deliver, settings, some
 from esfeed.cli.output import errors, fail, progress
 from esfeed.cli.times import milliseconds
@@ -26,8 +27,17 @@ _LOOK_AGAIN = 0.2
 @click.command()
 @click.option("--since", required=True, help='From this time on: "2026-11-24T10:00:00Z", or "24h", "7d" ago.')
 @click.option("--until", help="Before this time; now where left out.")
-@click.option("-w", "--watch", "watches", multiple=True, help="Only this watch (may be repeated).")
-@click.option("-s", "--sink", "sinks", multiple=True, help="Only this sink (may be repeated).")
+@click.option(
+    "-w",
+    "--watch",
+    "watches",
+    multiple=True,
+    shell_complete=complete.watches,
+    help="Only this watch (may be repeated).",
+)
+@click.option(
+    "-s", "--sink", "sinks", multiple=True, shell_complete=complete.sinks, help="Only this sink (may be repeated)."
+)
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds that the last delivery may take.")
 @click.pass_obj
 def backfill(

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from esfeed.app import App
+from esfeed.cli import complete
 from esfeed.cli.feed import deliver, settings, some
 from esfeed.cli.output import errors, fail, out
 from esfeed.envelopes import envelope
@@ -30,9 +31,9 @@ _LIVE = ("retry", "waiting")
 
 
 @click.command()
-@click.argument("sink", required=False)
+@click.argument("sink", required=False, shell_complete=complete.sinks)
 @click.argument("position", type=int, required=False)
-@click.option("-s", "--sink", "of", help="Only events of this sink.")
+@click.option("-s", "--sink", "of", shell_complete=complete.sinks, help="Only events of this sink.")
 @click.option("--parked", is_flag=True, help="Events that are still tried again, too.")
 @click.option("--discard", is_flag=True, help="Forget them: the one named, those of --sink, or with --all every one.")
 @click.option("--all", "every", is_flag=True, help="With --discard: of every sink.")
@@ -65,9 +66,9 @@ def dead(
 
 
 @click.command()
-@click.argument("sink", required=False)
+@click.argument("sink", required=False, shell_complete=complete.sinks)
 @click.argument("position", type=int, required=False)
-@click.option("-s", "--sink", "of", help="Every dead event of this sink.")
+@click.option("-s", "--sink", "of", shell_complete=complete.sinks, help="Every dead event of this sink.")
 @click.option("--all", "every", is_flag=True, help="Every dead event of every sink.")
 @click.option("--force", is_flag=True, help="Even where a newer state of the document was delivered meanwhile.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for the delivery.")

@@ -12,6 +12,7 @@ import click
 import structlog
 
 from esfeed.app import App
+from esfeed.cli import complete
 from esfeed.cli.beside import listening, observers, serve
 from esfeed.cli.output import errors, fail, progress
 from esfeed.config import Config, load
@@ -69,7 +70,14 @@ def run(path: Path, http: str | None) -> None:
 
 
 @click.command()
-@click.option("-w", "--watch", "watches", multiple=True, help="Only this watch (may be repeated).")
+@click.option(
+    "-w",
+    "--watch",
+    "watches",
+    multiple=True,
+    shell_complete=complete.watches,
+    help="Only this watch (may be repeated).",
+)
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds that delivery may take.")
 @click.pass_obj
 def poll(path: Path, watches: tuple[str, ...], timeout: float) -> None:
@@ -89,7 +97,14 @@ def poll(path: Path, watches: tuple[str, ...], timeout: float) -> None:
 
 
 @click.command()
-@click.option("-w", "--watch", "watches", multiple=True, help="Only this watch (may be repeated).")
+@click.option(
+    "-w",
+    "--watch",
+    "watches",
+    multiple=True,
+    shell_complete=complete.watches,
+    help="Only this watch (may be repeated).",
+)
 @click.option("--allow-mass-delete", is_flag=True, help="Take it for the truth that most documents are gone.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds that delivery may take.")
 @click.pass_obj

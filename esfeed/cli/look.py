@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Group, RenderableType
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -18,55 +21,87 @@ from esfeed.cli.output import fail, out
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, EsfeedError, Retryable
 from esfeed.report import report
+from esfeed.signals import Told
 from esfeed.sinks.pretty import describe
 
 _PAGE = 500
 _LOOK_AGAIN = 0.3
+_EVERY = 1.0
+_LISTEN_EVERY = 0.1
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object; with --watch, one a line.")
+@click.option("-w", "--watch", "live", is_flag=True, help="Go on, and look again every second, until Ctrl-C.")
 @click.pass_obj
-def status(path: Path, as_json: bool) -> None:
+def status(path: Path, as_json: bool, live: bool) -> None:
     """Show how every watch and sink is doing."""
     with App(settings(path), "status") as app:
-        told = report(app)
-    if as_json:
-        click.echo(json.dumps(told, indent=2))
-        return
-    _show(told)
+        if live:
+            _watch(app, as_json)
+        elif as_json:
+            click.echo(json.dumps(report(app), indent=2))
+        else:
+            out.print(_shown(report(app)))
 
 
-def _show(told: dict[str, Any]) -> None:
+def _watch(app: App, as_json: bool) -> None:
+    stop = Told()
+    with (
+        contextlib.nullcontext() if as_json or not out.is_terminal else Live(console=out, auto_refresh=False) as screen
+    ):
+        while not stop():
+            told = report(app)
+            if as_json:
+                click.echo(json.dumps(told))
+            elif screen is None:
+                out.print(_shown(told))
+            else:
+                screen.update(_shown(told), refresh=True)
+            until = time.monotonic() + _EVERY
+            while not stop() and time.monotonic() < until:
+                time.sleep(_LISTEN_EVERY)
+
+
+def _shown(told: dict[str, Any]) -> Group:
     running = f"held by {told['running']}" if told["running"] else "no feed is running"
-    out.print(f"state {told['state']}, position {told['position']:,}; {running}")
-    watches = _table("watch", "state", "index", "engine", "followed by", "documents", "last poll", "cost of a poll")
+    parts: list[RenderableType] = [Text(f"state {told['state']}, position {told['position']:,}; {running}"), ""]
+    watches = _table(
+        "watch", "state", "index", "engine", "followed by", "documents", "lag", "last poll", "a poll costs"
+    )
     for name, row in told["watches"].items():
-        ago = _ago(row["last_poll_seconds_ago"]) if "tracker" in row else "-"
-        cost = _cost(row["poll_requests"], row["poll_bytes"]) if "tracker" in row else "-"
+        polled = "tracker" in row
+        ago = _ago(row["last_poll_seconds_ago"]) if polled else "-"
+        cost = _cost(row["poll_requests"], row["poll_bytes"]) if polled else "-"
         known = (row["index"], row.get("engine", ""), row.get("tracker", ""), f"{row['documents']:,}")
-        watches.add_row(name, _state(row), *known, ago, cost)
+        watches.add_row(name, _state(row), *known, _lag(row), ago, cost)
     sinks = _table("sink", "state", "type", "sent", "backlog", "parked", "dead", "dropped", "last try", "next try")
     for name, row in told["sinks"].items():
         ago = _ago(row["last_try_seconds_ago"]) if "sent" in row else "-"
         counts = [f"{row.get(key, 0):,}" for key in ("sent", "backlog", "parked", "dead", "dropped")]
         waits = row.get("next_try_in_seconds", 0.0)
         sinks.add_row(name, _state(row), row["type"], *counts, ago, f"in {waits:.0f} s" if waits else "-")
-    for table in (watches, sinks):
-        out.print()
-        out.print(table)
+    parts += [watches, "", sinks]
     if any(row["dead"] for row in told["sinks"].values()):
-        out.print()
-        out.print(Text("`esfeed dead` lists the dead events, `esfeed redrive` sends them again", style="dim"))
+        hint = "`esfeed dead` lists the dead events, `esfeed redrive` sends them again"
+        parts += ["", Text(hint, style="dim")]
     for name, row in told["watches"].items():
         if row.get("tracker") == "updated_at" and row["why"]:
-            out.print()
-            out.print(Text(f"watch {name} is followed by updated_at: {row['why']}", style="dim"))
+            parts += ["", Text(f"watch {name} is followed by updated_at: {row['why']}", style="dim")]
     for kind, part in (("watches", "watch"), ("sinks", "sink")):
         for name, row in told[kind].items():
             if row.get("error"):
-                out.print()
-                out.print(Text(f"{part} {name}: {row['error']}", style="red"))
+                parts += ["", Text(f"{part} {name}: {row['error']}", style="red")]
+    return Group(*parts)
+
+
+def _lag(row: dict[str, Any]) -> str:
+    """How old the oldest change not seen yet may be; and how many operations are not sure to be seen, where known."""
+    if row.get("lag_seconds") is None:
+        return "-"
+    age = _ago(row["lag_seconds"]).removesuffix(" ago")
+    operations = row["lag_operations"]
+    return f"{age}, {operations:,} op{'' if operations == 1 else 's'}" if operations else age
 
 
 def _cost(requests: int, octets: int) -> str:

@@ -122,9 +122,11 @@ def _append_fields(line: Text, event: Event) -> None:
         line.append(f"  {clean(name, _MOST_VALUE)} ", style="cyan")
         if event.op != "updated":
             line.append(_value(whole, name))
-        elif event.before is None:
-            line.append(f"→ {_value(after, name)}")
         else:
-            line.append(f"{_value(before, name)} → {_value(after, name)}")
+            if event.before is not None:
+                line.append(_value(before, name), style="red")
+                line.append(" ")
+            line.append("→ ")
+            line.append(_value(after, name), style="green")
     if len(names) > _MOST_FIELDS:
         line.append(f"  +{len(names) - _MOST_FIELDS} more", style="dim")

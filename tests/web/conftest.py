@@ -55,13 +55,16 @@ class Stage:
         self.live = live
 
 
+StageMaker = Callable[..., Stage]
+
+
 @pytest.fixture
-def stage(engine: str, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
+def stage(engine: str, tmp_path: Path) -> Iterator[StageMaker]:
     """Makes a running feed, with more settings where a test wants them."""
     made: list[Live] = []
     door = Door(engine)
 
-    def make(more: str = "") -> Stage:
+    def make(more: str = "", ready: bool = True) -> Stage:
         index = f"cloud-{secrets.token_hex(5)}"
         place = Place(engine, "osmem", index, index, False, False, in_memory=True)
         properties = {"updated_at": {"type": "date"}, "created_at": {"type": "date"}}
@@ -71,7 +74,7 @@ def stage(engine: str, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
         cloud.create(FLAVOR, "m1.small", vcpus=1)
         live = Live(tmp_path, engine, index, more)
         made.append(live)
-        live.start()
+        live.start(ready)
         return Stage(cloud, live)
 
     yield make

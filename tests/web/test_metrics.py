@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as families
 from esfeed.demo.cloud import SERVER
 from esfeed.errors import ClusterError
 from tests.support.clients import eventually
-from tests.web.conftest import Open, Stage
+from tests.web.conftest import Open, StageMaker
 from tests.web.live import target
 from tests.web.support import Desk
 
@@ -38,7 +37,7 @@ def value(found: Samples, name: str, **labels: str) -> float:
     return found[name, frozenset(labels.items())]
 
 
-def test_a_feed_at_work_is_measured(stage: Callable[..., Stage]) -> None:
+def test_a_feed_at_work_is_measured(stage: StageMaker) -> None:
     """Events, polls, requests, delays, sizes and cursors, after a create, an update and a delete."""
     with target() as hooks:
         staged = stage(f'[sinks.hooks]\ntype = "webhook"\nurl = "{hooks.url}"\nallow_private = true\nattempts = 2\n')

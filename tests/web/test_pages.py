@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from esfeed.demo.cloud import FLAVOR, SERVER
 from esfeed.testing.events import sample_event
 from tests.support.clients import eventually
-from tests.web.conftest import Open, Stage
+from tests.web.conftest import Open, StageMaker
 from tests.web.live import target
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -58,7 +58,7 @@ def status_of(page: Page, name: str) -> str:
     return row.locator(".badge").inner_text() if row.count() else ""
 
 
-def test_a_server_turns_active_without_a_reload(stage: Callable[..., Stage], page: Page) -> None:
+def test_a_server_turns_active_without_a_reload(stage: StageMaker, page: Page) -> None:
     """Horizon's case: BUILD, then ACTIVE, a new one, a renamed one and one that is gone, all on the same page."""
     staged = stage()
     staged.cloud.create(SERVER, "web-1", status="BUILD", flavor="m1.small")
@@ -79,7 +79,7 @@ def test_a_server_turns_active_without_a_reload(stage: Callable[..., Stage], pag
     assert page.evaluate("window.here") == "never reloaded"
 
 
-def test_a_page_survives_a_restart_of_the_server(stage: Callable[..., Stage], page: Page) -> None:
+def test_a_page_survives_a_restart_of_the_server(stage: StageMaker, page: Page) -> None:
     """Also one by kill -9: what happened meanwhile is on the page soon after, none of it is lost, none comes twice."""
     staged = stage()
     staged.cloud.create(SERVER, "web-1", status="BUILD")
@@ -104,7 +104,7 @@ def test_a_page_survives_a_restart_of_the_server(stage: Callable[..., Stage], pa
     assert page.evaluate("window.here") == "never reloaded"
 
 
-def test_a_sink_fails_parks_and_is_redriven(stage: Callable[..., Stage], page: Page) -> None:
+def test_a_sink_fails_parks_and_is_redriven(stage: StageMaker, page: Page) -> None:
     """The dashboard shows a sink that fails, what it parks, what is dead; a click sends that again, and all is well."""
     with target() as receiver:
         receiver.refused_word = "cursed"
@@ -136,7 +136,7 @@ def test_a_sink_fails_parks_and_is_redriven(stage: Callable[..., Stage], page: P
         expect(sink.locator(".badge").first).to_have_text("ok", timeout=60_000)
 
 
-def test_before_and_after(stage: Callable[..., Stage], page: Page) -> None:
+def test_before_and_after(stage: StageMaker, page: Page) -> None:
     """One event opened: what changed, all of it where that is wanted, versions digit by digit; and it closes by key."""
     staged = stage()
     staged.cloud.create(SERVER, "web-1", status="BUILD")
@@ -253,7 +253,7 @@ def test_nothing_in_a_document_is_obeyed(open_desk: Open, page: Page) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
 def test_looks_and_is_usable_without_sight(
-    stage: Callable[..., Stage], browser: Browser, tmp_path: Path, scheme: str, width: int
+    stage: StageMaker, browser: Browser, tmp_path: Path, scheme: str, width: int
 ) -> None:
     """Nothing is cut off sideways, axe finds nothing serious, and all of it can be reached by the Tab key."""
     with target() as receiver:
