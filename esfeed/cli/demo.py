@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import click
 from click.core import ParameterSource
+from rich.text import Text
 
+from esfeed.app import App
+from esfeed.cli.beside import listening, serve
 from esfeed.cli.logs import configure
 from esfeed.cli.output import out
 from esfeed.demo.show import show
+from esfeed.http_section import DEFAULT_LISTEN
 
 
 @click.command()
@@ -26,8 +33,13 @@ from esfeed.demo.show import show
     show_default=True,
     help="How many times faster the cloud goes on.",
 )
+@click.option(
+    "--http",
+    metavar="ADDRESS",
+    help=f"Serve the dashboard and a page of servers, too, such as at {DEFAULT_LISTEN}; best with --keep.",
+)
 @click.pass_context
-def demo(context: click.Context, engine: str | None, keep: bool, speed: float) -> None:
+def demo(context: click.Context, engine: str | None, keep: bool, speed: float, http: str | None) -> None:
     """Show a feed at work: no settings, no network, half a minute at most.
 
     A small cloud is played on an engine in memory, and the real feed follows it. Nothing of it stays behind.
@@ -36,4 +48,15 @@ def demo(context: click.Context, engine: str | None, keep: bool, speed: float) -
     if above is not None and above.get_parameter_source("log_level") is ParameterSource.DEFAULT:
         # The screen tells what a log would; only what goes wrong is worth a line between the events.
         configure("warning", above.params["log_format"])
-    sys.exit(show(out, engine, keep, speed))
+    beside = None if http is None else partial(_serve, http)
+    sys.exit(show(out, engine, keep, speed, beside))
+
+
+@contextmanager
+def _serve(address: str, app: App) -> Iterator[None]:
+    settings = listening(app.config, address)
+    assert settings is not None
+    with serve(app, settings) as server:
+        url = getattr(server, "url", "")
+        out.print(Text(f"  pages      {url}/ and {url}/demo/instances"))
+        yield

@@ -10,7 +10,8 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
 
@@ -161,7 +162,11 @@ class _Show:
                 return
 
 
-def show(console: Console, engine: str | None, keep: bool, speed: float) -> int:
+Beside = Callable[[App], AbstractContextManager[object]]
+"""Makes what is to run beside the feed, such as a server; entered once the feed has its state."""
+
+
+def show(console: Console, engine: str | None, keep: bool, speed: float, beside: Beside | None = None) -> int:
     """Runs the demo; returns the exit code: 0, 1 where the events did not add up to the index, 130 on Ctrl-C."""
     ledger = Ledger()
     screen = Screen(console, ledger)
@@ -174,7 +179,7 @@ def show(console: Console, engine: str | None, keep: bool, speed: float) -> int:
         this.open()
         app = _App(this.write_settings(), screen)
         with app:
-            interrupted = _follow(this, app, keep)
+            interrupted = _follow(this, app, keep, beside)
     if interrupted:
         screen.say(Text("\nStopped; what the demo had made is removed.", "dim"))
     if screen.gone:
@@ -182,9 +187,10 @@ def show(console: Console, engine: str | None, keep: bool, speed: float) -> int:
     return 130 if not this.ended else 0 if this.equal else 1
 
 
-def _follow(this: _Show, app: _App, keep: bool) -> bool:
+def _follow(this: _Show, app: _App, keep: bool, beside: Beside | None) -> bool:
     """Runs feed and cloud; returns whether it was a signal that ended them."""
-    daemon = Daemon(app)
+    served = beside(app) if beside else None
+    daemon = Daemon(app, served)
     app.interruptible(daemon.stopping)
     thread = threading.Thread(target=this.play, args=(app, daemon.stopping, keep), name="demo cloud", daemon=True)
     thread.start()
