@@ -68,10 +68,10 @@ def _sink(health: SinkHealth | None, counts: Counts, now: float) -> dict[str, An
     told = {"parked": counts.parked, "dead": counts.dead, "dropped": counts.dropped}
     if health is None:
         return {"state": "never used", **told}
-    waits = max(0.0, health.retry_at - now)
+    waits = max(0.0, (health.retry_at or counts.next_try) - now)
     return {
         "state": "failing" if health.failures else "parked" if counts.parked else "ok",
-        "error": health.error,
+        "error": health.error or counts.error,
         "last_try_seconds_ago": round(max(0.0, now - health.at), 1),
         "next_try_in_seconds": round(waits, 1),
         "sent": health.sent,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest step of ``migrations``; a database that is at it needs nothing done."""
 
 metadata = sa.MetaData()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
+import resource
 import socket
 import threading
 from types import TracebackType
@@ -23,6 +25,7 @@ _BACKLOG = 1024
 _STARTS_WITHIN = 10.0
 _ENDS_WITHIN = 1.5
 _GRACE = 2.0
+_OTHER_FILES = 512
 _LONGEST_HEADERS = 64 << 10
 
 
@@ -44,6 +47,7 @@ class WebServer:
 
     def __enter__(self) -> WebServer:
         """Raises ``ConfigError`` where it cannot listen at that address."""
+        _allow_files(self._settings.readers + _OTHER_FILES)
         sock = _listen(*self._settings.address, self._settings)
         try:
             self._site = Site(self._app, self._settings, self._meters)
@@ -90,6 +94,15 @@ class WebServer:
         self._thread.join(_ENDS_WITHIN)
         self._server.force_exit = True
         self._thread.join(_ENDS_WITHIN)
+
+
+def _allow_files(number: int) -> None:
+    """Lets this process have that many files and connections open, as far as its own hard limit goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listen(host: str, port: int, settings: HttpSettings) -> socket.socket:
