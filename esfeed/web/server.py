@@ -8,6 +8,7 @@ import logging
 import resource
 import socket
 import threading
+import time
 from types import TracebackType
 
 import structlog
@@ -23,6 +24,7 @@ log = structlog.get_logger("esfeed")
 
 _BACKLOG = 1024
 _STARTS_WITHIN = 10.0
+_LOOK_AGAIN = 0.01
 _ENDS_WITHIN = 1.5
 _GRACE = 2.0
 _OTHER_FILES = 512
@@ -77,6 +79,11 @@ class WebServer:
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([sock],), name="web", daemon=True)
         self._thread.start()
+        until = time.monotonic() + _STARTS_WITHIN
+        while not self._server.started and self._thread.is_alive() and time.monotonic() < until:
+            time.sleep(_LOOK_AGAIN)
+        if not self._server.started:
+            raise EsfeedError(f"the web server did not start within {_STARTS_WITHIN:g} s", "the log may tell why")
         host, port = sock.getsockname()[:2]
         scheme = "https" if self._settings.certificate else "http"
         self.url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -60,7 +60,10 @@ class Slot:
 
 
 class Tail:
-    """The newest part of the log. Make it, ``start`` it in the loop that readers live in, and ``close`` it there."""
+    """The newest part of the log. Make it, ``start`` it in the loop that readers live in, and ``close`` it there.
+
+    Making it raises ``StateError`` where the log cannot be read.
+    """
 
     def __init__(self, store: SqlStore) -> None:
         self._store = store
@@ -68,8 +71,7 @@ class Tail:
         self._slots: list[Slot] = []
         self._positions: list[int] = []
         self._octets = 0
-        self._base = 0
-        self._end = 0
+        self._base = self._end = store.head()
         self._news = asyncio.Event()
         self._pages = asyncio.Semaphore(_PAGES_AT_ONCE)
         self._wanted = threading.Event()
@@ -83,9 +85,8 @@ class Tail:
         return self._closed.is_set()
 
     def start(self) -> None:
-        """Begins at the log's end as it is now."""
+        """Begins where the log ended when this was made."""
         self._loop = asyncio.get_running_loop()
-        self._base = self._end = self._store.head()
         self._thread = threading.Thread(target=self._read, name="web tail", daemon=True)
         self._thread.start()
 

@@ -50,6 +50,9 @@ def test_a_feed_at_work_is_measured(stage: StageMaker) -> None:
         hooks.refused_word = ""
         staged.cloud.delete("web-1")
         eventually(lambda: len(hooks.got) == 3)
+        # Until two refreshes are over, nobody can say how many operations are not seen.
+        lag = "esfeed_watch_lag_operations", frozenset({("watch", "cloud")})
+        eventually(lambda: lag in desk.samples())
         found = desk.samples()
     # Both views of the server, and the flavor at first.
     events = {op: value(found, "esfeed_events_total", watch="cloud", op=op) for op in ("read", "created", "updated")}
