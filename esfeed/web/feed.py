@@ -27,7 +27,7 @@ from esfeed.web.identity import Identity
 from esfeed.web.meters import Meters
 from esfeed.web.problems import Problem
 from esfeed.web.query import Query
-from esfeed.web.tail import Slot, Tail
+from esfeed.web.tail import PAGE, Slot, Tail
 from esfeed.web.texts import text
 
 log = structlog.get_logger("esfeed")
@@ -124,8 +124,12 @@ class Feed:
             if timeout > 0:
                 slots = await self._tail.after(page.position, max(0.0, wait))
             else:
-                slots = await self._tail.page(page.position)
-            page.take(slots)
+                slots = await self._tail.page(page.position, page.room)
+            if timeout > 0:
+                page.take(slots)
+            else:
+                # Nobody else has these: thousands of expressions are worked out beside the loop, not in it.
+                await asyncio.to_thread(page.take, slots)
             if page.full or not (slots or (timeout > 0 and wait > 0)) or self._tail.closing:
                 break
         head = max(page.position, await asyncio.to_thread(self._store.head))
@@ -179,6 +183,11 @@ class _Page:
     @property
     def full(self) -> bool:
         return len(self.events) >= self._asked.limit or self._octets >= _MOST_OCTETS
+
+    @property
+    def room(self) -> int:
+        """How many rows it is worth to read: what is left, where none of them can be unwanted."""
+        return self._asked.limit - len(self.events) if self._asked.wanted.everything else PAGE
 
     def take(self, slots: Sequence[Slot]) -> None:
         """Adds what of ``slots`` is wanted, until it is full."""

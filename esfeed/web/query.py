@@ -36,6 +36,11 @@ class Wanted(msgspec.Struct, frozen=True, eq=False):
     where: Where | None = None
     view: View | None = None
 
+    @property
+    def everything(self) -> bool:
+        """Whether no filter was given, and nearly all events are for this reader."""
+        return self.caller.admin and not (self.types or self.ids or self.watches or self.where)
+
     def of(self, event: Event, known: dict[str, bool] | None = None) -> Event | None:
         """The event as this reader is to have it, or ``None``.
 
