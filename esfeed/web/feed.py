@@ -83,15 +83,10 @@ class Feed:
         if since < 0:
             return head
         if since > head:
-            detail = (
-                f"the log ends at position {head}; {since} is of another log, or of this one before it was restored"
-            )
+            detail = f"the log ends at position {head}: {since} is of another log, or of this one before a restore"
             raise Problem(409, detail, {"last": head})
         if since + 1 < left:
-            detail = (
-                f"the log no longer holds position {since + 1}; the first one left is {left}: read since={left - 1}"
-            )
-            raise Problem(410, detail, {"first": left, "last": head})
+            raise _gone(since, left, head)
         return since
 
     def _have_room(self, caller: Caller) -> None:
@@ -125,6 +120,9 @@ class Feed:
                 slots = await self._tail.after(page.position, max(0.0, wait))
             else:
                 slots = await self._tail.page(page.position, page.room)
+            if slots and slots[0].position > page.position + 1 and (first := await self._dropped(page.position)):
+                # Dropped since this request was let in.
+                raise _gone(page.position, first)
             if timeout > 0:
                 page.take(slots)
             else:
@@ -169,6 +167,11 @@ class Feed:
         """The first position left, where what stood after ``position`` was dropped from the log."""
         first = await asyncio.to_thread(self._store.first)
         return first if first is not None and first > position + 1 else None
+
+
+def _gone(since: int, first: int, head: int | None = None) -> Problem:
+    detail = f"the log no longer holds position {since + 1}; the first left is {first}: read since={first - 1}"
+    return Problem(410, detail, {"first": first, **({} if head is None else {"last": head})})
 
 
 class _Page:

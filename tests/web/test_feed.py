@@ -316,3 +316,17 @@ def test_a_state_that_cannot_be_read_is_503(desk: Desk, monkeypatch: pytest.Monk
         assert answer.status_code == 503
         assert "secret" not in answer.text
     assert desk.positions() == [1]
+
+
+def test_rows_that_are_dropped_while_a_page_is_read(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the check and the reading: 410 all the same, never a page that begins too late."""
+    desk.fill(10)
+    read_log = desk.app.store.read_log
+
+    def dropping(after: int, limit: int) -> object:
+        desk.drop(6)
+        return read_log(after, limit)
+
+    monkeypatch.setattr(desk.app.store, "read_log", dropping)
+    answer = desk.get("/v1/changes", since=2)
+    assert (answer.status_code, answer.json()["first"]) == (410, 7)
