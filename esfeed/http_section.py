@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from esfeed.sections import File, Host, Names, Wait
+from esfeed.fields import Patterns
+from esfeed.sections import File, Host, Names, Patterned, RedactSettings, Wait
 from esfeed.settings import Misplaced, Secret, Section, Text
+from esfeed.shape import Shape
 
 DEFAULT_LISTEN = "127.0.0.1:8460"
 
@@ -85,12 +87,24 @@ class HttpSettings(Section):
     cut_off: Wait = Field(
         10.0, description="how long a reader may leave unread what it was sent before it is cut off; it can resume"
     )
+    fields: Patterned = Field(
+        (), description="what tenants see of documents, and after a - what they do not, written as in a route"
+    )
+    redact: Annotated[tuple[RedactSettings, ...], BeforeValidator(_tuple)] = Field(
+        (), description="what is hidden from tenants, as in a route; administrators see everything"
+    )
     keystone: KeystoneSettings | None = Field(None, description="takes OpenStack's own tokens as well, where written")
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port to listen at."""
         return split_address(self.listen)
+
+    def shape(self) -> Shape | None:
+        """What is made of events before a tenant sees them, compiled; ``None`` where that is nothing."""
+        if not (self.fields or self.redact):
+            return None
+        return Shape(Patterns(self.fields), [rule.rule() for rule in self.redact])
 
     @property
     def in_clear(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 import msgspec
@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from esfeed.config import WatchSettings
 from esfeed.errors import EsfeedError
 from esfeed.http_section import HttpSettings
 from esfeed.store.sql import SqlStore
@@ -26,7 +27,7 @@ from esfeed.web.callers import Caller
 from esfeed.web.identity import Identity
 from esfeed.web.meters import Meters
 from esfeed.web.problems import Problem
-from esfeed.web.query import Query
+from esfeed.web.query import Eyes, Query
 from esfeed.web.tail import PAGE, Slot, Tail
 from esfeed.web.texts import text
 
@@ -48,7 +49,7 @@ class Feed:
         tail: Tail,
         identity: Identity,
         settings: HttpSettings,
-        watches: Collection[str],
+        watches: Mapping[str, WatchSettings],
         meters: Meters,
     ) -> None:
         self._store = store
@@ -56,13 +57,15 @@ class Feed:
         self._identity = identity
         self._settings = settings
         self._watches = watches
+        shape = settings.shape()
+        self._eyes = Eyes(shape, {name: one.timestamp_field for name, one in watches.items()}) if shape else None
         self._meters = meters
         self._readers: dict[str, int] = {}
 
     async def changes(self, request: Request) -> Response:
         """The endpoint. Raises ``Problem``."""
         caller: Caller = request.state.caller
-        asked = query.parse(request.query_params, request.headers, caller, self._watches)
+        asked = query.parse(request.query_params, request.headers, caller, self._watches, self._eyes)
         since = await self._place(asked.since)
         if asked.feed == "normal" or request.method == "HEAD":
             return await self._page(asked, since, 0.0)

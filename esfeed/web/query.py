@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Literal
 
@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, QueryParams
 
 from esfeed.event import Event, View
 from esfeed.routing import holds
+from esfeed.shape import Shape, ShapeFailed
 from esfeed.web.callers import Caller, seen
 from esfeed.web.problems import Problem
 from esfeed.where import Where, compile_where
@@ -26,6 +27,21 @@ _KNOWN = frozenset({"since", "limit", "feed", "timeout", "type", "id", "watch", 
 _LOOPS = re.compile(r"\b(?:all|exists|exists_one|map|filter)\b")
 
 
+class Eyes:
+    """What tenants see of a document's fields. ``timestamps`` are the fields that watches take their dates from."""
+
+    def __init__(self, shape: Shape, timestamps: Mapping[str, str]) -> None:
+        self._shape = shape
+        self._timestamps = timestamps
+
+    def see(self, event: Event) -> Event | None:
+        """The event with what may be seen of it, ``None`` where nothing of that has changed, or it cannot be shaped."""
+        try:
+            return self._shape.apply(event, self._timestamps.get(event.watch, ""))
+        except ShapeFailed:
+            return None
+
+
 class Wanted(msgspec.Struct, frozen=True, eq=False):
     """Which events a reader wants, and as whom it asks. Empty ``types``, ``ids`` and ``watches`` mean all."""
 
@@ -35,6 +51,7 @@ class Wanted(msgspec.Struct, frozen=True, eq=False):
     watches: frozenset[str] = frozenset()
     where: Where | None = None
     view: View | None = None
+    eyes: Eyes | None = None
 
     @property
     def everything(self) -> bool:
@@ -52,6 +69,9 @@ class Wanted(msgspec.Struct, frozen=True, eq=False):
         if self.ids and event.doc_id not in self.ids:
             return None
         told = seen(event, self.caller, self.view)
+        if told is not None and self.eyes is not None and not self.caller.admin:
+            # Before any condition: what a tenant may not see, it may not ask about either.
+            told = self.eyes.see(told)
         if told is None or self.where is None:
             return told
         if told is not event or known is None:
@@ -75,7 +95,9 @@ class Query(msgspec.Struct, frozen=True, eq=False):
     safe_integers: bool
 
 
-def parse(parameters: QueryParams, headers: Headers, caller: Caller, watches: Collection[str]) -> Query:
+def parse(
+    parameters: QueryParams, headers: Headers, caller: Caller, watches: Collection[str], eyes: Eyes | None = None
+) -> Query:
     """The request, checked. Raises ``Problem`` (400) for a parameter that is wrong, and says how to write it."""
     for name in parameters:
         if name not in _KNOWN:
@@ -96,6 +118,7 @@ def parse(parameters: QueryParams, headers: Headers, caller: Caller, watches: Co
         named,
         _where(_single(parameters, "where")),
         view or None,  # type: ignore[arg-type]  # it is one of the two, or empty
+        eyes,
     )
     since = headers.get("last-event-id") if feed == "eventsource" else None
     return Query(

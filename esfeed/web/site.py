@@ -49,7 +49,7 @@ class Site:
         self._identity = Identity(settings, app.store.tokens, app.clock, keystone)
         self._pace = Pace(settings.requests_per_second)
         self._loop: asyncio.AbstractEventLoop | None = None
-        feed = Feed(app.store, self.tail, self._identity, settings, app.config.watches.keys(), meters)
+        feed = Feed(app.store, self.tail, self._identity, settings, app.config.watches, meters)
         admin = Admin(app, meters)
         routes = [
             self._route("/v1/changes", feed.changes),

@@ -166,6 +166,27 @@ def test_two_tenants_see_each_their_own(open_desk: Open) -> None:
     )
 
 
+def test_what_tenants_may_not_see(open_desk: Open) -> None:
+    """Fields that the settings keep from them are nowhere in their events, nor to be found out by a condition."""
+    desk = open_desk(f'{CLOSED}\nfields = ["-secret"]\n[[http.redact]]\nfields = ["ip"]\naction = "mask"\n')
+    one, admin = desk.token("p1"), desk.token(admin=True)
+    first = {"project_id": "p1", "name": "a", "secret": "s3cret", "ip": "192.0.2.7"}
+    second = {**first, "secret": "n3w"}
+    third = {**second, "name": "b"}
+    desk.put(
+        sample_event(op="created", after=first),
+        sample_event(before=first, after=second, changed=("secret",)),
+        sample_event(before=second, after=third, changed=("name",)),
+    )
+    answer = desk.get("/v1/changes", one)
+    assert [event["data"]["position"] for event in answer.json()["events"]] == [1, 3]
+    for word in ("s3cret", "n3w", "192.0.2.7", '"secret"'):
+        assert word not in answer.text
+    for condition in ("after.secret == 's3cret'", "has(after.secret)", "after.ip == '192.0.2.7'"):
+        assert desk.get("/v1/changes", one, where=condition).json()["events"] == []
+    assert len(desk.get("/v1/changes", admin, where="has(after.secret)").json()["events"]) == 3
+
+
 def test_too_many_requests(open_desk: Open) -> None:
     """One caller's flood is its own: it is told how long to wait, and others come through."""
     desk = open_desk(f"{CLOSED}\nrequests_per_second = 1.0")
