@@ -140,7 +140,7 @@ class Feed:
 
     async def _stream(self, asked: Query, since: int) -> AsyncIterator[bytes]:
         position, told_of = since, -1
-        checked = time.monotonic()
+        checked = spoke = time.monotonic()
         yield b"retry: %d\n\n" % _RETRY_MS
         while not self._tail.closing:
             if time.monotonic() - checked >= self._settings.heartbeat:
@@ -156,15 +156,15 @@ class Feed:
                 # Dropped from the log behind this reader's back: it is told, and its next request gets the 410.
                 yield b"event: gone\ndata: %b\n\n" % msgspec.json.encode({"first": first})
                 return
-            for chunk, number in _chunks(slots, asked):
+            for chunk, number, last in _chunks(slots, asked):
                 self._meters.events_out("eventsource", number)
-                told_of = slots[-1].position
+                told_of, spoke = last, time.monotonic()
                 yield chunk
             position = slots[-1].position if slots else position
-            if not slots:
+            if not slots or time.monotonic() - spoke >= self._settings.heartbeat:
                 # An id alone is remembered and dispatches nothing: a reader with a narrow filter keeps its place.
                 yield b":\n\n" if told_of == position else b"id: %d\n\n" % position
-                told_of = position
+                told_of, spoke = position, time.monotonic()
 
     async def _dropped(self, position: int) -> int | None:
         """The first position left, where what stood after ``position`` was dropped from the log."""
@@ -207,21 +207,21 @@ class _Page:
                 self._octets += len(self.events[-1])
 
 
-def _chunks(slots: Sequence[Slot], asked: Query) -> Iterator[tuple[bytes, int]]:
-    """The messages of some slots, put together to sendable sizes; with each, how many they are."""
+def _chunks(slots: Sequence[Slot], asked: Query) -> Iterator[tuple[bytes, int, int]]:
+    """The messages of some slots, put together to sendable sizes; how many each has, and the position of its last."""
     parts: list[bytes] = []
-    size = 0
+    size = last = 0
     for slot in slots:
         told = slot.seen_by(asked.wanted)
         if told is None:
             continue
         parts.append(slot.message(told, asked.safe_integers))
-        size += len(parts[-1])
+        size, last = size + len(parts[-1]), slot.position
         if size >= _CHUNK:
-            yield b"".join(parts), len(parts)
+            yield b"".join(parts), len(parts), last
             parts, size = [], 0
     if parts:
-        yield b"".join(parts), len(parts)
+        yield b"".join(parts), len(parts), last
 
 
 class _Stream(EventSourceResponse):

@@ -168,6 +168,10 @@ def test_a_silent_stream_gives_signs_of_life_and_keeps_its_place(open_desk: Open
         assert stream.events == []
         count = len(stream.lines)
         eventually(lambda: len(stream.lines) > count + 3)
+    with desk.stream(since=0, id="d2") as stream:
+        eventually(lambda: len(stream.events) == 1)
+        # Also what stands after the last event that it wanted.
+        eventually(lambda: stream.last == "7")
 
 
 def test_a_stream_whose_place_is_dropped_is_told(open_desk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
