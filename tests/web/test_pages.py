@@ -22,6 +22,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SOON = 20_000
 SERIOUS = ("serious", "critical")
+expect.set_options(timeout=SOON)
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed (Debian: chromium); scripts/test does")
 

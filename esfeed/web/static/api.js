@@ -136,7 +136,7 @@ export async function follow(parameters, since, signal, on) {
       on.state("trying", fault.message);
     }
     tries += 1;
-    await pause(Math.min(10_000, 250 * 2 ** tries) * (0.5 + Math.random() / 2), signal);
+    await pause(Math.min(5_000, 250 * 2 ** tries) * (0.5 + Math.random() / 2), signal);
   }
 }
 
