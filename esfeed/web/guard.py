@@ -57,11 +57,14 @@ class Headers:
 
 
 class Pace:
-    """How often each caller may ask: ``per_second`` on average, twice as many at once (a token bucket)."""
+    """How often each caller may ask: ``per_second`` on average, ``at_once`` in a moment (a token bucket).
 
-    def __init__(self, per_second: float) -> None:
+    Without ``at_once``, twice as many as in a second.
+    """
+
+    def __init__(self, per_second: float, at_once: float | None = None) -> None:
         self._rate = per_second
-        self._burst = max(1.0, 2 * per_second)
+        self._burst = max(1.0, 2 * per_second if at_once is None else at_once)
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def take(self, name: str, now: float | None = None) -> None:

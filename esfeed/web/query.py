@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 from starlette.datastructures import Headers, QueryParams
+from starlette.requests import HTTPConnection
 
 from esfeed.event import Event, View
 from esfeed.routing import holds
@@ -25,6 +26,12 @@ _MOST_NAMES = 100
 _LARGEST = 2**63 - 1
 _KNOWN = frozenset({"since", "limit", "feed", "timeout", "type", "id", "watch", "where", "view", "integers"})
 _LOOPS = re.compile(r"\b(?:all|exists|exists_one|map|filter)\b")
+
+
+def is_stream(request: HTTPConnection) -> bool:
+    """Whether it asks for a stream of events, by parameter or by what it accepts."""
+    feed = request.query_params.get("feed")
+    return feed == "eventsource" or (feed is None and "text/event-stream" in request.headers.get("accept", ""))
 
 
 class Eyes:

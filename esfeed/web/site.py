@@ -28,6 +28,7 @@ from esfeed.web.keystone import Keystone
 from esfeed.web.meters import Meters
 from esfeed.web.openapi import description
 from esfeed.web.problems import Problem
+from esfeed.web.query import is_stream
 from esfeed.web.tail import Tail
 
 log = structlog.get_logger("esfeed")
@@ -48,6 +49,8 @@ class Site:
         self.tail = Tail(app.store)
         self._identity = Identity(settings, app.store.tokens, app.clock, keystone)
         self._pace = Pace(settings.requests_per_second)
+        # After a restart all readers come back in the same moment, and EventSource gives up for good at a 429.
+        self._coming_back = Pace(settings.requests_per_second, settings.readers)
         self._loop: asyncio.AbstractEventLoop | None = None
         feed = Feed(app.store, self.tail, self._identity, settings, app.config.watches, meters)
         admin = Admin(app, meters)
@@ -103,7 +106,7 @@ class Site:
             except Problem:
                 self._pace.take(f"address {address}")
                 raise
-            self._pace.take(caller.name)
+            (self._coming_back if is_stream(request) else self._pace).take(caller.name)
             request.state.caller = caller
             return await endpoint(request)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -202,6 +203,16 @@ def test_too_many_requests(open_desk: Open) -> None:
     assert {desk.get("/v1/me", f"esfeed_{guess}").status_code for guess in range(20)} == {401, 429}
     time.sleep(1.2)
     assert desk.get("/v1/me", flood).status_code == 200
+
+
+def test_readers_that_come_back_at_once_are_let_in(open_desk: Open) -> None:
+    """As after a restart: many more streams in one moment than requests, of one caller; a flood of them is not."""
+    desk = open_desk("requests_per_second = 1.0\nreaders = 12")
+    with ExitStack() as stack:
+        streams = [stack.enter_context(desk.stream(since=0)) for _ in range(12)]
+        assert {stream.status for stream in streams} == {200}
+    answers = [desk.get("/v1/changes", feed="eventsource", since=99).status_code for _ in range(6)]
+    assert 429 in answers
 
 
 def test_cors_is_by_list(open_desk: Open) -> None:
