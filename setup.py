@@ -48,6 +48,7 @@ setup(
             "uvicorn>=0.34",
             "uvloop>=0.21",
         ],
+        "zaqar": ["keystoneauth1>=5.8", "openstacksdk>=4.0", "python-zaqarclient>=4.0", "requests>=2.32"],
         "test": [
             "aiosmtpd>=1.4.6",
             "axe-playwright-python>=0.1.4",
@@ -87,6 +88,7 @@ setup(
             "amqp = esfeed.sinks.amqp:AmqpSink [amqp]",
             "kafka = esfeed.sinks.kafka:KafkaSink [kafka]",
             "nats = esfeed.sinks.nats:NatsSink [nats]",
+            "zaqar = esfeed.sinks.zaqar:ZaqarSink [zaqar]",
         ],
         "esfeed.profiles": [
             "plain = esfeed.profiles.plain:PlainProfile",

@@ -148,7 +148,8 @@ class Cloud:
             "audit_ids": ["x"],
             "user": {"id": hashlib.md5(name.encode()).hexdigest(), "name": name, "domain": domain},
         }
-        if asked := body["auth"].get("scope", {}).get("project"):
+        scope = body["auth"].get("scope")
+        if isinstance(scope, dict) and (asked := scope.get("project")):
             project = asked.get("id") or hashlib.md5(asked.get("name", "").encode()).hexdigest()
             if asked.get("name") == "service":
                 project = SERVICE_PROJECT
