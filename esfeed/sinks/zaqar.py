@@ -271,8 +271,9 @@ def _said(body: bytes) -> bytes:
 def body(event: bytes) -> bytes:
     """An encoded event as the body of a message: the object itself, or its text where Zaqar could not keep the object.
 
-    Zaqar stores bodies as MessagePack, which has no integers beyond 64 bits, no halves of surrogate pairs and no end of
-    nesting; to such a message it would say 503 for ever. The few events that hold one go as a JSON text, whole.
+    Zaqar takes no integers beyond 64 bits (with a sign), and stores bodies as MessagePack, which has no halves of
+    surrogate pairs and no end of nesting; to such a message it would say 400, or 503 for ever. The few events that hold
+    one go as a JSON text, whole.
     """
     if not _SUSPECT.search(event):
         return event
@@ -294,7 +295,7 @@ def _storable(value: Any, depth: int) -> bool:
     if isinstance(value, bool) or value is None:
         return True
     if isinstance(value, int):
-        return -(1 << 63) <= value < 1 << 64
+        return -(1 << 63) <= value < 1 << 63
     if isinstance(value, float):
         return math.isfinite(value)
     return not any("\ud800" <= char <= "\udfff" for char in value)
