@@ -83,6 +83,7 @@ class Config(Section):
                 route.admin,
                 None if route.types is None else Patterns(route.types),
                 route.shape(),
+                route.tenant,
             )
             for index, route in enumerate(self.routes)
         ]
@@ -111,7 +112,7 @@ class Config(Section):
             earlier = [taken.get(pair) for pair in pairs]
             if pairs and None not in earlier:
                 found.append(f"routes[{index}]: routes[{earlier[0]}] takes all that it could; put the narrower first")
-            if route.where is None and route.types is None:
+            if route.where is None and route.types is None and route.tenant is None:
                 for pair in pairs:
                     taken.setdefault(pair, index)
         return found
@@ -299,7 +300,22 @@ class _Builder:
                 compile_where(where)
             except ValueError as error:
                 self._fault(join(at, "where"), None, str(error))
+        if made is not None and made.tenant is not None:
+            self._owned(at, made)
         return made
+
+    def _owned(self, at: str, route: RouteSettings) -> None:
+        """A tenant's route is for watches that can say whose each resource is, whatever happens to it."""
+        watches = self.data.get("watches")
+        for name, watch in watches.items() if isinstance(watches, dict) else ():
+            if not isinstance(watch, dict) or (route.watches and name not in route.watches):
+                continue
+            if watch.get("profile", "plain") == "plain":
+                hint = f'watch "{name}" does not know whose its documents are; write profile = "searchlight" there'
+                self._fault(join(at, "tenant"), route.tenant, hint)
+            if watch.get("keep_documents") is False:
+                hint = f'watch "{name}" would not know whose a deleted document was; leave out keep_documents there'
+                self._fault(join(at, "tenant"), route.tenant, hint)
 
     def _defined(self, table: str) -> list[str]:
         raw = self.data.get(table)

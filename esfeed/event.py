@@ -97,12 +97,27 @@ class Origin(msgspec.Struct, frozen=True):
     snapshot: bool
 
 
+class Owners(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whose a resource is, and who else may see it, as its profile knows; projects by their ids.
+
+    ``owner`` is the project that has it (in a delete: had it), empty for none; ``was`` the one that had it before the
+    change. ``guests`` may see it now, ``were_guests`` could before. ``private`` are the fields, at the top of the
+    document, that nobody but the owner is to see.
+    """
+
+    owner: str = ""
+    was: str = ""
+    guests: tuple[str, ...] = ()
+    were_guests: tuple[str, ...] = ()
+    private: tuple[str, ...] = ()
+
+
 class Event(msgspec.Struct, frozen=True):
     """A change as it is logged and sent. ``position`` is its place in the log, 0 until it has one.
 
     ``view`` is the profile's (``admin``/``user``), ``None`` where a document is for everybody. ``time`` is RFC 3339.
     ``route`` and ``about`` are what the route that brings it to a sink made of its templates ``route`` and ``subject``;
-    they are not in the log.
+    they are not in the log. ``owners`` is the profile's; no consumer sees it.
     """
 
     id: str
@@ -119,6 +134,12 @@ class Event(msgspec.Struct, frozen=True):
     position: int = 0
     route: str = ""
     about: str | None = None
+    owners: Owners | None = None
+
+    @property
+    def owner(self) -> str:
+        """The project that has the resource, empty where none does or nobody knows."""
+        return self.owners.owner if self.owners else ""
 
     @property
     def subject(self) -> str:

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from esfeed.event import Change, Document, Event, Key, Revision, View
+from esfeed.event import Change, Document, Event, Key, Owners, Revision, View
 from esfeed.reads import Dated, Page, Reading, Resolved, Shard, Span, Tail
 
 PAGE_BYTES = 32 << 20
@@ -201,6 +201,9 @@ class Profile(Protocol):
 
     def describe(self, change: Change) -> tuple[str, View | None]:
         """The id that consumers know the resource by, and the view that this document is of (``None``: everybody's)."""
+
+    def owners(self, change: Change) -> Owners | None:
+        """Whose the resource is; ``None`` where that cannot be told. A profile without this has no owners at all."""
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -23,6 +23,7 @@ from esfeed.errors import EsfeedError
 from esfeed.event import Event
 from esfeed.fields import Patterns
 from esfeed.shape import Shape, ShapeFailed
+from esfeed.tenancy import seen_by
 from esfeed.where import Fields, Where, compile_where
 
 __all__ = ["ExpressionFailed", "Route", "RouteFailed", "Router", "Unshapable", "Where", "compile_where", "holds"]
@@ -62,7 +63,7 @@ class Route(msgspec.Struct, frozen=True):
 
     ``index`` is its place in the settings. Empty ``watches`` means all. ``admin`` chooses the view of documents that
     have one. Where ``where`` is ``None``, every event goes; where ``types`` is, those of every type; where ``shape``
-    is, whole.
+    is, whole. ``tenant``: only what that project may see, as it may (see :mod:`esfeed.tenancy`).
     """
 
     index: int
@@ -72,6 +73,11 @@ class Route(msgspec.Struct, frozen=True):
     admin: bool = False
     types: Patterns | None = None
     shape: Shape | None = None
+    tenant: str | None = None
+
+    def like(self, other: Route) -> bool:
+        """Whether it shows an event just as the other one does."""
+        return self.shape is other.shape and self.tenant == other.tenant
 
     def sees(self, event: Event) -> bool:
         """Whether documents of that view and type are for this route; those without a view are for every one."""
@@ -122,31 +128,36 @@ class Router:
         :class:`RouteFailed` (:class:`ExpressionFailed`, :class:`Unshapable`): then the event is not for this sink as it
         stands, whatever it is for others.
         """
-        route = self._route(sink, event)
-        if route is None or route.shape is None:
-            return event if route else None
+        found = self._route(sink, event)
+        if found is None:
+            return None
+        route, event = found
         try:
-            return route.shape.apply(event, self._timestamps.get(event.watch, ""))
+            return route.shape.apply(event, self._timestamps.get(event.watch, "")) if route.shape else event
         except ShapeFailed as error:
             raise Unshapable(route.index, error) from error
 
-    def _route(self, sink: str, event: Event) -> Route | None:
-        """The first route that takes the event."""
+    def _route(self, sink: str, event: Event) -> tuple[Route, Event] | None:
+        """The first route that takes the event, and what of the event its tenant may see."""
         pair = sink, event.watch
         routes = [route for route in self._plans.get(pair, ()) if route.sees(event)]
         sure = next((route for route in routes if route.where is None), None)
-        if sure and all(route.shape is sure.shape for route in routes[: routes.index(sure)]):
-            return sure
-        asked = _Asked(event, self._needs.get(pair, {}))
-        failed: list[tuple[Route, ExpressionFailed]] = []
+        if sure and sure.tenant is None and all(route.like(sure) for route in routes[: routes.index(sure)]):
+            return sure, event
+        asked: dict[str | None, _Asked | None] = {None: _Asked(event, self._needs.get(pair, {}))}
+        failed: list[tuple[Route, RouteFailed]] = []
         for route in routes:
             try:
-                taken = asked.holds(route)
-            except ExpressionFailed as error:
+                if route.tenant not in asked:
+                    shown = _shown(route, event, self._timestamps.get(event.watch, ""))
+                    asked[route.tenant] = None if shown is None else _Asked(shown, self._needs.get(pair, {}))
+                of_route = asked[route.tenant]
+                taken = of_route is not None and of_route.holds(route)
+            except RouteFailed as error:
                 failed.append((route, error))
                 continue
-            if taken and all(one.shape is route.shape for one, _ in failed):
-                return route
+            if taken and of_route and all(one.like(route) for one, _ in failed):
+                return route, of_route.event
             if taken:
                 break
         if failed:
@@ -154,11 +165,18 @@ class Router:
         return None
 
 
+def _shown(route: Route, event: Event, timestamp_field: str) -> Event | None:
+    try:
+        return seen_by(event, route.tenant or "", timestamp_field)
+    except ShapeFailed as error:
+        raise Unshapable(route.index, error) from error
+
+
 class _Asked:
     """An event that routes are asked about; it is read once, when the first one looks into it."""
 
     def __init__(self, event: Event, needs: Mapping[str, Fields]) -> None:
-        self._event = event
+        self.event = event
         self._needs = needs
         self._values: dict[str, Any] = {}
         self._context: cel.Context | None = None
@@ -169,7 +187,7 @@ class _Asked:
             return True
         try:
             if self._context is None:
-                self._values = _values(self._event, self._needs)
+                self._values = _values(self.event, self._needs)
                 self._context = _context(self._values)
             return route.where.holds(self._context, self._values)
         except (ValueError, _Unreadable) as error:

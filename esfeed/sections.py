@@ -286,6 +286,12 @@ class RouteSettings(Section):
         None, description="a condition in CEL over op, type, id, watch, before, after, changed; else all events"
     )
     admin: bool = Field(False, description="searchlight: the administrator's view of resources instead of the user's")
+    tenant: Text | None = Field(
+        None,
+        min_length=1,
+        description="searchlight: the id of a project; only what it owns, or what is shared with it by name, as it may"
+        ' see it. "*": what belongs to some project, as that one may see it, for sinks with {owner}',
+    )
     types: Patterned | None = Field(
         None, min_length=1, description='the types of documents, such as ["OS::Nova::*", "-OS::Nova::Flavor"]; else all'
     )
@@ -328,6 +334,12 @@ class RouteSettings(Section):
             if taken.setdefault((around, new), old) != old:
                 raise Misplaced(old, f"two fields of one object would be named {new}")
         return names
+
+    @model_validator(mode="after")
+    def _tenants_are_no_administrators(self) -> RouteSettings:
+        if self.tenant is not None and self.admin:
+            raise Misplaced("admin", "leave it out: a tenant has the user's view")
+        return self
 
     @model_validator(mode="after")
     def _tells_what_it_may(self) -> RouteSettings:

@@ -14,7 +14,7 @@ from esfeed.event import Event
 from esfeed.meaning import Unreadable, parse
 
 _PLACE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_OF_EVENT = ("op", "type", "id", "watch", "index", "routing", "route")
+_OF_EVENT = ("op", "type", "id", "watch", "index", "routing", "route", "owner")
 
 
 class TemplateFailed(EsfeedError):
@@ -24,9 +24,10 @@ class TemplateFailed(EsfeedError):
 class Template:
     """A text whose places, in braces, are filled from an event; ``{{`` and ``}}`` stand for braces.
 
-    A place is ``op``, ``type``, ``id``, ``watch``, ``index``, ``routing`` or ``route``, else a field of the document
-    (of ``after``, in a delete of ``before``), with dots into objects: ``{project_id}``, ``{flavor.name}``. A field that
-    is named like one of the former is ``{doc.id}``. Immutable, for any thread.
+    A place is ``op``, ``type``, ``id``, ``watch``, ``index``, ``routing``, ``route`` or ``owner`` (the project that has
+    the resource; where the profile knows of none, the document's field of that name), else a field of the document (of
+    ``after``, in a delete of ``before``), with dots into objects: ``{project_id}``, ``{flavor.name}``. A field that is
+    named like one of the former is ``{doc.id}``. Immutable, for any thread.
     """
 
     __slots__ = ("_parts", "text")
@@ -63,7 +64,7 @@ class Template:
             if isinstance(part, str):
                 done.append(part)
                 continue
-            if _is_of_event(part):
+            if _is_of_event(part) and (part[0] != "owner" or event.owners):
                 value = _of_event(event, part[0])
             else:
                 document = _document(event) if document is None else document

@@ -41,6 +41,7 @@ class Watcher:
         self.watch = watch
         self._tracker = tracker
         self._profile = profile
+        self._owners = getattr(profile, "owners", lambda change: None)
         self._store = store
         self._clock = clock
         self.allow_mass_delete = False
@@ -131,6 +132,7 @@ class Watcher:
             _raw(change.after),
             origin,
             view,
+            owners=self._owners(change),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from esfeed.event import Change, View
+from esfeed.event import Change, Owners, View
 
 
 class PlainProfile:
@@ -13,3 +13,7 @@ class PlainProfile:
     def describe(self, change: Change) -> tuple[str, View | None]:
         """The document's own id, and no view."""
         return change.key.id, None
+
+    def owners(self, change: Change) -> Owners | None:
+        """None: what a document's fields mean is not known."""
+        return None

@@ -5,9 +5,11 @@ Of a pair, ``<id>_ADMIN`` has every field and ``<id>_USER`` lacks those that onl
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import msgspec
 
-from esfeed.event import Change, View
+from esfeed.event import Change, Owners, View
 
 ROLE_FIELD = "__searchlight-user-role"
 SUFFIXES: dict[View, str] = {"admin": "_ADMIN", "user": "_USER"}
@@ -28,11 +30,59 @@ NEVER_PAIRED = frozenset(
 """Types that Searchlight writes as one document. Some take their ids from people, who may end one in ``_USER``."""
 
 
-class _Roles(msgspec.Struct):
-    roles: str | list[str] | None = msgspec.field(name=ROLE_FIELD, default=None)
+class Kind(NamedTuple):
+    """Where a type's documents say whose they are: fields of the owner, of which the first that is there counts.
+
+    ``guests`` is the field that lists the projects that it is shared with, ``private`` what only the owner may see.
+    """
+
+    owner: tuple[str, ...] = ()
+    guests: str = ""
+    private: tuple[str, ...] = ()
 
 
-_decoder = msgspec.json.Decoder(_Roles)
+_OF_TENANT = Kind(("tenant_id",))
+_OF_PROJECT = Kind(("project_id",))
+KINDS: dict[str, Kind] = {
+    "OS::Cinder::Snapshot": _OF_PROJECT,
+    "OS::Cinder::Volume": _OF_PROJECT,
+    "OS::Designate::RecordSet": _OF_PROJECT,
+    "OS::Designate::Zone": _OF_PROJECT,
+    "OS::Glance::Image": Kind(("owner",), "members", ("members",)),
+    "OS::Glance::Metadef": Kind(("owner",)),
+    "OS::Ironic::Chassis": Kind(),
+    "OS::Ironic::Node": Kind(),
+    "OS::Ironic::Port": Kind(),
+    "OS::Neutron::FloatingIP": _OF_TENANT,
+    "OS::Neutron::Net": Kind(("tenant_id",), "members", ("members", "rbac_policy")),
+    "OS::Neutron::Port": _OF_TENANT,
+    "OS::Neutron::Router": _OF_TENANT,
+    "OS::Neutron::SecurityGroup": _OF_TENANT,
+    "OS::Neutron::Subnet": _OF_TENANT,
+    "OS::Nova::Flavor": Kind((), "tenant_access", ("tenant_access",)),
+    "OS::Nova::Hypervisor": Kind(),
+    "OS::Nova::Server": _OF_TENANT,
+    "OS::Nova::ServerGroup": _OF_PROJECT,
+}
+"""By type, as the filters of Searchlight's own API have it (``_get_rbac_field_filters`` of each plugin).
+
+By type, and not by whichever field is there: whoever makes an image may give it any further field, ``project_id`` too.
+"""
+
+_OTHER = Kind(("project_id", "tenant_id", "owner"))
+
+
+class _Body(msgspec.Struct):
+    roles: Any = msgspec.field(name=ROLE_FIELD, default=None)
+    project_id: Any = None
+    tenant_id: Any = None
+    owner: Any = None
+    members: Any = None
+    tenant_access: Any = None
+
+
+_decoder = msgspec.json.Decoder(_Body)
+_nothing = _Body()
 
 
 class SearchlightProfile:
@@ -64,16 +114,51 @@ class SearchlightProfile:
             return whole, None
         return whole.removesuffix(SUFFIXES[view]) or whole, view
 
+    def owners(self, change: Change) -> Owners | None:
+        """The project that has the resource, and those that it is shared with by name; see ``KINDS``.
+
+        Where nobody kept what the document was before an update, it is taken to have been the same one's.
+        """
+        kind = KINDS.get(change.key.type, _OTHER)
+        after = _read(change.after)
+        before = after if change.before is None else _read(change.before)
+        if change.op == "deleted":
+            after = before
+        owner, was = _owner(after, kind), _owner(before, kind)
+        guests, were = _guests(after, kind), _guests(before, kind)
+        if not (owner or was or guests or were):
+            return None
+        return Owners(owner, was, guests, were, kind.private)
+
+
+def _read(raw: bytes | None) -> _Body:
+    """What a document says of itself; nothing where it cannot be read."""
+    if raw is None:
+        return _nothing
+    try:
+        return _decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _nothing
+
 
 def _roles(raw: bytes | None) -> frozenset[str]:
     """The roles that a document names, of those that are known; empty where it names none or cannot be read."""
-    if raw is None:
-        return frozenset()
-    try:
-        found = _decoder.decode(raw).roles
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return frozenset()
-    return frozenset([found] if isinstance(found, str) else found or ()) & SUFFIXES.keys()
+    return frozenset(_texts(_read(raw).roles)) & SUFFIXES.keys()
+
+
+def _owner(body: _Body, kind: Kind) -> str:
+    found = (getattr(body, field) for field in kind.owner)
+    return next((each for each in found if isinstance(each, str) and each), "")
+
+
+def _guests(body: _Body, kind: Kind) -> tuple[str, ...]:
+    # Neutron shares with everybody by a star; that is nobody by name.
+    return tuple(each for each in _texts(getattr(body, kind.guests, None)) if each not in ("", "*"))
+
+
+def _texts(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [each for each in values if isinstance(each, str)]
 
 
 def _by_suffix(change: Change) -> View | None:
