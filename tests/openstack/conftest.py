@@ -1,0 +1,57 @@
+"""The real stack, one for the whole run, and a feed beside its Searchlight."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.openstack.cloud import Cloud
+from tests.openstack.feed import OpenStackFeed
+from tests.support.stack import Stack
+
+LOCK = Path(f"/tmp/esfeed-stack-tests-{os.geteuid()}.lock")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of these are of the stack, and go to one worker where xdist is asked to group."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.stack)
+            item.add_marker(pytest.mark.xdist_group("stack"))
+
+
+@pytest.fixture(scope="session")
+def _stack() -> Iterator[Stack]:
+    with LOCK.open("w") as file:
+        # Some tests change the index of all; so one worker at a time, whoever deals out the tests.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        stack = Stack("tests").up()
+        yield stack
+        stack.down()
+
+
+@pytest.fixture
+def cloud(_stack: Stack) -> Cloud:
+    """The cloud whose notifications Searchlight hears, all parts of the stack up."""
+    _stack.up()
+    return Cloud(_stack)
+
+
+@pytest.fixture
+def feed(cloud: Cloud, tmp_path: Path) -> Iterator[Callable[..., OpenStackFeed]]:
+    """Makes feeds; whatever happens, none goes on running."""
+    made: list[OpenStackFeed] = []
+
+    def make(**keys: str) -> OpenStackFeed:
+        folder = tmp_path / f"feed{len(made)}"
+        folder.mkdir()
+        made.append(OpenStackFeed(folder, cloud, **keys))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.clean_up()
