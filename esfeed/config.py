@@ -316,6 +316,12 @@ class _Builder:
             if watch.get("keep_documents") is False:
                 hint = f'watch "{name}" would not know whose a deleted document was; leave out keep_documents there'
                 self._fault(join(at, "tenant"), route.tenant, hint)
+            if watch.get("initial") == "now":
+                hint = (
+                    f'watch "{name}" would not know whose a document was that is deleted before it changes; leave out '
+                    "initial there, and write where = \"op != 'read'\" here if what is there at first is not wanted"
+                )
+                self._fault(join(at, "tenant"), route.tenant, hint)
 
     def _defined(self, table: str) -> list[str]:
         raw = self.data.get(table)

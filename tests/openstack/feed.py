@@ -19,7 +19,6 @@ hosts = ["{engine}"]
 index = "{index}"
 profile = "searchlight"
 interval = "100ms"
-initial = "now"
 {watch}
 [sinks.tenants]
 type = "zaqar"
@@ -40,9 +39,11 @@ path = "{folder}/audit.jsonl"
 [[routes]]
 sinks = ["tenants"]
 tenant = "*"
+where = "op != 'read'"
 [[routes]]
 sinks = ["operators", "audit"]
 admin = true
+where = "op != 'read'"
 """
 
 

@@ -288,6 +288,7 @@ sinks = ["audit"]
         (("{route}", 'tenant = "t"\nadmin = true'), "a tenant has the user's view"),
         (('profile = "searchlight"', ""), 'write profile = "searchlight" there'),
         (('profile = "searchlight"', 'profile = "searchlight"\nkeep_documents = false'), "leave out keep_documents"),
+        (('profile = "searchlight"', 'profile = "searchlight"\ninitial = "now"'), "leave out initial there"),
         (("{route}", 'tenant = ""'), "write at least one"),
     ],
 )
