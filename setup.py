@@ -49,12 +49,14 @@ setup(
             "uvloop>=0.21",
         ],
         "zaqar": ["keystoneauth1>=5.8", "openstacksdk>=4.0", "python-zaqarclient>=4.0", "requests>=2.32"],
+        "oslo": ["oslo.config>=9.0", "oslo.messaging>=14.0"],
+        "zaqar": ["keystoneauth1>=5.8", "openstacksdk>=4.0", "python-zaqarclient>=4.7", "requests>=2.32"],
         "test": [
             "aiosmtpd>=1.4.6",
             "axe-playwright-python>=0.1.4",
             "click-man>=0.5",
             "cloudevents>=1.11",
-            "esfeed[amqp,apprise,kafka,keystone,mqtt,nats,otel,postgresql,redis,web]",
+            "esfeed[amqp,apprise,kafka,keystone,mqtt,nats,oslo,otel,postgresql,redis,web,zaqar]",
             "httpx>=0.27",
             "hypothesis>=6.100",
             "import-linter>=2.1",
@@ -88,6 +90,7 @@ setup(
             "amqp = esfeed.sinks.amqp:AmqpSink [amqp]",
             "kafka = esfeed.sinks.kafka:KafkaSink [kafka]",
             "nats = esfeed.sinks.nats:NatsSink [nats]",
+            "oslo = esfeed.sinks.oslo:OsloSink [oslo]",
             "zaqar = esfeed.sinks.zaqar:ZaqarSink [zaqar]",
         ],
         "esfeed.profiles": [
