@@ -94,6 +94,15 @@ def zaqar() -> Path:
         return _environment("zaqar", lambda: sys.executable, _pins("zaqar.txt"), ())
 
 
+def install_all() -> None:
+    """All that any stack needs, so that no start has to wait for it."""
+    need_program("rabbitmq-server", "rabbitmq-server")
+    need_program("redis-server", "redis-server")
+    zaqar()
+    for engine in ENGINES:
+        searchlight(engine)
+
+
 def _pins(name: str) -> list[str]:
     return [line for line in (FILES / name).read_text().split("\n") if line and not line.startswith("#")]
 

@@ -11,10 +11,10 @@ import json
 import queue
 import re
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-import oslo_messaging
 from oslo_config import cfg
 from pydantic import ConfigDict, Field, SecretStr, field_validator
 
@@ -25,6 +25,11 @@ from esfeed.ports import OK, Outcome, rejected, retry, waits
 from esfeed.settings import Duration, Secret, SinkSection, Text
 from esfeed.sinks.answers import shown
 from esfeed.template import Template, Templated, TemplateFailed
+
+with warnings.catch_warnings():
+    # Its import brings in eventlet, which nothing here uses, and which says at length that nobody should.
+    warnings.simplefilter("ignore")
+    import oslo_messaging
 
 _VERSION = 2.0
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.openstack.cloud import Cloud
 from tests.openstack.feed import OpenStackFeed
+from tests.support.engines import VARIABLE, selected
 from tests.support.stack import Stack
 
 LOCK = Path(f"/tmp/esfeed-stack-tests-{os.geteuid()}.lock")
@@ -26,12 +27,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def _stack() -> Iterator[Stack]:
+    if "es2" not in selected():
+        pytest.skip(f"{VARIABLE} leaves out es2, which Searchlight needs")
     with LOCK.open("w") as file:
         # Some tests change the index of all; so one worker at a time, whoever deals out the tests.
         fcntl.flock(file, fcntl.LOCK_EX)
         stack = Stack("tests").up()
         yield stack
         stack.down()
+
+
+@pytest.fixture
+def on_five(_stack: Stack) -> Iterator[Cloud]:
+    """A stack on 5.6.16, for one test."""
+    if "es5" not in selected():
+        pytest.skip(f"{VARIABLE} leaves out es5")
+    stack = Stack("tests-es5", engine="es5").up()
+    yield Cloud(stack)
+    stack.down()
 
 
 @pytest.fixture

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import pytest
-
-from tests.openstack.cloud import Cloud, Image, Network, Port, Subnet, Zone, new_project
+from tests.openstack.cloud import Cloud, Image, Network, Port, Subnet, new_project
 from tests.openstack.feed import OpenStackFeed, told
 from tests.support.clients import eventually
-from tests.support.stack import Stack
 
 MakeFeed = Callable[..., OpenStackFeed]
 
@@ -102,36 +99,3 @@ def test_what_changes_without_a_newer_date(cloud: Cloud, feed: MakeFeed) -> None
     assert update["changed"] == ["members"]
     assert update["after"]["members"] == [member]
     assert update["before"]["updated_at"] == update["after"]["updated_at"]
-
-
-@pytest.fixture
-def on_five() -> Iterator[Cloud]:
-    """A stack on 5.6.16, its own."""
-    stack = Stack("tests-es5", engine="es5").up()
-    yield Cloud(stack)
-    stack.down()
-
-
-def test_deletes_that_fail_on_5(on_five: Cloud, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """On 5.6.16 Searchlight deletes no zone and no subnet: they stay in the index, and no delete is told."""
-    run = OpenStackFeed(tmp_path_factory.mktemp("feed"), on_five).start()
-    try:
-        project = new_project()
-        network, zone, image = Network(on_five, project), Zone(on_five, project), Image(on_five, project)
-        for each in (network, zone, image):
-            each.create()
-        eventually(lambda: all(told(run.of_tenant(project), each.id) for each in (network, zone, image)), seconds=40)
-        subnet = Subnet(on_five, project, network.id)
-        subnet.create()
-        eventually(lambda: told(run.of_tenant(project), subnet.id), seconds=40)
-        for gone in (subnet, zone, image):
-            gone.delete()
-        barrier(on_five, run, project)
-        events = run.of_tenant(project)
-        assert told(events, image.id) == ["created", "deleted"], "an image's delete works, and is told"
-        for stays in (subnet, zone):
-            there = bool(on_five.documents(stays.kind, stays.id))
-            assert there, f"{stays.kind} was deleted; is this another Searchlight?"
-            assert told(events, stays.id) == ["created"]
-    finally:
-        run.clean_up()
