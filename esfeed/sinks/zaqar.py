@@ -91,8 +91,9 @@ class ZaqarSink:
             raise Retryable(str(error)) from error
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Posts the events. 201 is ok; 408, 425, 429, 5xx, a token refused and every fault of the connection are
-        ``retry``, with the wait that was asked for; any other answer is ``rejected``. Raises ``ConfigError`` only.
+        """Posts the events. 201 is ok; every fault of the connection, a token refused, and each answer that a mend
+        elsewhere may change are ``retry``, with the wait that was asked for; any other is ``rejected`` (see
+        :func:`esfeed.sinks.answers.judge`). Raises ``ConfigError`` only.
         """
         run = _Run(len(events))
         for place, event in enumerate(events):
@@ -207,7 +208,7 @@ class ZaqarSink:
             # Nothing is wrong with the event: a token that has ended is replaced, one that was given has to be.
             self._client.forget(queue.project)
             outcome = retry(outcome.reason)
-        elif outcome.kind == "retry":
+        elif outcome.kind == "retry" and (answer.status in (408, 425, 429) or answer.status >= 500):
             run.down = waits(f"not tried after an earlier fault: {outcome.reason}")
         for number, item in enumerate(items):
             first = number == 0 or outcome.kind == "rejected"
