@@ -17,14 +17,6 @@ from tests.support.stack import Stack
 LOCK = Path(f"/tmp/esfeed-stack-tests-{os.geteuid()}.lock")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of these are of the stack, and go to one worker where xdist is asked to group."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.stack)
-            item.add_marker(pytest.mark.xdist_group("stack"))
-
-
 @pytest.fixture(scope="session")
 def _stack() -> Iterator[Stack]:
     if "es2" not in selected():

@@ -28,6 +28,8 @@ from tests.openstack.cloud import (
 from tests.openstack.feed import OpenStackFeed, told
 from tests.support.clients import eventually
 
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+
 MakeFeed = Callable[..., OpenStackFeed]
 OWNED = (Image, Server, Network, Volume, Zone)
 CHILDREN = ((Subnet, Network), (Port, Network), (RecordSet, Zone))

@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from pydantic import ValidationError
 
 import esfeed
@@ -400,6 +402,37 @@ def _drip(link: socket.socket) -> None:
         for char in b"HTTP/1.1 200 OK\r\nx: " + b"y" * 1000:
             link.sendall(bytes([char]))
             time.sleep(0.2)
+
+
+def test_good_news_of_another_server_is_none(zaqar: Stack, project: str) -> None:
+    """Only 201 says that the messages are kept."""
+    with Proxy(zaqar.record["zaqar"]) as proxy:
+        proxy.on(r"POST ", answer(200, b"<html>welcome</html>"))
+        (outcome,) = make(zaqar, project=project, url=proxy.url).send(events(1))
+    assert outcome.kind == "retry"
+    assert "200 where Zaqar says 201" in outcome.reason
+
+
+def test_tls(zaqar: Stack, project: str, tmp_path: Path) -> None:
+    """A certificate has to be trusted, by the authority that is named, unless it is not to be looked at."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    proxy = Proxy(zaqar.record["zaqar"])
+    proxy._server.socket = context.wrap_socket(proxy._server.socket, server_side=True)
+    url = proxy.url.replace("http://", "https://")
+    with proxy:
+        (refused,) = make(zaqar, project=project, url=url).send(events(1))
+        assert refused.kind == "retry"
+        assert "TLS" in refused.reason
+        assert "certificate" in refused.reason
+        for keys in ({"ca_certs": str(tmp_path / "ca.pem")}, {"verify_certs": False}):
+            sink = make(zaqar, project=project, url=url, **keys)
+            sink.open()
+            assert sink.send(events(1))[0].ok
+        (slow,) = make(zaqar, project=project, url=url, verify_certs=False, timeout="50ms").send(events(1, 200_000))
+        assert slow.ok or "no whole answer within 0.05 s" in slow.reason
 
 
 def test_no_text_for_a_place_is_named(zaqar: Stack, project: str) -> None:
