@@ -199,4 +199,6 @@ def test_a_tenant_whose_queue_takes_less(cloud: Cloud, feed: MakeFeed) -> None:
         each.create()
     eventually(lambda: told(run.of_tenant(small), after.id) and told(run.of_tenant(other), others.id), seconds=30)
     assert told(run.of_tenant(small), big.id) == []
-    assert "limit of queue" in json.dumps(run.status()["sinks"]["tenants"]), run.status()["sinks"]["tenants"]
+    assert run.status()["sinks"]["tenants"]["dead"] == 1
+    dead = run("dead")
+    assert f"limit of queue changes-{small}" in dead.stdout.replace("\n", " "), dead.stdout
