@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from esfeed import diff
-from esfeed.event import Event, Op
+from esfeed.event import Event, Op, Owners
 
 
 def merge(events: Sequence[Event]) -> Event | None:
@@ -46,7 +46,20 @@ def merge(events: Sequence[Event]) -> Event | None:
         before=before,
         after=after,
         changed=changed,
+        owners=_owners(first, last, op),
     )
+
+
+def _owners(first: Event, last: Event, op: Op) -> Owners | None:
+    """Whose it was and is, for the documents that are told: else a new owner would see what was another's."""
+    if first.owners is None and last.owners is None:
+        return None
+    then, now = first.owners or Owners(), last.owners or Owners()
+    was, were_guests = then.was, then.were_guests
+    if first.op in ("created", "read"):
+        was, were_guests = then.owner, then.guests
+    owner, guests = (was, were_guests) if op == "deleted" else (now.owner, now.guests)
+    return Owners(owner, was, guests, were_guests, now.private or then.private)
 
 
 def _op(events: Sequence[Event]) -> Op | None:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from esfeed.config import parse
+from esfeed.delivery.coalesce import merge
 from esfeed.diff import gone, seen
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError
@@ -215,6 +216,41 @@ def test_handed_over() -> None:
     assert (came.op, came.before, came.changed) == ("created", None, None)
     assert left.before is not None
     assert came.after is not None
+
+
+def handed(position: int, was: str, owner: str, before: Any, after: Any, op: Op = "updated") -> Event:
+    """An event of an image that goes from one project to another."""
+    event = sample_event(position=position, type=IMAGE, op=op, before=before, after=after)
+    return msgspec.structs.replace(event, owners=Owners(owner, was))
+
+
+def test_handed_over_in_one_of_several_that_are_merged() -> None:
+    """A sink that coalesces gets one event for many: it is judged by whose the document was at first and is at last."""
+    events = [
+        handed(1, "old", "new", {"mark": "was-mark"}, {"mark": "is-mark"}),
+        handed(2, "new", "new", {"mark": "is-mark"}, {"mark": "is-mark", "size": 2}),
+    ]
+    merged = merge(events)
+    assert merged is not None
+    for tenant in ("new", ANY):
+        seen = seen_by(merged, tenant)
+        assert seen is not None
+        assert (seen.op, seen.before) == ("created", None)
+    left = seen_by(merged, "old")
+    assert left is not None
+    assert (left.op, left.after) == ("deleted", None)
+    gone = merge([*events, handed(3, "new", "new", {"mark": "is-mark", "size": 2}, None, "deleted")])
+    assert gone is not None
+    assert seen_by(gone, "new") is None, "it never heard of it, and what is told of it was another's"
+    told_to_old = seen_by(gone, "old")
+    assert told_to_old is not None
+    assert told_to_old.op == "deleted"
+    born = merge([handed(1, "", "old", None, {"mark": "was-mark"}, "created"), *events])
+    assert born is not None
+    assert seen_by(born, "old") is None
+    shown = seen_by(born, "new")
+    assert shown is not None
+    assert shown.op == "created"
 
 
 def test_shared_with() -> None:
