@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -14,36 +16,53 @@ from tests.openstack.feed import OpenStackFeed
 from tests.support.engines import VARIABLE, selected
 from tests.support.stack import Stack
 
-LOCK = Path(f"/tmp/esfeed-stack-tests-{os.geteuid()}.lock")
+LOCKS = Path(f"/tmp/esfeed-stack-tests-{os.geteuid()}")
+
+
+@contextlib.contextmanager
+def locked(name: str, how: int) -> Iterator[IO[str]]:
+    """Holds a lock of all workers."""
+    LOCKS.mkdir(exist_ok=True)
+    with (LOCKS / name).open("w") as file:
+        fcntl.flock(file, how)
+        yield file
 
 
 @pytest.fixture(scope="session")
 def _stack() -> Iterator[Stack]:
+    """The stack, one for all workers; who is the last to need it ends it."""
     if "es2" not in selected():
         pytest.skip(f"{VARIABLE} leaves out es2, which Searchlight needs")
-    with LOCK.open("w") as file:
-        # Some tests change the index of all; so one worker at a time, whoever deals out the tests.
-        fcntl.flock(file, fcntl.LOCK_EX)
-        stack = Stack("tests").up()
+    stack = Stack("tests")
+    with locked("users", fcntl.LOCK_SH) as users:
         yield stack
-        stack.down()
+        fcntl.flock(users, fcntl.LOCK_UN)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.down()
 
 
 @pytest.fixture
-def on_five(_stack: Stack) -> Iterator[Cloud]:
+def _turn() -> Iterator[None]:
+    """Some of these tests change the index for all, so they come one by one, whichever workers they are dealt to."""
+    with locked("turn", fcntl.LOCK_EX):
+        yield
+
+
+@pytest.fixture
+def cloud(_stack: Stack, _turn: None) -> Cloud:
+    """The cloud whose notifications Searchlight hears, all parts of the stack up."""
+    return Cloud(_stack.up())
+
+
+@pytest.fixture
+def on_five(_turn: None) -> Iterator[Cloud]:
     """A stack on 5.6.16, for one test."""
     if "es5" not in selected():
         pytest.skip(f"{VARIABLE} leaves out es5")
     stack = Stack("tests-es5", engine="es5").up()
     yield Cloud(stack)
     stack.down()
-
-
-@pytest.fixture
-def cloud(_stack: Stack) -> Cloud:
-    """The cloud whose notifications Searchlight hears, all parts of the stack up."""
-    _stack.up()
-    return Cloud(_stack)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from tests.openstack.cloud import (
 from tests.openstack.feed import OpenStackFeed, told
 from tests.support.clients import eventually
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 MakeFeed = Callable[..., OpenStackFeed]
 OWNED = (Image, Server, Network, Volume, Zone)
@@ -201,4 +201,5 @@ def test_a_tenant_whose_queue_takes_less(cloud: Cloud, feed: MakeFeed) -> None:
     assert told(run.of_tenant(small), big.id) == []
     assert run.status()["sinks"]["tenants"]["dead"] == 1
     dead = run("dead")
-    assert f"limit of queue changes-{small}" in dead.stdout.replace("\n", " "), dead.stdout
+    assert "the limit of queue" in dead.stdout
+    assert big.id in dead.stdout

@@ -11,7 +11,7 @@ from tests.openstack.cloud import Cloud, Image, Network, Port, Subnet, new_proje
 from tests.openstack.feed import OpenStackFeed, told
 from tests.support.clients import eventually
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 MakeFeed = Callable[..., OpenStackFeed]
 

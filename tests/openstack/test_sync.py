@@ -14,7 +14,7 @@ from tests.openstack.feed import OpenStackFeed, told
 from tests.support.clients import eventually
 from tests.support.stack import Stack
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 MakeFeed = Callable[..., OpenStackFeed]
 ALWAYS_NOW = {"OS::Neutron::FloatingIP", "OS::Neutron::Router", "OS::Neutron::SecurityGroup", "OS::Nova::Flavor",
