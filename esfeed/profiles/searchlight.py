@@ -114,8 +114,8 @@ class SearchlightProfile:
             return whole, None
         return whole.removesuffix(SUFFIXES[view]) or whole, view
 
-    def owners(self, change: Change) -> Owners | None:
-        """The project that has the resource, and those that it is shared with by name; see ``KINDS``.
+    def owners(self, change: Change) -> Owners:
+        """The project that has the resource, and those that it is shared with by name; see ``KINDS``. Empty: nobody.
 
         Where nobody kept what the document was before an update, it is taken to have been the same one's.
         """
@@ -126,8 +126,6 @@ class SearchlightProfile:
             after = before
         owner, was = _owner(after, kind), _owner(before, kind)
         guests, were = _guests(after, kind), _guests(before, kind)
-        if not (owner or was or guests or were):
-            return None
         return Owners(owner, was, guests, were, kind.private)
 
 

@@ -2,7 +2,8 @@
 
 An administrator sees each event whole. A tenant sees what happened to its own documents, in the user's view: an event
 that moves a document from one tenant to another is its end to the one and its beginning to the other, and neither
-sees the other's state of it.
+sees the other's state of it. Where the watch's profile knows whose a document is, that alone counts (``tenancy``); else
+the documents' own fields do.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import Any
 import msgspec
 
 from esfeed.event import Event, View
+from esfeed.shape import ShapeFailed
+from esfeed.tenancy import ANY, seen_by
 
 OWNER_FIELDS = ("project_id", "tenant_id", "owner")
-"""Where OpenStack's services write whose a resource is; the first that is there counts."""
+"""Where documents say whose they are, if no profile knows better; the first that is there counts."""
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -62,8 +65,13 @@ def seen(event: Event, caller: Caller, view: View | None = None) -> Event | None
     """
     if caller.admin:
         return event if event.view in (None, view or "admin") else None
-    if caller.tenant is None or event.view not in (None, "user"):
+    if caller.tenant in (None, ANY) or event.view not in (None, "user"):
         return None
+    if event.owners is not None:
+        try:
+            return seen_by(event, caller.tenant)
+        except ShapeFailed:
+            return None
     was = caller.tenant in owners(event.before)
     now = caller.tenant in owners(event.after)
     if event.op == "deleted":

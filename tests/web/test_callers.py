@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esfeed.event import Event
+from esfeed.event import Change, Event, Key, Revision
+from esfeed.profiles.searchlight import SearchlightProfile
 from esfeed.testing.events import sample_event
 from esfeed.web.callers import Caller, owners, seen
 
@@ -91,3 +92,25 @@ def test_a_caller_without_a_tenant_sees_nothing() -> None:
     nobody = Caller("n")
     assert seen(sample_event(op="created", after={"owner": ""}), nobody) is None
     assert seen(_event(None, "mine"), nobody) is None
+
+
+def _image(**fields: Any) -> Event:
+    key, body = Key("OS::Glance::Image", "i"), json.dumps(fields).encode()
+    change = Change("created", key, Revision("u", "i", 1, 1, b""), after=body)
+    owners_of = SearchlightProfile().owners(change)
+    return msgspec.structs.replace(sample_event(op="created", type=key.type, after=fields), owners=owners_of)
+
+
+def test_where_the_profile_knows_the_owner_nothing_else_counts() -> None:
+    """Anybody may give an image of theirs a property ``project_id``, and so can nobody's image have one."""
+    assert seen(_image(owner="theirs", project_id="mine"), MINE) is None
+    assert seen(_image(project_id="mine"), MINE) is None
+    assert seen(_image(owner="mine", project_id="theirs"), MINE) is not None
+    assert seen(_image(owner="*"), Caller("s", tenant="*")) is None
+
+
+def test_a_guest_does_not_see_who_else_is_one() -> None:
+    """An image that is shared with a project by name, without its list of members."""
+    told = seen(_image(owner="theirs", members=["mine", "others"], name="x"), MINE)
+    assert told is not None
+    assert json.loads(bytes(told.after or b"")) == {"owner": "theirs", "name": "x"}
