@@ -22,8 +22,8 @@ class Key(NamedTuple):
     """What makes a document one document behind a watch.
 
     ``type`` is ``_type``, or ``_doc`` where the engine has no types, so that an upgrade changes no key. ``routing``
-    counts, since the same id under two routings is two documents. ``within`` is the index, set behind a pattern only:
-    behind an alias the same (type, id) in a new index is the same document.
+    counts, since the same id under two routings is two documents. ``within`` is the index (or the alias that
+    leads to it), set behind a pattern only: behind an alias the same (type, id) in a new index is the same document.
     """
 
     type: str

@@ -47,7 +47,8 @@ BLIND = Reading({}, {}, blind=True)
 class Index(msgspec.Struct, frozen=True):
     """A concrete index. ``created`` is epoch milliseconds; ``shards`` the number of its primaries.
 
-    ``refresh`` is the seconds between its scheduled refreshes, negative where there are none.
+    ``refresh`` is the seconds between its scheduled refreshes, negative where there are none. ``alias`` is the one that
+    leads to it where a pattern matches aliases rather than the index itself.
     """
 
     name: str
@@ -55,14 +56,30 @@ class Index(msgspec.Struct, frozen=True):
     created: int
     shards: int
     refresh: float = 1.0
+    alias: str = ""
+
+    @property
+    def within(self) -> str:
+        """What a key names behind a pattern. An alias stays when another index takes this one's place."""
+        return self.alias or self.name
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """A name and the indices behind it, oldest first. ``pattern``: the name is one, so a key names its index."""
+    """A name and the indices behind it, oldest first. ``pattern``: the name is one, so keys name an index or alias."""
 
     name: str
     pattern: bool
     indices: tuple[Index, ...]
+
+    @property
+    def overlap(self) -> bool:
+        """Whether one document may stand in two of the indices: while an alias leads to both."""
+        spaces = {one.within if self.pattern else "" for one in self.indices}
+        return len(spaces) < len(self.indices)
+
+    def within(self, index: str) -> str | None:
+        """What the keys of documents of that index name; ``None`` where the watched name is no pattern."""
+        return next((one.within for one in self.indices if one.name == index), index) if self.pattern else None
 
     def rank(self, uuid: str) -> int:
         """Which of two indices has a document's truth where both hold it: the higher rank. -1 for none of these."""

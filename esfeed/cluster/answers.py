@@ -169,8 +169,8 @@ def _why(failures: list[Any]) -> str:
     return ""
 
 
-def document(hit: Hit, uuid: str, by_index: bool, shard: int | None = None, stamp: int | None = None) -> Document:
-    """The document of a hit. ``by_index``: the index is part of the key (the watch follows a pattern)."""
-    key = Key(hit.type or UNTYPED, hit.id, hit.routing or hit.parent, hit.index if by_index else None)
+def document(hit: Hit, uuid: str, within: str | None, shard: int | None = None, stamp: int | None = None) -> Document:
+    """The document of a hit. ``within`` is part of the key: the index or alias, where the watch follows a pattern."""
+    key = Key(hit.type or UNTYPED, hit.id, hit.routing or hit.parent, within)
     source = bytes(hit.source) or None
     return Document(key, hit.index, uuid, hit.version, hit.seq_no, source, hit.parent, shard, stamp)

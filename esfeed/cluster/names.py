@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from esfeed.cluster.answers import Aliases, Mappings, Settings, decode
@@ -39,8 +40,19 @@ def resolve(client: Client, name: str, watch: str) -> Resolved:
                     f"this alias filters or routes, so what leaves it cannot be told from what is deleted; "
                     f"watch {index!r} and put the filter into a route's `where`",
                 )
-    indices = [_index(index, found.settings) for index, found in settings.items()]
-    return Resolved(name, is_pattern(name), tuple(sorted(indices, key=lambda one: (one.created, one.name))))
+    pattern = is_pattern(name)
+    indices = [
+        _index(index, found.settings, _alias(name, index, aliases) if pattern else "")
+        for index, found in settings.items()
+    ]
+    return Resolved(name, pattern, tuple(sorted(indices, key=lambda one: (one.created, one.name))))
+
+
+def _alias(name: str, index: str, aliases: Mapping[str, Aliases]) -> str:
+    """The alias by which a pattern leads to an index that it does not match itself."""
+    if _addresses(name, index) or index not in aliases:
+        return ""
+    return min((alias for alias in aliases[index].aliases if _addresses(name, alias)), default="")
 
 
 def _addresses(name: str, one: str) -> bool:
@@ -53,7 +65,7 @@ def _addresses(name: str, one: str) -> bool:
     return found
 
 
-def _index(name: str, settings: dict[str, Any]) -> Index:
+def _index(name: str, settings: dict[str, Any], alias: str) -> Index:
     if "index.uuid" not in settings:
         raise ClusterError(f"the settings of {name!r} lack its uuid", "look at what stands before the cluster")
     return Index(
@@ -62,6 +74,7 @@ def _index(name: str, settings: dict[str, Any]) -> Index:
         int(settings.get("index.creation_date", 0)),
         int(settings.get("index.number_of_shards", 1)),
         _seconds(settings.get("index.refresh_interval", "1s")),
+        alias,
     )
 
 

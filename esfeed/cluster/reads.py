@@ -160,5 +160,5 @@ def _page(answer: Answer, of: Resolved, stamp: Callable[[Hit], int | None] = dat
     for hit in answer.hits.hits:
         if hit.index not in uuids:
             raise NameMoved(f"{of.name!r} now leads to {hit.index!r} as well", "it is read anew at the next poll")
-        docs.append(document(hit, uuids[hit.index], of.pattern, stamp=stamp(hit)))
+        docs.append(document(hit, uuids[hit.index], of.within(hit.index), stamp=stamp(hit)))
     return Page(docs, answer.total)

@@ -86,7 +86,8 @@ def documents(page: Page, of: Resolved, shard: Shard) -> list[Document]:
     uuid = next((one.uuid for one in of.indices if one.name == shard.name), None)
     if uuid is None:
         raise NameMoved(f"{shard.name!r} is not behind {of.name!r} any more", "it is read anew at the next poll")
-    return [document(hit, uuid, of.pattern, shard.number) for hit in page.hits.hits]
+    within = of.within(shard.name)
+    return [document(hit, uuid, within, shard.number) for hit in page.hits.hits]
 
 
 def _counted(client: Client) -> dict[str, Any]:

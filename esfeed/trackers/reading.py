@@ -197,7 +197,7 @@ class Reader:
         there: dict[Key, Document] = {}
         for copy, keys in _by_copy(lost, lost, shards).items():
             for index in of.indices:
-                wanted = [(index.uuid, key) for key in keys if key.within in (None, index.name)]
+                wanted = [(index.uuid, key) for key in keys if key.within in (None, index.within)]
                 if wanted:
                     found = self._cluster.lookup(of, wanted, source=False, copy=copy)
                     # Later indices have the truth, so they overwrite earlier ones.

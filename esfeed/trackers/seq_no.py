@@ -75,8 +75,8 @@ class SeqNoTracker:
         Begun anew after a crash, it passes over what is known already.
         """
         of = self._cluster.resolve(self._following.index, self._following.watch)
-        if len(of.indices) > 1 and not of.pattern:
-            raise Unsuited(f"{of.name!r} leads to {len(of.indices)} indices at once, where an id may stand twice")
+        if of.overlap:
+            raise Unsuited(f"an alias behind {of.name!r} leads to several indices at once, where an id may stand twice")
         if why := self._cluster.without_seq_no(of):
             raise Unsuited(why)
         shards = [_shard(name, reading) for name, reading in now.shards.items()]

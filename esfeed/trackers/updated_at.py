@@ -163,7 +163,7 @@ class UpdatedAtTracker:
 
     def _by_counts(self, state: State, of: Resolved) -> Found:
         """Not where an id may stand in two indices: counts are of both, and only one of them is known."""
-        if not state.dated or (len(of.indices) > 1 and not of.pattern):
+        if not state.dated or of.overlap:
             return 0
         return (yield from self._descent.run(of))
 
