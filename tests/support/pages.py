@@ -8,28 +8,32 @@ wherever a page has to say more about a block, a comment stands above it:
 ``.. in the background``     its commands go on until the page ends; what they print first is waited for
 ``.. printed meanwhile``     what the block shows is waited for in what those print
 
-In a console block a line that begins with ``$`` is typed, the others are what it must print, line by line in that
-order; ``…`` stands for any text, alone on a line for any lines.
+In a console block a line that begins with ``$`` is typed, with those after it that begin with ``>``. The others are what
+it must print, line by line in that order; ``…`` stands for any text, alone on a line for any lines.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import re
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import textwrap
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^( *)\.\. code-block:: *([\w-]+)\s*$")
 _COMMENT = re.compile(r"^ *\.\. (file|not run|in the background|printed meanwhile)(?:: *(.*))?$")
-_WITHIN = 90.0
+_WITHIN = 60.0
 _STANDS_FOR_A_FREE_PORT = ("8080", "8081", "8460")
 _THE_DEMO_S_PORT = "43210"
 
@@ -128,8 +132,7 @@ class Reader:
         self.folder = folder
         self._environment = folder / ".environment"
         self._ports = {"9200": engine.rpartition(":")[2], **{p: str(free_port()) for p in _STANDS_FOR_A_FREE_PORT}}
-        self._going_on: list[tuple[str, subprocess.Popen[bytes], Path]] = []
-        self._files: list[IO[bytes]] = []
+        self._going_on: list[tuple[str, Terminal]] = []
 
     def follow(self, block: Block) -> None:
         """Does what the block is for. Raises ``AssertionError`` where it turns out otherwise than the page says."""
@@ -152,20 +155,12 @@ class Reader:
 
     def leave(self) -> None:
         """Ends what goes on. Raises ``AssertionError`` where a feed does not end well."""
-        codes = {}
-        for command, process, _ in reversed(self._going_on):
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                if process.poll() is None:
-                    os.killpg(process.pid, number)
-                try:
-                    codes[command] = process.wait(30)
-                    break
-                except subprocess.TimeoutExpired:
-                    continue
-        for file in self._files:
-            file.close()
-        wrong = {command: code for command, code in codes.items() if command.startswith("esfeed run") and code}
-        assert not wrong, f"{wrong}\n{self._said()}"
+        wrong = {}
+        for command, terminal in reversed(self._going_on):
+            ended = terminal.end(30, signal.SIGTERM)
+            if command.startswith("esfeed run") and (not ended or terminal.process.returncode):
+                wrong[command] = terminal.said()
+        assert not wrong
 
     def _real(self, text: str) -> str:
         text = re.sub(r"(?<!\d)(" + "|".join(self._ports) + r")(?!\d)", lambda match: self._ports[match[1]], text)
@@ -174,7 +169,7 @@ class Reader:
         return re.sub(r"^\$ scripts/demo\b", "$ esfeed demo", text, flags=re.MULTILINE)
 
     def _said(self) -> str:
-        return "".join(path.read_text(encoding="utf-8", errors="replace") for _, _, path in self._going_on)
+        return "".join(terminal.said() for _, terminal in self._going_on)
 
     def _shell(self, command: str, *, keep: bool) -> list[str]:
         # What a command exports is there for the next one.
@@ -182,38 +177,33 @@ class Reader:
         after = f"\n_code=$?; export -p > {self._environment}; exit $_code" if keep else ""
         return ["bash", "-c", before + ("" if keep else "exec ") + command + after]
 
-    def _popen(self, arguments: list[str], **streams: Any) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "100"}
-        environment["TMPDIR"] = str(self.folder)
-        return subprocess.Popen(
-            arguments, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, **streams
-        )
+    def _popen(self, arguments: list[str]) -> Terminal:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return Terminal(arguments, self.folder, {**os.environ, "PATH": path, "TMPDIR": str(self.folder)})
 
     def _ends_well(self, block: Block, arguments: list[str]) -> str:
-        process = self._popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        try:
-            out = process.communicate(timeout=_WITHIN)[0].decode(errors="replace")
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            out = process.communicate()[0].decode(errors="replace") + "\n(it did not end)"
-        assert process.returncode == 0, (
-            f"{block}: exit code {process.returncode}\n{arguments[-1]}\n{out}\n{self._said()}"
-        )
-        return out
+        terminal = self._popen(arguments)
+        ended = terminal.end(_WITHIN)
+        told = f"{arguments[-1]}\n{terminal.said()}\n{self._said()}"
+        assert ended, f"{block}: it did not end\n{told}"
+        assert terminal.process.returncode == 0, f"{block}: exit code {terminal.process.returncode}\n{told}"
+        return terminal.said()
 
     def _run(self, block: Block, command: str, expected: list[str]) -> None:
         out = self._ends_well(block, self._shell(command, keep=True))
         assert shown_in(expected, out), f"{block}: $ {command}\nthe page shows\n{_joined(expected)}\nit printed\n{out}"
 
     def _start(self, block: Block, command: str, expected: list[str]) -> None:
-        path = self.folder / f".printed-{len(self._going_on)}"
-        self._files.append(path.open("wb"))
-        process = self._popen(self._shell(command, keep=False), stdout=self._files[-1], stderr=subprocess.STDOUT)
-        self._going_on.append((command, process, path))
-        self._wait_for(block, lambda: path.read_text(encoding="utf-8", errors="replace"), expected, process)
+        terminal = self._popen(self._shell(command, keep=False))
+        self._going_on.append((command, terminal))
+        self._wait_for(block, terminal.said, expected, terminal.process)
 
     def _wait_for(
-        self, block: Block, said: Any, expected: list[str] | None = None, process: subprocess.Popen[bytes] | None = None
+        self,
+        block: Block,
+        said: Callable[[], str],
+        expected: list[str] | None = None,
+        process: subprocess.Popen[bytes] | None = None,
     ) -> None:
         lines = self._real(block.text).splitlines() if expected is None else expected
         until = time.monotonic() + _WITHIN
@@ -223,18 +213,63 @@ class Reader:
             time.sleep(0.1)
 
 
+class Terminal:
+    """A program on a terminal of its own, 100 columns wide, so that it prints what a person sees."""
+
+    def __init__(self, arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
+        self._master, slave = pty.openpty()
+        termios.tcsetwinsize(slave, (40, 100))
+        self._printed: list[bytes] = []
+        self.process = subprocess.Popen(
+            arguments,
+            cwd=folder,
+            env={**environment, "TERM": "xterm", "NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+        )
+        os.close(slave)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        # The end of a terminal is an error: nobody holds its other side any more.
+        with contextlib.suppress(OSError):
+            while data := os.read(self._master, 65536):
+                self._printed.append(data)
+
+    def said(self) -> str:
+        """What it has printed so far, without colours."""
+        text = b"".join(self._printed).decode(errors="replace").replace("\r\n", "\n")
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+    def end(self, within: float, number: signal.Signals | None = None) -> bool:
+        """Waits for its end, after a signal where one is given; what does not end in time is killed."""
+        if number is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+        try:
+            self.process.wait(within)
+            ended = True
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            ended = False
+        self._reader.join(5)
+        os.close(self._master)
+        return ended
+
+
 def typed(text: str) -> list[tuple[str, list[str]]]:
     """The commands of a console block, each with the lines that it is to print."""
     found: list[tuple[str, list[str]]] = []
-    going_on = False
     for line in text.rstrip("\n").split("\n"):
-        if going_on:
-            found[-1] = (f"{found[-1][0]}\n{line.removeprefix('>').strip()}", [])
-        elif line.startswith("$ "):
+        if line.startswith("$ "):
             found.append((line[2:], []))
+        elif re.match(r">( |$)", line) and not found[-1][1]:
+            found[-1] = (f"{found[-1][0]}\n{line[2:]}", [])
         else:
             found[-1][1].append(line)
-        going_on = found[-1][0].endswith("\\")
     return found
 
 
