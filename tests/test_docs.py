@@ -11,6 +11,7 @@ import sys
 import tomllib
 import urllib.request
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,17 @@ def test_the_demo_script_runs_the_demo() -> None:
     assert os.access(ROOT / "scripts" / "demo", os.X_OK)
 
 
+def test_readme_leads_to_pages_and_names_every_sink() -> None:
+    """Its links to files lead somewhere, and its table has each type of sink that is declared."""
+    text = (ROOT / "README.rst").read_text()
+    links = re.findall(r"<(docs/[^>]+)>", text)
+    assert len(links) > 10
+    assert [link for link in links if not (ROOT / link).is_file()] == []
+    told = ", ".join(re.findall(r"^`([\w, ]+)\s<docs/", text, re.MULTILINE)).split(", ")
+    declared = {p.name for p in entry_points(group="esfeed.sinks") if p.dist is not None and p.dist.name == "esfeed"}
+    assert declared <= set(told)
+
+
 # --- reference
 
 
@@ -143,7 +155,7 @@ def _logged() -> dict[str, str]:
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
                 continue
             name, first, of = node.func.attr, node.args[0], ast.unparse(node.func.value)
-            level = "error" if name == "_failed" and of == "self" else name
+            level = "error" if path.name == "daemon.py" and ast.unparse(node.func) == "self._failed" else name
             if level not in ("debug", "info", "warning", "error", "exception", "critical"):
                 continue
             if of not in ("log", "_log", "self", "self._log"):
