@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -109,7 +110,7 @@ def test_what_a_page_shows_is_so(page: str, engine: str, tmp_path: Path) -> None
         reader.leave()
 
 
-def test_what_is_not_run_has_a_reason(record_property: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not_run_has_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
     """The few blocks that no test can run are told with their reasons, and stay few."""
     left_out = [block for block in ALL if block.not_run is not None]
     with capsys.disabled():
@@ -142,6 +143,19 @@ def test_readme_leads_to_pages_and_names_every_sink() -> None:
     told = ", ".join(re.findall(r"^`([\w, ]+)\s<docs/", text, re.MULTILINE)).split(", ")
     declared = {p.name for p in entry_points(group="esfeed.sinks") if p.dist is not None and p.dist.name == "esfeed"}
     assert declared <= set(told)
+
+
+def test_the_unit_that_is_shown_is_one_of_systemd(tmp_path: Path) -> None:
+    """systemd has nothing to say about it, but that this machine has no esfeed where the page puts it."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("there is no systemd-analyze; on Debian: apt-get install systemd")
+    (block,) = [block for block in ALL if block.file == "esfeed.service"]
+    unit = tmp_path / "esfeed.service"
+    unit.write_text(block.text.replace("/opt/esfeed/bin/esfeed", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True)
+    about_it = [line for line in (done.stdout + done.stderr).splitlines() if "esfeed.service" in line]
+    assert about_it == []
+    assert "Exec" in block.text
 
 
 # --- reference

@@ -223,7 +223,7 @@ class Terminal:
         self.process = subprocess.Popen(
             arguments,
             cwd=folder,
-            env={**environment, "TERM": "xterm", "NO_COLOR": "1"},
+            env={**environment, "TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "100", "LINES": "40"},
             stdin=subprocess.DEVNULL,
             stdout=slave,
             stderr=slave,
