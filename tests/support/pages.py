@@ -8,8 +8,8 @@ wherever a page has to say more about a block, a comment stands above it:
 ``.. in the background``     its commands go on until the page ends; what they print first is waited for
 ``.. printed meanwhile``     what the block shows is waited for in what those print
 
-In a console block a line that begins with ``$`` is typed, with those after it that begin with ``>``. The others are what
-it must print, line by line in that order; ``…`` stands for any text, alone on a line for any lines.
+In a console block a line that begins with ``$`` is typed, with those after it that begin with ``>``. The others are
+what it must print, line by line in that order; ``…`` stands for any text, alone on a line for any lines.
 """
 
 from __future__ import annotations
