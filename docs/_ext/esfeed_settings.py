@@ -153,9 +153,9 @@ def prose(text: str) -> str:
 
 
 def section(model: type[BaseModel], prefix: str, without: Iterable[str] = ()) -> list[str]:
-    """The keys of a model, as lines of reStructuredText."""
+    """The keys of a model, those that must be written first, as lines of reStructuredText."""
     lines: list[str] = []
-    for name, field in model.model_fields.items():
+    for name, field in sorted(model.model_fields.items(), key=lambda item: not item[1].is_required()):
         key = field.alias or name
         if key in without:
             continue
