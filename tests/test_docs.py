@@ -72,14 +72,17 @@ def test_settings_that_are_shown_load(block: Block, monkeypatch: pytest.MonkeyPa
         (tmp_path / Path(name).name).touch()
         text = text.replace(f'"{name}"', f'"{Path(name).name}"')
     routes = shown.get("routes", [])
+    profile = {"profile": "searchlight"} if any("tenant" in route for route in routes) else {}
     used = {
         "clusters": {watch.get("cluster", "main") for watch in shown.get("watches", {}).values()} or {"main"},
         "watches": {name for route in routes for name in route.get("watches", ())} or {"servers"},
         "sinks": {name for route in routes for name in route["sinks"]} or {"screen"},
     }
+    # A route for tenants needs watches that know whose documents are.
+    kinds = {**TABLES, "watches": {**TABLES["watches"], **profile}}
     for table, names in used.items():
         for name in names if table not in shown else names & set():
-            text += f"\n[{table}.{name}]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in TABLES[table].items())
+            text += f"\n[{table}.{name}]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in kinds[table].items())
     config = parse(text, tmp_path / "esfeed.toml")
     assert set(shown.get("sinks", config.sinks)) == set(config.sinks)
     config.router()
