@@ -47,8 +47,8 @@ _EXAMPLES = {
 
 
 def _state(url: str) -> str:
-    if not re.match(r"(sqlite|postgres(ql)?)(\+\w+)?://", url):
-        raise ValueError('write "sqlite:///esfeed.db" or "postgresql://user@host/database"')
+    if not re.match(r"sqlite(\+\w+)?://", url):
+        raise ValueError('only SQLite is supported so far; write "sqlite:///esfeed.db"')
     return url
 
 
@@ -56,7 +56,7 @@ class Config(Section):
     """All settings. ``clusters``, ``watches`` and ``sinks`` by their names, in the order of the file."""
 
     state: Annotated[Text, AfterValidator(_state)] = Field(
-        "sqlite:///esfeed.db", description="where the feed's memory is: a SQLite file, or a PostgreSQL database"
+        "sqlite:///esfeed.db", description="where the feed's memory is: a SQLite file"
     )
     ttl: Wait = Field(7 * 86400.0, description="how long an event is kept in the log, whether all sinks had it or not")
     max_log: Size = Field(

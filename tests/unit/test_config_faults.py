@@ -115,8 +115,8 @@ def test_faults(section: str, lines: str, expected: str) -> None:
         ("routes = [1]", "in double brackets"),
         ("[sinks.x]", 'sinks.x.type: is missing; known: "file", "kafka", "stdout", "webhook"'),
         ("[watches.x]", "watches.x.index: is missing: the index, alias or pattern to follow"),
-        ("state = 'mysql://x'", 'state = "mysql://x": write "sqlite:///esfeed.db" or'),
-        ("state = 'mysql://u:secret@x'", 'state = "mysql://***@x": write'),
+        ("state = 'mysql://x'", 'state = "mysql://x": only SQLite is supported so far; write "sqlite:///esfeed.db"'),
+        ("state = 'mysql://u:secret@x'", 'state = "mysql://***@x": only SQLite'),
     ],
 )
 def test_faults_of_the_whole(text: str, expected: str) -> None:
