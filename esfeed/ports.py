@@ -130,8 +130,8 @@ class Cluster(Protocol):
 
         Asked of that ``copy``, if it can be; without one, a replica may answer that has not yet what the primary has.
 
-        One that is there but cannot be given now comes with version -1; with ``source`` it is left out like one that is
-        not there.
+        One that is there but cannot be given now comes with version -1, one whose place another document has with
+        ``TAKEN``; with ``source`` both are left out like one that is not there.
         """
 
     def shown(self, of: Resolved, keys: Collection[Key], shard: Shard | None = None) -> Collection[Key]:

@@ -103,6 +103,10 @@ class Tail(msgspec.Struct, frozen=True):
     documents: int
 
 
+TAKEN = -2
+"""Stands for the version of a document that is gone because another one, of the same id with another routing, has its
+place: one operation that made two changes."""
+
 Span = tuple[int, int]
 """Sequence numbers, or dates in epoch milliseconds, from the first to before the second."""
 

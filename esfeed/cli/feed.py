@@ -214,8 +214,12 @@ def deliver(app: App, names: Iterable[str], timeout: float) -> list[str]:
 
 
 def _left(app: App, name: str) -> str:
-    parked = app.store.counts().get(name, Counts()).parked
-    waits = f"{app.backlog(name):,} log entries" + (f" and {parked:,} parked events" if parked else "")
+    try:
+        parked = app.store.counts().get(name, Counts()).parked
+        waits = f"{app.backlog(name):,} log entries" + (f" and {parked:,} parked events" if parked else "")
+    except EsfeedError:
+        # It is the state that failed, and the reason says so.
+        return "what is logged waits"
     return f"{waits} wait"
 
 

@@ -15,7 +15,7 @@ from esfeed.cluster.node import Meter
 from esfeed.cluster.stats import read_stats
 from esfeed.errors import NameMoved
 from esfeed.event import Document, Key
-from esfeed.reads import Dated, Page, Reading, Resolved, Shard, Span, Tail
+from esfeed.reads import TAKEN, Dated, Page, Reading, Resolved, Shard, Span, Tail
 
 _NO_VERSION = -1
 _IDS_PAGE = 1000
@@ -149,8 +149,10 @@ def _looked_up(hit: Hit, uuid: str, key: Key, source: bool) -> Document | None:
     """
     if hit.error is not None:
         return None if source else Document(key, hit.index, uuid, _NO_VERSION)
-    if not hit.found or (hit.routing or hit.parent) != key.routing:
+    if not hit.found:
         return None
+    if (hit.routing or hit.parent) != key.routing:
+        return None if source else Document(key, hit.index, uuid, TAKEN)
     return Document(key, hit.index, uuid, hit.version, hit.seq_no, bytes(hit.source) or None, hit.parent)
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from esfeed.event import Document, Key, Revision
 from esfeed.ports import Batch, Cluster, Known, Sweep
-from esfeed.reads import Page, Reading, Resolved, Shard
+from esfeed.reads import TAKEN, Page, Reading, Resolved, Shard
 
 Found = Generator[Batch, None, int]
 """Yields batches; returns how many documents turned out changed or gone."""
@@ -185,23 +185,27 @@ class Reader:
         """
         found = 0
         for some in _pieces(lost, _LOOKUP):
-            gone, met = self._confirm(of, some, shards)
-            found += len(gone) + len(met)
+            gone, met, taken = self._confirm(of, some, shards)
+            # What took the place of another is counted itself: both were one operation.
+            found += len(gone) + len(met) - len(taken)
             if gone or met:
                 yield Batch(met, some, gone, losing=losing)
         return found
 
     def _confirm(
         self, of: Resolved, lost: Mapping[Key, Revision], shards: Sequence[Shard]
-    ) -> tuple[list[tuple[Key, Revision]], list[Document]]:
+    ) -> tuple[list[tuple[Key, Revision]], list[Document], set[Key]]:
+        """(gone, changed, those of the gone whose place another document has)."""
         there: dict[Key, Document] = {}
+        taken: set[Key] = set()
         for copy, keys in _by_copy(lost, lost, shards).items():
             for index in of.indices:
                 wanted = [(index.uuid, key) for key in keys if key.within in (None, index.within)]
                 if wanted:
                     found = self._cluster.lookup(of, wanted, source=False, copy=copy)
                     # Later indices have the truth, so they overwrite earlier ones.
-                    there.update((doc.key, doc) for doc in found if doc)
+                    there.update((doc.key, doc) for doc in found if doc and doc.version != TAKEN)
+                    taken.update(doc.key for doc in found if doc and doc.version == TAKEN)
         missing = [key for key in lost if key not in there]
         # A lookup is ahead of searches. Taken at its word alone, a document would be deleted that the next search still
         # shows, and be created again by that; so both must have lost it.
@@ -212,7 +216,7 @@ class Reader:
         placed = [msgspec.structs.replace(doc, shard=lost[key].shard) for key, doc in there.items()]
         changed = [doc for doc in placed if not same(doc, lost[doc.key])]
         self.doubt = self.doubt or len(gone) + len(changed) < len(lost)
-        return gone, self.look_again(of, changed, lost)
+        return gone, self.look_again(of, changed, lost), taken.intersection(key for key, _ in gone)
 
 
 def _by_copy(

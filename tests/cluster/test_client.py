@@ -13,7 +13,7 @@ from esfeed.cluster.reads import EngineCluster
 from esfeed.errors import ClusterError, ConfigError, NameGone
 from esfeed.event import Key
 from esfeed.reads import ODD as ODD_DATES
-from esfeed.reads import Dated, Reading, Resolved, Span, bucket
+from esfeed.reads import TAKEN, Dated, Reading, Resolved, Span, bucket
 from esfeed.trackers.accounting import restarted
 from tests.support.clients import Raw, Refused, eventually
 from tests.support.engines import Engine
@@ -462,3 +462,21 @@ def test_dates_and_nanoseconds_behind_one_pattern_are_in_order(raw: Raw, cluster
         assert [doc.stamp for page in pages for doc in page.docs] == stamps
     assert cluster.newest(f"{index}-*", "updated_at") == stamps[-1]
     assert cluster.dated(of, "updated_at", None, 0) == Dated(dict.fromkeys(stamps, 1), 2)
+
+
+def test_a_lookup_tells_what_another_document_took_the_place_of(raw: Raw, cluster: EngineCluster, index: str) -> None:
+    """In one shard, two routings of an id are one place; without content only, as with it there is none to give."""
+    raw.create(index)
+    raw.put(index, "a", {"n": 1}, routing="one")
+    of = cluster.resolve(index, "w")
+    raw.put(index, "a", {"n": 2}, routing="two")
+    raw.refresh(index)
+    uuid = of.indices[0].uuid
+    ((doc,),) = [page.docs for page in cluster.everything(of, source=False, size=5)]
+    wanted = [(uuid, doc.key._replace(routing=routing)) for routing in ("one", "two")]
+    taken, there = cluster.lookup(of, wanted, source=False)
+    assert taken is not None
+    assert (taken.key, taken.version) == (wanted[0][1], TAKEN)
+    assert there is not None
+    assert there.key == doc.key
+    assert cluster.lookup(of, wanted, source=True)[0] is None

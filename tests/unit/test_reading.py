@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from esfeed.event import Document, Key, Revision
-from esfeed.reads import Index, Page, Reading, Resolved
+from esfeed.reads import TAKEN, Index, Page, Reading, Resolved
 from esfeed.trackers.reading import Reader
 
 KEY = Key("_doc", "a")
@@ -105,3 +105,14 @@ def test_a_page_that_is_too_large_is_the_last_of_its_size(sizes: list[int]) -> N
     before = len(cluster.octets)
     assert list(reader.everything(OF, now, source=True))
     assert max(cluster.octets[before:]) <= most
+
+
+@pytest.mark.parametrize(("found", "counted"), [(None, 1), (Document(KEY, "i", "u", TAKEN), 0)])
+def test_what_took_the_place_of_another_was_one_operation(found: Document | None, counted: int) -> None:
+    """Two changes are told of it, and one is counted, or an operation that nobody saw would seem explained."""
+    cluster: Any = Cluster(found, False)
+    reading = Reader(cluster, cluster, 1 << 20).missed(OF, {KEY: KNOWN}, 1)
+    assert [key for key, _ in next(reading).gone] == [KEY]
+    with pytest.raises(StopIteration) as over:
+        next(reading)
+    assert over.value.value == counted
