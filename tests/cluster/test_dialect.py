@@ -10,7 +10,7 @@ from esfeed.cluster.client import Client
 from esfeed.cluster.reads import EngineCluster
 from esfeed.errors import ClusterError
 from esfeed.event import UNTYPED, Document
-from esfeed.reads import Resolved
+from esfeed.reads import TAKEN, Resolved
 from tests.support.clients import Raw, Refused
 
 ODD = [
@@ -168,7 +168,9 @@ def test_odd_routings(raw: Raw, cluster: EngineCluster, index: str) -> None:
         (doc.key, doc.version, doc.source) for doc in docs
     ]
     wrong = [(doc.uuid, doc.key._replace(routing="elsewhere")) for doc in docs]
-    assert cluster.lookup(of, wrong, source=False) == [None] * len(docs)
+    # By chance "elsewhere" leads to the shard of some of them: then another document is found there, not this one.
+    assert {doc and doc.version for doc in cluster.lookup(of, wrong, source=False)} <= {None, TAKEN}
+    assert cluster.lookup(of, wrong, source=True) == [None] * len(docs)
 
 
 def test_equal_ids_under_two_routings_are_two_documents(raw: Raw, cluster: EngineCluster, index: str) -> None:
