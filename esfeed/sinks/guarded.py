@@ -11,12 +11,13 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from esfeed.sinks.bounded import within
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -75,23 +76,15 @@ def resolve(host: str, port: int, limits: Limits) -> Sequence[tuple[Any, ...]]:
 
     Raises :class:`LookupFailed`, :class:`Refused` or ``TimeoutError``.
     """
-    found: list[tuple[Any, ...]] = []
-    fault: list[OSError | UnicodeError] = []
 
-    def look_up() -> None:
+    def look_up() -> Sequence[tuple[Any, ...]]:
         try:
-            found.extend(socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM))
+            return socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            fault.append(error)
+            raise LookupFailed(f"no address for {host} ({getattr(error, 'strerror', None) or error})") from error
 
-    # The resolver knows no time-out, so it gets a thread that nobody waits for longer than the deadline.
-    thread = threading.Thread(target=look_up, name="esfeed-resolve", daemon=True)
-    thread.start()
-    thread.join(limits.left())
-    if fault:
-        raise LookupFailed(f"no address for {host} ({getattr(fault[0], 'strerror', None) or fault[0]})") from fault[0]
-    if not found:
-        raise TimeoutError("timed out")
+    # The resolver knows no time-out.
+    found = within(limits.left(), look_up, "esfeed-resolve")
     allowed = [one for one in found if limits.allow_private or is_public(str(one[4][0]))]
     if not allowed:
         raise Refused(f"{host} is {found[0][4][0]}, an address that is not of the open internet")

@@ -10,16 +10,17 @@ from esfeed.event import Event
 from esfeed.ports import Outcome, retry, waits
 
 Send = Callable[[Sequence[Event]], Sequence[Outcome]]
+DocumentKey = tuple[str | None, ...]
 
 
-def document(event: Event) -> tuple[str | None, ...]:
+def document(event: Event) -> DocumentKey:
     """What makes two events those of one document (or of one view of it)."""
     return (event.watch, event.type, event.doc_id, event.view, event.origin.routing)
 
 
 def waves(events: Sequence[Event]) -> list[list[int]]:
     """The places of ``events``, in groups where no document comes twice: its second event is in the second group."""
-    met: dict[tuple[str | None, ...], int] = defaultdict(int)
+    met: dict[DocumentKey, int] = defaultdict(int)
     groups: list[list[int]] = []
     for place, event in enumerate(events):
         key = document(event)
@@ -38,7 +39,7 @@ def in_waves(events: Sequence[Event], send: Send) -> Sequence[Outcome]:
     no event in a later wave.
     """
     outcomes: list[Outcome | None] = [None] * len(events)
-    stuck: set[tuple[str | None, ...]] = set()
+    stuck: set[DocumentKey] = set()
     for wave in waves(events):
         going = [place for place in wave if document(events[place]) not in stuck]
         if not going:

@@ -94,17 +94,14 @@ class OsloSink:
         if self._transport is None:
             self.open()
         outcomes: list[Outcome] = []
-        stuck: set[tuple[str | None, ...]] = set()
         down: Outcome | None = None
         with _Worker() as worker:
             for event in events:
-                document = (event.watch, event.type, event.doc_id, event.view, event.origin.routing)
-                if down is not None or document in stuck:
-                    outcomes.append(down or waits())
+                if down is not None:
+                    outcomes.append(down)
                     continue
                 outcome = self._send(worker, event)
                 if outcome.kind == "retry":
-                    stuck.add(document)
                     down = waits(f"not tried after an earlier fault: {outcome.reason}")
                     self._abandon()
                 outcomes.append(outcome)

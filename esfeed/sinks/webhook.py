@@ -18,12 +18,11 @@ from esfeed.event import Event
 from esfeed.ports import Outcome, retry, waits
 from esfeed.sinks.answers import GONE, judge, stops
 from esfeed.sinks.courier import Contexts, Courier, Unreachable
+from esfeed.sinks.order import DocumentKey, document
 from esfeed.sinks.rate import Rate
 from esfeed.sinks.signatures import key_of
 from esfeed.sinks.webhook_messages import Message, Writer
 from esfeed.sinks.webhook_settings import WebhookSettings, target_of
-
-_Document = tuple[str | None, ...]
 
 
 def _utc_now() -> datetime:
@@ -108,9 +107,9 @@ class WebhookSink:
         count = self._settings.concurrency
         if count == 1:
             return [[*range(len(events))]] if events else []
-        documents: dict[_Document, list[int]] = {}
+        documents: dict[DocumentKey, list[int]] = {}
         for place, event in enumerate(events):
-            documents.setdefault(_document(event), []).append(place)
+            documents.setdefault(document(event), []).append(place)
         if self._settings.mode != "batch":
             return documents.values()
         parts: list[list[int]] = [[] for _ in range(min(count, len(documents)))]
@@ -185,7 +184,7 @@ class _Run:
         self.events = events
         self.until = until
         self._outcomes: list[Outcome | None] = [None] * len(events)
-        self._stuck: set[_Document] = set()
+        self._stuck: set[DocumentKey] = set()
         self._stopped: Outcome | None = None
         self._lock = threading.Lock()
         self.failure: BaseException | None = None
@@ -198,7 +197,7 @@ class _Run:
 
     def held(self, place: int) -> Outcome | None:
         """Why the event at that place is not to be sent now; ``None`` where it is."""
-        if _document(self.events[place]) in self._stuck:
+        if document(self.events[place]) in self._stuck:
             return waits()
         return self._stopped
 
@@ -211,12 +210,8 @@ class _Run:
         self._outcomes[place] = outcome
         if not outcome.ok:
             with self._lock:
-                self._stuck.add(_document(self.events[place]))
+                self._stuck.add(document(self.events[place]))
 
     def stop(self, outcome: Outcome) -> None:
         """Nothing more is sent; what was not gets that outcome."""
         self._stopped = self._stopped or outcome
-
-
-def _document(event: Event) -> _Document:
-    return event.watch, event.type, event.doc_id, event.view, event.origin.routing

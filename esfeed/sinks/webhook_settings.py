@@ -10,8 +10,9 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretS
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from esfeed.settings import Duration, Secret, SinkSection, Text
+from esfeed.settings import Duration, Secret, SinkSection
 from esfeed.sinks.signatures import key_of
+from esfeed.sinks.tls import TlsKeys
 from esfeed.sinks.webhook_messages import Mode
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
@@ -57,7 +58,7 @@ def _tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-class WebhookSettings(SinkSection):
+class WebhookSettings(TlsKeys, SinkSection):
     """Events to a URL. See docs/webhook.rst."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -96,12 +97,6 @@ class WebhookSettings(SinkSection):
     timeout: Duration = Field(
         10.0, gt=0, description="The longest that one request may take, from lookup to last byte."
     )
-    verify_certs: bool = Field(True, description="Whether the server's certificate must be valid and name its host.")
-    ca_certs: Text | None = Field(
-        None, description="A PEM file of the authorities to trust instead of those of the system."
-    )
-    client_cert: Text | None = Field(None, description="A PEM file with the certificate to show to the server.")
-    client_key: Text | None = Field(None, description="A PEM file with its key, where client_cert does not hold it.")
     allow_private: bool = Field(
         False,
         description="Whether the host may be at a loopback, link-local, private or reserved address. Off, so that "
@@ -131,10 +126,4 @@ class WebhookSettings(SinkSection):
     def _binary_is_of_cloudevents(self) -> Self:
         if self.mode == "binary" and self.format != "cloudevents":
             raise ValueError('mode = "binary" is a mode of CloudEvents; leave out format, or write another mode')
-        return self
-
-    @model_validator(mode="after")
-    def _key_has_certificate(self) -> Self:
-        if self.client_key is not None and self.client_cert is None:
-            raise ValueError("client_key needs client_cert")
         return self

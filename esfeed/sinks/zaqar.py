@@ -20,6 +20,8 @@ from esfeed.errors import Retryable
 from esfeed.event import Event
 from esfeed.ports import OK, Outcome, rejected, retry, waits
 from esfeed.sinks.answers import judge
+from esfeed.sinks.order import DocumentKey
+from esfeed.sinks.order import document as document_of
 from esfeed.sinks.zaqar_client import Answer, Denied, Unreachable, ZaqarClient
 from esfeed.sinks.zaqar_settings import ZaqarSettings, legal
 from esfeed.template import TemplateFailed
@@ -29,8 +31,6 @@ _AROUND = len(_HEAD) + len(_TAIL)
 _DEEPEST = 100
 _SUSPECT = re.compile(rb"\d{19}|\\u[dD][89a-fA-F]|\d[eE]|[\[{]{20}")
 
-_Document = tuple[str | None, ...]
-
 
 class _Queue(NamedTuple):
     project: str | None
@@ -39,7 +39,7 @@ class _Queue(NamedTuple):
 
 class _Item(NamedTuple):
     place: int
-    document: _Document
+    document: DocumentKey
     message: bytes
 
 
@@ -49,8 +49,8 @@ class _Run:
     def __init__(self, size: int) -> None:
         self.outcomes: list[Outcome] = [OK] * size
         self.open: dict[_Queue, list[_Item]] = {}
-        self.where: dict[_Document, _Queue] = {}
-        self.stuck: set[_Document] = set()
+        self.where: dict[DocumentKey, _Queue] = {}
+        self.stuck: set[DocumentKey] = set()
         self.down: Outcome | None = None
 
     def answer(self, item: _Item, outcome: Outcome) -> None:
@@ -109,7 +109,7 @@ class ZaqarSink:
     # --- what goes out together
 
     def _take(self, run: _Run, place: int, event: Event) -> None:
-        document = (event.watch, event.type, event.doc_id, event.view, event.origin.routing)
+        document = document_of(event)
         try:
             project = None if self._settings.project is None else self._settings.project.render(event)
             queue = _Queue(project, legal(self._settings.queue.render(event)))
