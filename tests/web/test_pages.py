@@ -105,6 +105,21 @@ def test_a_page_survives_a_restart_of_the_server(stage: StageMaker, page: Page) 
     assert page.evaluate("window.here") == "never reloaded"
 
 
+def test_a_server_that_dies_while_the_page_opens(stage: StageMaker, page: Page) -> None:
+    """Each question of the page but who asks goes unanswered at first: it says so, asks again, and all is there in the end."""
+    staged = stage()
+    staged.cloud.create(SERVER, "web-1", status="BUILD")
+    page.route(re.compile(r"/v1/(status|dead|changes)"), lambda route: route.abort())
+    page.goto(staged.live.url + "/")
+    expect(page.locator("#notice")).to_contain_text("does not answer")
+    expect(page.locator("#stream")).to_have_text("reconnecting")
+    page.unroute_all()
+    expect(page.locator("#stream")).to_have_text("live")
+    expect(page.locator("#notice")).to_be_hidden()
+    expect(page.locator("#filter select[name=watch] option")).to_have_text(["all", "cloud"])
+    expect(page.locator("#events tr")).to_have_count(2)
+
+
 def test_a_sink_fails_parks_and_is_redriven(stage: StageMaker, page: Page) -> None:
     """The dashboard shows a sink that fails, what it parks, what is dead; a click sends that again, and all is well."""
     with target() as receiver:

@@ -1,7 +1,7 @@
 // The dashboard: how watches and sinks are doing, asked for every two seconds, and the events as they come.
 
 import { call, pause, Problem, signIn } from "/static/api.js";
-import { startEvents } from "/static/events.js";
+import { offerWatches, startEvents } from "/static/events.js";
 import { badge, byId, bytes, count, el, notice, plural, say, seconds, sparkline } from "/static/parts.js";
 
 const EVERY = 2000;
@@ -96,7 +96,8 @@ async function redrive(button, sink, which, number) {
   } catch (problem) {
     notice(`Redrive of ${plural(number, "event")} failed: ${problem.message}`);
   }
-  await refresh();
+  // Where the server does not answer now, keepFresh says so and looks again.
+  await refresh().catch(() => {});
 }
 
 function summary(told) {
@@ -134,6 +135,7 @@ function draw(told, dead) {
   const place = byId("summary");
   place.setAttribute("aria-busy", "false");
   replace(place, ...summary(told));
+  offerWatches(Object.keys(told.watches));
   replace(byId("watches"), ...Object.entries(told.watches).map(watchCard));
   replace(byId("sinks"), ...Object.entries(told.sinks).map(sinkCard));
   byId("held").hidden = dead.length === 0;

@@ -1,10 +1,11 @@
 // The live events: a filter that the server applies, the newest rows, and the before and after of one of them.
 
-import { call, follow, Problem, showState } from "/static/api.js";
+import { call, follow, pause as wait, Problem, showState } from "/static/api.js";
 import { badge, brief, byId, changes, clock, count, el } from "/static/parts.js";
 
 const MOST = 100;
 const AT_FIRST = 50;
+const AGAIN = 1000;
 const ops = { created: "good", updated: "warn", deleted: "bad", read: "idle" };
 
 let leaving = null;
@@ -81,42 +82,65 @@ function wanted() {
   return conditions.length ? [...found, ["where", conditions.join(" && ")]] : found;
 }
 
+/**
+ * Shows the newest matching events among the last few hundred positions. The position from which the rest follows; null
+ * where the server refuses the filter, which is said beside it.
+ */
+async function newest(parameters, signal) {
+  const query = (more) => new URLSearchParams([...parameters, ["integers", "safe"], ...more]);
+  const kept = (problem) => {
+    if (problem instanceof Problem && problem.status === 410) return call(`/v1/changes?${query([["limit", "1000"]])}`);
+    throw problem;
+  };
+  while (!signal.aborted) {
+    try {
+      const { head } = await call(`/v1/changes?${query([["since", "now"], ["limit", "1"]])}`);
+      const begin = Math.max(0, head - 10 * AT_FIRST);
+      const page = await call(`/v1/changes?${query([["since", begin], ["limit", "1000"]])}`).catch(kept);
+      if (!signal.aborted) add(page.events.slice(-AT_FIRST), false);
+      return page.last;
+    } catch (problem) {
+      if (signal.aborted) return null;
+      if (problem instanceof Problem && problem.status === 400) {
+        byId("filter-fault").textContent = problem.message;
+        byId("filter-fault").hidden = false;
+        showState("refused", problem.message);
+        return null;
+      }
+      if (problem instanceof Problem && problem.status === 401) {
+        location.reload();
+        return null;
+      }
+      showState("trying", problem.message);
+      await wait(AGAIN, signal);
+    }
+  }
+  return null;
+}
+
 async function start() {
   leaving?.abort();
   leaving = new AbortController();
   const { signal } = leaving;
   const parameters = wanted();
-  const fault = byId("filter-fault");
-  fault.hidden = true;
+  byId("filter-fault").hidden = true;
   byId("events").replaceChildren();
   waiting = [];
-  let since = "now";
-  try {
-    const query = (more) => new URLSearchParams([...parameters, ["integers", "safe"], ...more]);
-    // The newest matching events among the last few hundred positions, then whatever comes.
-    const { head } = await call(`/v1/changes?${query([["since", "now"], ["limit", "1"]])}`);
-    const begin = Math.max(0, head - 10 * AT_FIRST);
-    const page = await call(`/v1/changes?${query([["since", begin], ["limit", "1000"]])}`).catch((problem) => {
-      if (problem instanceof Problem && problem.status === 410) return call(`/v1/changes?${query([["limit", "1000"]])}`);
-      throw problem;
-    });
-    if (signal.aborted) return;
-    add(page.events.slice(-AT_FIRST), false);
-    since = page.last;
-  } catch (problem) {
-    if (problem instanceof Problem && problem.status === 400) {
-      fault.textContent = problem.message;
-      fault.hidden = false;
-      showState("refused", problem.message);
-      return;
-    }
-  }
+  const since = await newest(parameters, signal);
+  if (since === null || signal.aborted) return;
   byId("no-events").hidden = byId("events").children.length > 0;
   follow(parameters, since, signal, {
     events: add,
     state: (state, reason) => showState(paused && state === "live" ? "paused" : state, reason),
     gone: () => {},
   });
+}
+
+/** Offers the watches of these names in the filter, beside those that it offers already. */
+export function offerWatches(names) {
+  const { watch } = byId("filter");
+  const offered = new Set([...watch.options].map((option) => option.value));
+  watch.append(...names.filter((name) => !offered.has(name)).map((name) => el("option", {}, name)));
 }
 
 export function startEvents(me) {
@@ -136,10 +160,6 @@ export function startEvents(me) {
     start();
   });
   for (const select of byId("filter").querySelectorAll("select")) select.addEventListener("change", start);
-  if (me.admin) {
-    call("/v1/status").then((told) => {
-      byId("filter").watch.append(...Object.keys(told.watches).map((name) => el("option", {}, name)));
-    });
-  } else byId("filter").watch.closest("label").hidden = true;
+  if (!me.admin) byId("filter").watch.closest("label").hidden = true;
   start();
 }
