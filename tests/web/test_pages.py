@@ -106,7 +106,7 @@ def test_a_page_survives_a_restart_of_the_server(stage: StageMaker, page: Page) 
 
 
 def test_a_server_that_dies_while_the_page_opens(stage: StageMaker, page: Page) -> None:
-    """Each question of the page but who asks goes unanswered at first: it says so, asks again, and all is there in the end."""
+    """What the page asks first goes unanswered: it says so, asks again, and all is there in the end."""
     staged = stage()
     staged.cloud.create(SERVER, "web-1", status="BUILD")
     page.route(re.compile(r"/v1/(status|dead|changes)"), lambda route: route.abort())
