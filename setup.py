@@ -21,6 +21,7 @@ setup(
         "click>=8.1",
         "common-expression-language>=0.5",
         "elasticsearch>=9.1,<10",
+        'isal>=1.7; platform_machine in "x86_64 AMD64 aarch64 arm64"',
         "msgspec>=0.19",
         "pydantic>=2.10",
         "rich>=13.7",

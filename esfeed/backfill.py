@@ -14,17 +14,12 @@ import msgspec
 
 from esfeed.errors import ConfigError
 from esfeed.event import Change, Document, Key, Revision
-from esfeed.ports import BackfillMark, Cluster, Commit, Entry, Progress, Stop, Store
+from esfeed.ports import BackfillMark, Cluster, Commit, Progress, Stop, Store
 from esfeed.reads import Page, Resolved
+from esfeed.telling import Teller
 
 _PAGE = 1000
 _REOPEN_AFTER = 50_000
-
-
-class Tells(Protocol):
-    """What makes log rows of changes: the watch's own watcher."""
-
-    def entry(self, change: Change, number: int, sink: str | None = None) -> Entry: ...
 
 
 class Marks(Store, Protocol):
@@ -61,7 +56,7 @@ class Mark(msgspec.Struct, frozen=True):
 class Backfill:
     """One backfill. ``pace`` is called after each page and waits while the sinks lag far behind."""
 
-    def __init__(self, span: Span, cluster: Cluster, tells: Tells, store: Marks, pace: Callable[[], None]) -> None:
+    def __init__(self, span: Span, cluster: Cluster, tells: Teller, store: Marks, pace: Callable[[], None]) -> None:
         self._span = span
         self._cluster = cluster
         self._tells = tells
@@ -113,15 +108,15 @@ class Backfill:
         ties = {doc.key for doc in page.docs if doc.stamp == newest}
         self._at_mark = ties | set(self._at_mark) if page.docs[0].stamp == newest else ties
         self._sent += len(docs)
-        entries = [self._entry(doc, sink) for doc in docs for sink in self._span.sinks]
+        entries = self._tells.entries([_read(doc) for doc in docs], 0, sinks=self._span.sinks)
         told = msgspec.json.encode(Mark(newest, [*self._at_mark])).decode()
         mark = BackfillMark(self._span.name, told, self._sent)
         self._store.commit(self._span.watch, Commit(entries=entries, backfill=mark, low=low))
 
-    def _entry(self, doc: Document, sink: str) -> Entry:
-        revision = Revision(doc.uuid, doc.index, doc.version, doc.seq_no, b"")
-        change = Change("read", doc.key, revision, after=doc.source, parent=doc.parent, snapshot=True)
-        return self._tells.entry(change, 0, sink)
+
+def _read(doc: Document) -> Change:
+    revision = Revision(doc.uuid, doc.index, doc.version, doc.seq_no, b"")
+    return Change("read", doc.key, revision, after=doc.source, parent=doc.parent, snapshot=True)
 
 
 def rest(store: Store, sinks: Sequence[str]) -> int:

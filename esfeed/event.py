@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -84,7 +85,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     snapshot: bool = False
 
 
-class Origin(msgspec.Struct, frozen=True):
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """Where an event's state was read: all a consumer needs to find, order or compare it."""
 
     cluster: str
@@ -112,7 +113,7 @@ class Owners(msgspec.Struct, frozen=True, omit_defaults=True):
     private: tuple[str, ...] = ()
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """A change as it is logged and sent. ``position`` is its place in the log, 0 until it has one.
 
     ``view`` is the profile's (``admin``/``user``), ``None`` where a document is for everybody. ``time`` is RFC 3339.
@@ -182,7 +183,12 @@ def weight(event: Event) -> int:
 
 def told_at(event: Event) -> float | None:
     """When an event was made, in epoch seconds; ``None`` where its time cannot be read."""
+    return _epoch(event.time)
+
+
+@lru_cache(1000)
+def _epoch(time: str) -> float | None:
     try:
-        return datetime.fromisoformat(event.time).timestamp()
+        return datetime.fromisoformat(time).timestamp()
     except ValueError:
         return None

@@ -206,7 +206,7 @@ class Profile(Protocol):
         """Whose the resource is; ``None`` where that cannot be told. A profile without this has no owners at all."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A row to be added to the log. ``sink`` is set where only that sink is to have it (a backfill)."""
 
     key: Key
@@ -246,7 +246,7 @@ Doc = tuple[int, bytes]
 NO_DOC: Doc = (0, b"")
 
 
-class LogRow(msgspec.Struct, frozen=True):
+class LogRow(msgspec.Struct, frozen=True, gc=False):
     """A row of the log as a dispatcher reads it. ``sink`` is set where only that one is to have it."""
 
     position: int

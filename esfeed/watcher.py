@@ -9,8 +9,8 @@ import msgspec
 
 from esfeed import diff
 from esfeed.errors import MassDelete
-from esfeed.event import Change, Event, Origin, event_id, one_line
-from esfeed.ports import Batch, Clock, Commit, Entry, Profile, Progress, Stop, Store, Tracker
+from esfeed.ports import Batch, Clock, Commit, Profile, Progress, Stop, Store, Tracker
+from esfeed.telling import Teller
 
 _ALWAYS_ALLOWED = 1000
 
@@ -40,10 +40,8 @@ class Watcher:
     def __init__(self, watch: Watch, tracker: Tracker, profile: Profile, store: Store, clock: Clock) -> None:
         self.watch = watch
         self._tracker = tracker
-        self._profile = profile
-        self._owners = getattr(profile, "owners", lambda change: None)
         self._store = store
-        self._clock = clock
+        self.teller = Teller(watch.name, watch.cluster, watch.timestamp_field, profile, clock)
         self.allow_mass_delete = False
 
     def run_once(self, stop: Stop = lambda: False, progress: Progress = lambda read, total: None) -> Poll:
@@ -96,63 +94,6 @@ class Watcher:
             stamps=batch.stamps,
             documents=found.documents,
             gone=[key for key, _ in batch.gone],
-            entries=[self.entry(change, number, copy=_copy(change, batch)) for change in changes],
+            entries=self.teller.entries(changes, number, batch.copies),
             checkpoint=batch.checkpoint,
         )
-
-    def entry(self, change: Change, number: int, sink: str | None = None, copy: str = "") -> Entry:
-        """The log row that tells a change; ``number`` of the poll that found it, ``sink``: for that one alone.
-
-        ``copy``: see ``event_id``.
-        """
-        return Entry(change.key, self._event(change, number, copy), sink)
-
-    def _event(self, change: Change, number: int, copy: str) -> Event:
-        told, view = self._profile.describe(change)
-        body = change.after if change.after is not None else change.before
-        origin = Origin(
-            self.watch.cluster,
-            change.revision.index,
-            change.revision.version,
-            change.revision.seq_no,
-            _timestamp(body, self.watch.timestamp_field),
-            change.key.routing,
-            change.parent,
-            change.snapshot,
-        )
-        return Event(
-            event_id(self.watch.name, change.key, change.op, change.revision, number, copy),
-            self.watch.name,
-            self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            change.op,
-            change.key.type,
-            told,
-            change.changed,
-            _raw(change.before),
-            _raw(change.after),
-            origin,
-            view,
-            owners=self._owners(change),
-        )
-
-
-def _copy(change: Change, batch: Batch) -> str:
-    shard = change.revision.shard
-    return "" if shard is None else batch.copies.get((change.revision.index, shard), "")
-
-
-def _raw(source: bytes | None) -> msgspec.Raw | None:
-    return None if source is None else msgspec.Raw(one_line(source))
-
-
-def _timestamp(source: bytes | None, field: str) -> str | None:
-    """The document's own word on when it changed, as text; whatever stands there, a number too."""
-    if source is None or not field:
-        return None
-    try:
-        value = diff.parse(source)
-    except diff.Unreadable:
-        return None
-    for part in field.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value if isinstance(value, str) else None if value is None else str(value)

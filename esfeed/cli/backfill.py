@@ -93,7 +93,7 @@ def _run(app: App, watches: list[str], sinks: list[str], begin: int, end: int | 
         pace = _pacer(app, routed, own, stop)
         for sink in routed:
             app.dispatchers[sink].start()
-        job = Backfill(span, app.clusters[watch], app.watchers[watch], app.store, pace)
+        job = Backfill(span, app.clusters[watch], app.watchers[watch].teller, app.store, pace)
         try:
             with progress(f"reading {watch}") as told:
                 sent, finished = job.run(stop, told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import quote
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from esfeed.event import Event, Op, Origin
 
 
-class _Data(msgspec.Struct, frozen=True):
+class _Data(msgspec.Struct, frozen=True, gc=False):
     op: Op
     type: str
     id: str
@@ -22,7 +23,7 @@ class _Data(msgspec.Struct, frozen=True):
     position: int
 
 
-class _CloudEvent(msgspec.Struct, frozen=True):
+class _CloudEvent(msgspec.Struct, frozen=True, gc=False):
     specversion: str
     id: str
     source: str
@@ -75,7 +76,12 @@ def _data(event: Event) -> _Data:
 
 
 def _source(event: Event) -> str:
-    return f"esfeed://{quote(event.origin.cluster, safe='')}/{quote(event.watch, safe='')}"
+    return _uri(event.origin.cluster, event.watch)
+
+
+@lru_cache(1000)
+def _uri(cluster: str, watch: str) -> str:
+    return f"esfeed://{quote(cluster, safe='')}/{quote(watch, safe='')}"
 
 
 def _subject(event: Event) -> str:
@@ -84,7 +90,10 @@ def _subject(event: Event) -> str:
     An id may be any text, and ``data.id`` is that text.
     https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#type-system
     """
-    return _NO_TEXT.sub(lambda found: quote(found[0], safe="", errors="replace"), event.subject) or "-"
+    subject = event.subject
+    if not (subject.isascii() and subject.isprintable()):
+        subject = _NO_TEXT.sub(lambda found: quote(found[0], safe="", errors="replace"), subject)
+    return subject or "-"
 
 
 def _header(value: str) -> str:

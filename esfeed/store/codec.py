@@ -8,6 +8,12 @@ import msgspec
 
 from esfeed.event import Event, Key
 
+try:
+    # The same format, made in a third of the time. https://github.com/pycompression/python-isal
+    from isal.isal_zlib import compress as _deflate
+except ImportError:  # no wheel for this processor
+    from zlib import compress as _deflate
+
 _MSGPACK = msgspec.msgpack.Encoder()
 _UNPACK = msgspec.msgpack.Decoder(tuple[str | None, ...])
 _EVENT = msgspec.json.Encoder()
@@ -41,7 +47,7 @@ def unpack_key(raw: bytes) -> Key:
 
 def pack(raw: bytes) -> bytes:
     """JSON text, deflated where that is worth it."""
-    return zlib.compress(raw, 1) if len(raw) > _WORTH_PACKING else raw
+    return _deflate(raw, 1) if len(raw) > _WORTH_PACKING else raw
 
 
 def unpack(raw: bytes) -> bytes:

@@ -15,6 +15,7 @@ from esfeed.reads import FAR, ODD, Dated, Span
 from esfeed.store import schema as t
 from esfeed.store import tally
 from esfeed.store.codec import pack_key, unpack_key
+from esfeed.store.connected import ByKey
 from esfeed.store.database import guarded
 
 _CHUNK = 1000
@@ -29,6 +30,11 @@ _COLUMNS = (
     t.revision.c.digest,
     t.revision.c.shard,
     t.revision.c.stamp,
+)
+_BY_KEY = ByKey(
+    t.revision,
+    [f"{column.table.name}.{column.name}" for column in _COLUMNS],
+    "JOIN index_ref ON index_ref.id = revision.index_ref",
 )
 _REVISIONS = sa.select(*_COLUMNS).join(t.index_ref, t.index_ref.c.id == t.revision.c.index_ref)
 
@@ -52,12 +58,8 @@ class SqlKnown:
 
     def revisions(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
         packed = {pack_key(key): key for key in keys}
-        found: dict[Key, Revision] = {}
         with guarded(self._where), self._engine.connect() as connection:
-            for chunk in chunks(list(packed), _CHUNK):
-                query = _REVISIONS.where(t.revision.c.watch == self._watch, t.revision.c.key.in_(chunk))
-                found.update((packed[row.key], _revision(row)) for row in connection.execute(query))
-        return found
+            return {packed[key]: Revision(*rest) for key, *rest in _BY_KEY.of(connection, self._watch, [*packed])}
 
     def count(self) -> int:
         query = sa.select(sa.func.count()).select_from(t.revision).where(t.revision.c.watch == self._watch)

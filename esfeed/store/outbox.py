@@ -18,7 +18,7 @@ from esfeed.event import Event, told_at, weight
 from esfeed.ports import PAGE_BYTES, Entry, LogRow, Parked, Settlement
 from esfeed.store import schema as t
 from esfeed.store.codec import pack_event, pack_key, unpack_event
-from esfeed.store.connected import Connected, upsert
+from esfeed.store.connected import Bulk, Connected, upsert
 from esfeed.store.known import chunks
 
 _CHUNK = 500
@@ -27,6 +27,7 @@ _WHOLE = 1
 _MARKS = [column for column in t.parked.columns if column.name != "event"]
 _ROW = [t.log.c.position, t.log.c.sink, t.log.c.event, t.log.c.watch, t.log.c.key]
 _PARKED_ROW = [t.parked.c[column.name] for column in _ROW]
+_LOG = Bulk(t.log, ["position", "watch", "key", "sink", "event", "at"], replace=False)
 _WISHES = ("redriven", "forced")
 
 
@@ -54,8 +55,7 @@ class Outbox(Connected):
 
     def head(self) -> int:
         with self._reading() as connection:
-            found = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'log'").scalar()
-        return int(found or 0)
+            return head(connection)
 
     def first(self) -> int | None:
         with self._reading() as connection:
@@ -183,27 +183,24 @@ class Outbox(Connected):
 def append(connection: sa.Connection, watch: int, entries: Iterable[Entry], tell: bool) -> Sequence[Event]:
     """Adds rows to the log; where ``tell``, returns their events with positions (those for one sink alone left out)."""
     entries = list(entries)
-    rows: list[dict[str, Any]] = [
-        {
-            "watch": watch,
-            "key": pack_key(entry.key),
-            "sink": entry.sink,
-            "event": pack_event(entry.event),
-            "at": _milliseconds(entry.event),
-        }
-        for entry in entries
-    ]
-    grow(connection, sum(len(row["event"]) for row in rows))
-    if not tell:
-        connection.execute(sa.insert(t.log), rows)
-        return []
-    statement = sa.insert(t.log).returning(t.log.c.position, sort_by_parameter_order=True)
-    positions = connection.scalars(statement, rows).all()
+    packed = [pack_event(entry.event) for entry in entries]
+    # This transaction is the only one that writes, so the positions are known before they are given.
+    first = head(connection) + 1
+    _LOG.write(connection, [
+        (position, watch, pack_key(entry.key), entry.sink, event, _milliseconds(entry.event))
+        for position, (entry, event) in enumerate(zip(entries, packed, strict=True), first)
+    ])  # fmt: skip
+    grow(connection, sum(map(len, packed)))
     return [
         msgspec.structs.replace(entry.event, position=position)
-        for entry, position in zip(entries, positions, strict=True)
+        for position, entry in enumerate(entries if tell else (), first)
         if entry.sink is None
     ]
+
+
+def head(connection: sa.Connection) -> int:
+    """The position of the newest log row ever written, 0 where there was none."""
+    return int(connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'log'").scalar() or 0)
 
 
 def grow(connection: sa.Connection, octets: int) -> None:

@@ -14,7 +14,7 @@ from esfeed.ports import BackfillMark, Checkpoint, Commit, Known
 from esfeed.store import schema as t
 from esfeed.store import tally
 from esfeed.store.codec import pack, pack_key, unpack
-from esfeed.store.connected import upsert
+from esfeed.store.connected import Bulk, ByKey, upsert
 from esfeed.store.database import open_database
 from esfeed.store.known import SqlKnown, chunks
 from esfeed.store.outbox import Outbox, append
@@ -22,6 +22,11 @@ from esfeed.store.pruning import Pruner
 from esfeed.store.tokens import SqlTokens
 
 _CHUNK = 1000
+_REVISIONS = Bulk(
+    t.revision, ["watch", "key", "index_ref", "version", "seq_no", "digest", "shard", "stamp"], replace=True
+)
+_BODIES = ByKey(t.document, ["key", "body"])
+_DOCUMENTS = Bulk(t.document, ["watch", "key", "body"], replace=True)
 
 
 class SqlStore(Outbox, Pruner):
@@ -87,48 +92,29 @@ class SqlStore(Outbox, Pruner):
     def documents(self, watch: str, keys: Collection[Key]) -> Mapping[Key, bytes]:
         number = self._watch_id(watch)
         packed = {pack_key(key): key for key in keys}
-        found: dict[Key, bytes] = {}
         with self._reading() as connection:
-            for chunk in chunks(list(packed), _CHUNK):
-                rows = connection.execute(
-                    sa.select(t.document.c.key, t.document.c.body).where(
-                        t.document.c.watch == number, t.document.c.key.in_(chunk)
-                    )
-                )
-                found.update((packed[row.key], unpack(row.body)) for row in rows)
-        return found
+            return {packed[key]: unpack(body) for key, body in _BODIES.of(connection, number, [*packed])}
 
     def commit(self, watch: str, batch: Commit) -> None:
         number = self._watch_id(watch)
         indices = self._index_ids(batch)
         gone = [pack_key(key) for key in batch.gone]
+        # In the order of the table: rows that lie together are written together.
+        revisions = sorted((pack_key(key), r) for key, r in batch.revisions.items())
+        documents = sorted((pack_key(key), pack(body)) for key, body in batch.documents.items())
         told: Sequence[Event] = ()
         with self._writing() as connection:
-            _count(connection, number, batch, gone, indices)
-            if batch.revisions:
-                upsert(connection, t.revision, [
-                    {
-                        "watch": number,
-                        "key": pack_key(key),
-                        "index_ref": indices[r.uuid],
-                        "version": r.version,
-                        "seq_no": r.seq_no,
-                        "digest": r.digest,
-                        "shard": r.shard,
-                        "stamp": r.stamp,
-                    }
-                    for key, r in batch.revisions.items()
-                ])  # fmt: skip
+            _count(connection, number, batch, revisions, gone, indices)
+            _REVISIONS.write(connection, [
+                (number, key, indices[r.uuid], r.version, r.seq_no, r.digest, r.shard, r.stamp) for key, r in revisions
+            ])  # fmt: skip
             if batch.stamps:
                 rows = [{"one": pack_key(key), "stamp": stamp} for key, stamp in batch.stamps.items()]
                 its = (t.revision.c.watch == number) & (t.revision.c.key == sa.bindparam("one"))
                 connection.execute(
                     sa.update(t.revision).where(its).values(stamp=sa.bindparam("stamp"), shard=None), rows
                 )
-            if batch.documents:
-                upsert(connection, t.document, [
-                    {"watch": number, "key": pack_key(key), "body": pack(body)} for key, body in batch.documents.items()
-                ])  # fmt: skip
+            _DOCUMENTS.write(connection, [(number, key, body) for key, body in documents])
             for chunk in chunks(gone, _CHUNK):
                 for table in (t.revision, t.document):
                     connection.execute(sa.delete(table).where(table.c.watch == number, table.c.key.in_(chunk)))
@@ -210,15 +196,18 @@ class SqlStore(Outbox, Pruner):
 
 
 def _count(
-    connection: sa.Connection, watch: int, batch: Commit, gone: Sequence[bytes], indices: Mapping[str, int]
+    connection: sa.Connection,
+    watch: int,
+    batch: Commit,
+    revisions: Sequence[tuple[bytes, Revision]],
+    gone: Sequence[bytes],
+    indices: Mapping[str, int],
 ) -> None:
     """Brings the tally up to what this batch will have changed; call before anything is changed."""
     stamps = {pack_key(key): stamp for key, stamp in batch.stamps.items()}
-    keys = [*(pack_key(key) for key in batch.revisions), *gone, *stamps]
-    left: dict[bytes, tally.Place] = {}
-    for chunk in chunks(keys, _CHUNK):
-        left.update(tally.places(connection, watch, chunk))
-    came = [tally.Place(indices[r.uuid], r.shard, r.seq_no, r.stamp) for r in batch.revisions.values()]
+    keys = [*(key for key, _ in revisions), *gone, *stamps]
+    left = tally.places(connection, watch, keys)
+    came = [tally.Place(indices[r.uuid], r.shard, r.seq_no, r.stamp) for _, r in revisions]
     came += [tally.Place(left[key].index_ref, None, None, stamp) for key, stamp in stamps.items() if key in left]
     tally.move(connection, watch, left.values(), came)
 

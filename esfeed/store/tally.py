@@ -18,6 +18,9 @@ from sqlalchemy.dialects.sqlite import insert
 
 from esfeed.reads import bucket
 from esfeed.store import schema as t
+from esfeed.store.connected import ByKey
+
+_PLACES = ByKey(t.revision, ["key", "index_ref", "shard", "seq_no", "stamp"])
 
 BITS = (20, 16, 12)
 DATE_BITS = (32, 26, 20)
@@ -36,9 +39,7 @@ class Place(NamedTuple):
 
 def places(connection: sa.Connection, watch: int, keys: Sequence[bytes]) -> Mapping[bytes, Place]:
     """Where those of ``keys`` (packed) stand that are known."""
-    where = (t.revision.c.index_ref, t.revision.c.shard, t.revision.c.seq_no, t.revision.c.stamp)
-    query = sa.select(t.revision.c.key, *where).where(t.revision.c.watch == watch, t.revision.c.key.in_(keys))
-    return {row[0]: Place(*row[1:]) for row in connection.execute(query)}
+    return {row[0]: Place(*row[1:]) for row in _PLACES.of(connection, watch, keys)}
 
 
 def move(connection: sa.Connection, watch: int, left: Iterable[Place], came: Iterable[Place]) -> None:

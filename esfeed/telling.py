@@ -1,0 +1,119 @@
+"""Makes events of changes: what consumers are told, of which time, under which id. Pure but for the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from esfeed.event import Change, Event, Origin, event_id, one_line
+from esfeed.meaning import Unreadable, parse
+from esfeed.ports import Clock, Entry, Profile
+
+
+class Teller:
+    """Tells the changes of one watch. ``watch`` and ``cluster`` are their names, ``field`` (dotted) is the document's
+    own date, empty for none.
+    """
+
+    def __init__(self, watch: str, cluster: str, field: str, profile: Profile, clock: Clock) -> None:
+        self._watch = watch
+        self._cluster = cluster
+        self._date = date_of(field)
+        self._profile = profile
+        self._owners = getattr(profile, "owners", lambda change: None)
+        self._clock = clock
+
+    def entries(
+        self,
+        changes: Iterable[Change],
+        number: int,
+        copies: Mapping[tuple[str, int], str] | None = None,
+        sinks: Sequence[str | None] = (None,),
+    ) -> list[Entry]:
+        """The log rows that tell of ``changes``: one each for each of ``sinks`` (``None``: one for all of them).
+
+        ``number`` is that of the poll that found them; ``copies``: see ``ports.Batch``. All are told at one time.
+        """
+        now = self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        found: list[Entry] = []
+        for change in changes:
+            shard = change.revision.shard
+            copy = copies.get((change.revision.index, shard), "") if copies and shard is not None else ""
+            event = self._event(change, number, copy, now)
+            found += [Entry(change.key, event, sink) for sink in sinks]
+        return found
+
+    def _event(self, change: Change, number: int, copy: str, now: str) -> Event:
+        told, view = self._profile.describe(change)
+        body = change.after if change.after is not None else change.before
+        revision = change.revision
+        origin = Origin(
+            self._cluster,
+            revision.index,
+            revision.version,
+            revision.seq_no,
+            None if body is None else self._date(body),
+            change.key.routing,
+            change.parent,
+            change.snapshot,
+        )
+        return Event(
+            event_id(self._watch, change.key, change.op, revision, number, copy),
+            self._watch,
+            now,
+            change.op,
+            change.key.type,
+            told,
+            change.changed,
+            _raw(change.before),
+            _raw(change.after),
+            origin,
+            view,
+            owners=self._owners(change),
+        )
+
+
+def _raw(source: bytes | None) -> msgspec.Raw | None:
+    return None if source is None else msgspec.Raw(one_line(source))
+
+
+def date_of(field: str) -> Callable[[bytes], str | None]:
+    """What reads a document's own word on when it changed, as text; whatever stands there, a number too.
+
+    Only that ``field`` is read: the rest of a document is passed over, unparsed, where the quick parser can.
+    """
+    if not field:
+        return lambda source: None
+    parts = field.split(".")
+    decode = msgspec.json.Decoder(_path(parts)).decode
+
+    def date(source: bytes) -> str | None:
+        try:
+            value: Any = decode(source)
+            for _ in parts:
+                value = getattr(value, "value", None)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            value = _slowly(source, parts)
+        return value if isinstance(value, str) else None if value is None else str(value)
+
+    return date
+
+
+def _path(parts: Sequence[str]) -> Any:
+    """A type that holds nothing of a document but what lies at the end of a path."""
+    kind: Any = Any
+    for part in reversed(parts):
+        kind = msgspec.defstruct("At", [("value", kind, None)], rename={"value": part}, gc=False) | None
+    return kind
+
+
+def _slowly(source: bytes, parts: Sequence[str]) -> Any:
+    try:
+        value = parse(source)
+    except Unreadable:
+        return None
+    for part in parts:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
