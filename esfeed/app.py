@@ -23,8 +23,10 @@ from esfeed.clock import SystemClock
 from esfeed.cluster.client import Connection
 from esfeed.cluster.reads import EngineCluster
 from esfeed.config import ClusterSettings, Config, WatchSettings
+from esfeed.delivery.direct import Direct
 from esfeed.delivery.dispatcher import Delivery, Dispatcher
 from esfeed.delivery.straight import Straight
+from esfeed.delivery.target import Target
 from esfeed.delivery.terms import Terms
 from esfeed.errors import ConfigError, EsfeedError
 from esfeed.health import SinkHealth, WatchHealth, pack, unpack
@@ -178,12 +180,21 @@ class App:
         """What delivers, by sink: from its place in the log, or straight from memory."""
         return {name: self._dispatcher(name, settings) for name, settings in self.config.sinks.items()}
 
+    @cached_property
+    def targets(self) -> Mapping[str, Target]:
+        """Where each sink leads, unopened."""
+        return {name: Target(name, self._watched(name)) for name in self.config.sinks}
+
+    def direct(self, name: str) -> Direct:
+        """What brings events to a sink past the log, while its dispatcher does nothing."""
+        return Direct(name, self.targets[name], self.router, self.store, terms(self.config.sinks[name]))
+
     def _dispatcher(self, name: str, settings: SinkSection) -> Dispatcher | Straight:
         made: Dispatcher | Straight
         if settings.persist:
-            made = Dispatcher(name, self._watched(name), self.router, self.store, terms(settings), self.clock)
+            made = Dispatcher(name, self.targets[name], self.router, self.store, terms(settings), self.clock)
         else:
-            made = Straight(name, self._watched(name), self.router, terms(settings), self.clock)
+            made = Straight(name, self.targets[name], self.router, terms(settings), self.clock)
             self.store.listen(made.hear)
         made.start()
         self._stack.callback(made.close)

@@ -169,10 +169,12 @@ def event_id(watch: str, key: Key, op: Op, revision: Revision, poll: int, copy: 
     external version), so ``poll``, the number of the commit that found it, tells the two apart; the id is logged with
     the event, so a repeat after a crash still carries it.
     """
-    mark: tuple[Any, ...] = (revision.uuid, revision.seq_no, revision.digest.hex(), copy)
-    if revision.seq_no is None or not copy:
+    mark: tuple[Any, ...]
+    if copy and revision.seq_no is not None:
+        mark = (revision.uuid, revision.seq_no, revision.digest.hex(), copy)
+    else:
         mark = (revision.uuid, revision.version, poll)
-    text = _json.encode((watch, tuple(key), op, mark))
+    text = _json.encode((watch, key, op, mark))
     return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 

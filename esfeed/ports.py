@@ -5,7 +5,7 @@ Each docstring states what an implementer must hold to; ``esfeed.testing`` has c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Literal, Protocol
@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from esfeed.event import Change, Document, Event, Key, Owners, Revision, View
-from esfeed.reads import Dated, Page, Reading, Resolved, Shard, Span, Tail
+from esfeed.reads import Dated, Ends, Page, Part, Reading, Resolved, Shard, Span, Tail
 
 PAGE_BYTES = 32 << 20
 """The most bytes of events that one reading of the log brings into memory, unless one event alone has more."""
@@ -94,8 +94,11 @@ class Cluster(Protocol):
     def newest(self, name: str, field: str) -> int | None:
         """The largest ``field`` that is not in the cluster's own future, in epoch milliseconds; ``None`` for none."""
 
-    def window(self, of: Resolved, field: str, since: int, size: int, until: int | None = None) -> Iterator[Page]:
-        """Documents with ``field`` from ``since`` on, and before ``until`` (epoch milliseconds), oldest first."""
+    def window(self, of: Resolved, field: str, since: int, size: int) -> Iterator[Page]:
+        """Documents with ``field`` from ``since`` (epoch milliseconds) on, oldest first."""
+
+    def part(self, of: Resolved, field: str, dates: Ends, part: Part, size: int) -> Generator[Page, None, None]:
+        """Documents of a ``part`` with ``field`` within ``dates``, with content, as they lie on the engine's disk."""
 
     def everything(
         self, of: Resolved, source: bool, size: int, shard: Shard | None = None, field: str = ""
@@ -117,8 +120,15 @@ class Cluster(Protocol):
     def tails(self, of: Resolved, after: Mapping[Shard, int], size: int, source: bool) -> Mapping[Shard, Tail]:
         """What each shard shows above its sequence number, ``size`` documents at most: one request for all."""
 
-    def histogram(self, of: Resolved, shard: Shard, spans: Sequence[Span], bits: int) -> Mapping[int, int]:
-        """Documents of a shard by ``_seq_no >> bits``, within ``spans``."""
+    def histogram(
+        self,
+        of: Resolved,
+        shard: Shard,
+        spans: Sequence[Span],
+        bits: int,
+        dated: tuple[str, Ends] | None = None,
+    ) -> Mapping[int, int]:
+        """Documents of a shard by ``_seq_no >> bits``, within ``spans``; only those with a field in some dates."""
 
     def numbered(self, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
         """The documents of a shard with those sequence numbers, with content."""

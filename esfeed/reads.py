@@ -110,6 +110,9 @@ place: one operation that made two changes."""
 Span = tuple[int, int]
 """Sequence numbers, or dates in epoch milliseconds, from the first to before the second."""
 
+Ends = tuple[int, int | None]
+"""From the first to before the second; ``None``: without end."""
+
 FAR = 1 << 43
 """The end of the dates that every engine can be asked about in milliseconds: 2248-09-26 (2.x reads 13 digits,
 ``date_nanos`` ends in 2262)."""
@@ -124,10 +127,25 @@ def bucket(stamp: int, bits: int) -> int:
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some of the documents of a read; ``total`` is how many the whole read has."""
+    """Some of the documents of a read; ``total`` is how many the whole read has.
+
+    ``low`` is for a backfill: the head of the log before it was read.
+    """
 
     docs: Sequence[Document]
     total: int
+    low: int = 0
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A part of a read, about ``documents`` large: of one ``shard`` with sequence numbers within ``numbers``, or dated
+    within ``dates`` (epoch milliseconds); from the first to before the second.
+    """
+
+    documents: int
+    shard: Shard | None = None
+    numbers: Ends | None = None
+    dates: Ends | None = None
 
 
 class Dated(NamedTuple):

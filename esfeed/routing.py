@@ -79,6 +79,11 @@ class Route(msgspec.Struct, frozen=True):
         """Whether it shows an event just as the other one does."""
         return self.shape is other.shape and self.tenant == other.tenant
 
+    @property
+    def whole(self) -> bool:
+        """Whether it takes every event without a view, as it is."""
+        return self.where is None and self.types is None and self.shape is None and self.tenant is None
+
     def sees(self, event: Event) -> bool:
         """Whether documents of that view and type are for this route; those without a view are for every one."""
         if event.view is not None and event.view != ("admin" if self.admin else "user"):
@@ -108,6 +113,7 @@ class Router:
                     plans.setdefault((sink, watch), []).append(route)
         self._plans = {pair: tuple(plan) for pair, plan in plans.items()}
         self._needs = {pair: _needs(plan) for pair, plan in plans.items()}
+        self._whole = frozenset(pair for pair, plan in plans.items() if plan[0].whole)
         self._timestamps = dict(timestamps or {})
 
     def watches(self, sink: str) -> frozenset[str]:
@@ -128,6 +134,8 @@ class Router:
         :class:`RouteFailed` (:class:`ExpressionFailed`, :class:`Unshapable`): then the event is not for this sink as it
         stands, whatever it is for others.
         """
+        if event.view is None and (sink, event.watch) in self._whole:
+            return event
         found = self._route(sink, event)
         if found is None:
             return None

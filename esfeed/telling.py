@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -30,22 +31,22 @@ class Teller:
         changes: Iterable[Change],
         number: int,
         copies: Mapping[tuple[str, int], str] | None = None,
-        sinks: Sequence[str | None] = (None,),
+        first: int = 0,
     ) -> list[Entry]:
-        """The log rows that tell of ``changes``: one each for each of ``sinks`` (``None``: one for all of them).
+        """The log rows that tell of ``changes``, one each, for all sinks.
 
         ``number`` is that of the poll that found them; ``copies``: see ``ports.Batch``. All are told at one time.
+        ``first``: the position of the first one, where they have places in the log before they are in it.
         """
         now = self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         found: list[Entry] = []
-        for change in changes:
+        for position, change in enumerate(changes, first) if first else zip(itertools.repeat(0), changes):
             shard = change.revision.shard
             copy = copies.get((change.revision.index, shard), "") if copies and shard is not None else ""
-            event = self._event(change, number, copy, now)
-            found += [Entry(change.key, event, sink) for sink in sinks]
+            found.append(Entry(change.key, self._event(change, number, copy, now, position)))
         return found
 
-    def _event(self, change: Change, number: int, copy: str, now: str) -> Event:
+    def _event(self, change: Change, number: int, copy: str, now: str, position: int) -> Event:
         told, view = self._profile.describe(change)
         body = change.after if change.after is not None else change.before
         revision = change.revision
@@ -71,6 +72,7 @@ class Teller:
             _raw(change.after),
             origin,
             view,
+            position,
             owners=self._owners(change),
         )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from esfeed.app import App
-from esfeed.backfill import Backfill, Span, rest
+from esfeed.backfill import Backfill, Span
 from esfeed.cli import complete
 from esfeed.cli.feed import deliver, settings, some
 from esfeed.cli.output import errors, fail, progress
@@ -89,11 +89,13 @@ def _run(app: App, watches: list[str], sinks: list[str], begin: int, end: int | 
         if not routed:
             continue
         section = app.config.watches[watch]
-        span = Span(watch, section.index, section.timestamp_field, routed, begin, end)
+        span = Span(watch, section.index, section.timestamp_field, routed, begin, end, section.max_page_bytes)
         pace = _pacer(app, routed, own, stop)
         for sink in routed:
             app.dispatchers[sink].start()
-        job = Backfill(span, app.clusters[watch], app.watchers[watch].teller, app.store, pace)
+        past = {sink: app.direct(sink).bring for sink in routed} if own else {}
+        tells = app.watchers[watch].teller
+        job = Backfill(span, app.clusters[watch], tells, app.store, pace, app.clock, past)
         try:
             with progress(f"reading {watch}") as told:
                 sent, finished = job.run(stop, told)
@@ -113,7 +115,7 @@ def _run(app: App, watches: list[str], sinks: list[str], begin: int, end: int | 
 
 def _pacer(app: App, sinks: tuple[str, ...], own: bool, stop: Stop) -> Callable[[], None]:
     def pace() -> None:
-        while rest(app.store, sinks) > _MUCH and not stop():
+        while max(map(app.backlog, sinks)) > _MUCH and not stop():
             if own:
                 if deliver(app, sinks, 3600.0):
                     return
@@ -125,7 +127,7 @@ def _pacer(app: App, sinks: tuple[str, ...], own: bool, stop: Stop) -> Callable[
 
 def _others(app: App, sinks: list[str], timeout: float, stop: Stop) -> list[str]:
     """Waits for the process that delivers; returns the sinks that still have a rest after ``timeout`` seconds."""
-    goal = app.store.head()
+    goal = app.store.last()
     until = app.clock.monotonic() + timeout
     while app.clock.monotonic() < until and not stop():
         if all((app.store.cursor(sink) or 0) >= goal for sink in sinks):

@@ -14,7 +14,7 @@ from typing import Any
 from esfeed.cluster.answers import Hit
 from esfeed.cluster.client import Client
 from esfeed.errors import ClusterError
-from esfeed.reads import FAR, ODD, Dated, Span, bucket
+from esfeed.reads import FAR, ODD, Dated, Ends, Span, bucket
 
 _NO_MILLISECONDS = 10**15
 _MOST_SPANS = 400
@@ -52,6 +52,12 @@ def in_spans(field: str, spans: Sequence[Span], without: bool) -> dict[str, Any]
     if without:
         should.append({"bool": {"must_not": {"exists": {"field": field}}}})
     return {"bool": {"should": should}}
+
+
+def between(field: str, ends: Ends) -> dict[str, Any]:
+    """The query for documents with a date between ``ends``."""
+    low, high = ends
+    return {"range": {field: {"gte": low, "format": "epoch_millis"} | ({} if high is None else {"lt": high})}}
 
 
 def with_stamps(client: Client, field: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 
 from esfeed.cluster import dates, shards
 from esfeed.cluster.answers import Hit, document
@@ -15,7 +15,7 @@ from esfeed.cluster.node import Meter
 from esfeed.cluster.stats import read_stats
 from esfeed.errors import NameMoved
 from esfeed.event import Document, Key
-from esfeed.reads import TAKEN, Dated, Page, Reading, Resolved, Shard, Span, Tail
+from esfeed.reads import TAKEN, Dated, Ends, Page, Part, Reading, Resolved, Shard, Span, Tail
 
 _NO_VERSION = -1
 _IDS_PAGE = 1000
@@ -74,10 +74,9 @@ class EngineCluster:
         hits = self._client.search(name, body).hits.hits
         return dates.milliseconds(hits[0].sort[0]) if hits else None
 
-    def window(self, of: Resolved, field: str, since: int, size: int, until: int | None = None) -> Iterator[Page]:
-        span = {"gte": since, "format": "epoch_millis"} | ({} if until is None else {"lt": until})
+    def window(self, of: Resolved, field: str, since: int, size: int) -> Iterator[Page]:
         body = {
-            "query": {"range": {field: span}},
+            "query": dates.between(field, (since, None)),
             "sort": dates.sort(self._client, field, "asc"),
             "size": size,
             **self._client.versions(),
@@ -88,6 +87,20 @@ class EngineCluster:
             return
         for answer in self._client.scroll(of.name, body):
             yield _page(answer, of, dates.sorted_by)
+
+    def part(self, of: Resolved, field: str, ends: Ends, part: Part, size: int) -> Generator[Page, None, None]:
+        filters = [dates.between(field, part.dates or ends)]
+        if part.shard is not None and part.numbers is not None:
+            filters.append(shards.between(part.numbers))
+        body = {"query": {"bool": {"filter": filters}}, "sort": ["_doc"], "size": size, **self._client.versions()}
+        shard = part.shard
+        name, preference = (of.name, "") if shard is None else (shard.name, shards.preference(shard))
+        first = self._client.search(name, body, preference, counted=True)
+        if first.total <= len(first.hits.hits):
+            yield _page(first, of)
+            return
+        for answer in self._client.scroll(name, body, preference):
+            yield _page(answer, of)
 
     def everything(
         self, of: Resolved, source: bool, size: int, shard: Shard | None = None, field: str = ""
@@ -119,8 +132,15 @@ class EngineCluster:
     def tails(self, of: Resolved, after: Mapping[Shard, int], size: int, source: bool) -> Mapping[Shard, Tail]:
         return shards.tails(self._client, of, after, size, source)
 
-    def histogram(self, of: Resolved, shard: Shard, spans: Sequence[Span], bits: int) -> Mapping[int, int]:
-        return shards.histogram(self._client, shard, spans, bits)
+    def histogram(
+        self,
+        of: Resolved,
+        shard: Shard,
+        spans: Sequence[Span],
+        bits: int,
+        dated: tuple[str, Ends] | None = None,
+    ) -> Mapping[int, int]:
+        return shards.histogram(self._client, shard, spans, bits, dates.between(*dated) if dated else None)
 
     def numbered(self, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
         return shards.numbered(self._client, of, shard, numbers)
@@ -157,10 +177,11 @@ def _looked_up(hit: Hit, uuid: str, key: Key, source: bool) -> Document | None:
 
 
 def _page(answer: Answer, of: Resolved, stamp: Callable[[Hit], int | None] = dates.none) -> Page:
-    uuids = {one.name: one.uuid for one in of.indices}
+    places = {one.name: (one.uuid, of.within(one.name)) for one in of.indices}
     docs = []
     for hit in answer.hits.hits:
-        if hit.index not in uuids:
+        place = places.get(hit.index)
+        if place is None:
             raise NameMoved(f"{of.name!r} now leads to {hit.index!r} as well", "it is read anew at the next poll")
-        docs.append(document(hit, uuids[hit.index], of.within(hit.index), stamp=stamp(hit)))
+        docs.append(document(hit, *place, None, stamp(hit)))
     return Page(docs, answer.total)

@@ -13,7 +13,7 @@ from esfeed.cluster.answers import Page, document
 from esfeed.cluster.client import Client
 from esfeed.errors import ClusterError, NameMoved
 from esfeed.event import Document
-from esfeed.reads import Resolved, Shard, Span, Tail
+from esfeed.reads import Ends, Resolved, Shard, Span, Tail
 
 _MOST_SPANS = 400
 _BY_NUMBER = [{"_seq_no": {"order": "asc", "unmapped_type": "long"}}]
@@ -58,12 +58,22 @@ def tails(client: Client, of: Resolved, after: Mapping[Shard, int], size: int, s
     }
 
 
-def histogram(client: Client, shard: Shard, spans: Sequence[Span], bits: int) -> Mapping[int, int]:
-    """Documents by ``_seq_no >> bits`` within ``spans``."""
+def between(ends: Ends) -> dict[str, Any]:
+    """The query for documents with a number between ``ends``."""
+    low, high = ends
+    return {"range": {"_seq_no": {"gte": low} | ({} if high is None else {"lt": high})}}
+
+
+def histogram(
+    client: Client, shard: Shard, spans: Sequence[Span], bits: int, only: Mapping[str, Any] | None = None
+) -> Mapping[int, int]:
+    """Documents by ``_seq_no >> bits`` within ``spans``; ``only`` those that a query finds."""
+    also = [only] if only else []
     found: dict[int, int] = {}
     buckets = {"histogram": {"field": "_seq_no", "interval": 1 << bits, "min_doc_count": 1}}
     for start in range(0, len(spans), _MOST_SPANS):
-        body = {"size": 0, "query": _within(spans[start : start + _MOST_SPANS]), "aggs": {"numbers": buckets}}
+        query = {"bool": {"filter": [_within(spans[start : start + _MOST_SPANS]), *also]}}
+        body = {"size": 0, "query": query, "aggs": {"numbers": buckets}}
         page = client.search(shard.name, body, preference(shard))
         for bucket in page.aggregations["numbers"]["buckets"]:
             found[int(bucket["key"]) >> bits] = bucket["doc_count"]

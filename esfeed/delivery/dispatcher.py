@@ -17,9 +17,10 @@ from esfeed.delivery.page import Item, Page, pick
 from esfeed.delivery.parking import Parking
 from esfeed.delivery.pause import for_document, for_target
 from esfeed.delivery.reader import Reader, left_of
+from esfeed.delivery.target import Target
 from esfeed.delivery.terms import Terms
-from esfeed.errors import ConfigError, Retryable
-from esfeed.ports import Clock, Doc, Outcome, Parked, ParkedState, Settlement, Sink, Store, retry
+from esfeed.errors import Retryable
+from esfeed.ports import Clock, Doc, Outcome, Parked, ParkedState, Settlement, Store, retry
 from esfeed.routing import Router
 
 _WISHES_EVERY = 0.5
@@ -63,7 +64,7 @@ class Dispatcher:
     def __init__(
         self,
         name: str,
-        sink: Sink,
+        target: Target,
         router: Router,
         store: Store,
         terms: Terms,
@@ -71,13 +72,13 @@ class Dispatcher:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.name = name
-        self._sink = sink
+        self._target = target
         self._reader = Reader(name, router, store, terms)
         self._store = store
         self._terms = terms
         self._clock = clock
         self._chance = chance
-        self._open = self._loaded = False
+        self._loaded = False
         self._parking = Parking()
         self._dead: set[Doc] = set()
         self._taken: set[int] = set()
@@ -96,8 +97,7 @@ class Dispatcher:
 
     def close(self) -> None:
         """Lets go of the target; the next ``run_once`` opens it again."""
-        self._sink.close()
-        self._open = False
+        self._target.close()
 
     def run_once(self) -> Delivery:
         """One batch; a target's trouble is in the result. Raises ``StateError``, ``ConfigError``, ``ReaderGone``."""
@@ -206,30 +206,16 @@ class Dispatcher:
     def _send(self, items: Sequence[Item]) -> tuple[list[tuple[Item, Outcome]], bool]:
         """Each item with its outcome, and whether the sink raised; no results where the target was not even reached."""
         try:
-            self._be_open()
+            self._target.open()
         except Retryable as error:
-            self.close()
             self._doubt = _replace(self._doubt, failures=self._doubt.failures + 1)
             self._pause(error.wait, str(error), curious=False)
             return [], True
         try:
-            outcomes = self._sink.send([item.event for item in items])
+            outcomes = self._target.send([item.event for item in items])
         except Retryable as error:
-            self.close()
             return [(item, retry(str(error), error.wait)) for item in items], True
-        if len(outcomes) != len(items):
-            hint = f"it answered {len(outcomes)} of {len(items)} events, its own fault"
-            raise ConfigError(f"sinks.{self.name}.type", None, hint)
         return list(zip(items, outcomes, strict=True)), False
-
-    def _be_open(self) -> None:
-        if self._open:
-            return
-        try:
-            self._sink.open()
-        except ConfigError as error:
-            raise ConfigError(f"sinks.{self.name}.{error.key}", error.value, error.hint) from error
-        self._open = True
 
     def _judged(self, results: Sequence[tuple[Item, Outcome]], raised: bool) -> Verdict:
         if not results:

@@ -105,13 +105,18 @@ def pick(items: Sequence[Item], most: int, octets: int, suspects: Collection[Doc
         for document in suspects if probe is None else ():
             probe = probe or next((item for item in items if item.document == document), None)
         return ([probe] if probe else []), True
-    batch: list[Item] = []
-    for item in items[:most]:
-        octets -= weight(item.event)
-        if octets < 0 and batch:
-            return batch, True
-        batch.append(item)
-    return batch, len(batch) == most
+    batch = [*items[:most]]
+    count = fitting([item.event for item in batch], octets)
+    return batch[:count], count < len(batch) or count == most
+
+
+def fitting(events: Sequence[Event], octets: int) -> int:
+    """How many of the first events have no more than so many bytes together: one at least."""
+    for count, event in enumerate(events):
+        octets -= weight(event)
+        if octets < 0 and count:
+            return count
+    return len(events)
 
 
 def seconds(event: Event) -> float:

@@ -15,10 +15,11 @@ from esfeed.delivery.dispatcher import Delivery
 from esfeed.delivery.page import seconds
 from esfeed.delivery.pause import for_target
 from esfeed.delivery.reader import left_of
+from esfeed.delivery.target import Target
 from esfeed.delivery.terms import Terms
-from esfeed.errors import ConfigError, Retryable
+from esfeed.errors import Retryable
 from esfeed.event import Event, weight
-from esfeed.ports import Clock, Sink, retry
+from esfeed.ports import Clock, retry
 from esfeed.routing import RouteFailed, Router
 
 MOST_EVENTS, MOST_BYTES = 10_000, 64 << 20
@@ -31,14 +32,14 @@ class Straight:
     def __init__(
         self,
         name: str,
-        sink: Sink,
+        target: Target,
         router: Router,
         terms: Terms,
         clock: Clock,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.name = name
-        self._sink = sink
+        self._target = target
         self._router = router
         self._terms = terms
         self._clock = clock
@@ -47,7 +48,6 @@ class Straight:
         self._octets = 0
         self._lock = threading.Lock()
         self._lost = 0
-        self._open = False
         self._failures = 0
         self._retry_at = float("-inf")
         self._why = ""
@@ -57,8 +57,7 @@ class Straight:
 
     def close(self) -> None:
         """Lets go of the target; the next ``run_once`` opens it again."""
-        self._sink.close()
-        self._open = False
+        self._target.close()
 
     @property
     def backlog(self) -> int:
@@ -96,24 +95,18 @@ class Straight:
             wait = left_of(self._terms.linger, first, self._clock.now().timestamp())
             if wait:
                 return self._told(0, wait=wait)
-        if not self._be_open():
+        if not self._reached():
             return self._told(0, wait=self._retry_at - self._clock.monotonic())
         batch = self._take()
         sent = self._send(batch) if batch else 0
         return self._told(sent, wait=max(0.0, self._retry_at - self._clock.monotonic()))
 
-    def _be_open(self) -> bool:
-        if self._open:
-            return True
+    def _reached(self) -> bool:
         try:
-            self._sink.open()
-        except ConfigError as error:
-            raise ConfigError(f"sinks.{self.name}.{error.key}", error.value, error.hint) from error
+            self._target.open()
         except Retryable as error:
-            self.close()
             self._pause(error.wait, str(error))
             return False
-        self._open = True
         return True
 
     def _take(self) -> list[Event]:
@@ -138,14 +131,10 @@ class Straight:
     def _send(self, batch: list[Event]) -> int:
         asked = None
         try:
-            outcomes = self._sink.send([*batch])
+            outcomes = self._target.send(batch)
         except Retryable as error:
-            self.close()
             asked = error.wait
             outcomes = [retry(str(error), error.wait)] * len(batch)
-        if len(outcomes) != len(batch):
-            hint = f"it answered {len(outcomes)} of {len(batch)} events, its own fault"
-            raise ConfigError(f"sinks.{self.name}.type", None, hint)
         back = [event for event, outcome in zip(batch, outcomes, strict=True) if not outcome.tried]
         lost = [outcome for outcome in outcomes if not outcome.ok and outcome.tried]
         sent = sum(outcome.ok for outcome in outcomes)

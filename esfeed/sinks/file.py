@@ -156,13 +156,9 @@ class FileSink:
         if limit is not None and begin and begin + len(data[0]) > limit:
             self._rotate()
             begin = os.fstat(self._file).st_size
-        size, count = begin, 0
+        count = len(data) if limit is None else _fitting(data, limit - begin)
         try:
-            for line in data:
-                if limit is not None and size and size + len(line) > limit:
-                    break
-                lines.write_all(self._file, line)
-                size, count = size + len(line), count + 1
+            lines.write_all(self._file, b"".join(data[:count]))
             if self._settings.fsync:
                 os.fsync(self._file)
             if not os.fstat(self._file).st_nlink:
@@ -222,3 +218,12 @@ class FileSink:
             errno.EACCES: "let the user that runs esfeed write to its folder",
         }.get(error.errno or 0, "see to the disk that it is on")
         return Retryable(f"cannot {what} {self._path} ({error.strerror or error})", mend)
+
+
+def _fitting(data: Sequence[bytes], room: int) -> int:
+    """How many of the first lines fit into ``room`` bytes: one at least, which a file of its own was begun for."""
+    for count, line in enumerate(data):
+        room -= len(line)
+        if room < 0 and count:
+            return count
+    return len(data)

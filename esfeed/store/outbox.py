@@ -28,6 +28,8 @@ _MARKS = [column for column in t.parked.columns if column.name != "event"]
 _ROW = [t.log.c.position, t.log.c.sink, t.log.c.event, t.log.c.watch, t.log.c.key]
 _PARKED_ROW = [t.parked.c[column.name] for column in _ROW]
 _LOG = Bulk(t.log, ["position", "watch", "key", "sink", "event", "at"], replace=False)
+_FIRST = sa.select(sa.func.min(t.log.c.position)).scalar_subquery()
+_LAST = sa.select(sa.func.max(t.log.c.position)).scalar_subquery()
 _WISHES = ("redriven", "forced")
 
 
@@ -57,10 +59,25 @@ class Outbox(Connected):
         with self._reading() as connection:
             return head(connection)
 
+    def reserve(self, count: int) -> int:
+        """The first of ``count`` positions that no row of the log will ever have."""
+        with self._writing() as connection:
+            first = head(connection) + 1
+            row = {"seq": first + count - 1}
+            moved = connection.execute(sa.text("UPDATE sqlite_sequence SET seq = :seq WHERE name = 'log'"), row)
+            if not moved.rowcount:
+                connection.execute(sa.text("INSERT INTO sqlite_sequence (name, seq) VALUES ('log', :seq)"), row)
+        return first
+
     def first(self) -> int | None:
         with self._reading() as connection:
             found: int | None = connection.scalar(sa.select(sa.func.min(t.log.c.position)))
         return found
+
+    def last(self) -> int:
+        """The position of the newest log row that there is; 0 where none is."""
+        with self._reading() as connection:
+            return connection.scalar(sa.select(_LAST)) or 0
 
     def log_bytes(self) -> int:
         """Bytes of all events in the log, as they lie in it."""
@@ -177,7 +194,9 @@ class Outbox(Connected):
 
     def log_count(self, after: int) -> int:
         """How many rows of the log have a position greater than ``after``, at most: some may have been left out."""
-        return max(0, self.head() - max(after, (self.first() or self.head() + 1) - 1))
+        with self._reading() as connection:
+            first, last = connection.execute(sa.select(_FIRST, _LAST)).one()
+        return 0 if last is None else max(0, last - max(after, first - 1))
 
 
 def append(connection: sa.Connection, watch: int, entries: Iterable[Entry], tell: bool) -> Sequence[Event]:

@@ -16,15 +16,13 @@ import msgspec
 from esfeed.event import Document, Key, Revision
 from esfeed.ports import Batch, Cluster, Known, Sweep
 from esfeed.reads import TAKEN, Page, Reading, Resolved, Shard
+from esfeed.weights import Weights
 
 Found = Generator[Batch, None, int]
 """Yields batches; returns how many documents turned out changed or gone."""
 
 _LOOKUP = 500
 _IDS_PAGE = 5000
-_LEAST_PAGE = 10
-_BARE = 1 << 10
-_UNKNOWN = 64 << 10
 
 
 class Sorted(NamedTuple):
@@ -53,22 +51,8 @@ class Reader:
     def __init__(self, cluster: Cluster, known: Known, max_page_bytes: int) -> None:
         self._cluster = cluster
         self._known = known
-        self._max_page_bytes = max_page_bytes
-        self._heaviest = 0
+        self.weights = Weights(max_page_bytes)
         self.doubt = False
-
-    def page_size(self, now: Reading, most: int = _IDS_PAGE) -> int:
-        """How many whole documents to ask for at once (on the engine's disk they are deflated: to a third)."""
-        average = _UNKNOWN if now.blind else 3 * now.octets // max(now.docs, 1) + _BARE
-        least = 1 if self._heaviest else _LEAST_PAGE
-        return max(least, min(most, self._max_page_bytes // max(average, self._heaviest)))
-
-    def weigh(self, docs: Sequence[Document]) -> bool:
-        """Remembers how large documents are; returns whether these were too large together."""
-        octets = sum(len(doc.source) for doc in docs if doc.source is not None)
-        if octets:
-            self._heaviest = max(self._heaviest, octets // len(docs) + _BARE)
-        return octets > self._max_page_bytes and len(docs) > 1
 
     def _pages(self, read: Callable[[int], Iterator[Page]], size: int) -> Iterator[Page]:
         """The pages of ``read(size)``, which begins anew where one was too large: what was read so far is known by
@@ -78,11 +62,11 @@ class Reader:
             with contextlib.closing(_generator(read(size))) as pages:
                 for page in pages:
                     yield page
-                    if self.weigh(page.docs):
+                    if self.weights.weigh(page.docs):
                         break
                 else:
                     return
-            size = max(1, min(len(page.docs) // 2, self._max_page_bytes // self._heaviest))
+            size = self.weights.fitting(max(1, len(page.docs) // 2))
 
     def window(self, of: Resolved, field: str, since: int, size: int) -> Found:
         """What is new among documents with ``field`` at or after ``since`` (epoch milliseconds)."""
@@ -112,7 +96,7 @@ class Reader:
         ``sort_out``; it needs ``source``.
         """
         found = read = 0
-        size = self.page_size(now) if source else _IDS_PAGE
+        size = self.weights.page(now, _IDS_PAGE) if source else _IDS_PAGE
         with self._known.sweep() as sweep:
             for shard in shards or (None,):
 
@@ -161,7 +145,7 @@ class Reader:
     def look_again(self, of: Resolved, behind: Sequence[Document], known: Mapping[Key, Revision]) -> list[Document]:
         """Those of ``behind`` that are there and not as known, as they are at this moment, with their content."""
         met: list[Document] = []
-        most = max(1, min(_LOOKUP, self._max_page_bytes // max(self._heaviest, _BARE)))
+        most = self.weights.fitting(_LOOKUP)
         for start in range(0, len(behind), most):
             some = behind[start : start + most]
             found = self._cluster.lookup(of, [(doc.uuid, doc.key) for doc in some], source=True)

@@ -121,7 +121,7 @@ class SeqNoTracker:
             some = changed[start : start + _AT_ONCE]
             begun = {name: self._begin(state.marks[name], now.shards[name]) for name in some}
             shards = {name: _shard(name, now.shards[name]) for name in some}
-            size = max(1, self._reader.page_size(now, _TAIL) // len(some))
+            size = max(1, self._reader.weights.page(now, _TAIL) // len(some))
             tails = self._cluster.tails(of, {shards[name]: begun[name].mark for name in some}, size, source=True)
             for name in some:
                 distrust = marks.restarted(state.marks[name].looked, now.shards[name])
@@ -168,7 +168,7 @@ class SeqNoTracker:
         """What stands above the mark, page by page. Where most of it is known, further pages bring ids alone."""
         found, source, docs = 0, True, tail.docs
         while docs:
-            self._reader.weigh(docs)
+            self._reader.weights.weigh(docs)
             met, known, behind, _, _ = self._reader.sort_out(docs, of, distrust)
             fresh = len(met)
             if not source:
@@ -180,7 +180,7 @@ class SeqNoTracker:
             if len(docs) < size:
                 break
             source = distrust or 2 * fresh > len(docs)
-            size = self._reader.page_size(now, _TAIL) if source else _IDS_TAIL
+            size = self._reader.weights.page(now, _TAIL) if source else _IDS_TAIL
             last = docs[-1].seq_no or 0
             docs = self._cluster.tails(of, {shard: last}, size, source)[shard].docs
         return found

@@ -158,7 +158,7 @@ class UpdatedAtTracker:
         if not state.dated or state.mark is None:
             return 0
         since = state.mark - int(self._following.overlap * 1000)
-        size = self._reader.page_size(now, _WINDOW)
+        size = self._reader.weights.page(now, _WINDOW)
         return (yield from self._reader.window(of, self._following.timestamp_field, since, size))
 
     def _by_counts(self, state: State, of: Resolved) -> Found:

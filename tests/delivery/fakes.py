@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from esfeed.delivery.dispatcher import Dispatcher
+from esfeed.delivery.target import Target
 from esfeed.delivery.terms import Terms
 from esfeed.event import Event
 from esfeed.ports import OK, Doc, LogRow, Outcome, Parked, Settlement, retry, waits
@@ -185,7 +186,7 @@ class Bench:
         """A new process: whatever was in memory is gone."""
         self.steps = Dispatcher(
             NAME,
-            self.sink,
+            Target(NAME, self.sink),
             self.router,
             self.store,
             self.terms,

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from esfeed.clock import SystemClock
 from esfeed.delivery.dispatcher import Dispatcher
+from esfeed.delivery.target import Target
 from esfeed.delivery.terms import Terms
 from esfeed.errors import StateError
 from esfeed.event import Event
@@ -47,7 +48,7 @@ def dispatchers(store: SqlStore, url: str, folder: Path) -> list[Dispatcher]:
     made = []
     for name, sink in zip(SINKS, sinks, strict=True):
         terms = Terms(batch=5, attempts=10_000, coalesce=0.3 if name == "merged" else 0.0)
-        made.append(Dispatcher(name, sink, router, store, terms, SystemClock(), lambda: 0.999))
+        made.append(Dispatcher(name, Target(name, sink), router, store, terms, SystemClock(), lambda: 0.999))
         if store.cursor(name) is None:
             store.settle(name, Settlement(0))
     return made
@@ -157,7 +158,7 @@ def fill(store: SqlStore, docs: Sequence[str]) -> None:
 def dispatcher(store: SqlStore, name: str, sink: Any, **terms: Any) -> Dispatcher:
     if store.cursor(name) is None:
         store.settle(name, Settlement(0))
-    return Dispatcher(name, sink, Router([], [name], ["w"]), store, Terms(**terms), SystemClock())
+    return Dispatcher(name, Target(name, sink), Router([], [name], ["w"]), store, Terms(**terms), SystemClock())
 
 
 def test_a_full_disk_under_the_state(store: SqlStore) -> None:

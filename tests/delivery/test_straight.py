@@ -14,6 +14,7 @@ from esfeed.cli.feed import deliver, straight
 from esfeed.config import build
 from esfeed.delivery import straight as module
 from esfeed.delivery.straight import Straight
+from esfeed.delivery.target import Target
 from esfeed.delivery.terms import Terms
 from esfeed.errors import ConfigError, Retryable
 from esfeed.event import Event
@@ -32,7 +33,7 @@ class Bench:
         routes = [Route(0, frozenset([NAME]), frozenset(), compile_where(where))] if where else []
         router = Router(routes, [NAME], ["w"])
         clock: Any = self.clock
-        self.steps = Straight(NAME, self.sink, router, Terms(batch=batch, **terms), clock, lambda: 0.0)
+        self.steps = Straight(NAME, Target(NAME, self.sink), router, Terms(batch=batch, **terms), clock, lambda: 0.0)
         self.count = 0
         self.dropped = 0
 

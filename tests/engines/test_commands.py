@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Iterator
@@ -124,10 +125,9 @@ def test_run_loses_nothing_when_killed_ten_times(world: World, feed: Feed) -> No
     assert replayed(feed).differences(truth) == [], f"ESFEED_TEST_SEED={SEED}"
 
 
-def test_backfill_beside_a_running_feed_stopped_and_resumed(world: World, feed: Feed) -> None:
-    """It sends what is there as read events through the running feed; stopped half-way, it goes on, with no repeat."""
-    raw, index = Raw(world.raw.engine, kind=world.kind), world.index
-    for start in range(0, 6000, 1000):
+def fill(raw: Raw, index: str, documents: int) -> None:
+    """So many documents, a second apart from 2023-11 on."""
+    for start in range(0, documents, 1000):
         raw.bulk(
             index,
             [
@@ -135,14 +135,52 @@ def test_backfill_beside_a_running_feed_stopped_and_resumed(world: World, feed: 
                 for n in range(start, start + 1000)
             ],
         )
+
+
+@pytest.mark.parametrize("engine", ["es2", "es9"], indirect=True)
+def test_backfill_without_a_feed_killed_and_resumed(world: World, feed: Feed) -> None:
+    """It goes past the log; after a kill -9 it goes on, nothing is missing, and what comes again has the same id."""
+    raw, index = Raw(world.raw.engine, kind=world.kind), world.index
+    fill(raw, index, 4000)
+    raw.refresh(index)
+    feed.config.write_text(feed.config.read_text().replace("[watches.w]\n", '[watches.w]\nmax_page_bytes = "1MB"\n'))
+    with Proxy(raw.engine.url) as slow:
+        slow.on("_search", delay(0.7), times=99)
+        for more in (1, 1000):
+            first = feed.backfill("--since", "2023-01-01", "--sink", "audit", through=slow.url)
+            eventually(lambda more=more: len(feed.lines()) >= more, seconds=30)  # type: ignore[misc]
+            first.kill()
+            first.wait()
+    assert 1000 <= len(feed.lines()) < 4000
+    raw.put(index, "17", {"updated_at": 1_700_000_000_000 + 4_000_000, "name": "newer"})
+    raw.refresh(index)
+    done = feed("backfill", "--since", "2023-01-01", "--sink", "audit")
+    assert done.returncode == 0, done.stderr
+
+    events = feed.lines()
+    assert {e["data"]["id"] for e in events} == {str(n) for n in range(4000)}
+    versions = {(e["data"]["id"], e["data"]["origin"]["version"]): e["id"] for e in events}
+    assert all(e["id"] == versions[e["data"]["id"], e["data"]["origin"]["version"]] for e in events)
+    places = [e["data"]["position"] for e in events]
+    assert places == sorted(set(places))
+    assert len(events) < 4000 + 2 * 3000
+    assert json.loads(feed("events", "--json").stdout or "[]") == []
+    assert next(e["data"]["after"]["name"] for e in reversed(events) if e["data"]["id"] == "17") == "newer"
+
+
+def test_backfill_beside_a_running_feed_stopped_and_resumed(world: World, feed: Feed) -> None:
+    """It sends what is there as read events through the running feed; stopped half-way, it goes on, with no repeat."""
+    raw, index = Raw(world.raw.engine, kind=world.kind), world.index
+    fill(raw, index, 6000)
     raw.put(index, "old", {"updated_at": "2001-01-01T00:00:00Z"})
     raw.refresh(index)
-    feed.config.write_text(feed.config.read_text().replace("[watches.w]\n", '[watches.w]\ninitial = "now"\n'))
+    few = '[watches.w]\ninitial = "now"\nmax_page_bytes = "1MB"\n'
+    feed.config.write_text(feed.config.read_text().replace("[watches.w]\n", few))
     feed.start()
     eventually(lambda: feed("status", "--json").stdout.find('"documents": 6001') > 0, seconds=60)
 
     with Proxy(raw.engine.url) as slow:
-        slow.on("_search/scroll", delay(0.7), times=99)
+        slow.on("_search", delay(0.7), times=99)
         first = feed.backfill("--since", "2023-01-01", "--sink", "audit", through=slow.url)
         eventually(lambda: len(feed.lines()) >= 1000, seconds=30)
         first.terminate()

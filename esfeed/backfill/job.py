@@ -1,0 +1,222 @@
+"""One backfill of one watch: reads part by part, tells, and remembers how far it came.
+
+The feed may tell of a document while a page with an older state of it is being read; such a page's event is left out
+when the page is kept (``Commit.low``), so nothing newer is ever followed by something older.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Protocol
+
+import msgspec
+
+from esfeed.backfill.ahead import Pages, ahead
+from esfeed.backfill.parts import by_date, by_number, in_turn, width
+from esfeed.errors import ConfigError, Forbidden, NameMoved
+from esfeed.event import Change, Document, Key, Revision
+from esfeed.ports import BackfillMark, Clock, Cluster, Commit, Entry, Progress, Stop, Store
+from esfeed.reads import BLIND, Ends, Page, Part, Reading, Resolved, Shard
+from esfeed.telling import Teller
+from esfeed.weights import Weights
+
+_PAGE = 10_000
+_AHEAD = 2
+_MARK_EVERY = 1.0
+
+Bring = Callable[[Sequence[Entry], Stop], Sequence[Entry]]
+"""Brings entries to a sink past the log, in order, and returns those that have to go through it."""
+
+
+class Marks(Store, Protocol):
+    """A store that also remembers backfills, and gives places in the log away."""
+
+    def backfill(self, name: str) -> BackfillMark | None: ...
+
+    def end_backfill(self, name: str) -> None: ...
+
+    def reserve(self, count: int) -> int: ...
+
+
+class Span(msgspec.Struct, frozen=True):
+    """What to tell: documents of ``watch`` whose timestamp is in [``since``, ``until``), in epoch milliseconds."""
+
+    watch: str
+    index: str
+    field: str
+    sinks: tuple[str, ...]
+    since: int
+    until: int | None
+    max_page_bytes: int = 32 << 20
+
+    @property
+    def name(self) -> str:
+        """The same span asked for again is the same backfill, and goes on."""
+        return msgspec.json.encode((self.watch, sorted(self.sinks), self.since, self.until)).decode()
+
+    @property
+    def dates(self) -> Ends:
+        return self.since, self.until
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """How far a backfill has come.
+
+    ``places``: everything before that number of a shard (``uuid/number``) is told, or (under no name) before that date;
+    and behind it some documents ``told``, at those versions.
+    """
+
+    places: dict[str, int] = {}
+    told: Sequence[tuple[Key, int]] = ()
+
+
+class Backfill:
+    """One backfill. ``pace`` is called after each page and waits while the sinks lag far behind.
+
+    ``bring`` has, by sink, what may send past the log; a sink without it gets all through the log.
+    """
+
+    def __init__(
+        self,
+        span: Span,
+        cluster: Cluster,
+        tells: Teller,
+        store: Marks,
+        pace: Callable[[], None],
+        clock: Clock,
+        bring: Mapping[str, Bring] | None = None,
+    ) -> None:
+        self._span = span
+        self._cluster = cluster
+        self._tells = tells
+        self._store = store
+        self._pace = pace
+        self._clock = clock
+        self._bring = bring or {}
+        self._weights = Weights(span.max_page_bytes)
+        self._places: dict[str, int] = {}
+        self._told: dict[Key, int] = {}
+        self._told_before: dict[Key, int] = {}
+        self._sent = 0
+        self._kept_at = float("-inf")
+
+    def run(self, stop: Stop, progress: Progress) -> tuple[int, bool]:
+        """(documents told of, over all runs of this backfill; whether it is done).
+
+        Raises ``ClusterError``; what was told until then is remembered.
+        """
+        of = self._cluster.resolve(self._span.index, self._span.watch)
+        if not self._span.field:
+            raise ConfigError(f"watches.{self._span.watch}.timestamp_field", "", "a backfill needs a date to go by")
+        self._go_on()
+        now = self._counters()
+        parts = [*self._parts(of, now)]
+        total = self._sent + sum(part.documents for part in parts) - len(self._told_before)
+        with closing(ahead(parts, lambda part: self._read(of, now, part), _AHEAD)) as read:
+            for part, pages in read:
+                for page in pages:
+                    self._tell(page, stop)
+                    progress(self._sent, max(total, self._sent))
+                    self._pace()
+                    if stop():
+                        self._keep((), None)
+                        return self._sent, False
+                self._pass(of, part)
+        self._store.end_backfill(self._span.name)
+        return self._sent, True
+
+    def _go_on(self) -> None:
+        """Takes up what the last run of this backfill left."""
+        before = self._store.backfill(self._span.name)
+        if before is not None:
+            mark = msgspec.json.decode(before.mark, type=Mark)
+            self._sent, self._places, self._told_before = before.sent, dict(mark.places), dict(mark.told)
+            # Which part they were of is not known any more: the parts may be cut otherwise now.
+
+    def _counters(self) -> Reading:
+        try:
+            return self._cluster.counters(self._span.index)
+        except Forbidden:
+            return BLIND
+
+    # --- reading
+
+    def _parts(self, of: Resolved, now: Reading) -> Iterator[Part]:
+        most = self._weights.page(now, _PAGE)
+        numbered = {name: one.max_seq_no for name, one in now.shards.items() if one.max_seq_no is not None}
+        if len(numbered) < len(now.shards) or now.blind or self._cluster.without_seq_no(of):
+            begin = self._places.get("", self._span.since)
+            return by_date(self._dated(of), begin, self._span.until, most)
+        # Of two indices that have a document, the later one has its truth, and tells last.
+        ranks = {one.name: place if of.overlap else 0 for place, one in enumerate(of.indices)}
+        queues: dict[int, list[Iterator[Part]]] = {rank: [] for rank in sorted({*ranks.values()})}
+        for place, highest in numbered.items():
+            name, _, number = place.rpartition("/")
+            if name not in ranks:
+                raise NameMoved(f"{of.name!r} now leads to {name!r} as well", "ask for the backfill again")
+            shard = Shard(name, int(number), now.shards[place].node)
+            queues[ranks[name]].append(self._numbered(of, shard, highest + 1, most))
+        return (part for some in queues.values() for part in in_turn(some))
+
+    def _dated(self, of: Resolved) -> Callable[[Sequence[tuple[int, int]], int], Mapping[int, int]]:
+        return lambda spans, bits: self._cluster.dated(of, self._span.field, spans, bits).buckets
+
+    def _numbered(self, of: Resolved, shard: Shard, end: int, most: int) -> Iterator[Part]:
+        begin, bits = self._places.get(_place(of, shard), 0), width(end)
+        which = (self._span.field, self._span.dates)
+        spans = [(begin, max(begin, end))]
+        counts = self._cluster.histogram(of, shard, spans, bits, which) if begin < end else {}
+        return by_number(shard, counts, bits, begin, most)
+
+    def _read(self, of: Resolved, now: Reading, part: Part) -> Pages:
+        """The pages of a part, each as of after the log's head that it carries with it."""
+        size = self._weights.page(now, _PAGE)
+        low = self._store.head()
+        with closing(self._cluster.part(of, self._span.field, self._span.dates, part, size)) as pages:
+            for page in pages:
+                yield msgspec.structs.replace(page, low=low)
+
+    # --- telling
+
+    def _tell(self, page: Page, stop: Stop) -> None:
+        self._weights.weigh(page.docs)
+        before = self._told_before
+        docs = [doc for doc in page.docs if before.get(doc.key) != doc.version] if before else page.docs
+        first = self._store.reserve(len(docs)) if self._bring and docs else 0
+        entries = self._tells.entries(map(_change, docs), 0, first=first)
+        left: list[Entry] = []
+        for sink in self._span.sinks:
+            bring = self._bring.get(sink)
+            through = bring(entries, stop) if bring else entries
+            left += [Entry(entry.key, entry.event, sink) for entry in through]
+        self._sent += len(docs)
+        self._told.update((doc.key, doc.version) for doc in docs)
+        if left:
+            self._keep(left, page.low)
+
+    def _pass(self, of: Resolved, part: Part) -> None:
+        """A part is told: what comes is behind it."""
+        self._told = {}
+        if part.shard is not None and part.numbers is not None and part.numbers[1] is not None:
+            self._places[_place(of, part.shard)] = part.numbers[1]
+        elif part.dates is not None and part.dates[1] is not None:
+            self._places[""] = part.dates[1]
+        if self._clock.monotonic() - self._kept_at > _MARK_EVERY:
+            self._keep((), None)
+
+    def _keep(self, entries: Sequence[Entry], low: int | None) -> None:
+        told = msgspec.json.encode(Mark(self._places, [*self._told_before.items(), *self._told.items()])).decode()
+        mark = BackfillMark(self._span.name, told, self._sent)
+        self._store.commit(self._span.watch, Commit(entries=entries, backfill=mark, low=low))
+        self._kept_at = self._clock.monotonic()
+
+
+def _place(of: Resolved, shard: Shard) -> str:
+    uuid = next((one.uuid for one in of.indices if one.name == shard.name), "")
+    return f"{uuid}/{shard.number}"
+
+
+def _change(doc: Document) -> Change:
+    revision = Revision(doc.uuid, doc.index, doc.version, doc.seq_no, b"")
+    return Change("read", doc.key, revision, after=doc.source, parent=doc.parent, snapshot=True)

@@ -1,0 +1,83 @@
+"""Cuts a backfill into parts that one request each can read, in an order in which it can be taken up again. Pure.
+
+Where the engine numbers its operations, a part is some numbers of a shard: documents that were written one after the
+other lie together on disk, whatever their dates, so such a part is read in one go; and a document that is written
+meanwhile moves behind all parts that are left, into the last, which has no end. Elsewhere a part is a span of time.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from esfeed.reads import FAR, Ends, Part, Shard, Span
+
+_BUCKETS_BITS = 12
+_LEAST_BITS = 12
+_DATE_BITS = (32, 26, 20, 14, 8, 2)
+_AT_ONCE = 100
+
+Count = Callable[[Sequence[Span], int], Mapping[int, int]]
+"""Counts the documents in some spans by ``number >> bits`` (or date)."""
+
+Counted = tuple[int, int, int]
+"""From the first number to before the second lie so many documents."""
+
+
+def width(numbers: int) -> int:
+    """The bits by which that many numbers are to be counted: a few thousand buckets at most."""
+    return max(_LEAST_BITS, numbers.bit_length() - _BUCKETS_BITS)
+
+
+def by_number(shard: Shard, counts: Mapping[int, int], bits: int, begin: int, most: int) -> Iterator[Part]:
+    """The parts of a shard from number ``begin`` on. ``counts``: documents by ``number >> bits``.
+
+    No two documents of a shard have the same number, so a full bucket can be cut evenly.
+    """
+    counted: list[Counted] = []
+    for bucket, documents in sorted(counts.items()):
+        low, high = max(begin, bucket << bits), (bucket + 1) << bits
+        step = -(-(high - low) // -(-documents // most)) if documents else high - low
+        pieces = range(low, high, max(1, step))
+        counted += [(at, min(high, at + step), -(-documents // len(pieces))) for at in pieces]
+    for numbers, documents in _merged(counted, begin, most):
+        yield Part(documents, shard=shard, numbers=numbers)
+
+
+def by_date(count: Count, begin: int, end: int | None, most: int) -> Iterator[Part]:
+    """The parts from the date ``begin`` to before ``end`` (epoch milliseconds; ``None``: without end).
+
+    Dates crowd, so a full bucket is counted anew in smaller ones; a moment with more documents than ``most`` stays one.
+    """
+    first, last = max(begin, 0), FAR if end is None else min(end, FAR)
+    full: list[Span] = [(first, last)]
+    counted: list[Counted] = []
+    for bits in _DATE_BITS:
+        found: dict[int, int] = {}
+        for start in range(0, len(full), _AT_ONCE):
+            found.update(count(full[start : start + _AT_ONCE], bits))
+        buckets = [
+            (max(first, bucket << bits), min(last, (bucket + 1) << bits), documents)
+            for bucket, documents in found.items()
+        ]
+        full = [(low, high) for low, high, documents in buckets if documents > most]
+        counted += [one for one in buckets if one[2] <= most or bits == _DATE_BITS[-1]]
+    for (low, high), documents in _merged(sorted(counted), begin, most):
+        yield Part(documents, dates=(low, end if high is None else high))
+
+
+def in_turn(shards: Sequence[Iterator[Part]]) -> Iterator[Part]:
+    """The parts of all shards, taking turns, so that no shard has to answer for all at once."""
+    for some in itertools.zip_longest(*shards):
+        yield from (part for part in some if part is not None)
+
+
+def _merged(counted: Sequence[Counted], begin: int, most: int) -> Iterator[tuple[Ends, int]]:
+    """Neighbours taken together as long as they are few; without gaps, from ``begin`` on, and the last without end."""
+    low, held = begin, 0
+    for at, _, documents in counted:
+        if held and held + documents > most:
+            yield (low, at), held
+            low, held = at, 0
+        held += documents
+    yield (low, None), held

@@ -1,0 +1,48 @@
+"""A sink's target: opened when it is needed, and held to its word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from esfeed.errors import ConfigError, Retryable
+from esfeed.event import Event
+from esfeed.ports import Outcome, Sink
+
+
+class Target:
+    """The sink of that name. One thread at a time."""
+
+    def __init__(self, name: str, sink: Sink) -> None:
+        self._name = name
+        self._sink = sink
+        self._open = False
+
+    def open(self) -> None:
+        """Opens it where it is not. Raises ``Retryable``, or ``ConfigError`` that names the key in the settings."""
+        if self._open:
+            return
+        try:
+            self._sink.open()
+        except ConfigError as error:
+            raise ConfigError(f"sinks.{self._name}.{error.key}", error.value, error.hint) from error
+        except Retryable:
+            self.close()
+            raise
+        self._open = True
+
+    def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        """One outcome an event. Raises ``Retryable`` where the whole target failed, which is closed then."""
+        try:
+            outcomes = self._sink.send([*events])
+        except Retryable:
+            self.close()
+            raise
+        if len(outcomes) != len(events):
+            hint = f"it answered {len(outcomes)} of {len(events)} events, its own fault"
+            raise ConfigError(f"sinks.{self._name}.type", None, hint)
+        return outcomes
+
+    def close(self) -> None:
+        """Lets go of it."""
+        self._sink.close()
+        self._open = False
