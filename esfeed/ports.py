@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from esfeed.event import Change, Document, Event, Key, Owners, Revision, View
-from esfeed.reads import Dated, Ends, Page, Part, Reading, Resolved, Shard, Span, Tail
+from esfeed.reads import Dated, Dates, Page, Part, Reading, Resolved, Shard, Span, Tail
 
 PAGE_BYTES = 32 << 20
 """The most bytes of events that one reading of the log brings into memory, unless one event alone has more."""
@@ -97,8 +97,8 @@ class Cluster(Protocol):
     def window(self, of: Resolved, field: str, since: int, size: int) -> Iterator[Page]:
         """Documents with ``field`` from ``since`` (epoch milliseconds) on, oldest first."""
 
-    def part(self, of: Resolved, field: str, dates: Ends, part: Part, size: int) -> Generator[Page, None, None]:
-        """Documents of a ``part`` with ``field`` within ``dates``, with content, as they lie on the engine's disk."""
+    def part(self, of: Resolved, part: Part, size: int) -> Generator[Page, None, None]:
+        """The documents of a ``part``, with content, as they lie on the engine's disk."""
 
     def everything(
         self, of: Resolved, source: bool, size: int, shard: Shard | None = None, field: str = ""
@@ -126,9 +126,9 @@ class Cluster(Protocol):
         shard: Shard,
         spans: Sequence[Span],
         bits: int,
-        dated: tuple[str, Ends] | None = None,
+        dates: Dates | None = None,
     ) -> Mapping[int, int]:
-        """Documents of a shard by ``_seq_no >> bits``, within ``spans``; only those with a field in some dates."""
+        """Documents of a shard by ``_seq_no >> bits``, within ``spans``; only those of some ``dates``."""
 
     def numbered(self, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
         """The documents of a shard with those sequence numbers, with content."""

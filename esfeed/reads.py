@@ -137,15 +137,26 @@ class Page(msgspec.Struct, frozen=True):
     low: int = 0
 
 
+class Dates(msgspec.Struct, frozen=True):
+    """Documents with ``field`` in [``since``, ``until``), in epoch milliseconds (``None``: without end), and those
+    without a date where ``undated``. Without ``since`` only the latter.
+    """
+
+    field: str
+    since: int | None
+    until: int | None = None
+    undated: bool = False
+
+
 class Part(msgspec.Struct, frozen=True):
-    """A part of a read, about ``documents`` large: of one ``shard`` with sequence numbers within ``numbers``, or dated
-    within ``dates`` (epoch milliseconds); from the first to before the second.
+    """A part of a read, about ``documents`` large: those of ``dates``, and of one ``shard`` with sequence numbers from
+    the first of ``numbers`` to before the second.
     """
 
     documents: int
+    dates: Dates
     shard: Shard | None = None
     numbers: Ends | None = None
-    dates: Ends | None = None
 
 
 class Dated(NamedTuple):

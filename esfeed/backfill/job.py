@@ -17,7 +17,7 @@ from esfeed.backfill.parts import by_date, by_number, in_turn, width
 from esfeed.errors import ConfigError, Forbidden, NameMoved
 from esfeed.event import Change, Document, Key, Revision
 from esfeed.ports import BackfillMark, Clock, Cluster, Commit, Entry, Progress, Stop, Store
-from esfeed.reads import BLIND, Ends, Page, Part, Reading, Resolved, Shard
+from esfeed.reads import BLIND, Dates, Page, Part, Reading, Resolved, Shard
 from esfeed.telling import Teller
 from esfeed.weights import Weights
 
@@ -40,7 +40,10 @@ class Marks(Store, Protocol):
 
 
 class Span(msgspec.Struct, frozen=True):
-    """What to tell: documents of ``watch`` whose timestamp is in [``since``, ``until``), in epoch milliseconds."""
+    """What to tell: documents of ``watch`` whose timestamp is in [``since``, ``until``), in epoch milliseconds.
+
+    And those without one where ``undated``.
+    """
 
     watch: str
     index: str
@@ -48,16 +51,18 @@ class Span(msgspec.Struct, frozen=True):
     sinks: tuple[str, ...]
     since: int
     until: int | None
+    undated: bool = False
     max_page_bytes: int = 32 << 20
 
     @property
     def name(self) -> str:
         """The same span asked for again is the same backfill, and goes on."""
-        return msgspec.json.encode((self.watch, sorted(self.sinks), self.since, self.until)).decode()
+        span = (self.watch, sorted(self.sinks), self.since, self.until)
+        return msgspec.json.encode((*span, "undated") if self.undated else span).decode()
 
     @property
-    def dates(self) -> Ends:
-        return self.since, self.until
+    def dates(self) -> Dates:
+        return Dates(self.field, self.since, self.until, self.undated)
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -147,7 +152,7 @@ class Backfill:
         numbered = {name: one.max_seq_no for name, one in now.shards.items() if one.max_seq_no is not None}
         if len(numbered) < len(now.shards) or now.blind or self._cluster.without_seq_no(of):
             begin = self._places.get("", self._span.since)
-            return by_date(self._dated(of), begin, self._span.until, most)
+            return by_date(self._span.dates, self._dated(of), begin, most)
         # Of two indices that have a document, the later one has its truth, and tells last.
         ranks = {one.name: place if of.overlap else 0 for place, one in enumerate(of.indices)}
         queues: dict[int, list[Iterator[Part]]] = {rank: [] for rank in sorted({*ranks.values()})}
@@ -164,16 +169,15 @@ class Backfill:
 
     def _numbered(self, of: Resolved, shard: Shard, end: int, most: int) -> Iterator[Part]:
         begin, bits = self._places.get(_place(of, shard), 0), width(end)
-        which = (self._span.field, self._span.dates)
         spans = [(begin, max(begin, end))]
-        counts = self._cluster.histogram(of, shard, spans, bits, which) if begin < end else {}
-        return by_number(shard, counts, bits, begin, most)
+        counts = self._cluster.histogram(of, shard, spans, bits, self._span.dates) if begin < end else {}
+        return by_number(self._span.dates, shard, counts, bits, begin, most)
 
     def _read(self, of: Resolved, now: Reading, part: Part) -> Pages:
         """The pages of a part, each as of after the log's head that it carries with it."""
         size = self._weights.page(now, _PAGE)
         low = self._store.head()
-        with closing(self._cluster.part(of, self._span.field, self._span.dates, part, size)) as pages:
+        with closing(self._cluster.part(of, part, size)) as pages:
             for page in pages:
                 yield msgspec.structs.replace(page, low=low)
 
@@ -200,8 +204,8 @@ class Backfill:
         self._told = {}
         if part.shard is not None and part.numbers is not None and part.numbers[1] is not None:
             self._places[_place(of, part.shard)] = part.numbers[1]
-        elif part.dates is not None and part.dates[1] is not None:
-            self._places[""] = part.dates[1]
+        elif part.shard is None and part.dates.until is not None:
+            self._places[""] = part.dates.until
         if self._clock.monotonic() - self._kept_at > _MARK_EVERY:
             self._keep((), None)
 

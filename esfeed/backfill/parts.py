@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from esfeed.reads import FAR, Ends, Part, Shard, Span
+from esfeed.reads import FAR, Dates, Ends, Part, Shard, Span
 
 _BUCKETS_BITS = 12
 _LEAST_BITS = 12
@@ -29,7 +29,9 @@ def width(numbers: int) -> int:
     return max(_LEAST_BITS, numbers.bit_length() - _BUCKETS_BITS)
 
 
-def by_number(shard: Shard, counts: Mapping[int, int], bits: int, begin: int, most: int) -> Iterator[Part]:
+def by_number(
+    dates: Dates, shard: Shard, counts: Mapping[int, int], bits: int, begin: int, most: int
+) -> Iterator[Part]:
     """The parts of a shard from number ``begin`` on. ``counts``: documents by ``number >> bits``.
 
     No two documents of a shard have the same number, so a full bucket can be cut evenly.
@@ -41,14 +43,15 @@ def by_number(shard: Shard, counts: Mapping[int, int], bits: int, begin: int, mo
         pieces = range(low, high, max(1, step))
         counted += [(at, min(high, at + step), -(-documents // len(pieces))) for at in pieces]
     for numbers, documents in _merged(counted, begin, most):
-        yield Part(documents, shard=shard, numbers=numbers)
+        yield Part(documents, dates, shard, numbers)
 
 
-def by_date(count: Count, begin: int, end: int | None, most: int) -> Iterator[Part]:
-    """The parts from the date ``begin`` to before ``end`` (epoch milliseconds; ``None``: without end).
+def by_date(dates: Dates, count: Count, begin: int, most: int) -> Iterator[Part]:
+    """The parts of ``dates`` from ``begin`` on; documents without a date are the last part.
 
     Dates crowd, so a full bucket is counted anew in smaller ones; a moment with more documents than ``most`` stays one.
     """
+    end = dates.until
     first, last = max(begin, 0), FAR if end is None else min(end, FAR)
     full: list[Span] = [(first, last)]
     counted: list[Counted] = []
@@ -63,7 +66,9 @@ def by_date(count: Count, begin: int, end: int | None, most: int) -> Iterator[Pa
         full = [(low, high) for low, high, documents in buckets if documents > most]
         counted += [one for one in buckets if one[2] <= most or bits == _DATE_BITS[-1]]
     for (low, high), documents in _merged(sorted(counted), begin, most):
-        yield Part(documents, dates=(low, end if high is None else high))
+        yield Part(documents, Dates(dates.field, low, end if high is None else high))
+    if dates.undated:
+        yield Part(0, Dates(dates.field, None, None, True))
 
 
 def in_turn(shards: Sequence[Iterator[Part]]) -> Iterator[Part]:

@@ -38,10 +38,17 @@ _LOOK_AGAIN = 0.2
 @click.option(
     "-s", "--sink", "sinks", multiple=True, shell_complete=complete.sinks, help="Only this sink (may be repeated)."
 )
+@click.option("--undated", is_flag=True, help="Also the documents that have no date.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds that the last delivery may take.")
 @click.pass_obj
 def backfill(
-    path: Path, since: str, until: str | None, watches: tuple[str, ...], sinks: tuple[str, ...], timeout: float
+    path: Path,
+    since: str,
+    until: str | None,
+    watches: tuple[str, ...],
+    sinks: tuple[str, ...],
+    undated: bool,
+    timeout: float,
 ) -> None:
     """Send every document since a time, as read events.
 
@@ -58,7 +65,7 @@ def backfill(
         stop = Told()
         with ExitStack() as stack:
             own = _holds(app, stack)
-            code = _run(app, chosen, targets, begin, end, own, stop)
+            code = _run(app, chosen, targets, (begin, end, undated), own, stop)
             stuck = deliver(app, targets, timeout) if own else _others(app, targets, timeout, stop)
     sys.exit(code if code else 3 if stuck else 0)
 
@@ -81,7 +88,9 @@ def _holds(app: App, stack: ExitStack) -> bool:
     return True
 
 
-def _run(app: App, watches: list[str], sinks: list[str], begin: int, end: int | None, own: bool, stop: Stop) -> int:
+def _run(
+    app: App, watches: list[str], sinks: list[str], when: tuple[int, int | None, bool], own: bool, stop: Stop
+) -> int:
     router = app.config.router()
     failed = done = 0
     for watch in watches:
@@ -89,7 +98,7 @@ def _run(app: App, watches: list[str], sinks: list[str], begin: int, end: int | 
         if not routed:
             continue
         section = app.config.watches[watch]
-        span = Span(watch, section.index, section.timestamp_field, routed, begin, end, section.max_page_bytes)
+        span = Span(watch, section.index, section.timestamp_field, routed, *when, section.max_page_bytes)
         pace = _pacer(app, routed, own, stop)
         for sink in routed:
             app.dispatchers[sink].start()

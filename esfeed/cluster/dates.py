@@ -14,7 +14,7 @@ from typing import Any
 from esfeed.cluster.answers import Hit
 from esfeed.cluster.client import Client
 from esfeed.errors import ClusterError
-from esfeed.reads import FAR, ODD, Dated, Ends, Span, bucket
+from esfeed.reads import FAR, ODD, Dated, Dates, Span, bucket
 
 _NO_MILLISECONDS = 10**15
 _MOST_SPANS = 400
@@ -50,14 +50,23 @@ def in_spans(field: str, spans: Sequence[Span], without: bool) -> dict[str, Any]
     """The query for documents dated within ``spans``, or ``without`` any date."""
     should: list[dict[str, Any]] = [{"range": {field: ends}} for span in spans for ends in _ends(span)]
     if without:
-        should.append({"bool": {"must_not": {"exists": {"field": field}}}})
+        should.append(_without(field))
     return {"bool": {"should": should}}
 
 
-def between(field: str, ends: Ends) -> dict[str, Any]:
-    """The query for documents with a date between ``ends``."""
-    low, high = ends
-    return {"range": {field: {"gte": low, "format": "epoch_millis"} | ({} if high is None else {"lt": high})}}
+def _without(field: str) -> dict[str, Any]:
+    return {"bool": {"must_not": {"exists": {"field": field}}}}
+
+
+def query(dates: Dates) -> dict[str, Any]:
+    """The query for the documents of those dates."""
+    should: list[dict[str, Any]] = []
+    if dates.since is not None:
+        until = {} if dates.until is None else {"lt": dates.until}
+        should.append({"range": {dates.field: {"gte": dates.since, "format": "epoch_millis", **until}}})
+    if dates.undated:
+        should.append(_without(dates.field))
+    return should[0] if len(should) == 1 else {"bool": {"should": should}}
 
 
 def with_stamps(client: Client, field: str) -> dict[str, Any]:

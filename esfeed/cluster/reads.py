@@ -9,13 +9,14 @@ from esfeed.cluster import dates, shards
 from esfeed.cluster.answers import Hit, document
 from esfeed.cluster.answers import Page as Answer
 from esfeed.cluster.client import Client, Connection, encoded
+from esfeed.cluster.dates import query
 from esfeed.cluster.dialect import Engine
 from esfeed.cluster.names import field_types, resolve
 from esfeed.cluster.node import Meter
 from esfeed.cluster.stats import read_stats
 from esfeed.errors import NameMoved
 from esfeed.event import Document, Key
-from esfeed.reads import TAKEN, Dated, Ends, Page, Part, Reading, Resolved, Shard, Span, Tail
+from esfeed.reads import TAKEN, Dated, Dates, Page, Part, Reading, Resolved, Shard, Span, Tail
 
 _NO_VERSION = -1
 _IDS_PAGE = 1000
@@ -76,7 +77,7 @@ class EngineCluster:
 
     def window(self, of: Resolved, field: str, since: int, size: int) -> Iterator[Page]:
         body = {
-            "query": dates.between(field, (since, None)),
+            "query": query(Dates(field, since)),
             "sort": dates.sort(self._client, field, "asc"),
             "size": size,
             **self._client.versions(),
@@ -88,8 +89,8 @@ class EngineCluster:
         for answer in self._client.scroll(of.name, body):
             yield _page(answer, of, dates.sorted_by)
 
-    def part(self, of: Resolved, field: str, ends: Ends, part: Part, size: int) -> Generator[Page, None, None]:
-        filters = [dates.between(field, part.dates or ends)]
+    def part(self, of: Resolved, part: Part, size: int) -> Generator[Page, None, None]:
+        filters = [query(part.dates)]
         if part.shard is not None and part.numbers is not None:
             filters.append(shards.between(part.numbers))
         body = {"query": {"bool": {"filter": filters}}, "sort": ["_doc"], "size": size, **self._client.versions()}
@@ -121,8 +122,8 @@ class EngineCluster:
         stamps = dates.with_stamps(self._client, field)
         body = {**stamps, "sort": ["_doc"], "size": _IDS_PAGE, "_source": False, **self._client.versions()}
         for some in dates.pieces(spans) or [()]:
-            query = dates.in_spans(field, some or (), without)
-            for answer in self._client.scroll(of.name, {"query": query, **body}):
+            wanted = dates.in_spans(field, some or (), without)
+            for answer in self._client.scroll(of.name, {"query": wanted, **body}):
                 yield _page(answer, of, dates.stamp_of(field))
             without = False
 
@@ -138,9 +139,9 @@ class EngineCluster:
         shard: Shard,
         spans: Sequence[Span],
         bits: int,
-        dated: tuple[str, Ends] | None = None,
+        dates: Dates | None = None,
     ) -> Mapping[int, int]:
-        return shards.histogram(self._client, shard, spans, bits, dates.between(*dated) if dated else None)
+        return shards.histogram(self._client, shard, spans, bits, query(dates) if dates else None)
 
     def numbered(self, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
         return shards.numbered(self._client, of, shard, numbers)

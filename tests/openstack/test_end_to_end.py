@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -170,7 +171,10 @@ def test_monitoring_hears_of_hypervisors(cloud: Cloud, feed: MakeFeed) -> None:
 
 
 def test_zaqar_away_for_a_while(cloud: Cloud, feed: MakeFeed) -> None:
-    """Killed and back after changes went by: the queue has each of them once, the file never waited."""
+    """Killed and back after changes went by: the queue has each of them once, the file never waited.
+
+    For as many seconds as ``ESFEED_TEST_AWAY`` says; only a few by default.
+    """
     run = feed().start()
     project = new_project()
     images = [Image(cloud, project) for _ in range(5)]
@@ -180,6 +184,7 @@ def test_zaqar_away_for_a_while(cloud: Cloud, feed: MakeFeed) -> None:
     for image in images[1:]:
         image.create()
     eventually(lambda: all(told(run.audit(), image.id) for image in images), seconds=30)
+    time.sleep(float(os.environ.get("ESFEED_TEST_AWAY", "0")))
     cloud.stack.up("zaqar")
     eventually(lambda: len(run.of_tenant(project)) >= 5, seconds=70)
     assert sorted(event["data"]["id"] for event in run.of_tenant(project)) == sorted(each.id for each in images)
@@ -203,3 +208,42 @@ def test_a_tenant_whose_queue_takes_less(cloud: Cloud, feed: MakeFeed) -> None:
     dead = run("dead")
     assert "the limit of queue" in dead.stdout
     assert big.id in dead.stdout
+
+
+def test_several_resource_groups_as_one_watch(cloud: Cloud, feed: MakeFeed) -> None:
+    """``*-search``: Searchlight's own group beside another one whose alias moves, as a re-sync of that group does."""
+    run = feed()
+    run.config.write_text(run.config.read_text().replace(f'index = "{cloud.index}"', 'index = "*-search"'))
+    group = f"group{new_project()[:8]}"
+    mapping = {"mappings": {"OS::Heat::Stack": {"properties": {"updated_at": {"type": "date"}}}}}
+    documents = {n: {"id": f"{group}-{n}", "name": "x", "updated_at": "2026-11-24T10:00:00Z"} for n in range(3)}
+
+    def fill(index: str) -> None:
+        cloud.call("PUT", f"/{index}", mapping)
+        for n, document in documents.items():
+            cloud.call("PUT", f"/{index}/OS::Heat::Stack/{group}-{n}", document)
+        cloud.call("POST", f"/{index}/_refresh")
+
+    def moved(index: str, action: str) -> dict[str, Any]:
+        return {action: {"index": index, "alias": f"{group}-search"}}
+
+    try:
+        fill(f"{group}-one")
+        cloud.call("POST", "/_aliases", {"actions": [moved(f"{group}-one", "add")]})
+        run.start()
+        image = Image(cloud, new_project())
+        image.create()
+        documents[1]["name"] = "y"
+        fill(f"{group}-two")
+        actions = [moved(f"{group}-one", "remove"), moved(f"{group}-two", "add")]
+        cloud.call("POST", "/_aliases", {"actions": actions})
+        cloud.call("DELETE", f"/{group}-one")
+        eventually(lambda: told(run.audit(), image.id) and told(run.audit(), f"{group}-1"), seconds=60)
+        image.delete()
+        eventually(lambda: told(run.audit(), image.id) == ["created", "deleted"], seconds=60)
+        assert told(run.audit(), f"{group}-1") == ["updated"]
+        assert not told(run.audit(), f"{group}-0")
+        assert not told(run.audit(), f"{group}-2")
+    finally:
+        for index in ("one", "two"):
+            cloud.call("DELETE", f"/{group}-{index}?ignore_unavailable=true")
