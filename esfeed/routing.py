@@ -14,9 +14,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import cel
 import msgspec
 
 from esfeed.errors import EsfeedError
@@ -25,6 +24,9 @@ from esfeed.fields import Patterns
 from esfeed.shape import Shape, ShapeFailed
 from esfeed.tenancy import seen_by
 from esfeed.where import Fields, Where, compile_where
+
+if TYPE_CHECKING:
+    import cel
 
 __all__ = ["ExpressionFailed", "Route", "RouteFailed", "Router", "Unshapable", "Where", "compile_where", "holds"]
 
@@ -241,6 +243,8 @@ def _values(event: Event, needs: Mapping[str, Fields]) -> dict[str, Any]:
 
 
 def _context(values: dict[str, Any]) -> cel.Context:
+    import cel
+
     try:
         return cel.Context(values)
     except ValueError:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from apscheduler.triggers.cron import CronTrigger
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from esfeed.fields import Pattern, Patterns, checked
@@ -124,6 +123,8 @@ def _cron(text: str) -> str:
     if len(fields) != 5 or not text.isascii() or len(text) > 200:
         raise ValueError('write five fields (minute, hour, day, month, day of the week), such as "*/5 * * * *"')
     fields[4] = "*" if fields[4] == "*" else _weekdays(fields[4])
+    from apscheduler.triggers.cron import CronTrigger
+
     try:
         CronTrigger.from_crontab(" ".join(fields), timezone="UTC")
     except ValueError as error:

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import cel
+if TYPE_CHECKING:
+    # At run time only where there is an expression: it brings a command line of its own, which takes long to import.
+    import cel
 
 Fields = frozenset[str] | None
 """Top-level fields of a document; ``None`` stands for all of them."""
@@ -88,6 +90,8 @@ def compile_where(text: str) -> Where:
         raise ValueError(f"the expression has {len(text):,} characters; {LONGEST:,} are the most")
     if not text.strip():
         raise ValueError("the expression is empty; leave the key out to let every event through")
+    import cel
+
     try:
         program = cel.compile(text)
         found = program.references()
@@ -111,6 +115,8 @@ def compile_where(text: str) -> Where:
 
 
 def _refuse_no_pattern(text: str, pattern: re.Match[str]) -> None:
+    import cel
+
     try:
         cel.evaluate(f"''.matches({pattern[1]})")
     except RuntimeError:

@@ -15,7 +15,6 @@ from esfeed.app import App
 from esfeed.cli.beside import listening, serve
 from esfeed.cli.logs import configure
 from esfeed.cli.output import out
-from esfeed.demo.show import show
 from esfeed.http_section import DEFAULT_LISTEN
 
 
@@ -44,6 +43,8 @@ def demo(context: click.Context, engine: str | None, keep: bool, speed: float, h
 
     A small cloud is played on an engine in memory, and the real feed follows it. Nothing of it stays behind.
     """
+    from esfeed.demo.show import show  # with all of the feed, which no other command waits for
+
     above = context.parent
     if above is not None and above.get_parameter_source("log_level") is ParameterSource.DEFAULT:
         # The screen tells what a log would; only what goes wrong is worth a line between the events.

@@ -16,7 +16,6 @@ from esfeed.cli import complete
 from esfeed.cli.beside import listening, observers, serve
 from esfeed.cli.output import errors, fail, progress
 from esfeed.config import Config, load
-from esfeed.daemon import Daemon
 from esfeed.errors import ConfigError, EsfeedError, StateError
 from esfeed.health import WatchHealth, Wish, pack, unpack
 from esfeed.http_section import DEFAULT_LISTEN
@@ -64,6 +63,8 @@ def run(path: Path, http: str | None) -> None:
     serving = listening(config, http)
     with App(config, "run", eager=False) as app:
         app.observers += observers()
+        from esfeed.daemon import Daemon  # with a scheduler, which no other command waits for
+
         daemon = Daemon(app, serve(app, serving) if serving else None)
         app.interruptible(daemon.stopping)
         daemon.run()

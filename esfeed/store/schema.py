@@ -47,14 +47,12 @@ revision = sa.Table(
         "shard",
         "seq_no",
         sqlite_where=sa.text("shard IS NOT NULL"),
-        postgresql_where=sa.text("shard IS NOT NULL"),
     ),
     sa.Index(
         "revision_stamp",
         "watch",
         "stamp",
         sqlite_where=sa.text("stamp IS NOT NULL"),
-        postgresql_where=sa.text("stamp IS NOT NULL"),
     ),
     sqlite_with_rowid=False,
 )
