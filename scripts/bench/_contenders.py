@@ -13,6 +13,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
+from _connect import VERSION, prepare
 from _install import Missing, jar, native, node, python, tell
 from _machine import ROOT
 
@@ -35,6 +36,7 @@ class Target:
     engine: Engine
     index: str
     shards: int
+    documents: int
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,15 @@ def hits(name: str) -> Callable[[Path], Documents]:
                     yield hit.id, bytes(hit.source)
 
     return read
+
+
+def messages(folder: Path) -> Documents:
+    """Reads lines that are messages of Kafka Connect's source, which adds two fields of its own to each document."""
+    with (folder / "out.jsonl").open("rb") as file:
+        for line in file:
+            document = msgspec.json.decode(line)
+            del document["es-index"]
+            yield document.pop("es-id"), msgspec.json.encode(document)
 
 
 def events(folder: Path) -> Documents:
@@ -195,6 +206,18 @@ def _spark(target: Target, folder: Path) -> Sequence[str]:
             str(folder / "out")]  # fmt: skip
 
 
+def _connect_version(target: Target) -> str:
+    if target.engine.name != "es7":
+        raise Missing(f"version {VERSION} speaks with Elasticsearch 7")
+    prepare()
+    return VERSION
+
+
+def _connect(target: Target, folder: Path) -> Sequence[str]:
+    program = str(_PEERS / "connect.py")
+    return [sys.executable, program, target.engine.url, target.index, str(target.documents), str(folder)]
+
+
 def _never(why: str) -> Callable[[Target], str]:
     def prepare(target: Target) -> str:
         raise Missing(why)
@@ -244,6 +267,9 @@ CONTENDERS = (
     ),
     Contender("spark", "ES-Spark, local[2]", "peer", _spark_version, _spark, (hits("out/part-*"),), heavy=True),
     Contender(
+        "connect", "Kafka Connect source, to a topic", "peer", _connect_version, _connect, (messages,), heavy=True
+    ),
+    Contender(
         "native-file",
         "native reader, 2 slices, to a file",
         "bound",
@@ -254,6 +280,12 @@ CONTENDERS = (
     Contender("native-1", "native reader, 1 slice, thrown away", "bound", _native_version, _native(1, False)),
     Contender("native-2", "native reader, 2 slices, thrown away", "bound", _native_version, _native(2, False)),
     Contender("ids", "Python, ids and versions only, 2 threads", "bound", _own_version, _ids),
+    Contender(
+        "ingestr",
+        "ingestr",
+        "absent",
+        _never("it takes minutes to install, and writes tables of databases, not documents as they are"),
+    ),
     Contender(
         "follow",
         "elasticsearch-follow",

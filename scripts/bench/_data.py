@@ -69,7 +69,7 @@ def documents(count: int, seed: int = 1) -> Iterator[tuple[str, bytes]]:
     rng = random.Random(seed)
     for number in range(count):
         at = _EPOCH + timedelta(seconds=(number * _STEP) % count // _PER_SECOND)
-        bits = f"{rng.getrandbits(980):0245x}"
+        bits = f"{rng.getrandbits(956):0239x}"
         yield (
             f"{bits[:8]}-{bits[8:12]}-4{bits[12:15]}-a{bits[15:18]}-{number:012x}",
             msgspec.json.encode(
@@ -86,7 +86,7 @@ def documents(count: int, seed: int = 1) -> Iterator[tuple[str, bytes]]:
                     "addresses": [f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", f"fd00::{number:x}"],
                     "locked": False,
                     "fault": None,
-                    "note": bits[82:245],
+                    "note": bits[82:239],
                 }
             ),
         )

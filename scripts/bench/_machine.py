@@ -9,12 +9,15 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.support.engines import Engine
+from tests.support.engines import Engine, start, stop
 
+INSTANCE = "bench"
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs" / "benchmarks"
 CACHE = Path(os.environ.get("ESFEED_BENCH_DIR", Path.home() / ".cache" / "esfeed" / "bench"))
@@ -39,6 +42,21 @@ def circumstances(engine: Engine | None) -> dict[str, Any]:
         "command": shlex.join([f"scripts/bench/{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
         "load_at_begin": round(os.getloadavg()[0], 2),
     }
+
+
+@contextmanager
+def engine_for(name: str, instance: str) -> Iterator[Engine]:
+    """The engine, up. One of the instance "bench" is this run's alone: it may compile all the way, and is ended."""
+    own = instance == INSTANCE
+    if own:
+        os.environ.setdefault("ESFEED_ENGINE_JAVA_OPTS", "")
+        os.environ.setdefault("ESFEED_ENGINE_HEAP", "1g")
+    (engine,) = start([name], instance=instance)
+    try:
+        yield engine
+    finally:
+        if own:
+            stop([name], instance)
 
 
 def commit() -> str:

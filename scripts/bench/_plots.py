@@ -10,6 +10,9 @@ import matplotlib
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def bars(bars: Sequence[Bar], unit: str, path: Path) -> None:
         axes.xaxis.set_major_formatter(lambda value, place: f"{value:,.0f}")
         axes.grid(axis="x", color=colours.grid, linewidth=0.6)
         kinds = [kind for kind in _WORDS if any(bar.kind == kind for bar in ordered)]
-        patches = [plt.Rectangle((0, 0), 1, 1, color=getattr(colours, kind)) for kind in kinds]
+        patches = [Rectangle((0, 0), 1, 1, color=getattr(colours, kind)) for kind in kinds]
         if len(kinds) > 1:
             axes.legend(
                 patches, [_WORDS[kind] for kind in kinds], loc="lower right", frameon=False, labelcolor=colours.text
@@ -86,7 +89,7 @@ def lines(series: dict[str, Sequence[tuple[float, float]]], across: str, up: str
         _save(figure, path.with_name(f"{path.name}-{theme}.svg"))
 
 
-def _begin(colours: Colours, size: tuple[float, float]) -> tuple[plt.Figure, plt.Axes]:
+def _begin(colours: Colours, size: tuple[float, float]) -> tuple[Figure, Axes]:
     # Text stays text: it can be searched, read aloud, and takes the page's own font.
     plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "esfeed", "font.family": "sans-serif"})
     figure, axes = plt.subplots(figsize=size)
@@ -99,7 +102,7 @@ def _begin(colours: Colours, size: tuple[float, float]) -> tuple[plt.Figure, plt
     return figure, axes
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     plt.close(figure)
     # Lines that end in white space are no business of a repository's.

@@ -31,13 +31,11 @@ import msgspec
 from _contenders import CONTENDERS, Contender, Target
 from _data import SHARDS, Total, load
 from _install import Missing
-from _machine import DOCS, circumstances, keep
+from _machine import DOCS, INSTANCE, circumstances, engine_for, keep
 from _measure import Cost, Failed, cpu, run
 
 from tests.support.clients import Raw
-from tests.support.engines import start, stop
-
-INSTANCE = "bench"
+from tests.support.engines import Engine
 
 
 @dataclass
@@ -53,7 +51,13 @@ class Record:
     def told(self, documents: int) -> dict[str, Any]:
         """As it is kept."""
         about = {"key": self.contender.key, "name": self.contender.name, "kind": self.contender.kind}
-        result = {**about, "version": self.version, "missing": self.missing, "runs": self.runs, "faults": self.faults}
+        result: dict[str, Any] = {
+            **about,
+            "version": self.version,
+            "missing": self.missing,
+            "runs": self.runs,
+            "faults": self.faults,
+        }
         if self.runs:
             middle = {key: statistics.median(run[key] for run in self.runs) for key in self.runs[0]}
             result["median"] = {"rate": documents / middle["seconds"], **middle}
@@ -63,25 +67,8 @@ class Record:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures; returns 3 where something that was to take part failed or wrote something else than was there."""
     asked = _parse(arguments)
-    own = asked.instance == INSTANCE
-    if own:
-        # Measured is what a server does when it may compile all the way.
-        os.environ.setdefault("ESFEED_ENGINE_JAVA_OPTS", "")
-        os.environ.setdefault("ESFEED_ENGINE_HEAP", "1g")
-    (engine,) = start([asked.engine], instance=asked.instance)
-    raw, index = Raw(engine), f"bench-reads-{os.getpid()}-{int(time.time())}"
-    about = circumstances(engine)
-    try:
-        began = time.monotonic()
-        wanted = load(raw, index, asked.documents)
-        _say(f"{asked.documents:,} documents of {wanted.octets / wanted.documents:.0f} bytes loaded in "
-             f"{time.monotonic() - began:.0f} s")  # fmt: skip
-        records = _prepare(Target(engine, index, SHARDS), asked)
-        _rounds(records, Target(engine, index, SHARDS), wanted, asked)
-    finally:
-        raw.drop(index)
-        if own:
-            stop([asked.engine], INSTANCE)
+    with engine_for(asked.engine, asked.instance) as engine:
+        about, wanted, records = _measure(engine, asked)
     told = [record.told(asked.documents) for record in records]
     result = {
         **about,
@@ -92,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "repeat": asked.repeat,
         "contenders": told,
     }
-    path = keep(f"reads-{asked.engine}", result, asked.results)
+    path = keep("-".join(filter(None, ["reads", asked.engine, asked.label])), result, asked.results)
     _say(f"kept in {path}")
     print(_table(told))
     if not asked.no_docs:
@@ -101,6 +88,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write(asked.results, asked.results.parent)
     bad = any(record.faults or not record.runs for record in records if record.contender.kind == "esfeed")
     return 3 if bad else 0
+
+
+def _measure(engine: Engine, asked: argparse.Namespace) -> tuple[dict[str, Any], Total, list[Record]]:
+    """The circumstances, what there was to read, and what came of each."""
+    raw, index = Raw(engine), f"bench-reads-{os.getpid()}-{int(time.time())}"
+    about = {**circumstances(engine), "index": index}
+    began = time.monotonic()
+    try:
+        wanted = load(raw, index, asked.documents)
+        _say(
+            f"{asked.documents:,} documents of {wanted.octets / wanted.documents:.0f} bytes loaded in "
+            f"{time.monotonic() - began:.0f} s"
+        )
+        target = Target(engine, index, SHARDS, asked.documents)
+        records = _prepare(target, asked)
+        _rounds(records, target, wanted, asked)
+    finally:
+        raw.drop(index)
+    return about, wanted, records
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -118,6 +124,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=keys, metavar="KEY", help=f"of {', '.join(keys)}")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds that one run may take")
     parser.add_argument("--results", type=Path, default=DOCS / "results", help="where results are kept")
+    parser.add_argument("--label", default="", help="kept beside the other results of the engine, not in their place")
     parser.add_argument("--no-docs", action="store_true", help="make no tables and plots of the results")
     return parser.parse_args(arguments)
 
@@ -136,7 +143,7 @@ def _prepare(target: Target, asked: argparse.Namespace) -> list[Record]:
             record.version = contender.prepare(target)
         except Missing as error:
             record.missing = str(error)
-            _say(f"{contender.name}: not here: {error}")
+            _say(f"{contender.name} does not take part: {error}")
     return records
 
 
