@@ -86,7 +86,9 @@ class Watch(threading.Thread):
         self.cpu: dict[int, float] = {}
 
     def run(self) -> None:
-        while not self.over.wait(_LOOK_EVERY):
+        began = time.monotonic()
+        # A short run is looked at more often.
+        while not self.over.wait(min(_LOOK_EVERY, 0.002 + (time.monotonic() - began) / 20)):
             now = peak = 0
             for pid in tree(self._pid):
                 resident, most = _resident(pid)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from _plots import Bar, bars
 from _report_polls import POLLS
-from _rst import Result, figure, heading, section, table, targets, where
+from _rst import ABSENT, Result, bullets, figure, heading, section, table, targets, where
 
 _RATIOS = (
     ("esfeed-backfill", "scan", 2.5, "backfill : helpers.scan + orjson, defaults"),
@@ -45,11 +45,11 @@ def _reads(name: str, result: Result, docs: Path) -> str:
     ]
     bars(rates, "documents a second (median; the line goes from the least to the most)", docs / name)
     rows = [_row(each) for each in sorted(told, key=lambda each: -each["median"]["rate"])]
-    absent = [
-        f"* {each['name']}: {each['missing'] or '; '.join(each['faults'])}"
+    absent = bullets(
+        (each["name"], each["missing"] or "; ".join(each["faults"]))
         for each in result["contenders"]
         if "median" not in each
-    ]
+    )
     size = result["octets"] / result["documents"]
     return section(
         heading(f"Whole reads: {result['engine']}"),
@@ -62,7 +62,7 @@ def _reads(name: str, result: Result, docs: Path) -> str:
             rows,
             [30, 16, 9, 7, 7, 8, 8, 6, 12],
         ),
-        "Not measured in this run:\n\n" + "\n".join(absent) if absent else "",
+        f"{ABSENT}\n\n{absent}" if absent else "",
         _targets(told),
     )
 

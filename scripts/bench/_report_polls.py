@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from _plots import lines
-from _rst import Result, figure, heading, section, table, targets, where
+from _rst import ABSENT, Result, bullets, figure, heading, section, table, targets, where
 
 
 def _following(name: str, result: Result, docs: Path) -> str:
@@ -79,7 +79,7 @@ def _latency(name: str, result: Result, docs: Path) -> str:
         for each in programs.values()
         if "writes" in each
     ]  # fmt: skip
-    absent = [f"* {each['name']}: {each['missing']}" for each in programs.values() if each["missing"]]
+    absent = bullets((each["name"], each["missing"]) for each in programs.values() if each["missing"])
     ours, other = programs["esfeed"], programs["connect"]
     wanted = []
     if "writes" in ours:
@@ -98,7 +98,7 @@ def _latency(name: str, result: Result, docs: Path) -> str:
             rows,
             [34, 12, 10, 12, 10, 8, 10],
         ),
-        "Not measured in this run:\n\n" + "\n".join(absent) if absent else "",
+        f"{ABSENT}\n\n{absent}" if absent else "",
         targets(wanted),
     )
 

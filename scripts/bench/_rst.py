@@ -45,11 +45,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], widths: Sequence[i
     """A list-table of plain text."""
     out = [f".. list-table::\n   :header-rows: 1\n   :widths: {' '.join(map(str, widths))}\n"]
     for row in [head, *rows]:
-        out += [f"   {'* -' if number == 0 else '  -'} {_cell(text)}" for number, text in enumerate(row)]
+        out += [f"   {'* -' if number == 0 else '  -'} {plain(text)}" for number, text in enumerate(row)]
     return "\n".join(out)
 
 
-def _cell(text: str) -> str:
+def bullets(items: Iterable[tuple[str, str]]) -> str:
+    """Names, and what there is to say of each; nothing where there are none."""
+    return "\n".join(f"* {plain(name)}: {plain(text)}" for name, text in items)
+
+
+def plain(text: str) -> str:
+    """Text in which nothing is markup, on one line."""
+    text = " ".join(text.split())
     for sign in "\\*|`_":
         text = text.replace(sign, f"\\{sign}")
     return text.replace("--", "\\-\\-") or "\\"
@@ -60,6 +67,9 @@ def targets(rows: Iterable[tuple[str, str, str, bool]]) -> str:
     return table(
         ["Target", "Wanted", "Measured", "So"], [(*row[:3], verdict(row[3])) for row in rows], [50, 18, 18, 10]
     )
+
+
+ABSENT = "Not measured in this run:"
 
 
 def section(*parts: str) -> str:

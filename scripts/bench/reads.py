@@ -27,7 +27,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import msgspec
 from _contenders import CONTENDERS, Contender, Target
 from _data import SHARDS, Total, load
 from _install import Missing
@@ -149,15 +148,20 @@ def _prepare(target: Target, asked: argparse.Namespace) -> list[Record]:
 
 def _rounds(records: Sequence[Record], target: Target, wanted: Total, asked: argparse.Namespace) -> None:
     for number in range(asked.repeat):
-        for record in records:
+        # Each round begins with another, so that nobody always comes after the same one.
+        first = number % len(records)
+        for record in [*records[first:], *records[:first]]:
             if record.missing:
                 continue
             with tempfile.TemporaryDirectory(prefix="esfeed-bench-") as name:
                 try:
                     cost, engine_cpu = _once(record.contender, target, Path(name), asked.limit)
                     fault = _check(record.contender, Path(name), cost, wanted)
-                except (Failed, msgspec.MsgspecError, OSError) as error:
+                except Failed as error:
                     fault, cost = f"failed: {error}", None
+                except Exception as error:
+                    # Whatever one of them does, the others go on.
+                    fault, cost = f"failed: {type(error).__name__}: {error}", None
             if fault and fault not in record.faults:
                 record.faults.append(fault)
             if cost is None:
