@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import msgspec
 
@@ -92,29 +93,41 @@ def documents(count: int, seed: int = 1) -> Iterator[tuple[str, bytes]]:
         )
 
 
-def load(raw: Raw, index: str, count: int, shards: int = SHARDS, fingerprints: bool = True) -> Total:
-    """Makes ``index``, which does not refresh by itself; fills, merges and refreshes it. Returns what was written."""
+def load(raw: Raw, index: str, count: int, fingerprints: bool = True, rewrite_every: int = 0) -> Total:
+    """Makes ``index``, which does not refresh by itself; fills, merges and refreshes it. Returns what was written.
+
+    With ``rewrite_every`` each so many-th document is written once more after that, as it was: what it replaces stays
+    in the segments as deleted, as in any index that lives. An engine reads pages with such gaps far slower.
+    """
     total = Total()
-    settings = {"number_of_shards": shards, "refresh_interval": "-1"}
+    settings = {"number_of_shards": SHARDS, "refresh_interval": "-1"}
     raw.create(index, settings=settings, mappings={raw.kind: _MAPPING} if raw.typed else _MAPPING)
-    action = b'{"index":{"_id":"%s"' + (b',"_type":"' + raw.kind.encode() + b'"' if raw.typed else b"") + b"}}"
-    sent: deque[Future[None]] = deque()
-    lines: list[bytes] = []
-    with ThreadPoolExecutor(_IN_FLIGHT) as pool:
-        for number, (id, source) in enumerate(documents(count), 1):
+
+    def counted() -> Iterator[tuple[str, bytes]]:
+        for id, source in documents(count):
             if fingerprints:
                 total.add(id, source)
-            lines += [action % id.encode(), source]
-            if number % _BULK == 0 or number == count:
-                sent.append(pool.submit(_send, raw, index, lines))
-                lines = []
+            yield id, source
+
+    _send_all(raw, index, counted())
+    raw.call("POST", f"/{index}/_forcemerge", max_num_segments=5)
+    if rewrite_every:
+        _send_all(raw, index, islice(documents(count), 0, None, rewrite_every))
+    raw.refresh(index)
+    return total
+
+
+def _send_all(raw: Raw, index: str, wanted: Iterator[tuple[str, bytes]]) -> None:
+    action = b'{"index":{"_id":"%s"' + (b',"_type":"' + raw.kind.encode() + b'"' if raw.typed else b"") + b"}}"
+    sent: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(_IN_FLIGHT) as pool:
+        while some := list(islice(wanted, _BULK)):
+            lines = [line for id, source in some for line in (action % id.encode(), source)]
+            sent.append(pool.submit(_send, raw, index, lines))
             while len(sent) > _IN_FLIGHT:
                 sent.popleft().result()
         while sent:
             sent.popleft().result()
-    raw.call("POST", f"/{index}/_forcemerge", max_num_segments=5)
-    raw.refresh(index)
-    return total
 
 
 def _send(raw: Raw, index: str, lines: list[bytes]) -> None:

@@ -51,11 +51,13 @@ def _reads(name: str, result: Result, docs: Path) -> str:
         if "median" not in each
     )
     size = result["octets"] / result["documents"]
+    every = result.get("rewrite_every", 0)
+    gaps = f" Of each {every:,} one was written twice, so that pages have gaps." if every else ""
     return section(
         heading(f"Whole reads: {result['engine']}"),
         where(result),
         f"{result['documents']:,} documents of {size:.0f} bytes, {result['shards']} shards; {result['repeat']} rounds "
-        "in which all take turns, each program from its start to its end; medians.",
+        "in which all take turns, each program from its start to its end; medians." + gaps,
         figure(name, f"Documents a second of each program, {result['engine']}"),
         table(
             ["Program", "Version", "Docs/s", "s", "CPU s", "Engine CPU s", "Peak MB", "Load", "Output"],

@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "documents": asked.documents,
         "octets": wanted.octets,
         "shards": SHARDS,
+        "rewrite_every": asked.rewrite_every,
         "digest": wanted.digest,
         "repeat": asked.repeat,
         "contenders": told,
@@ -95,7 +96,7 @@ def _measure(engine: Engine, asked: argparse.Namespace) -> tuple[dict[str, Any],
     about = {**circumstances(engine), "index": index}
     began = time.monotonic()
     try:
-        wanted = load(raw, index, asked.documents)
+        wanted = load(raw, index, asked.documents, rewrite_every=asked.rewrite_every)
         _say(
             f"{asked.documents:,} documents of {wanted.octets / wanted.documents:.0f} bytes loaded in "
             f"{time.monotonic() - began:.0f} s"
@@ -119,6 +120,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--documents", type=int, default=500_000)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument(
+        "--rewrite-every", type=int, default=0, metavar="N", help="write each N-th document twice, as in a living index"
+    )
     parser.add_argument("--peers", choices=["quick", "all"], default="quick", help="all: those slow to start, too")
     parser.add_argument("--only", nargs="+", choices=keys, metavar="KEY", help=f"of {', '.join(keys)}")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds that one run may take")
