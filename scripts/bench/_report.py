@@ -8,7 +8,7 @@ from pathlib import Path
 
 from _plots import Bar, bars
 from _report_polls import POLLS
-from _rst import ABSENT, Result, bullets, figure, heading, section, table, targets, where
+from _rst import ABSENT, Result, bullets, figure, heading, plain, section, table, targets, where
 
 _RATIOS = (
     ("esfeed-backfill", "scan", 2.5, "backfill : helpers.scan + orjson, defaults"),
@@ -60,10 +60,11 @@ def _reads(name: str, result: Result, docs: Path) -> str:
         "in which all take turns, each program from its start to its end; medians." + gaps,
         figure(name, f"Documents a second of each program, {result['engine']}"),
         table(
-            ["Program", "Version", "Docs/s", "s", "CPU s", "Engine CPU s", "Peak MB", "Load", "Output"],
+            ["Program", "Docs/s", "Seconds", "CPU s", "Engine CPU s", "Peak MB", "Load", "Output"],
             rows,
-            [30, 16, 9, 7, 7, 8, 8, 6, 12],
+            [40, 9, 8, 7, 8, 8, 6, 12],
         ),
+        f"Versions: {_versions(told)}.",
         f"{ABSENT}\n\n{absent}" if absent else "",
         _targets(told),
     )
@@ -74,7 +75,6 @@ def _row(each: Result) -> list[str]:
     right = "counted" if each["key"] in _UNREAD else "exact"
     return [
         each["name"],
-        each["version"],
         f"{median['rate']:,.0f}",
         f"{median['seconds']:.2f}",
         f"{median['cpu']:.2f}",
@@ -83,6 +83,12 @@ def _row(each: Result) -> list[str]:
         f"{median['load']:.1f}",
         "; ".join(each["faults"]) or right,
     ]
+
+
+def _versions(told: Sequence[Result]) -> str:
+    """Of each program once, however it was called."""
+    found = {each["name"].partition(",")[0]: each["version"] for each in told if each["kind"] == "peer"}
+    return plain("; ".join(f"{name}: {version}" for name, version in found.items()) or "none of others")
 
 
 def _range(each: Result, documents: int) -> tuple[float, float]:

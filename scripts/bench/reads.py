@@ -144,7 +144,7 @@ def _prepare(target: Target, asked: argparse.Namespace) -> list[Record]:
             continue
         try:
             record.version = contender.prepare(target)
-        except Missing as error:
+        except (Missing, OSError, ValueError) as error:
             record.missing = str(error)
             _say(f"{contender.name} does not take part: {error}")
     return records
