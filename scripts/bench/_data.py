@@ -97,7 +97,7 @@ def load(raw: Raw, index: str, count: int, fingerprints: bool = True, rewrite_ev
     """Makes ``index``, which does not refresh by itself; fills, merges and refreshes it. Returns what was written.
 
     With ``rewrite_every`` each so many-th document is written once more after that, as it was: what it replaces stays
-    in the segments as deleted, as in any index that lives. An engine reads pages with such gaps far slower.
+    in the segments as deleted, as in any index that lives. Reads are far slower then.
     """
     total = Total()
     settings = {"number_of_shards": SHARDS, "refresh_interval": "-1"}
