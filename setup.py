@@ -33,6 +33,7 @@ setup(
     extras_require={
         "amqp": ["pika>=1.3,<2"],
         "apprise": ["apprise>=1.9"],
+        "bench": ["esfeed[kafka]", "matplotlib>=3.9"],
         "demo": ["osmem-server>=0.1.6"],
         "docs": ["furo>=2024.8", "pyyaml>=6", "reno>=4.1", "sphinx>=8.2", "sphinx-click>=6"],
         "kafka": ["confluent-kafka>=2.6"],
@@ -57,7 +58,7 @@ setup(
             "axe-playwright-python>=0.1.4",
             "click-man>=0.5",
             "cloudevents>=1.11",
-            "esfeed[amqp,apprise,docs,kafka,keystone,mqtt,nats,oslo,otel,postgresql,redis,web,zaqar]",
+            "esfeed[amqp,apprise,bench,docs,kafka,keystone,mqtt,nats,oslo,otel,postgresql,redis,web,zaqar]",
             "httpx>=0.27",
             "hypothesis>=6.100",
             "import-linter>=2.1",

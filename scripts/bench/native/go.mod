@@ -1,0 +1,3 @@
+module esfeed.example/native
+
+go 1.21
