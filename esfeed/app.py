@@ -185,9 +185,10 @@ class App:
         """Where each sink leads, unopened."""
         return {name: Target(name, self._watched(name)) for name in self.config.sinks}
 
-    def direct(self, name: str) -> Direct:
-        """What brings events to a sink past the log, while its dispatcher does nothing."""
-        return Direct(name, self.targets[name], self.router, self.store, terms(self.config.sinks[name]))
+    def direct(self, name: str, watch: str) -> Direct:
+        """What brings documents of a watch to a sink past the log, while its dispatcher does nothing."""
+        tells = self.watchers[watch].teller
+        return Direct(name, watch, self.targets[name], self.router, self.store, terms(self.config.sinks[name]), tells)
 
     def _dispatcher(self, name: str, settings: SinkSection) -> Dispatcher | Straight:
         made: Dispatcher | Straight

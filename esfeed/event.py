@@ -169,13 +169,17 @@ def event_id(watch: str, key: Key, op: Op, revision: Revision, poll: int, copy: 
     external version), so ``poll``, the number of the commit that found it, tells the two apart; the id is logged with
     the event, so a repeat after a crash still carries it.
     """
+    return hashlib.blake2b(event_text(watch, key, op, revision, poll, copy), digest_size=16).hexdigest()
+
+
+def event_text(watch: str, key: Key, op: Op, revision: Revision, poll: int, copy: str) -> bytes:
+    """What an event's id is the hash of."""
     mark: tuple[Any, ...]
     if copy and revision.seq_no is not None:
         mark = (revision.uuid, revision.seq_no, revision.digest.hex(), copy)
     else:
         mark = (revision.uuid, revision.version, poll)
-    text = _json.encode((watch, key, op, mark))
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
+    return _json.encode((watch, key, op, mark))
 
 
 def weight(event: Event) -> int:

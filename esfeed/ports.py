@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -205,7 +205,10 @@ class Tracker(Protocol):
 
 
 class Profile(Protocol):
-    """What documents of a kind mean: whose they are, and under which name they are told."""
+    """What documents of a kind mean: whose they are, and under which name they are told.
+
+    One that never looks at a document may say so (``transparent = True``); then it may not even be asked.
+    """
 
     name: str
 
@@ -404,6 +407,21 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Lets go of everything; safe to call twice, and when ``open`` failed."""
+
+
+@runtime_checkable
+class LineSink(Protocol):
+    """A sink that also takes events as lines of JSON, made elsewhere, in the form that ``lines`` names."""
+
+    @property
+    def lines(self) -> str:
+        """The form that a line must have, as the settings name it."""
+
+    def write(self, lines: Sequence[bytes]) -> int:
+        """Adds lines (each with its line feed), in order; how many are as safe as ``ok`` says.
+
+        Raises ``Retryable`` where none is.
+        """
 
 
 Progress = Callable[[int, int], None]

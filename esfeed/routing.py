@@ -122,6 +122,10 @@ class Router:
         """The watches that any route brings to that sink."""
         return frozenset(watch for name, watch in self._plans if name == sink)
 
+    def passes_whole(self, sink: str, watch: str) -> bool:
+        """Whether every event of the watch that has no view goes to the sink, and as it is."""
+        return (sink, watch) in self._whole
+
     def wants(self, sink: str, event: Event) -> bool:
         """Whether any route brings the event to the sink; an event of an undefined watch goes nowhere.
 
@@ -136,7 +140,7 @@ class Router:
         :class:`RouteFailed` (:class:`ExpressionFailed`, :class:`Unshapable`): then the event is not for this sink as it
         stands, whatever it is for others.
         """
-        if event.view is None and (sink, event.watch) in self._whole:
+        if event.view is None and self.passes_whole(sink, event.watch):
             return event
         found = self._route(sink, event)
         if found is None:

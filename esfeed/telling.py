@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
-from esfeed.event import Change, Event, Origin, event_id, one_line
+from esfeed.envelopes.cloudevents import cloudevent
+from esfeed.event import Change, Document, Event, Origin, Revision, event_id, one_line
 from esfeed.meaning import Unreadable, parse
+from esfeed.passthrough import Lines
 from esfeed.ports import Clock, Entry, Profile
 
 
@@ -25,6 +27,8 @@ class Teller:
         self._profile = profile
         self._owners = getattr(profile, "owners", lambda change: None)
         self._clock = clock
+        plain = getattr(profile, "transparent", False)
+        self._lines = Lines(watch, cluster, field, self._line) if plain else None
 
     def entries(
         self,
@@ -38,13 +42,30 @@ class Teller:
         ``number`` is that of the poll that found them; ``copies``: see ``ports.Batch``. All are told at one time.
         ``first``: the position of the first one, where they have places in the log before they are in it.
         """
-        now = self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        now = self._now()
         found: list[Entry] = []
         for position, change in enumerate(changes, first) if first else zip(itertools.repeat(0), changes):
             shard = change.revision.shard
             copy = copies.get((change.revision.index, shard), "") if copies and shard is not None else ""
             found.append(Entry(change.key, self._event(change, number, copy, now, position)))
         return found
+
+    def reads(self, docs: Sequence[Document], first: int) -> list[Entry]:
+        """The log rows that tell of documents as they were read, from position ``first`` on."""
+        return self.entries(map(_read, docs), 0, first=first)
+
+    def lines(self, docs: Sequence[Document], first: int) -> list[bytes] | None:
+        """The same as lines of CloudEvents, made without anything in between.
+
+        ``None`` where the profile has to look at each document.
+        """
+        return None if self._lines is None else self._lines.of(docs, first, self._now())
+
+    def _line(self, doc: Document, position: int, now: str) -> bytes:
+        return cloudevent(self._event(_read(doc), 0, "", now, position)) + b"\n"
+
+    def _now(self) -> str:
+        return self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def _event(self, change: Change, number: int, copy: str, now: str, position: int) -> Event:
         told, view = self._profile.describe(change)
@@ -75,6 +96,11 @@ class Teller:
             position,
             owners=self._owners(change),
         )
+
+
+def _read(doc: Document) -> Change:
+    revision = Revision(doc.uuid, doc.index, doc.version, doc.seq_no, b"")
+    return Change("read", doc.key, revision, after=doc.source, parent=doc.parent, snapshot=True)
 
 
 def _raw(source: bytes | None) -> msgspec.Raw | None:

@@ -15,7 +15,7 @@ import msgspec
 from esfeed.backfill.ahead import Pages, ahead
 from esfeed.backfill.parts import by_date, by_number, in_turn, width
 from esfeed.errors import ConfigError, Forbidden, NameMoved
-from esfeed.event import Change, Document, Key, Revision
+from esfeed.event import Document, Key
 from esfeed.ports import BackfillMark, Clock, Cluster, Commit, Entry, Progress, Stop, Store
 from esfeed.reads import BLIND, Dates, Page, Part, Reading, Resolved, Shard
 from esfeed.telling import Teller
@@ -25,8 +25,8 @@ _PAGE = 10_000
 _AHEAD = 2
 _MARK_EVERY = 1.0
 
-Bring = Callable[[Sequence[Entry], Stop], Sequence[Entry]]
-"""Brings entries to a sink past the log, in order, and returns those that have to go through it."""
+Bring = Callable[[Sequence[Document], int, Stop], Sequence[Entry]]
+"""Tells a sink of documents past the log, from a position on, and returns what has to go through the log after all."""
 
 
 class Marks(Store, Protocol):
@@ -188,11 +188,10 @@ class Backfill:
         before = self._told_before
         docs = [doc for doc in page.docs if before.get(doc.key) != doc.version] if before else page.docs
         first = self._store.reserve(len(docs)) if self._bring and docs else 0
-        entries = self._tells.entries(map(_change, docs), 0, first=first)
         left: list[Entry] = []
         for sink in self._span.sinks:
             bring = self._bring.get(sink)
-            through = bring(entries, stop) if bring else entries
+            through = bring(docs, first, stop) if bring else self._tells.reads(docs, first)
             left += [Entry(entry.key, entry.event, sink) for entry in through]
         self._sent += len(docs)
         self._told.update((doc.key, doc.version) for doc in docs)
@@ -219,8 +218,3 @@ class Backfill:
 def _place(of: Resolved, shard: Shard) -> str:
     uuid = next((one.uuid for one in of.indices if one.name == shard.name), "")
     return f"{uuid}/{shard.number}"
-
-
-def _change(doc: Document) -> Change:
-    revision = Revision(doc.uuid, doc.index, doc.version, doc.seq_no, b"")
-    return Change("read", doc.key, revision, after=doc.source, parent=doc.parent, snapshot=True)

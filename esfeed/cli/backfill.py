@@ -102,7 +102,7 @@ def _run(
         pace = _pacer(app, routed, own, stop)
         for sink in routed:
             app.dispatchers[sink].start()
-        past = {sink: app.direct(sink).bring for sink in routed} if own else {}
+        past = {sink: app.direct(sink, watch).bring for sink in routed} if own else {}
         tells = app.watchers[watch].teller
         job = Backfill(span, app.clusters[watch], tells, app.store, pace, app.clock, past)
         try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from esfeed.errors import ConfigError, Retryable
 from esfeed.event import Event
-from esfeed.ports import Outcome, Sink
+from esfeed.ports import LineSink, Outcome, Sink
 
 
 class Target:
@@ -41,6 +41,19 @@ class Target:
             hint = f"it answered {len(outcomes)} of {len(events)} events, its own fault"
             raise ConfigError(f"sinks.{self._name}.type", None, hint)
         return outcomes
+
+    def takes_lines(self, form: str) -> bool:
+        """Whether it takes lines of that form."""
+        return isinstance(self._sink, LineSink) and self._sink.lines == form
+
+    def write(self, lines: Sequence[bytes]) -> int:
+        """How many of the lines it has now, where it takes any. Where the whole target failed, it is closed."""
+        assert isinstance(self._sink, LineSink)
+        try:
+            return self._sink.write(lines)
+        except Retryable:
+            self.close()
+            return 0
 
     def close(self) -> None:
         """Lets go of it."""

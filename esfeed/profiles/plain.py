@@ -9,6 +9,8 @@ class PlainProfile:
     """Satisfies :class:`esfeed.ports.Profile`: nothing about the documents is assumed."""
 
     name = "plain"
+    transparent = True
+    """Each document is told under its own id, to everybody, whatever is in it."""
 
     def describe(self, change: Change) -> tuple[str, View | None]:
         """The document's own id, and no view."""

@@ -89,6 +89,20 @@ class FileSink:
         in a file that is full already, the rest is answered ``retry``.
         """
         data = [one_line(self._encode(event)) + b"\n" for event in events]
+        done, fault = self._add(data)
+        return [OK] * done + [retry(str(fault), fault.wait if fault else None)] * (len(data) - done)
+
+    @property
+    def lines(self) -> str:
+        """See ``ports.LineSink``."""
+        return self._settings.format
+
+    def write(self, lines: Sequence[bytes]) -> int:
+        """See ``ports.LineSink``."""
+        return self._add(lines)[0]
+
+    def _add(self, data: Sequence[bytes]) -> tuple[int, Retryable | None]:
+        """How many of the lines are safe, and what kept it from the others; raises that where none is."""
         done = 0
         try:
             self._ready()
@@ -98,8 +112,8 @@ class FileSink:
             fault = error if isinstance(error, Retryable) else self._fault("write", error)
             if not done:
                 raise fault from error
-            return [OK] * done + [retry(str(fault), fault.wait)] * (len(data) - done)
-        return [OK] * done
+            return done, fault
+        return done, None
 
     def close(self) -> None:
         """Lets go of the file and its lock."""

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from esfeed.delivery.direct import Direct
 from esfeed.delivery.target import Target
 from esfeed.delivery.terms import Terms
+from esfeed.envelopes.cloudevents import cloudevent
 from esfeed.errors import ConfigError, Retryable
-from esfeed.event import Event, Key
-from esfeed.ports import OK, Entry, Parked, rejected, retry
+from esfeed.event import Document, Event, Key
+from esfeed.fields import Patterns
+from esfeed.ports import OK, Entry, Parked, Stop, rejected, retry
+from esfeed.profiles.plain import PlainProfile
 from esfeed.routing import Route, Router, compile_where
-from esfeed.testing.events import sample_event
-from tests.delivery.fakes import NAME, FakeSink, FakeStore, Word
+from esfeed.telling import Teller
+from tests.delivery.fakes import NAME, FakeClock, FakeSink, FakeStore, Word
 
 
-def entries(*docs: str) -> list[Entry]:
-    return [
-        Entry(Key("_doc", doc), sample_event(position=place, doc_id=doc, op="read", watch="w"))
-        for place, doc in enumerate(docs, 101)
-    ]
+def documents(**docs: str) -> list[Document]:
+    return [Document(Key("_doc", doc), "i", "uuid", 1, 7, text.encode()) for doc, text in docs.items()]
 
 
 def left(found: Sequence[Entry]) -> list[str]:
@@ -31,14 +32,18 @@ def left(found: Sequence[Entry]) -> list[str]:
 class Way:
     """A direct way to a sink over fakes."""
 
-    def __init__(self, word: Word = lambda event: None, routes: Sequence[Route] = (), **terms: object) -> None:
-        self.store, self.sink = FakeStore(), FakeSink(word)
+    def __init__(
+        self, word: Word = lambda event: None, routes: Sequence[Route] = (), sink: FakeSink | None = None, **terms: Any
+    ) -> None:
+        self.store, self.sink = FakeStore(), sink or FakeSink(word)
         router = Router(routes, [NAME], ["w"])
         target = Target(NAME, self.sink)
-        self.direct = Direct(NAME, target, router, self.store, Terms(**terms))  # type: ignore[arg-type]
+        teller = Teller("w", "main", "at", PlainProfile(), FakeClock())
+        store: Any = self.store
+        self.direct = Direct(NAME, "w", target, router, store, Terms(**terms), teller)
 
-    def bring(self, *docs: str) -> list[str]:
-        return left(self.direct.bring(entries(*docs), lambda: False))
+    def bring(self, *docs: str, stop: Stop = lambda: False) -> list[str]:
+        return left(self.direct.bring(documents(**dict.fromkeys(docs, "{}")), 101, stop))
 
     @property
     def got(self) -> list[str]:
@@ -50,7 +55,6 @@ def test_all_goes_out_in_batches_and_in_order() -> None:
     assert way.bring("a", "b", "c", "d", "e") == []
     assert way.got == ["a", "b", "c", "d", "e"]
     assert way.sink.sends == [[101, 102], [103, 104], [105]]
-    assert way.direct.sent == 5
 
 
 def test_a_batch_has_no_more_bytes_than_it_may() -> None:
@@ -102,18 +106,59 @@ def test_a_sink_that_merges_needs_the_log() -> None:
 
 def test_routes_hold() -> None:
     """What a route leaves out goes nowhere; what it cannot tell goes through the log, where that is told."""
-    names = {"a": '{"n": 1}', "b": '{"n": "x"}', "c": '{"n": 5}'}
-    route = Route(0, frozenset([NAME]), where=compile_where("after.n > 2"))
-    way = Way(routes=[route])
-    some = [
-        Entry(Key("_doc", doc), sample_event(position=place, doc_id=doc, op="read", watch="w", after=text.encode()))
-        for place, (doc, text) in enumerate(names.items(), 1)
-    ]
-    assert left(way.direct.bring(some, lambda: False)) == ["b"]
+    way = Way(routes=[Route(0, frozenset([NAME]), where=compile_where("after.n > 2"))])
+    some = documents(a='{"n": 1}', b='{"n": "x"}', c='{"n": 5}')
+    assert left(way.direct.bring(some, 1, lambda: False)) == ["b"]
     assert way.got == ["c"]
 
 
 def test_told_to_stop_it_leaves_the_rest_to_the_log() -> None:
     way = Way(batch=1)
-    found = way.direct.bring(entries("a", "b", "c"), lambda: bool(way.sink.got))
-    assert (way.got, left(found)) == (["a"], ["b", "c"])
+    assert way.bring("a", "b", "c", stop=lambda: bool(way.sink.got)) == ["b", "c"]
+    assert way.got == ["a"]
+
+
+class LineSink(FakeSink):
+    """A sink that takes ready lines, at most ``room`` of them."""
+
+    lines = "cloudevents"
+    room = 1000
+
+    def write(self, lines: Sequence[bytes]) -> int:
+        if not self.room:
+            raise Retryable("full", "")
+        taken = [*lines[: self.room]]
+        self.room -= len(taken)
+        self.written = [*getattr(self, "written", []), *taken]
+        return len(taken)
+
+
+def test_lines_go_as_lines_and_are_the_very_same() -> None:
+    way, other = Way(sink=LineSink()), Way()
+    assert way.bring("a", "b", "c") == []
+    assert other.bring("a", "b", "c") == []
+    assert way.sink.sends == []
+    assert way.sink.written == [cloudevent(event) + b"\n" for event in other.sink.got]  # type: ignore[attr-defined]
+
+
+def test_lines_that_are_not_taken_go_through_the_log() -> None:
+    sink = LineSink()
+    sink.room = 2
+    way = Way(sink=sink)
+    assert way.bring("a", "b", "c", "d") == ["c", "d"]
+    assert [entry.event.position for entry in way.direct.bring(documents(e="{}"), 105, lambda: False)] == [105]
+    assert sink.calls == ["open", "close"]
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        Route(0, frozenset([NAME]), where=compile_where("op == 'read'")),
+        Route(0, frozenset([NAME]), tenant="t"),
+        Route(0, frozenset([NAME]), types=Patterns(["x*"])),
+    ],
+)
+def test_what_a_route_looks_into_never_goes_as_lines(route: Route) -> None:
+    way = Way(sink=LineSink(), routes=[route])
+    way.bring("a")
+    assert not hasattr(way.sink, "written")

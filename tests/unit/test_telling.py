@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from esfeed.telling import date_of
+from esfeed.envelopes.cloudevents import cloudevent
+from esfeed.event import Document, Key
+from esfeed.passthrough import Lines
+from esfeed.profiles.plain import PlainProfile
+from esfeed.telling import Teller, date_of
 
 _NAMES = st.sampled_from(["at", "updated_at", "value", "a.b", "", "é", '"'])
 _VALUES = st.recursive(
@@ -51,3 +56,65 @@ def test_of_documents_that_are_read_slowly_or_not_at_all(source: bytes, date: st
 
 def test_without_a_field_there_is_no_date() -> None:
     assert date_of("")(b'{"": "2026"}') is None
+
+
+_IDS = st.text(max_size=6) | st.sampled_from(["a", "a b", 'a"b', "a\\b", "é", "\x7f", "%s", "\n", ""])
+_DATES = st.sampled_from(
+    [
+        b'"2026-11-24T10:00:00Z"',
+        b"null",
+        b"17",
+        b"1.5",
+        b'"\\u0041"',
+        '"é"'.encode(),
+        b'{"a": 1}',
+        b"[1]",
+        b"true",
+        None,
+    ]
+)
+_REST = st.sampled_from([b'"n": 1', b'"n": 9007199254740993, "x": 1e999', b'\n "n": {"at": "inner"}\r\n', b'"s": "%d"'])
+_DOCS = st.lists(
+    st.builds(
+        lambda name, kind, routing, within, version, number, parent, date, rest: Document(
+            Key(kind, name, routing, within), "i-1", "uu/id", version, number,
+            b"{" + rest + (b"" if date is None else b', "at": ' + date) + b"}", parent,
+        ),
+        _IDS, st.sampled_from(["_doc", "OS::Nova::Server", 'a"b', "100%"]), st.sampled_from([None, None, "r"]),
+        st.sampled_from([None, "i-1"]), st.integers(-2, 2**63 - 1), st.none() | st.integers(0, 2**53),
+        st.sampled_from([None, None, "p"]), _DATES, _REST,
+    ),
+    max_size=5,
+)  # fmt: skip
+
+
+class _Clock:
+    def now(self) -> datetime:
+        return datetime(2026, 11, 24, 10, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+@given(docs=_DOCS, field=st.sampled_from(["at", "at.a", "", "n"]), first=st.integers(1, 2**53))
+@settings(max_examples=400)
+def test_lines_are_what_the_events_would_be(docs: list[Document], field: str, first: int) -> None:
+    teller = Teller("w/%d", "main é", field, PlainProfile(), _Clock())
+    entries = teller.reads(docs, first)
+    assert teller.lines(docs, first) == [cloudevent(entry.event) + b"\n" for entry in entries]
+
+
+def test_only_a_profile_that_never_looks_is_passed_by() -> None:
+    class Other(PlainProfile):
+        transparent = False
+
+    assert Teller("w", "main", "at", Other(), _Clock()).lines([], 1) is None
+
+
+def test_plain_documents_go_the_short_way() -> None:
+    def long(doc: Document, position: int, now: str) -> bytes:
+        raise AssertionError(doc)
+
+    docs = [Document(Key("_doc", f"doc-{n}"), "i", "u", 1, n, b'{"at": "2026", "n": [1]}') for n in range(3)]
+    docs.append(Document(Key("_doc", "none"), "i", "u", 1, None, b'{"other": 1}'))
+    assert len(Lines("w", "main", "at", long).of(docs, 1, "now")) == 4

@@ -1,0 +1,116 @@
+"""Documents as lines of JSON, past every value in between: what a backfill of plain documents to a file is made of.
+
+A document that nobody looks into need not become an :class:`~esfeed.event.Event`, nor that a text again: all lines of
+an index are alike but for a few places, between which its bytes go as the engine gave them. How a line looks is not
+written down here. It is what the envelope itself makes of a sample, cut at those places; a property test holds both
+equal to the byte. A document that does not fit (an id with a quote in it, an odd date) goes the long way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from binascii import hexlify
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from esfeed.envelopes.cloudevents import cloudevent
+from esfeed.event import Document, Event, Key, Origin, Revision, event_text, one_line
+
+Long = Callable[[Document, int, str], bytes]
+"""Makes the line of a document, at a position, told at a time, in the long way."""
+
+_QUOTE = ord('"')
+_VERSION, _NUMBER, _POSITION = 7777777, 8888888, 9999999
+_AFTER = '{"esfeed":"the content 5f2c91d04b7e"}'
+
+
+class _Form(NamedTuple):
+    """What an id is the hash of, and a line, with places to fill in."""
+
+    text: bytes
+    line: bytes
+
+
+class Lines:
+    """Makes lines (with their line feed) of documents of one watch, as ``read`` events in CloudEvents.
+
+    ``field`` is the document's own date, as for :class:`esfeed.telling.Teller`.
+    """
+
+    def __init__(self, watch: str, cluster: str, field: str, long: Long) -> None:
+        self._watch = watch
+        self._cluster = cluster
+        self._long = long
+        self._forms: dict[tuple[str, ...], _Form] = {}
+        at = msgspec.defstruct("At", [("value", msgspec.Raw, msgspec.Raw(b"null"))], rename={"value": field}, gc=False)
+        self._dated: Any = msgspec.json.Decoder(at)
+        self._short = bool(field) and "." not in field
+
+    def of(self, docs: Sequence[Document], first: int, now: str) -> list[bytes]:
+        """A line for each document, from position ``first`` on, told at ``now`` (RFC 3339)."""
+        forms, time = self._forms, now.encode()
+        lines: list[bytes] = []
+        for position, doc in enumerate(docs, first):
+            key, source = doc.key, doc.source
+            name, date = key.id, self._date(source) if source is not None and key.routing is None else None
+            if date is None or doc.parent is not None or not _plain(name):
+                lines.append(self._long(doc, position, now))
+                continue
+            about = key.type, doc.index, doc.uuid, key.within or ""
+            form = forms.get(about) or forms.setdefault(about, self._form(doc))
+            word = name.encode()
+            event_id = hexlify(hashlib.blake2b(form.text % (word, doc.version), digest_size=16).digest())
+            number = b"null" if doc.seq_no is None else b"%d" % doc.seq_no
+            after = one_line(source)  # type: ignore[arg-type]  # it has one, or there were no date
+            lines.append(form.line % (event_id, word, time, word, after, doc.version, number, date, position))
+        return lines
+
+    def _date(self, source: bytes) -> bytes | None:
+        """The document's date as it stands there; ``None`` where it is not just a text or missing."""
+        if not self._short:
+            return None
+        try:
+            date = bytes(self._dated.decode(source).value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        return date if date == b"null" or (date[0] == _QUOTE and b"\\" not in date and date.isascii()) else None
+
+    def _form(self, doc: Document) -> _Form:
+        """The form of all documents like that one."""
+        name, mark, time, date = (f"esfeed {part} 5f2c91d04b7e" for part in ("name", "id", "time", "date"))
+        key = Key(doc.key.type, name, None, doc.key.within)
+        text = event_text(self._watch, key, "read", Revision(doc.uuid, doc.index, _VERSION, None, b""), 0, "")
+        origin = Origin(self._cluster, doc.index, _VERSION, _NUMBER, date, None, None, True)
+        after = msgspec.Raw(_AFTER.encode())
+        event = Event(mark, self._watch, time, "read", key.type, name, None, None, after, origin, position=_POSITION)
+        places = [
+            (mark, "%s"),
+            (name, "%s"),
+            (time, "%s"),
+            (name, "%s"),
+            (_AFTER, "%s"),
+            (f":{_VERSION},", ":%d,"),
+            (f":{_NUMBER},", ":%s,"),
+            (f'"{date}"', "%s"),
+            (f":{_POSITION}}}", ":%d}"),
+        ]
+        line = _cut(cloudevent(event) + b"\n", places)
+        return _Form(_cut(text, [(name, "%s"), (f",{_VERSION},", ",%d,")]), line)
+
+
+def _plain(name: str) -> bool:
+    """Whether a text stands in JSON, and in a CloudEvents subject, as it is."""
+    return name.isascii() and name.isprintable() and '"' not in name and "\\" not in name
+
+
+def _cut(text: bytes, places: Sequence[tuple[str, str]]) -> bytes:
+    """``text`` as a template: each of ``places``, which come in this order, becomes one to fill in."""
+    rest, made = text.replace(b"%", b"%%"), b""
+    for place, filled in places:
+        before, found, rest = rest.partition(place.encode())
+        if not found:
+            raise AssertionError(f"{place} is not where it was expected in {text!r}")
+        made += before + filled.encode()
+    return made + rest
