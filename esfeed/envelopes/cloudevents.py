@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import quote
 
 import msgspec
@@ -75,7 +76,13 @@ def _data(event: Event) -> _Data:
 
 
 def _source(event: Event) -> str:
-    return f"esfeed://{quote(event.origin.cluster, safe='')}/{quote(event.watch, safe='')}"
+    return _source_of(event.origin.cluster, event.watch)
+
+
+@lru_cache(maxsize=1000)
+def _source_of(cluster: str, watch: str) -> str:
+    # The same for all events of a watch, and to work it out took half of the time of an event.
+    return f"esfeed://{quote(cluster, safe='')}/{quote(watch, safe='')}"
 
 
 def _subject(event: Event) -> str:

@@ -157,12 +157,12 @@ class FileSink:
             self._rotate()
             begin = os.fstat(self._file).st_size
         size, count = begin, 0
+        for line in data:
+            if limit is not None and size and size + len(line) > limit:
+                break
+            size, count = size + len(line), count + 1
         try:
-            for line in data:
-                if limit is not None and size and size + len(line) > limit:
-                    break
-                lines.write_all(self._file, line)
-                size, count = size + len(line), count + 1
+            lines.write_all(self._file, b"".join(data[:count]))
             if self._settings.fsync:
                 os.fsync(self._file)
             if not os.fstat(self._file).st_nlink:
