@@ -42,6 +42,8 @@ from esfeed.sinks.kafka import key_of
 from esfeed.sinks.mqtt import properties
 from esfeed.sinks.nats import NatsSink
 from esfeed.sinks.nats_settings import NatsSettings
+from esfeed.sinks.postgresql_settings import PostgresqlSettings
+from esfeed.sinks.postgresql_sql import parameters, statements
 from tests.support import engines, services
 from tests.support.stack import Stack
 
@@ -284,26 +286,26 @@ def mqtt() -> Iterator[Pair]:
 
 @contextmanager
 def postgresql() -> Iterator[Pair]:
-    """A table each; the bare one is a plain upsert of id and document, a hundred in a pipeline and a transaction."""
+    """A mirror each; the bare one runs the sink's own statement, a hundred in a pipeline and a transaction."""
     url = services.service("postgresql").url
     names = [f"bench_{secrets.token_hex(4)}_{which}" for which in ("bare", "sink")]
     with psycopg.connect(url, autocommit=True) as connection, ExitStack() as stack:
-        connection.execute(f"CREATE TABLE {names[0]} (id text PRIMARY KEY, document jsonb)")  # type: ignore[call-overload]
-        upsert = (
-            f"INSERT INTO {names[0]} VALUES (%s, %s::text::jsonb) "
-            "ON CONFLICT (id) DO UPDATE SET document = EXCLUDED.document"
-        )
+        settings = PostgresqlSettings.model_validate({"type": "postgresql", "url": url, "table": names[0]})
+        run = statements(settings)
+        for statement in run.create:
+            connection.execute(statement)
 
-        def send(rows: Sequence[tuple[str, str]]) -> None:
+        def send(rows: Sequence[dict[str, Any]]) -> None:
             with connection.transaction(), connection.pipeline():
                 for row in rows:
-                    connection.execute(upsert, row)  # type: ignore[call-overload]
+                    connection.execute(run.put, row)
 
-        def made(event: Event) -> tuple[str, str]:
-            return event.doc_id, bytes(event.after or b"").decode()
+        def made(event: Event) -> dict[str, Any]:
+            return parameters(event, settings, bytes(event.after or b""), as_text=False)
 
         yield Pair("psycopg", _each(send, made), _sink(stack, "postgresql", url=url, table=names[1]))
-        connection.execute(f"DROP TABLE {names[0]}, {names[1]}, {names[1]}_gone")  # type: ignore[call-overload]
+        for name in names:
+            connection.execute(f"DROP TABLE {name}, {name}_gone")  # type: ignore[call-overload]
 
 
 @contextmanager
