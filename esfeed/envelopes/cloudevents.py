@@ -76,11 +76,12 @@ def _data(event: Event) -> _Data:
 
 
 def _source(event: Event) -> str:
-    return _uri(event.origin.cluster, event.watch)
+    return _source_of(event.origin.cluster, event.watch)
 
 
-@lru_cache(1000)
-def _uri(cluster: str, watch: str) -> str:
+@lru_cache(maxsize=1000)
+def _source_of(cluster: str, watch: str) -> str:
+    # The same for all events of a watch, and to work it out took half of the time of an event.
     return f"esfeed://{quote(cluster, safe='')}/{quote(watch, safe='')}"
 
 

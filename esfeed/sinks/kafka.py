@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -118,7 +118,7 @@ class KafkaSink:
             raise Retryable(f"{self._hosts}: not open")
         self._last_error = None
         batch = _Batch(producer, self._clock, self._clock() + self._settings.timeout, self._hosts, self._noted)
-        outcomes = in_waves(events, lambda wave: batch.send([self._records(event) for event in wave]))
+        outcomes = in_waves(events, lambda wave: batch.send(map(self._records, wave)))
         if batch.fatal:
             self.close()  # librdkafka's producer is of no more use
         return outcomes
@@ -184,22 +184,34 @@ class _Batch:
         self._down: Outcome | None = None
         self.fatal = False
 
-    def send(self, wave: Sequence[list[_Record] | Outcome]) -> Sequence[Outcome]:
-        outcomes = [each if isinstance(each, Outcome) else None for each in wave]
-        records = {place: each for place, each in enumerate(wave) if not isinstance(each, Outcome)}
-        errors = self._produce(records)
+    def send(self, wave: Iterable[list[_Record] | Outcome]) -> Sequence[Outcome]:
+        outcomes: list[Outcome | None] = []
+        records: dict[int, list[_Record]] = {}
+
+        def made() -> Iterator[tuple[int, list[_Record]]]:
+            # One by one, so that librdkafka sends the first while the next are still being written.
+            for place, each in enumerate(wave):
+                if isinstance(each, Outcome):
+                    outcomes.append(each)
+                else:
+                    outcomes.append(None)
+                    records[place] = each
+                    yield place, each
+
+        errors = self._produce(made())
         crowd = [place for place, error in errors.items() if error is not None and error.code() in _TOO_LARGE]
         if len(records) > 1:
             for place in crowd:
-                errors |= self._produce({place: records[place]})
+                errors |= self._produce([(place, records[place])])
         for place, error in errors.items():
             outcomes[place] = self._judge(error)
         return [outcome or waits() for outcome in outcomes]
 
-    def _produce(self, wanted: dict[int, list[_Record]]) -> dict[int, KafkaError | None]:
+    def _produce(self, wanted: Iterable[tuple[int, list[_Record]]]) -> dict[int, KafkaError | None]:
         """Kafka's word on each, or ``_PURGE_QUEUE`` where it said none in time; nothing is under way afterwards."""
         if self._down is not None:
-            return dict.fromkeys(wanted, KafkaError(KafkaError._PURGE_QUEUE))
+            return {place: KafkaError(KafkaError._PURGE_QUEUE) for place, _ in wanted}
+        places: list[int] = []
         errors: dict[int, KafkaError | None] = {}
 
         def report(place: int) -> Callable[[KafkaError | None, Message], None]:
@@ -208,7 +220,8 @@ class _Batch:
 
             return delivered
 
-        for place, records in wanted.items():
+        for place, records in wanted:
+            places.append(place)
             for record in records:
                 try:
                     self._put(record, report(place))
@@ -220,7 +233,7 @@ class _Batch:
             # Whatever is still under way would overtake what is sent next.
             self._producer.purge()
             self._producer.flush(_GRACE)
-        return {place: errors.get(place) if place in errors else _no_word() for place in wanted}
+        return {place: errors.get(place) if place in errors else _no_word() for place in places}
 
     def _put(self, record: _Record, delivered: Callable[[KafkaError | None, Message], None]) -> None:
         while True:

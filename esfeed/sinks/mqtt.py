@@ -107,8 +107,8 @@ class MqttSink:
         if len(topic.encode()) > _LONGEST_TEXT:
             return rejected(f"the topic has more than {_LONGEST_TEXT} bytes")
         clear = event.op == "deleted" and self._settings.clear_deleted
-        properties = _properties(event, self._envelope.content_type)
-        message = Message(topic, self._envelope.encode(event), self._settings.retain and not clear, properties)
+        told = properties(event, self._envelope.content_type)
+        message = Message(topic, self._envelope.encode(event), self._settings.retain and not clear, told)
         if message.size > largest:
             return rejected(f"the message has {message.size} bytes, and the broker takes {largest} at most")
         return [message, Message(topic, b"", True, publish_properties())] if clear else [message]
@@ -134,10 +134,9 @@ def legal_text(text: str) -> str:
     return _ILLEGAL_IN_TEXT.sub(lambda match: quote(match[0], safe="", errors="replace"), text)
 
 
-def _properties(event: Event, content_type: str) -> Properties:
-    properties = publish_properties()
-    properties.ContentType = content_type
-    properties.UserProperty = [
+def properties(event: Event, content_type: str) -> Properties:
+    """The event's attributes, as the properties of its message."""
+    user = [
         ("specversion", "1.0"),
         ("id", event.id),
         ("source", legal_text(f"esfeed://{event.origin.cluster}/{event.watch}")),
@@ -145,4 +144,4 @@ def _properties(event: Event, content_type: str) -> Properties:
         ("subject", legal_text(event.subject)),
         ("time", event.time),
     ]
-    return properties
+    return publish_properties(content_type, user)

@@ -6,6 +6,7 @@ https://docs.nats.io/nats-concepts/jetstream · https://docs.nats.io/using-nats/
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 import time
@@ -30,6 +31,7 @@ from esfeed.template import TemplateFailed
 
 _TOO_LARGE = 10054  # JSStreamMessageExceedsMaximumErr
 _SAFE = "!#$&'()*+,/:;=?@[]-._~^`{|}<>\\"
+_AS_IT_IS = re.compile(f"[a-zA-Z0-9{re.escape(_SAFE)}]*")
 _FAULTS = (nats.errors.Error, OSError, TimeoutError)
 
 
@@ -141,7 +143,7 @@ class NatsSink:
         except TemplateFailed as error:
             return rejected(f"subject: {error}")
         headers = {"Nats-Msg-Id": event.id, "content-type": self._envelope.content_type}
-        headers |= {f"ce-{name}": quote(value, safe=_SAFE) for name, value in attributes(event).items()}
+        headers |= {f"ce-{name}": _quoted(value) for name, value in attributes(event).items()}
         return Message(subject, self._envelope.encode(event), headers)
 
 
@@ -191,6 +193,10 @@ class _Batch:
         reason = f"{self._hosts}: {_said(answer, self._link.noted)}"
         self.down = waits(f"not tried after an earlier fault: {reason}")
         return retry(reason)
+
+
+def _quoted(value: str) -> str:
+    return value if _AS_IT_IS.fullmatch(value) else quote(value, safe=_SAFE)
 
 
 def _said(error: BaseException, noted: Exception | None = None) -> str:

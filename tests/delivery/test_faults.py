@@ -1,13 +1,9 @@
-"""Delivery over the real store and real targets while things die: kill -9, a full disk, sinks that hang or fail."""
+"""Delivery over the real store while things fail: a full disk, a restart, sinks that hang (kill -9: test_kills.py)."""
 
 from __future__ import annotations
 
-import json
 import random
-import signal
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -26,107 +22,10 @@ from esfeed.errors import StateError
 from esfeed.event import Event
 from esfeed.ports import OK, Commit, Entry, Outcome, Settlement, rejected
 from esfeed.routing import Router
-from esfeed.sinks.file import FileSettings, FileSink
-from esfeed.sinks.webhook import WebhookSettings, WebhookSink
 from esfeed.store.sql import SqlStore
 from esfeed.testing.events import sample_event
 from tests.delivery.fakes import FakeSink, bad
-from tests.store.test_sql import ROOT, key
-from tests.support.hook import Hook
-
-SINKS = ("hook", "file", "merged")
-
-
-def dispatchers(store: SqlStore, url: str, folder: Path) -> list[Dispatcher]:
-    """A webhook, a file, and a file of merged events; all from the beginning of the log."""
-    router = Router([], SINKS, ["w"])
-    hook = WebhookSink(WebhookSettings.model_validate({"type": "webhook", "url": url, "allow_private": True}))
-    sinks: list[Any] = [hook]
-    for name in SINKS[1:]:
-        raw = {"type": "file", "path": str(folder / f"{name}.jsonl"), "fsync": False}
-        sinks.append(FileSink(FileSettings.model_validate(raw)))
-    made = []
-    for name, sink in zip(SINKS, sinks, strict=True):
-        terms = Terms(batch=5, attempts=10_000, coalesce=0.3 if name == "merged" else 0.0)
-        made.append(Dispatcher(name, Target(name, sink), router, store, terms, SystemClock(), lambda: 0.999))
-        if store.cursor(name) is None:
-            store.settle(name, Settlement(0))
-    return made
-
-
-def deliver_for_ever(state: str, url: str, folder: str) -> None:
-    """Commits and delivers, step by step, until killed; says so once a round."""
-    store = SqlStore(state)
-    steps = dispatchers(store, url, Path(folder))
-    clock = SystemClock()
-    while True:
-        n = store.head()
-        entries = [
-            Entry(
-                key(f"d{doc % 9}"),
-                sample_event(
-                    doc_id=f"d{doc % 9}",
-                    watch="w",
-                    id=f"id-{doc}",
-                    time=clock.now().isoformat().replace("+00:00", "Z"),
-                    before={"n": doc - 9},
-                    after={"n": doc},
-                    changed=("n",),
-                ),
-            )
-            for doc in range(n + 1, n + 4)
-        ]
-        store.commit("w", Commit(entries=entries))
-        for one in steps * 2:
-            one.run_once()
-        print(n, flush=True)
-
-
-def test_kill_9_between_claim_send_and_settle(tmp_path: Path) -> None:
-    """30 times at any moment, with documents that fail half of the time: nothing is lost, order is kept, ids repeat."""
-    chosen = random.Random()
-    state = f"sqlite:///{tmp_path}/state.db"
-
-    def word(event: dict[str, Any]) -> int | None:
-        return 500 if event["data"]["id"] in ("d3", "d4") and chosen.random() < 0.5 else None
-
-    with Hook(word) as hook:
-        code = "import sys; from tests.delivery.test_faults import deliver_for_ever; deliver_for_ever(*sys.argv[1:])"
-        for _ in range(30):
-            command = [sys.executable, "-c", code, state, hook.url, str(tmp_path)]
-            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-                assert process.stdout
-                for _ in range(chosen.randrange(1, 12)):
-                    assert process.stdout.readline(), "it ended by itself"
-                time.sleep(chosen.random() / 20)
-                process.send_signal(signal.SIGKILL)
-        hook.word = lambda event: None
-        store = SqlStore(state)
-        for one in dispatchers(store, hook.url, tmp_path):
-            finish(one)
-        got = {"hook": hook.got}
-    for name in SINKS[1:]:
-        got[name] = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
-    head = store.head()
-    assert head > 60
-    assert {name: store.cursor(name) for name in SINKS} == dict.fromkeys(SINKS, head)
-    assert all(store.parked(name) == [] for name in SINKS)
-    store.close()
-    for name in ("hook", "file"):
-        first = {event["id"]: event["data"]["position"] for event in reversed(got[name])}
-        assert sorted(first.values()) == list(range(1, head + 1)), name
-        assert all(first[event["id"]] == event["data"]["position"] for event in got[name])
-    for name, events in got.items():
-        seen: dict[str, int] = {}
-        states: dict[str, int] = {}
-        for event in events:
-            doc = event["data"]["id"]
-            if event["id"] not in seen:
-                seen[event["id"]] = 1
-                assert states.get(doc, -99) < event["data"]["after"]["n"], f"{name}: {doc} went back"
-                states[doc] = event["data"]["after"]["n"]
-        assert states == {f"d{n % 9}": n for n in range(head - 8, head + 1)}, name
-    assert len(got["merged"]) < len(got["file"])
+from tests.store.test_sql import key
 
 
 def finish(steps: Dispatcher, seconds: float = 60.0) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pika
@@ -18,7 +18,7 @@ from esfeed.errors import ConfigError, Retryable
 from esfeed.sinks.amqp import AmqpSink
 from esfeed.sinks.amqp_settings import AmqpSettings
 from esfeed.testing.events import sample_event
-from esfeed.testing.sink_contract import Received, SinkContract
+from esfeed.testing.sink_contract import REFUSING, Received, SinkContract
 from tests.support.disturbance import expected, first_seen, send_through
 from tests.support.fixtures_services import Services
 from tests.support.services import OwnService, Service
@@ -91,9 +91,15 @@ class TestContract(SinkContract):
     patience = 30.0
 
     @pytest.fixture(autouse=True)
-    def _server(self, own: OwnService, queue: str) -> Iterator[None]:
+    def _server(self, own: OwnService, queue: str, request: pytest.FixtureRequest) -> Iterator[None]:
         self.own, self.queue, self.down = own, queue, False
-        declare(own.now, queue)
+        self.queues = [queue]
+        if request.function.__name__ in REFUSING:  # RabbitMQ refuses by queue, so each document has its own
+            self.queue = f"{queue}-{{id}}"
+            self.queues = [f"{queue}-{doc}" for doc in (*(f"doc-{n}" for n in range(7)), "refused")]
+        self.full: list[str] = []
+        for each in self.queues:
+            declare(own.now, each)
         yield
         if self.down:
             self.mend_target()
@@ -102,15 +108,30 @@ class TestContract(SinkContract):
         return make(self.own.now, self.queue)
 
     def received(self) -> Received:
-        return [(event["id"], event["data"]["position"]) for _, event in messages(self.own.now, self.queue)]
+        found = [event for queue in self.queues for _, event in messages(self.own.now, queue)]
+        return [(event["id"], event["data"]["position"]) for event in found]
 
     def break_target(self) -> None:
         self.own.stop()
         self.down = True
 
     def mend_target(self) -> None:
-        self.own.start()
-        self.down = False
+        if self.down:
+            self.own.start()
+            self.down = False
+        self._anew(self.full)
+        self.full = []
+
+    def refuse(self, doc_ids: Collection[str]) -> None:
+        """Their queues have no room for a single message."""
+        self.full = [queue for queue in self.queues if queue.endswith(tuple(f"-{doc_id}" for doc_id in doc_ids))]
+        self._anew(self.full, **{"x-max-length": 0, "x-overflow": "reject-publish"})
+
+    def _anew(self, queues: Collection[str], **arguments: Any) -> None:
+        for queue in queues:
+            with channel_of(self.own.now) as channel:
+                channel.queue_delete(queue)
+                channel.queue_declare(queue, durable=True, arguments=arguments)
 
 
 # --- what is written

@@ -87,17 +87,21 @@ def target() -> Iterator[Target]:
 
 
 class Inbox:
-    """A mail server; it keeps what it takes."""
+    """A mail server; it keeps what it takes, and takes no mail about ``refused`` documents."""
 
     def __init__(self, **options: Any) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         self._options = options
         self.mails: list[email.message.EmailMessage] = []
+        self.refused: Collection[str] = ()
         self.start()
 
     async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> str:
         mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        body = mail.get_body(("plain",)).get_content()  # type: ignore[attr-defined]  # the policy makes it one
+        if any(f'"id":"{doc_id}"' in body for doc_id in self.refused):
+            return "554 5.7.1 not this one"
         self.mails.append(mail)  # type: ignore[arg-type]  # the policy makes it one
         return "250 OK"
 
@@ -172,7 +176,13 @@ class TestMail(SinkContract):
         self.inbox.stop()
 
     def mend_target(self) -> None:
-        self.inbox.start()
+        if self.inbox.refused:
+            self.inbox.refused = ()
+        else:
+            self.inbox.start()
+
+    def refuse(self, doc_ids: Collection[str]) -> None:
+        self.inbox.refused = doc_ids
 
 
 # --- messages

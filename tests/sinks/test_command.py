@@ -107,6 +107,8 @@ class _CommandContract(SinkContract):
 class TestStream(_CommandContract):
     """The contract, with a program that says nothing, is killed, and dies again until it is mended."""
 
+    cannot_refuse = "a program that acknowledges nothing cannot refuse one event; TestAcked can"
+
     def make_sink(self) -> CommandSink:
         script = 'test -e "$1" && exit 1; echo $$ > "$2"; exec cat >> "$3"'
         return shell(script, self.broken, self.pid, self.out)
@@ -125,6 +127,8 @@ class TestAcked(_CommandContract):
 
 class TestBatch(_CommandContract):
     """The contract, with a program that is started for each batch, and has a bad time."""
+
+    cannot_refuse = "a program that always succeeds refuses nothing; TestBatchThatFails does"
 
     def make_sink(self) -> CommandSink:
         return shell('test -e "$1" && exit 75; exec cat >> "$2"', self.broken, self.out, mode="batch")

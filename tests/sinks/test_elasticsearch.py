@@ -177,6 +177,7 @@ def own() -> Iterator[list[Engine]]:
 class TestRestarted(SinkContract):
     """The contract for a log of events, on an engine of its own that is killed and started again."""
 
+    cannot_refuse = "this engine is only stopped and started; TestMirror has one that refuses"
     patience = 90.0
 
     @pytest.fixture(autouse=True)

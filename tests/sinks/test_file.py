@@ -72,6 +72,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 class _FileContract(SinkContract):
+    cannot_refuse = "a disk takes any line that it has room for, whatever document it is of"
+
     path: Path
 
     def make_sink(self) -> FileSink:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-import confluent_kafka
 import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
-from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
 from pydantic import ValidationError
 
 from esfeed import envelopes
@@ -20,50 +27,17 @@ from esfeed.errors import ConfigError, Retryable
 from esfeed.sinks.kafka import KafkaSink, key_of
 from esfeed.sinks.kafka_settings import KafkaSettings
 from esfeed.testing.events import sample_event
-from esfeed.testing.sink_contract import Received, SinkContract
+from esfeed.testing.sink_contract import REFUSING, Received, SinkContract
 from tests.support.disturbance import expected, first_seen, send_through
 from tests.support.fixtures_services import Services
 from tests.support.services import OwnService, Service
+from tests.support.targets import records
 
 pytestmark = pytest.mark.services("kafka")
 
 
 def make(hosts: str, topic: str, **keys: Any) -> KafkaSink:
     return KafkaSink(KafkaSettings.model_validate({"hosts": hosts.split(","), "topic": topic, "timeout": 10, **keys}))
-
-
-def records(hosts: str, topic: str) -> list[Any]:
-    """All records of a topic, partition by partition."""
-    consumer = Consumer({"bootstrap.servers": hosts, "group.id": "qa", "enable.auto.commit": False})
-    try:
-        known = consumer.list_topics(timeout=20).topics
-        if topic not in known:
-            return []
-        found = []
-        for number in known[topic].partitions:
-            low, high = watermarks(consumer, TopicPartition(topic, number))
-            consumer.assign([TopicPartition(topic, number, low)])
-            while low < high:
-                message = consumer.poll(5)
-                assert message is not None, f"no record {low} of {high} in {topic}/{number}"
-                assert message.error() is None, message.error()
-                found.append(message)
-                low = message.offset() + 1
-        return found
-    finally:
-        consumer.close()
-
-
-def watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
-    """A broker that has just started answers before it leads its partitions."""
-    end = time.monotonic() + 20
-    while True:
-        try:
-            return consumer.get_watermark_offsets(partition, timeout=20)
-        except confluent_kafka.KafkaException:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.2)
 
 
 def positions(hosts: str, topic: str) -> list[int]:
@@ -83,8 +57,9 @@ def topic() -> str:
 
 @pytest.fixture(scope="module")
 def own(module_services: Services) -> OwnService:
-    """A broker for the tests that stop it."""
-    return module_services.own("kafka")
+    """A broker for the tests that stop it; it keeps from a topic whom it is told to, and nobody else."""
+    authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+    return module_services.own("kafka", authorizer__class__name=authorizer, allow__everyone__if__no__acl__found="true")
 
 
 @pytest.fixture
@@ -98,17 +73,22 @@ class TestContract(SinkContract):
     patience = 30.0
 
     @pytest.fixture(autouse=True)
-    def _broker(self, own: OwnService, topic: str) -> Iterator[None]:
+    def _broker(self, own: OwnService, topic: str, request: pytest.FixtureRequest) -> Iterator[None]:
         self.own, self.topic, self.down = own, topic, False
+        self.topics = [topic]
+        if request.function.__name__ in REFUSING:  # Kafka refuses by topic, so each document has its own
+            self.topic = f"{topic}-{{id}}"
+            self.topics = [f"{topic}-{doc}" for doc in (*(f"doc-{n}" for n in range(7)), "refused")]
+        self.denied: list[AclBindingFilter] = []
         yield
-        if self.down:
+        if self.down or self.denied:
             self.mend_target()
 
     def make_sink(self) -> KafkaSink:
         return make(self.own.now.url, self.topic, timeout=4 if self.down else 8, max_bytes=2_000_000)
 
     def received(self) -> Received:
-        found = [json.loads(record.value()) for record in records(self.own.now.url, self.topic)]
+        found = [json.loads(record.value()) for record in records(self.own.now.url, *self.topics)]
         return [(each["id"], each["data"]["position"]) for each in found]
 
     def break_target(self) -> None:
@@ -116,8 +96,24 @@ class TestContract(SinkContract):
         self.down = True
 
     def mend_target(self) -> None:
-        self.own.start()
-        self.down = False
+        if self.down:
+            self.own.start()
+            self.down = False
+        if self.denied:
+            admin = AdminClient({"bootstrap.servers": self.own.now.url})
+            for removed in admin.delete_acls(self.denied).values():
+                removed.result(20)
+            self.denied = []
+
+    def refuse(self, doc_ids: Collection[str]) -> None:
+        """Their topics may not be written to."""
+        topics = [topic for topic in self.topics if topic.endswith(tuple(f"-{doc_id}" for doc_id in doc_ids))]
+        deny = ("User:ANONYMOUS", "*", AclOperation.WRITE, AclPermissionType.DENY)
+        where = [(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL) for topic in topics]
+        self.denied = [AclBindingFilter(*each, *deny) for each in where]
+        admin = AdminClient({"bootstrap.servers": self.own.now.url})
+        for made in admin.create_acls([AclBinding(*each, *deny) for each in where]).values():
+            made.result(20)
 
 
 # --- what is written

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -21,13 +23,27 @@ from esfeed.errors import ConfigError, Retryable
 from esfeed.event import Event
 from esfeed.sinks.mqtt import MqttSettings, MqttSink, legal_topic
 from esfeed.testing.events import sample_event
-from esfeed.testing.sink_contract import SinkContract
+from esfeed.testing.sink_contract import REFUSING, SinkContract
 from tests.sinks.servers import Server
+
+ALL_MAY = "pattern readwrite #\n"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = Server("mosquitto", {"max_packet_size": "600000", "set_tcp_nodelay": "true"})
+def rules() -> Iterator[Path]:
+    """Who may write what, in mosquitto's words; it runs as another user, so all may read it."""
+    with tempfile.TemporaryDirectory(prefix="esfeed-mqtt-") as folder:
+        Path(folder).chmod(0o755)
+        rules = Path(folder, "acl")
+        rules.write_text(ALL_MAY)
+        rules.chmod(0o644)
+        yield rules
+
+
+@pytest.fixture(scope="module")
+def server(rules: Path) -> Iterator[Server]:
+    settings = {"max_packet_size": "600000", "set_tcp_nodelay": "true", "acl_file": str(rules)}
+    server = Server("mosquitto", settings)
     yield server
     server.close()
 
@@ -96,18 +112,40 @@ class _MqttContract(SinkContract):
     patience = 20.0
 
     @pytest.fixture(autouse=True)
-    def _target(self, server: Server, subscriber: Subscriber) -> None:
-        self.server, self.subscriber = server, subscriber
+    def _target(
+        self, server: Server, subscriber: Subscriber, rules: Path, request: pytest.FixtureRequest
+    ) -> Iterator[None]:
+        self.server, self.subscriber, self.rules = server, subscriber, rules
+        self.refusing = False
+        # A broker refuses by topic, so each document has its own.
+        self.topic = "esfeed/{id}" if request.function.__name__ in REFUSING else "esfeed/{watch}"
+        yield
+        self._allow_all()
 
     def received(self) -> list[tuple[str, int]]:
         return seen(self.subscriber.messages)
+
+    def refuse(self, doc_ids: Collection[str]) -> None:
+        """Nobody may write to their topics."""
+        self.refusing = True
+        self._rule("".join(f"pattern deny esfeed/{doc_id}\n" for doc_id in doc_ids) + ALL_MAY)
+
+    def _allow_all(self) -> None:
+        if self.refusing:
+            self._rule(ALL_MAY)
+            self.refusing = False
+
+    def _rule(self, text: str) -> None:
+        self.rules.write_text(text)
+        os.kill(self.server.pid, signal.SIGHUP)
+        time.sleep(0.3)  # it reads them in its own time, and tells nobody
 
 
 class TestKilled(_MqttContract):
     """The contract, with a broker that is killed and started again."""
 
     def make_sink(self) -> MqttSink:
-        return make(self.server, timeout="5s")
+        return make(self.server, topic=self.topic, timeout="5s")
 
     def break_target(self) -> None:
         time.sleep(0.3)  # mosquitto acknowledges before it passes on, and writes to its disk only now and then
@@ -115,6 +153,9 @@ class TestKilled(_MqttContract):
         self.server.kill()
 
     def mend_target(self) -> None:
+        if self.refusing:
+            self._allow_all()
+            return
         self.server.start()
         assert self.subscriber.ready.wait(20)  # what comes before it is there again would be for nobody
 
@@ -123,13 +164,16 @@ class TestHanging(_MqttContract):
     """The contract, with a broker that is stopped (SIGSTOP) for a while."""
 
     def make_sink(self) -> MqttSink:
-        return make(self.server, timeout="500ms")
+        return make(self.server, topic=self.topic, timeout="500ms")
 
     def break_target(self) -> None:
         self._frozen = self.server.frozen()
         self._frozen.__enter__()
 
     def mend_target(self) -> None:
+        if self.refusing:
+            self._allow_all()
+            return
         self._frozen.__exit__(None, None, None)
 
 

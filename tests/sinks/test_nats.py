@@ -8,7 +8,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from esfeed.sinks.nats import NatsSink
 from esfeed.sinks.nats_settings import NatsSettings, Subject
 from esfeed.template import TemplateFailed
 from esfeed.testing.events import sample_event
-from esfeed.testing.sink_contract import Received, SinkContract
+from esfeed.testing.sink_contract import REFUSING, Received, SinkContract
 from tests.support.disturbance import expected, first_seen, send_through
 from tests.support.fixtures_services import Services
 from tests.support.services import OwnService, Service
@@ -105,14 +105,19 @@ class TestContract(SinkContract):
     patience = 15.0
 
     @pytest.fixture(autouse=True)
-    def _server(self, own: OwnService, stream: str) -> Iterator[None]:
+    def _server(self, own: OwnService, stream: str, request: pytest.FixtureRequest) -> Iterator[None]:
         self.own, self.stream, self.down = own, stream, False
+        self.subject, self.subjects = stream, [stream]
+        if request.function.__name__ in REFUSING:  # a stream refuses by subject, so each document has its own
+            self.subject = f"{stream}.{{id}}"
+            self.subjects = [f"{stream}.{doc}" for doc in (*(f"doc-{n}" for n in range(7)), "refused")]
+            create(own.now, stream, subjects=self.subjects)
         yield
         if self.down:
             self.mend_target()
 
     def make_sink(self) -> NatsSink:
-        return make(self.own.now, self.stream, timeout=5)
+        return make(self.own.now, self.stream, subject=self.subject, timeout=5)
 
     def received(self) -> Received:
         found = [json.loads(message.data) for message in messages(self.own.now, self.stream)]
@@ -123,8 +128,19 @@ class TestContract(SinkContract):
         self.down = True
 
     def mend_target(self) -> None:
-        self.own.start()
-        self.down = False
+        if self.down:
+            self.own.start()
+            self.down = False
+        else:
+            self._take(self.subjects)
+
+    def refuse(self, doc_ids: Collection[str]) -> None:
+        """The stream takes their subjects no more."""
+        left_out = {f"{self.stream}.{doc_id}" for doc_id in doc_ids}
+        self._take([subject for subject in self.subjects if subject not in left_out])
+
+    def _take(self, subjects: list[str]) -> None:
+        ask(self.own.now, lambda js: js.update_stream(StreamConfig(name=self.stream, subjects=subjects)))
 
 
 # --- what is written

@@ -64,6 +64,7 @@ def make(stack: Stack, topic: str, **keys: Any) -> OsloSink:
 class TestContract(SinkContract):
     """The contract; broken is: RabbitMQ ended (and not killed, as its queues are in memory until then)."""
 
+    cannot_refuse = "RabbitMQ refuses by queue, and all events go to that of one topic here"
     patience = 60.0
 
     @pytest.fixture(autouse=True)

@@ -124,6 +124,8 @@ class TestMirror(SinkContract):
 class TestLog(SinkContract):
     """The contract for a log of events, with a server that hangs."""
 
+    cannot_refuse = "the table has no rule here; TestMirror has one that refuses rows"
+
     @pytest.fixture(autouse=True)
     def _target(self, server: Server, admin: Admin) -> None:
         self.server, self.admin = server, admin

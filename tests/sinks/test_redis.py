@@ -74,6 +74,8 @@ class _RedisContract(SinkContract):
 class TestKilled(_RedisContract):
     """The contract, with a server that is killed and comes back with what its append-only file has."""
 
+    cannot_refuse = "a stream takes any entry or none; TestRefusing has a stream a document"
+
     def break_target(self) -> None:
         self.server.kill()
 
@@ -84,6 +86,8 @@ class TestKilled(_RedisContract):
 class TestFull(_RedisContract):
     """The contract, with a server that has no memory left: it answers, and refuses each entry."""
 
+    cannot_refuse = "a server without memory refuses every entry; TestRefusing has a stream a document"
+
     def break_target(self) -> None:
         self.admin.config_set("maxmemory", "1")
 
@@ -93,6 +97,8 @@ class TestFull(_RedisContract):
 
 class TestHanging(_RedisContract):
     """The contract, by the script that keeps repeats out, with a server that is stopped (SIGSTOP) for a while."""
+
+    cannot_refuse = "a stream takes any entry or none; TestRefusing has a stream a document"
 
     def make_sink(self) -> RedisSink:
         return make(self.server, timeout="500ms", idempotent="1h")

@@ -444,10 +444,11 @@ def test_no_text_for_a_place_is_named(zaqar: Stack, project: str) -> None:
     assert "{project_id} is not there" in outcomes[0].reason
 
 
+DEEP = ["[" * 300 + "]" * 300, '{"a":' * 150 + "1" + "}" * 150]
 NUMBERS = ["9223372036854775808", "18446744073709551615", "18446744073709551616", "-9223372036854775809", "1e999"]
 
 
-@pytest.mark.parametrize("value", [*NUMBERS, '"\\ud800"', '"\\ud83d\\ude00"', "[" * 300 + "]" * 300, '"9" ', "1.5e3"])
+@pytest.mark.parametrize("value", [*NUMBERS, '"\\ud800"', '"\\ud83d\\ude00"', *DEEP, '"9" ', "1.5e3"])
 def test_whatever_a_document_holds_arrives(zaqar: Stack, project: str, value: str) -> None:
     """Zaqar cannot keep every JSON value: such an event goes as text, and is whole after it is read."""
     sink = make(zaqar, project=project)
@@ -462,6 +463,8 @@ def test_sound_events_go_as_objects() -> None:
     plain = b'{"version": 145857451000000123, "s": "\\u00e4"}'
     assert body(plain) is plain
     assert json.loads(json.loads(body(b'{"v": 18446744073709551616}'))) == {"v": 18446744073709551616}
+    largest = b'{"version":1795514400000000001,"id":"4e5-6c41e0aa","n":9223372036854775807,"m":1.5e3,"s":[1]}'
+    assert body(largest) is largest
 
 
 def test_legal_names() -> None:
