@@ -57,16 +57,23 @@ def binary_cloudevent(event: Event) -> tuple[Mapping[str, str], bytes]:
 
     https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#31-binary-content-mode
     """
-    headers = {
-        "content-type": _JSON,
-        "ce-specversion": "1.0",
-        "ce-id": event.id,
-        "ce-source": _source(event),
-        "ce-type": f"esfeed.{event.op}",
-        "ce-subject": _subject(event),
-        "ce-time": event.time,
+    told = {f"ce-{name}": _header(value) for name, value in attributes(event).items()}
+    return {"content-type": _JSON, **told}, _json.encode(_data(event))
+
+
+def attributes(event: Event) -> Mapping[str, str]:
+    """The context attributes by name, for messages with headers beside the value; none is empty.
+
+    https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#context-attributes
+    """
+    return {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": _source(event),
+        "type": f"esfeed.{event.op}",
+        "subject": _subject(event),
+        "time": event.time,
     }
-    return {name: _header(value) for name, value in headers.items()}, _json.encode(_data(event))
 
 
 def _data(event: Event) -> _Data:

@@ -20,13 +20,13 @@ from pika.exceptions import (
 )
 
 from esfeed.envelopes import envelope
+from esfeed.envelopes.cloudevents import attributes
 from esfeed.errors import ConfigError, Retryable
 from esfeed.event import Event
 from esfeed.ports import OK, Outcome, rejected, retry, waits
 from esfeed.sinks.amqp_link import Link, LinkLost, Message, Reply, text_of
 from esfeed.sinks.amqp_settings import SHORT, AmqpSettings
 from esfeed.sinks.answers import shown
-from esfeed.sinks.attributes import attributes
 from esfeed.sinks.order import in_waves
 from esfeed.sinks.tls import client_context
 from esfeed.template import TemplateFailed

@@ -15,11 +15,11 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from esfeed.envelopes import envelope
+from esfeed.envelopes.cloudevents import attributes
 from esfeed.errors import ConfigError, Retryable
 from esfeed.event import Event
 from esfeed.ports import OK, Outcome, rejected, retry, waits
 from esfeed.sinks.answers import shown
-from esfeed.sinks.attributes import attributes
 from esfeed.sinks.kafka_settings import KafkaSettings, producer_settings
 from esfeed.sinks.order import document, in_waves
 from esfeed.sinks.tls import client_context

@@ -18,11 +18,11 @@ import nats.errors
 from nats.js.errors import APIError, NoStreamResponseError, ServiceUnavailableError
 
 from esfeed.envelopes import envelope
+from esfeed.envelopes.cloudevents import attributes
 from esfeed.errors import ConfigError, Retryable
 from esfeed.event import Event
 from esfeed.ports import OK, Outcome, rejected, retry, waits
 from esfeed.sinks.answers import shown
-from esfeed.sinks.attributes import attributes
 from esfeed.sinks.nats_link import Link, Login, Message
 from esfeed.sinks.nats_settings import NatsSettings, Subject
 from esfeed.sinks.order import in_waves

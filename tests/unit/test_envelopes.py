@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_binary_event, from_structured_event
 from hypothesis import given
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from esfeed import __version__
 from esfeed.envelopes import Format, envelope
-from esfeed.envelopes.cloudevents import binary_cloudevent
+from esfeed.envelopes.cloudevents import attributes, binary_cloudevent
 from esfeed.event import Event
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import ODD_IDS
@@ -117,6 +118,16 @@ def test_both_modes_say_the_same() -> None:
     read = from_binary_event(HTTPMessage(dict(headers), body))
     assert read.get_subject() == structured["subject"] == "OS::Nova::Server/größe 1%"
     assert (read.get_source(), read.get_type()) == (structured["source"], structured["type"])
+
+
+def test_attributes_are_those_of_the_structured_form() -> None:
+    """Also where a name or an id holds what no attribute may."""
+    origin = msgspec.structs.replace(sample_event().origin, cluster="main/ü")
+    event = msgspec.structs.replace(sample_event(doc_id="a\nb", watch="w 1"), origin=origin)
+    structured = json.loads(envelope("cloudevents").encode(event))
+    assert dict(attributes(event)) == {name: structured[name] for name in attributes(event)}
+    assert attributes(event)["source"] == "esfeed://main%2F%C3%BC/w%201"
+    assert attributes(event)["subject"] == "OS::Nova::Server/a%0Ab"
 
 
 # --- debezium
