@@ -25,8 +25,13 @@ class Shards(msgspec.Struct):
     failures: list[Any] = []
 
 
-class Hit(msgspec.Struct, rename=lambda name: name if name in ("sort", "found", "error", "fields") else f"_{name}"):
-    """One document of a search or an ``_mget``. ``source`` is the engine's own bytes."""
+_BARE = ("sort", "found", "error", "fields")
+
+
+class Hit(msgspec.Struct, gc=False, rename=lambda name: name if name in _BARE else f"_{name}"):
+    """One document of a search or an ``_mget``. ``source`` is the engine's own bytes, and so are ``sort`` and
+    ``fields``, which few ask for: ten thousand lists a page would keep the garbage collector busy for nothing.
+    """
 
     index: str
     id: str
@@ -36,10 +41,20 @@ class Hit(msgspec.Struct, rename=lambda name: name if name in ("sort", "found", 
     routing: str | None = None
     parent: str | None = None
     source: msgspec.Raw = msgspec.Raw()
-    sort: list[Any] = []
-    fields: dict[str, list[Any]] = {}
+    sort: msgspec.Raw = msgspec.Raw()
+    fields: msgspec.Raw = msgspec.Raw()
     found: bool = True
     error: Any = None
+
+    @property
+    def sorted_by(self) -> Any:
+        """The first value that it is sorted by; ``None`` where it is not sorted."""
+        return msgspec.json.decode(self.sort)[0] if self.sort else None
+
+    def values(self, field: str) -> list[Any]:
+        """What it brought of ``field``, which was asked for beside the content."""
+        found: dict[str, list[Any]] = msgspec.json.decode(self.fields) if self.fields else {}
+        return found.get(field, [])
 
 
 class _Total(msgspec.Struct):

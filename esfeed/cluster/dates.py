@@ -79,7 +79,7 @@ def stamp_of(field: str) -> Callable[[Hit], int | None]:
     """What takes the date out of a hit that was asked for ``with_stamps``."""
 
     def stamp(hit: Hit) -> int | None:
-        values = hit.fields.get(field)
+        values = hit.values(field)
         return min(int(float(value)) for value in values) if values else None
 
     return stamp if field else none
@@ -93,7 +93,8 @@ def sort(client: Client, field: str, order: str) -> list[dict[str, Any]]:
 
 def sorted_by(hit: Hit) -> int | None:
     """The date of a hit of a search that is sorted by it."""
-    return milliseconds(hit.sort[0]) if hit.sort else None
+    value = hit.sorted_by
+    return None if value is None else milliseconds(value)
 
 
 def none(hit: Hit) -> int | None:

@@ -73,7 +73,7 @@ class EngineCluster:
             "_source": False,
         }
         hits = self._client.search(name, body).hits.hits
-        return dates.milliseconds(hits[0].sort[0]) if hits else None
+        return dates.milliseconds(hits[0].sorted_by) if hits else None
 
     def window(self, of: Resolved, field: str, since: int, size: int) -> Iterator[Page]:
         body = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from esfeed.cluster.reads import EngineCluster
 from esfeed.errors import ClusterError, ConfigError, NameGone
 from esfeed.event import Key
 from esfeed.reads import ODD as ODD_DATES
-from esfeed.reads import TAKEN, Dated, Reading, Resolved, Span, bucket
+from esfeed.reads import TAKEN, Dated, Dates, Page, Part, Reading, Resolved, Shard, Span, bucket
 from esfeed.trackers.accounting import restarted
 from tests.support.clients import Raw, Refused, eventually
 from tests.support.engines import Engine
@@ -360,16 +361,55 @@ def test_dates_in_nanoseconds(raw: Raw, cluster: EngineCluster, index: str) -> N
 
 
 def test_a_window_is_ordered_and_bounded(raw: Raw, cluster: EngineCluster, index: str) -> None:
-    """From `since` on and before `until`, oldest first, ties and all, over as many pages as it takes."""
+    """From `since` on, oldest first, ties and all, over as many pages as it takes."""
     stamps = [1_600_000_000_000 + (n // 2) * 1000 for n in range(40)]
     dates(raw, index, {"type": "date"}, [*reversed(stamps), None])
     of = cluster.resolve(index, "w")
     for size in (100, 7):
-        pages = list(cluster.window(of, "updated_at", stamps[10], size, until=stamps[30]))
-        assert [doc.stamp for page in pages for doc in page.docs] == stamps[10:30]
-        assert {page.total for page in pages} == {20}
+        pages = list(cluster.window(of, "updated_at", stamps[10], size))
+        assert [doc.stamp for page in pages for doc in page.docs] == stamps[10:]
+        assert {page.total for page in pages} == {30}
     everyone = [doc.stamp for page in cluster.window(of, "updated_at", 0, 9) for doc in page.docs]
     assert everyone == stamps
+
+
+def ids(pages: Iterable[Page]) -> list[int]:
+    return sorted(int(doc.key.id) for page in pages for doc in page.docs)
+
+
+def test_parts_by_date(raw: Raw, cluster: EngineCluster, index: str) -> None:
+    """From a date to before another, or without one; as many pages as it takes, with content."""
+    stamps = [1_600_000_000_000 + n * 1000 for n in range(40)]
+    dates(raw, index, {"type": "date"}, [*stamps, None, None])
+    of = cluster.resolve(index, "w")
+    for size in (100, 20, 7):
+        part = Part(20, Dates("updated_at", stamps[10], stamps[30]))
+        assert ids(cluster.part(of, part, size)) == list(range(10, 30))
+    assert ids(cluster.part(of, Part(0, Dates("updated_at", stamps[35])), 100)) == list(range(35, 40))
+    assert ids(cluster.part(of, Part(0, Dates("updated_at", None, undated=True)), 1)) == [40, 41]
+    both = Part(0, Dates("updated_at", stamps[39], undated=True))
+    assert ids(cluster.part(of, both, 100)) == [39, 40, 41]
+    assert all(doc.source for page in cluster.part(of, both, 100) for doc in page.docs)
+
+
+@pytest.mark.parametrize("engine", ["es7", "es8", "es9", "os2", "os3"], indirect=True)
+def test_parts_by_number(raw: Raw, cluster: EngineCluster, index: str) -> None:
+    """The numbers of one shard, of some dates only; and how many there are, by number."""
+    stamps = [1_600_000_000_000 + n * 1000 for n in range(40)]
+    dates(raw, index, {"type": "date"}, [*stamps, None])
+    of, now = cluster.resolve(index, "w"), cluster.counters(index)
+    late = Dates("updated_at", stamps[20])
+    found: list[int] = []
+    for place, reading in now.shards.items():
+        shard = Shard(index, int(place.rpartition("/")[2]), reading.node)
+        whole = ids(cluster.part(of, Part(0, late, shard, (0, None)), 7))
+        half = (reading.max_seq_no or 0) // 2
+        first = ids(cluster.part(of, Part(0, late, shard, (0, half)), 7))
+        rest = ids(cluster.part(of, Part(0, late, shard, (half, None)), 100))
+        assert sorted(first + rest) == whole
+        assert sum(cluster.histogram(of, shard, [(0, 1 << 40)], 2, late).values()) == len(whole)
+        found += whole
+    assert sorted(found) == list(range(20, 40))
 
 
 ODD = [
