@@ -37,6 +37,12 @@ class FileSettings(SinkSection):
     """Events in a file, one CloudEvents 1.0 JSON object a line."""
 
     type: Literal["file"] = Field("file", description="A file of JSON lines.")
+    batch: int = Field(
+        1000,
+        ge=1,
+        le=10_000,
+        description="The most events that are written at a time; the disk confirms them together.",
+    )
     path: Text = Field(
         min_length=1,
         description="The file to add to, relative to the working directory. Its folder must exist. A new file can be "

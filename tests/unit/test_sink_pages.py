@@ -12,7 +12,8 @@ from esfeed.config import parse
 from esfeed.errors import ConfigError
 from esfeed.plugins import sink_class
 
-PAGES = sorted((Path(__file__).resolve().parents[2] / "docs" / "sinks").glob("*.rst"))
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "sinks"
+PAGES = sorted(page for page in FOLDER.glob("*.rst") if page.stem != "index")
 _EXAMPLE = re.compile(r"^\.\. code-block:: toml\n\n((?:    .*\n|\n)+)", re.M)
 _REST = """
 [clusters.main]
