@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,6 +16,10 @@ import pytest
 from tests.support.clients import Raw
 from tests.support.engines import NAMES, SCRIPT, VARIABLE, Engine, selected, start, stop
 from tests.support.proxy import Proxy
+
+# In the background of a shell SIGINT is ignored, and so it would be by all that is started here.
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.support.fixtures_services"]
 

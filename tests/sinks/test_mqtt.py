@@ -164,7 +164,7 @@ class TestHanging(_MqttContract):
     """The contract, with a broker that is stopped (SIGSTOP) for a while."""
 
     def make_sink(self) -> MqttSink:
-        return make(self.server, topic=self.topic, timeout="500ms")
+        return make(self.server, topic=self.topic, timeout="1500ms")
 
     def break_target(self) -> None:
         self._frozen = self.server.frozen()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import secrets
@@ -165,7 +166,7 @@ def records(hosts: str, *topics: str) -> list[Any]:
 
 
 def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
-    """A broker that has just started answers before it leads its partitions."""
+    """A broker that has just started, or was stopped, answers before it leads its partitions."""
     end = time.monotonic() + 20
     while True:
         try:
@@ -174,3 +175,5 @@ def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int
             if time.monotonic() > end:
                 raise
             time.sleep(0.2)
+            with contextlib.suppress(confluent_kafka.KafkaException):
+                consumer.list_topics(partition.topic, timeout=20)  # what it heard before counts no more
