@@ -126,9 +126,9 @@ class Cluster(Protocol):
         shard: Shard,
         spans: Sequence[Span],
         bits: int,
-        dates: Dates | None = None,
+        only: Dates | None = None,
     ) -> Mapping[int, int]:
-        """Documents of a shard by ``_seq_no >> bits``, within ``spans``; only those of some ``dates``."""
+        """Documents of a shard by ``_seq_no >> bits``, within ``spans``; ``only`` those of some dates."""
 
     def numbered(self, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
         """The documents of a shard with those sequence numbers, with content."""

@@ -9,7 +9,6 @@ from esfeed.cluster import dates, shards
 from esfeed.cluster.answers import Hit, document
 from esfeed.cluster.answers import Page as Answer
 from esfeed.cluster.client import Client, Connection, encoded
-from esfeed.cluster.dates import query
 from esfeed.cluster.dialect import Engine
 from esfeed.cluster.names import field_types, resolve
 from esfeed.cluster.node import Meter
@@ -77,7 +76,7 @@ class EngineCluster:
 
     def window(self, of: Resolved, field: str, since: int, size: int) -> Iterator[Page]:
         body = {
-            "query": query(Dates(field, since)),
+            "query": dates.query(Dates(field, since)),
             "sort": dates.sort(self._client, field, "asc"),
             "size": size,
             **self._client.versions(),
@@ -90,7 +89,7 @@ class EngineCluster:
             yield _page(answer, of, dates.sorted_by)
 
     def part(self, of: Resolved, part: Part, size: int) -> Generator[Page, None, None]:
-        filters = [query(part.dates)]
+        filters = [dates.query(part.dates)]
         if part.shard is not None and part.numbers is not None:
             filters.append(shards.between(part.numbers))
         body = {"query": {"bool": {"filter": filters}}, "sort": ["_doc"], "size": size, **self._client.versions()}
@@ -122,8 +121,8 @@ class EngineCluster:
         stamps = dates.with_stamps(self._client, field)
         body = {**stamps, "sort": ["_doc"], "size": _IDS_PAGE, "_source": False, **self._client.versions()}
         for some in dates.pieces(spans) or [()]:
-            wanted = dates.in_spans(field, some or (), without)
-            for answer in self._client.scroll(of.name, {"query": wanted, **body}):
+            query = dates.in_spans(field, some or (), without)
+            for answer in self._client.scroll(of.name, {"query": query, **body}):
                 yield _page(answer, of, dates.stamp_of(field))
             without = False
 
@@ -139,9 +138,9 @@ class EngineCluster:
         shard: Shard,
         spans: Sequence[Span],
         bits: int,
-        dates: Dates | None = None,
+        only: Dates | None = None,
     ) -> Mapping[int, int]:
-        return shards.histogram(self._client, shard, spans, bits, query(dates) if dates else None)
+        return shards.histogram(self._client, shard, spans, bits, dates.query(only) if only else None)
 
     def numbered(self, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
         return shards.numbered(self._client, of, shard, numbers)

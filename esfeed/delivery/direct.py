@@ -17,9 +17,6 @@ from esfeed.ports import Entry, Stop, Store
 from esfeed.routing import RouteFailed, Router
 from esfeed.telling import Teller
 
-_LINES = 10_000
-"""How many lines are made safe at a time: a disk takes as long to confirm one as to confirm a thousand."""
-
 
 class Direct:
     """Brings documents of one watch to one sink, whose dispatcher has to be at rest meanwhile."""
@@ -45,23 +42,16 @@ class Direct:
         lines = self._teller.lines(docs, first) if self._plain else None
         if lines is None:
             return self._send_all(self._teller.reads(docs, first), stop)
-        done = self._write_all(lines, stop)
+        done = self._write(lines)
         return self._teller.reads(docs[done:], first + done) if done < len(docs) else ()
 
-    def _write_all(self, lines: Sequence[bytes], stop: Stop) -> int:
-        """How many of the lines the target has."""
-        done = 0
+    def _write(self, lines: Sequence[bytes]) -> int:
+        """How many of the lines the target has: all at once, as a disk confirms a page as fast as a line."""
         try:
             self._target.open()
         except Retryable:
             return 0
-        while done < len(lines) and not stop():
-            some = lines[done : done + _LINES]
-            taken = self._target.write(some)
-            done += taken
-            if taken < len(some):
-                break
-        return done
+        return self._target.write(lines)
 
     def _send_all(self, entries: Sequence[Entry], stop: Stop) -> Sequence[Entry]:
         left: list[Entry] = []

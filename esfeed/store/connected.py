@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
@@ -13,6 +14,7 @@ from sqlalchemy.dialects.sqlite import Insert, insert
 from esfeed.store.database import guarded
 
 _CHUNK = 1000
+_Value = TypeVar("_Value")
 
 
 class Connected:
@@ -37,6 +39,12 @@ class Connected:
             yield connection
 
 
+def chunks(values: Sequence[_Value], size: int) -> Iterator[Sequence[_Value]]:
+    """``values`` in pieces of at most ``size``."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
 def upsert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
     """Adds rows, or replaces those with the same primary key."""
     connection.execute(_replacing(table, [*rows[0]]), rows)
@@ -48,8 +56,15 @@ class Bulk:
     """
 
     def __init__(self, table: sa.Table, columns: Sequence[str], *, replace: bool) -> None:
-        statement = _replacing(table, columns) if replace else insert(table).values(dict.fromkeys(columns))
-        self._text = str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark"), column_keys=[*columns]))
+        self._table = table
+        self._columns = [*columns]
+        self._replace = replace
+
+    @cached_property
+    def _text(self) -> str:
+        table, columns = self._table, self._columns
+        statement = _replacing(table, columns) if self._replace else insert(table).values(dict.fromkeys(columns))
+        return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark"), column_keys=columns))
 
     def write(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Adds the rows; those with the same primary key are replaced where ``replace`` was said."""
@@ -68,8 +83,7 @@ class ByKey:
 
     def of(self, connection: sa.Connection, watch: int, keys: Sequence[bytes]) -> Iterator[Sequence[Any]]:
         """The rows of those ``keys`` that there are, in no order."""
-        for start in range(0, len(keys), _CHUNK):
-            some = keys[start : start + _CHUNK]
+        for some in chunks(keys, _CHUNK):
             marks = ",".join("?" * len(some))
             yield from connection.exec_driver_sql(f"{self._text}({marks})", (watch, *some)).cursor.fetchall()
 

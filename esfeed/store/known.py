@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,11 +15,10 @@ from esfeed.reads import FAR, ODD, Dated, Span
 from esfeed.store import schema as t
 from esfeed.store import tally
 from esfeed.store.codec import pack_key, unpack_key
-from esfeed.store.connected import ByKey
+from esfeed.store.connected import ByKey, chunks
 from esfeed.store.database import guarded
 
 _CHUNK = 1000
-_Value = TypeVar("_Value")
 
 _COLUMNS = (
     t.revision.c.key,
@@ -40,12 +39,6 @@ _REVISIONS = sa.select(*_COLUMNS).join(t.index_ref, t.index_ref.c.id == t.revisi
 
 
 _UNMET = sa.text("NOT EXISTS (SELECT 1 FROM temp.met WHERE met.key = revision.key)")
-
-
-def chunks(values: Sequence[_Value], size: int) -> Iterator[Sequence[_Value]]:
-    """``values`` in pieces of at most ``size``."""
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
 
 
 class SqlKnown:

@@ -18,8 +18,7 @@ from esfeed.event import Event, told_at, weight
 from esfeed.ports import PAGE_BYTES, Entry, LogRow, Parked, Settlement
 from esfeed.store import schema as t
 from esfeed.store.codec import pack_event, pack_key, unpack_event
-from esfeed.store.connected import Bulk, Connected, upsert
-from esfeed.store.known import chunks
+from esfeed.store.connected import Bulk, Connected, chunks, upsert
 
 _CHUNK = 500
 _FETCH = 20

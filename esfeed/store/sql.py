@@ -14,9 +14,9 @@ from esfeed.ports import BackfillMark, Checkpoint, Commit, Known
 from esfeed.store import schema as t
 from esfeed.store import tally
 from esfeed.store.codec import pack, pack_key, unpack
-from esfeed.store.connected import Bulk, ByKey, upsert
+from esfeed.store.connected import Bulk, ByKey, chunks, upsert
 from esfeed.store.database import open_database
-from esfeed.store.known import SqlKnown, chunks
+from esfeed.store.known import SqlKnown
 from esfeed.store.outbox import Outbox, append
 from esfeed.store.pruning import Pruner
 from esfeed.store.tokens import SqlTokens
