@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools_rust import Binding, RustExtension
 
 setup(
     name="esfeed",
@@ -13,6 +14,18 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
+    # Without a Rust compiler it is left out: esfeed does the same without it, slower (esfeed/native/__init__.py).
+    rust_extensions=[
+        RustExtension(
+            "esfeed.native._native",
+            path="esfeed/native/Cargo.toml",
+            binding=Binding.PyO3,
+            py_limited_api=True,
+            debug=False,
+            optional=True,
+            args=["--locked"],
+        )
+    ],
     packages=find_packages(include=["esfeed", "esfeed.*"]),
     package_data={"esfeed": ["py.typed"], "esfeed.web": ["static/*"]},
     install_requires=[

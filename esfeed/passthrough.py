@@ -9,14 +9,17 @@ equal to the byte. A document that does not fit (an id with a quote in it, an od
 from __future__ import annotations
 
 import hashlib
+import itertools
 from binascii import hexlify
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import msgspec
 
 from esfeed.envelopes.cloudevents import cloudevent
 from esfeed.event import Document, Event, Key, Origin, Revision, event_text, one_line
+from esfeed.reads import Kind, Unread
 
 Long = Callable[[Document, int, str], bytes]
 """Makes the line of a document, at a position, told at a time, in the long way."""
@@ -24,13 +27,23 @@ Long = Callable[[Document, int, str], bytes]
 _QUOTE = ord('"')
 _VERSION, _NUMBER, _POSITION = 7777777, 8888888, 9999999
 _AFTER = '{"esfeed":"the content 5f2c91d04b7e"}'
+_TEXT = b"%s", b"%d"
+_LINE = b"%s", b"%s", b"%s", b"%s", b"%s", b"%d", b"%s", b"%s", b"%d"
 
 
-class _Form(NamedTuple):
-    """What an id is the hash of, and a line, with places to fill in."""
+class _Form:
+    """What an id is the hash of, and a line, in pieces between which the values of a document go."""
 
-    text: bytes
-    line: bytes
+    def __init__(self, text: list[bytes], line: list[bytes]) -> None:
+        self.pieces = text, line
+
+    @cached_property
+    def text(self) -> bytes:
+        return _filled_in(self.pieces[0], _TEXT)
+
+    @cached_property
+    def line(self) -> bytes:
+        return _filled_in(self.pieces[1], _LINE)
 
 
 class Lines:
@@ -43,14 +56,17 @@ class Lines:
         self._watch = watch
         self._cluster = cluster
         self._long = long
-        self._forms: dict[tuple[str, ...], _Form] = {}
+        self._field = field
+        self._forms: dict[Kind, _Form] = {}
         at = msgspec.defstruct("At", [("value", msgspec.Raw, msgspec.Raw(b"null"))], rename={"value": field}, gc=False)
         self._dated: Any = msgspec.json.Decoder(at)
         self._short = bool(field) and "." not in field
 
     def of(self, docs: Sequence[Document], first: int, now: str) -> list[bytes]:
         """A line for each document, from position ``first`` on, told at ``now`` (RFC 3339)."""
-        forms, time = self._forms, now.encode()
+        time = now.encode()
+        if isinstance(docs, Unread) and self._short and docs.field == self._field:
+            return docs.hits.lines([self._form(kind).pieces for kind in docs.kinds], first, time)
         lines: list[bytes] = []
         for position, doc in enumerate(docs, first):
             key, source = doc.key, doc.source
@@ -58,8 +74,7 @@ class Lines:
             if date is None or doc.parent is not None or not _plain(name):
                 lines.append(self._long(doc, position, now))
                 continue
-            about = key.type, doc.index, doc.uuid, key.within or ""
-            form = forms.get(about) or forms.setdefault(about, self._form(doc))
+            form = self._form(Kind(key.type, doc.index, doc.uuid, key.within))
             word = name.encode()
             event_id = hexlify(hashlib.blake2b(form.text % (word, doc.version), digest_size=16).digest())
             number = b"null" if doc.seq_no is None else b"%d" % doc.seq_no
@@ -77,27 +92,26 @@ class Lines:
             return None
         return date if date == b"null" or (date[0] == _QUOTE and b"\\" not in date and date.isascii()) else None
 
-    def _form(self, doc: Document) -> _Form:
-        """The form of all documents like that one."""
+    def _form(self, kind: Kind) -> _Form:
+        return self._forms.get(kind) or self._forms.setdefault(kind, self._made(kind))
+
+    def _made(self, kind: Kind) -> _Form:
+        """The form of all documents of a kind."""
         name, mark, time, date = (f"esfeed {part} 5f2c91d04b7e" for part in ("name", "id", "time", "date"))
-        key = Key(doc.key.type, name, None, doc.key.within)
-        text = event_text(self._watch, key, "read", Revision(doc.uuid, doc.index, _VERSION, None, b""), 0, "")
-        origin = Origin(self._cluster, doc.index, _VERSION, _NUMBER, date, None, None, True)
+        key = Key(kind.type, name, None, kind.within)
+        text = event_text(self._watch, key, "read", Revision(kind.uuid, kind.name, _VERSION, None, b""), 0, "")
+        origin = Origin(self._cluster, kind.name, _VERSION, _NUMBER, date, None, None, True)
         after = msgspec.Raw(_AFTER.encode())
         event = Event(mark, self._watch, time, "read", key.type, name, None, None, after, origin, position=_POSITION)
         places = [
-            (mark, "%s"),
-            (name, "%s"),
-            (time, "%s"),
-            (name, "%s"),
-            (_AFTER, "%s"),
-            (f":{_VERSION},", ":%d,"),
-            (f":{_NUMBER},", ":%s,"),
-            (f'"{date}"', "%s"),
-            (f":{_POSITION}}}", ":%d}"),
+            *(("", value, "") for value in (mark, name, time, name, _AFTER)),
+            (":", f"{_VERSION}", ","),
+            (":", f"{_NUMBER}", ","),
+            ("", f'"{date}"', ""),
+            (":", f"{_POSITION}", "}"),
         ]
         line = _cut(cloudevent(event) + b"\n", places)
-        return _Form(_cut(text, [(name, "%s"), (f",{_VERSION},", ",%d,")]), line)
+        return _Form(_cut(text, [("", name, ""), (",", f"{_VERSION}", ",")]), line)
 
 
 def _plain(name: str) -> bool:
@@ -105,12 +119,19 @@ def _plain(name: str) -> bool:
     return name.isascii() and name.isprintable() and '"' not in name and "\\" not in name
 
 
-def _cut(text: bytes, places: Sequence[tuple[str, str]]) -> bytes:
-    """``text`` as a template: each of ``places``, which come in this order, becomes one to fill in."""
-    rest, made = text.replace(b"%", b"%%"), b""
-    for place, filled in places:
-        before, found, rest = rest.partition(place.encode())
+def _cut(text: bytes, places: Sequence[tuple[str, str, str]]) -> list[bytes]:
+    """The pieces of ``text`` between ``places``, which come in this order: each a value, with what is beside it."""
+    pieces, begin, rest = [], "", text.decode()
+    for left, value, right in places:
+        before, found, rest = rest.partition(left + value + right)
         if not found:
-            raise AssertionError(f"{place} is not where it was expected in {text!r}")
-        made += before + filled.encode()
-    return made + rest
+            raise AssertionError(f"{value} is not where it was expected in {text!r}")
+        pieces.append((begin + before + left).encode())
+        begin = right
+    return [*pieces, (begin + rest).encode()]
+
+
+def _filled_in(pieces: Sequence[bytes], places: Sequence[bytes]) -> bytes:
+    """A template to be used with ``%``."""
+    first, *rest = (piece.replace(b"%", b"%%") for piece in pieces)
+    return first + b"".join(itertools.chain.from_iterable(zip(places, rest, strict=True)))

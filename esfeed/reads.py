@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import NamedTuple, overload
 
 import msgspec
 
 from esfeed.event import Document
+from esfeed.native import Hits
 
 
 class ShardReading(msgspec.Struct, frozen=True):
@@ -124,6 +126,54 @@ ODD: Span = (-1, 0)
 def bucket(stamp: int, bits: int) -> int:
     """The bucket of a date in epoch milliseconds, of ``bits`` bits."""
     return stamp >> bits if 0 <= stamp < FAR else -1
+
+
+class Kind(NamedTuple):
+    """What documents of one index (``name``) and type have in common; ``within`` as in their keys."""
+
+    type: str
+    name: str
+    uuid: str
+    within: str | None
+
+
+class Unread(Sequence[Document]):
+    """Documents of an answer that are not looked at before somebody asks for one; ``read`` gives all of them.
+
+    ``kinds`` are those of ``hits``, in its order; ``field`` is the one whose dates it knows.
+    """
+
+    def __init__(self, hits: Hits, kinds: Sequence[Kind], field: str, read: Callable[[], Sequence[Document]]) -> None:
+        self.hits = hits
+        self.kinds = kinds
+        self.field = field
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    @overload
+    def __getitem__(self, place: int) -> Document: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Document]: ...
+
+    def __getitem__(self, place: int | slice) -> Document | Sequence[Document]:
+        return self._docs[place]
+
+    def __iter__(self) -> Iterator[Document]:
+        return iter(self._docs)
+
+    @cached_property
+    def _docs(self) -> Sequence[Document]:
+        return self._read()
+
+
+def octets(docs: Sequence[Document]) -> int:
+    """Bytes of the contents of ``docs``."""
+    if isinstance(docs, Unread):
+        return docs.hits.octets
+    return sum(len(doc.source) for doc in docs if doc.source is not None)
 
 
 class Page(msgspec.Struct, frozen=True):

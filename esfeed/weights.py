@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from esfeed.event import Document
-from esfeed.reads import Reading
+from esfeed.reads import Reading, octets
 
 _LEAST_PAGE = 10
 _BARE = 1 << 10
@@ -33,7 +33,7 @@ class Weights:
 
     def weigh(self, docs: Sequence[Document]) -> bool:
         """Remembers how large documents are; returns whether these were too large together."""
-        octets = sum(len(doc.source) for doc in docs if doc.source is not None)
-        if octets:
-            self._heaviest = max(self._heaviest, octets // len(docs) + _BARE)
-        return octets > self._most and len(docs) > 1
+        weight = octets(docs)
+        if weight:
+            self._heaviest = max(self._heaviest, weight // len(docs) + _BARE)
+        return weight > self._most and len(docs) > 1

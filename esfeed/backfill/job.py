@@ -101,7 +101,7 @@ class Backfill:
         self._bring = bring or {}
         self._weights = Weights(span.max_page_bytes)
         self._places: dict[str, int] = {}
-        self._told: dict[Key, int] = {}
+        self._told: list[Sequence[Document]] = []
         self._told_before: dict[Key, int] = {}
         self._sent = 0
         self._kept_at = float("-inf")
@@ -194,13 +194,13 @@ class Backfill:
             through = bring(docs, first, stop) if bring else self._tells.reads(docs, first)
             left += [Entry(entry.key, entry.event, sink) for entry in through]
         self._sent += len(docs)
-        self._told.update((doc.key, doc.version) for doc in docs)
+        self._told.append(docs)
         if left:
             self._keep(left, page.low)
 
     def _pass(self, of: Resolved, part: Part) -> None:
         """A part is told: what comes is behind it."""
-        self._told = {}
+        self._told = []
         if part.shard is not None and part.numbers is not None and part.numbers[1] is not None:
             self._places[_place(of, part.shard)] = part.numbers[1]
         elif part.shard is None and part.dates.until is not None:
@@ -209,8 +209,9 @@ class Backfill:
             self._keep((), None)
 
     def _keep(self, entries: Sequence[Entry], low: int | None) -> None:
-        told = msgspec.json.encode(Mark(self._places, [*self._told_before.items(), *self._told.items()])).decode()
-        mark = BackfillMark(self._span.name, told, self._sent)
+        told = {**self._told_before, **{doc.key: doc.version for docs in self._told for doc in docs}}
+        text = msgspec.json.encode(Mark(self._places, [*told.items()])).decode()
+        mark = BackfillMark(self._span.name, text, self._sent)
         self._store.commit(self._span.watch, Commit(entries=entries, backfill=mark, low=low))
         self._kept_at = self._clock.monotonic()
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from esfeed import native
 from esfeed.errors import ClusterError, NameGone
 from esfeed.event import UNTYPED, Document, Key
 
@@ -77,12 +78,31 @@ class Page(msgspec.Struct):
     scroll_id: str | None = msgspec.field(name="_scroll_id", default=None)
     terminated_early: bool = False
     aggregations: dict[str, Any] = {}
-    octets: int = 0
 
     @property
     def total(self) -> int:
         """How many documents match, over all pages."""
         return self.hits.total.value if isinstance(self.hits.total, _Total) else self.hits.total
+
+    @property
+    def count(self) -> int:
+        """How many of them are on this page."""
+        return len(self.hits.hits)
+
+
+class Packed(Page, kw_only=True):
+    """A search answer whose hits nobody has looked at: they lie in ``raw``, where ``found`` has their places."""
+
+    raw: bytes
+    found: Any
+
+    @property
+    def count(self) -> int:
+        return len(self.found)
+
+    def opened(self) -> Page:
+        """The same, with its hits."""
+        return page(self.raw)
 
 
 class Answers(msgspec.Struct):
@@ -129,7 +149,7 @@ def decode(raw: bytes | msgspec.Raw, kind: type[_Answer]) -> _Answer:
     """
     try:
         return msgspec.json.decode(raw, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         text = bytes(raw)
         mended = _ESCAPE.sub(_whole_escape, text)
         if mended != text:
@@ -142,6 +162,21 @@ def decode(raw: bytes | msgspec.Raw, kind: type[_Answer]) -> _Answer:
         raise ClusterError(
             "a document is nested too deep to be read (about 900 levels)", "correct or delete that document"
         ) from error
+
+
+def page(raw: bytes) -> Page:
+    """``raw`` as a search answer. Raises as :func:`decode` does."""
+    return decode(raw, Page)
+
+
+def packed(raw: bytes, field: str) -> Page:
+    """The same, as a ``Packed`` one that knows the dates in ``field`` where the native part is there and takes it."""
+    taken = native.hits(raw, field) if native.hits else None
+    if taken is None:
+        return page(raw)
+    head, found = taken
+    rest = page(head)
+    return Packed(raw=raw, found=found, **{name: getattr(rest, name) for name in rest.__struct_fields__})
 
 
 _PAIR = rb"u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"

@@ -20,7 +20,7 @@ import elasticsearch
 import msgspec
 import tenacity
 
-from esfeed.cluster.answers import Answers, Failed, Hit, Multi, Page, decode, whole
+from esfeed.cluster.answers import Answers, Failed, Hit, Multi, Page, decode, page, whole
 from esfeed.cluster.dialect import Dialect, Engine, dialect
 from esfeed.cluster.node import Meter, RawSerializer, metered
 from esfeed.cluster.pace import Pace
@@ -214,23 +214,35 @@ class Client:
                 f"correct `clusters.{self.name}.hosts`",
             ) from why
 
-    def search(self, name: str, body: Mapping[str, Any], preference: str = "", counted: bool = False) -> Page:
-        """One whole page of a search behind ``name``; ``counted``: see ``answers.whole``."""
+    def search(
+        self,
+        name: str,
+        body: Mapping[str, Any],
+        preference: str = "",
+        counted: bool = False,
+        read: Callable[[bytes], Page] = page,
+    ) -> Page:
+        """One whole page of a search behind ``name``, as ``read`` makes it; ``counted``: see ``answers.whole``."""
         params = {"preference": preference or self.dialect.preference}
-        return self._page("POST", f"/{encoded(name)}/_search", params, body, counted=counted)
+        return self._page(f"/{encoded(name)}/_search", params, body, read, counted=counted)
 
-    def scroll(self, name: str, body: Mapping[str, Any], preference: str = "") -> Iterator[Page]:
-        """All pages of a search, from one snapshot. Raises ``ClusterError`` rather than skip or cut short."""
+    def scroll(
+        self, name: str, body: Mapping[str, Any], preference: str = "", read: Callable[[bytes], Page] = page
+    ) -> Iterator[Page]:
+        """All pages of a search, from one snapshot, as ``read`` makes them.
+
+        Raises ``ClusterError`` rather than skip or cut short.
+        """
         params = {"preference": preference or self.dialect.preference, "scroll": _KEEP}
-        page = self._page("POST", f"/{encoded(name)}/_search", params, body, counted=True)
+        page = self._page(f"/{encoded(name)}/_search", params, body, read, counted=True)
         got = 0
         total = page.total
         try:
-            while page.hits.hits:
-                got += len(page.hits.hits)
+            while page.count:
+                got += page.count
                 yield page
                 more = {"scroll": _KEEP, "scroll_id": page.scroll_id}
-                page = self._page("POST", "/_search/scroll", {}, more, repeatable=False, counted=True)
+                page = self._page("/_search/scroll", {}, more, read, repeatable=False, counted=True)
             if got < total:
                 raise ClusterError(
                     f"a scroll ended after {got} of {total} documents",
@@ -269,17 +281,14 @@ class Client:
 
     def _page(
         self,
-        method: str,
         path: str,
         params: Mapping[str, Any],
         body: Mapping[str, Any],
+        read: Callable[[bytes], Page],
         repeatable: bool = True,
         counted: bool = False,
     ) -> Page:
-        raw = self.request(method, path, params=params, body=body, repeatable=repeatable)
-        page = whole(decode(raw, Page), counted)
-        page.octets = len(raw)
-        return page
+        return whole(read(self.request("POST", path, params=params, body=body, repeatable=repeatable)), counted)
 
     def versions(self) -> dict[str, Any]:
         """What a search body needs to bring versions, sequence numbers and an exact total."""

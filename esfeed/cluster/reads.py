@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from functools import partial
 
 from esfeed.cluster import dates, shards
-from esfeed.cluster.answers import Hit, document
+from esfeed.cluster.answers import Hit, Packed, document, packed
 from esfeed.cluster.answers import Page as Answer
 from esfeed.cluster.client import Client, Connection, encoded
 from esfeed.cluster.dialect import Engine
@@ -14,8 +15,21 @@ from esfeed.cluster.names import field_types, resolve
 from esfeed.cluster.node import Meter
 from esfeed.cluster.stats import read_stats
 from esfeed.errors import NameMoved
-from esfeed.event import Document, Key
-from esfeed.reads import TAKEN, Dated, Dates, Page, Part, Reading, Resolved, Shard, Span, Tail
+from esfeed.event import UNTYPED, Document, Key
+from esfeed.reads import (
+    TAKEN,
+    Dated,
+    Dates,
+    Kind,
+    Page,
+    Part,
+    Reading,
+    Resolved,
+    Shard,
+    Span,
+    Tail,
+    Unread,
+)
 
 _NO_VERSION = -1
 _IDS_PAGE = 1000
@@ -82,7 +96,7 @@ class EngineCluster:
             **self._client.versions(),
         }
         first = self._client.search(of.name, body)
-        if first.total <= len(first.hits.hits):
+        if first.total <= first.count:
             yield _page(first, of, dates.sorted_by)
             return
         for answer in self._client.scroll(of.name, body):
@@ -93,14 +107,15 @@ class EngineCluster:
         if part.shard is not None and part.numbers is not None:
             filters.append(shards.between(part.numbers))
         body = {"query": {"bool": {"filter": filters}}, "sort": ["_doc"], "size": size, **self._client.versions()}
-        shard = part.shard
+        shard, field = part.shard, part.dates.field
         name, preference = (of.name, "") if shard is None else (shard.name, shards.preference(shard))
-        first = self._client.search(name, body, preference, counted=True)
-        if first.total <= len(first.hits.hits):
-            yield _page(first, of)
+        read = partial(packed, field=field)
+        first = self._client.search(name, body, preference, True, read)
+        if first.total <= first.count:
+            yield _unread(first, of, field)
             return
-        for answer in self._client.scroll(name, body, preference):
-            yield _page(answer, of)
+        for answer in self._client.scroll(name, body, preference, read):
+            yield _unread(answer, of, field)
 
     def everything(
         self, of: Resolved, source: bool, size: int, shard: Shard | None = None, field: str = ""
@@ -177,11 +192,26 @@ def _looked_up(hit: Hit, uuid: str, key: Key, source: bool) -> Document | None:
 
 
 def _page(answer: Answer, of: Resolved, stamp: Callable[[Hit], int | None] = dates.none) -> Page:
+    place = _places(of)
+    return Page([document(hit, *place(hit.index), None, stamp(hit)) for hit in answer.hits.hits], answer.total)
+
+
+def _unread(answer: Answer, of: Resolved, field: str) -> Page:
+    """The page of an answer to a read of a part, its documents unread where they may stay so."""
+    if not isinstance(answer, Packed):
+        return _page(answer, of)
+    place = _places(of)
+    kinds = [Kind(kind or UNTYPED, index, *place(index)) for index, kind in answer.found.kinds]
+    return Page(Unread(answer.found, kinds, field, lambda: _page(answer.opened(), of).docs), answer.total)
+
+
+def _places(of: Resolved) -> Callable[[str], tuple[str, str | None]]:
+    """What tells the uuid of an index, and what the keys of its documents name. Raises ``NameMoved``."""
     places = {one.name: (one.uuid, of.within(one.name)) for one in of.indices}
-    docs = []
-    for hit in answer.hits.hits:
-        place = places.get(hit.index)
-        if place is None:
-            raise NameMoved(f"{of.name!r} now leads to {hit.index!r} as well", "it is read anew at the next poll")
-        docs.append(document(hit, *place, None, stamp(hit)))
-    return Page(docs, answer.total)
+
+    def place(index: str) -> tuple[str, str | None]:
+        if index not in places:
+            raise NameMoved(f"{of.name!r} now leads to {index!r} as well", "it is read anew at the next poll")
+        return places[index]
+
+    return place

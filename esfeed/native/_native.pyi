@@ -1,0 +1,3 @@
+from esfeed.native import Hits
+
+def hits(answer: bytes, field: str) -> tuple[bytes, Hits] | None: ...
