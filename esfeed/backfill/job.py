@@ -25,8 +25,18 @@ _PAGE = 10_000
 _AHEAD = 2
 _MARK_EVERY = 1.0
 
-Bring = Callable[[Sequence[Document], int, Stop], Sequence[Entry]]
-"""Tells a sink of documents past the log, from a position on, and returns what has to go through the log after all."""
+
+class Past(Protocol):
+    """Tells a sink of documents past the log."""
+
+    def bring(self, docs: Sequence[Document], first: int, stop: Stop) -> Sequence[Entry]:
+        """Tells of ``docs``, from position ``first`` on; returns what has to go through the log after all.
+
+        It may still be at it when it returns; then ``finish`` or the next ``bring`` says what has to.
+        """
+
+    def finish(self) -> Sequence[Entry]:
+        """Waits until the sink has what was brought; returns what has to go through the log after all."""
 
 
 class Marks(Store, Protocol):
@@ -79,7 +89,7 @@ class Mark(msgspec.Struct, frozen=True):
 class Backfill:
     """One backfill. ``pace`` is called after each page and waits while the sinks lag far behind.
 
-    ``bring`` has, by sink, what may send past the log; a sink without it gets all through the log.
+    ``past`` has, by sink, what may send past the log; a sink without it gets all through the log.
     """
 
     def __init__(
@@ -90,7 +100,7 @@ class Backfill:
         store: Marks,
         pace: Callable[[], None],
         clock: Clock,
-        bring: Mapping[str, Bring] | None = None,
+        past: Mapping[str, Past] | None = None,
     ) -> None:
         self._span = span
         self._cluster = cluster
@@ -98,7 +108,7 @@ class Backfill:
         self._store = store
         self._pace = pace
         self._clock = clock
-        self._bring = bring or {}
+        self._past = past or {}
         self._weights = Weights(span.max_page_bytes)
         self._places: dict[str, int] = {}
         self._told: list[Sequence[Document]] = []
@@ -128,6 +138,8 @@ class Backfill:
                         self._keep((), None)
                         return self._sent, False
                 self._pass(of, part)
+        if left := self._finished():
+            self._keep(left, None)
         self._store.end_backfill(self._span.name)
         return self._sent, True
 
@@ -187,12 +199,11 @@ class Backfill:
         self._weights.weigh(page.docs)
         before = self._told_before
         docs = [doc for doc in page.docs if before.get(doc.key) != doc.version] if before else page.docs
-        first = self._store.reserve(len(docs)) if self._bring and docs else 0
+        first = self._store.reserve(len(docs)) if self._past and docs else 0
         left: list[Entry] = []
         for sink in self._span.sinks:
-            bring = self._bring.get(sink)
-            through = bring(docs, first, stop) if bring else self._tells.reads(docs, first)
-            left += [Entry(entry.key, entry.event, sink) for entry in through]
+            past = self._past.get(sink)
+            left += _for(sink, past.bring(docs, first, stop) if past else self._tells.reads(docs, first))
         self._sent += len(docs)
         self._told.append(docs)
         if left:
@@ -208,12 +219,22 @@ class Backfill:
         if self._clock.monotonic() - self._kept_at > _MARK_EVERY:
             self._keep((), None)
 
+    def _finished(self) -> list[Entry]:
+        """Waits until the sinks have what was brought past the log; what has to go through it."""
+        return [entry for sink, past in self._past.items() for entry in _for(sink, past.finish())]
+
     def _keep(self, entries: Sequence[Entry], low: int | None) -> None:
+        """Remembers what is told and logs ``entries``: in the log or at the sinks by then, all of it."""
+        entries = [*entries, *self._finished()]
         told = {**self._told_before, **{doc.key: doc.version for docs in self._told for doc in docs}}
         text = msgspec.json.encode(Mark(self._places, [*told.items()])).decode()
         mark = BackfillMark(self._span.name, text, self._sent)
         self._store.commit(self._span.watch, Commit(entries=entries, backfill=mark, low=low))
         self._kept_at = self._clock.monotonic()
+
+
+def _for(sink: str, entries: Sequence[Entry]) -> list[Entry]:
+    return [Entry(entry.key, entry.event, sink) for entry in entries]
 
 
 def _place(of: Resolved, shard: Shard) -> str:

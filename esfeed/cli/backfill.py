@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import click
@@ -102,11 +102,11 @@ def _run(
         pace = _pacer(app, routed, own, stop)
         for sink in routed:
             app.dispatchers[sink].start()
-        past = {sink: app.direct(sink, watch).bring for sink in routed} if own else {}
         tells = app.watchers[watch].teller
-        job = Backfill(span, app.clusters[watch], tells, app.store, pace, app.clock, past)
         try:
-            with progress(f"reading {watch}") as told:
+            with ExitStack() as ways, progress(f"reading {watch}") as told:
+                past = {sink: ways.enter_context(closing(app.direct(sink, watch))) for sink in routed} if own else {}
+                job = Backfill(span, app.clusters[watch], tells, app.store, pace, app.clock, past)
                 sent, finished = job.run(stop, told)
         except EsfeedError as error:
             if isinstance(error, ConfigError) and len(watches) == 1:

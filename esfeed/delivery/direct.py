@@ -7,6 +7,7 @@ the dispatcher has brought that.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from esfeed.delivery.page import fitting
 from esfeed.delivery.target import Target
@@ -19,7 +20,10 @@ from esfeed.telling import Teller
 
 
 class Direct:
-    """Brings documents of one watch to one sink, whose dispatcher has to be at rest meanwhile."""
+    """Brings documents of one watch to one sink, whose dispatcher has to be at rest meanwhile.
+
+    A sink that takes lines may still be at those of one page, waiting for its disk, while the next page is made.
+    """
 
     def __init__(
         self, name: str, watch: str, target: Target, router: Router, store: Store, terms: Terms, teller: Teller
@@ -31,19 +35,36 @@ class Direct:
         self._terms = terms
         self._teller = teller
         self._plain = router.passes_whole(name, watch) and target.takes_lines("cloudevents")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._at: tuple[Sequence[Document], int, Future[int]] | None = None
 
     def bring(self, docs: Sequence[Document], first: int, stop: Stop) -> Sequence[Entry]:
-        """Tells of ``docs`` from position ``first`` on, in order; returns what has to go through the log after all.
+        """Tells of ``docs`` from position ``first`` on, in order; returns what has to go through the log after all: of
+        those before, and of these as far as that is known before ``finish``.
 
         Raises ``ConfigError`` and ``ReaderGone``.
         """
-        if not self._clear():
-            return self._teller.reads(docs, first)
         lines = self._teller.lines(docs, first) if self._plain else None
+        left = self.finish()
+        if left or not self._clear():
+            return [*left, *self._teller.reads(docs, first)]
         if lines is None:
             return self._send_all(self._teller.reads(docs, first), stop)
-        done = self._write(lines)
+        self._at = docs, first, self._writer.submit(self._write, lines)
+        return ()
+
+    def finish(self) -> Sequence[Entry]:
+        """Waits until the sink has what was brought; returns what has to go through the log. Raises as ``bring``."""
+        if self._at is None:
+            return ()
+        docs, first, written = self._at
+        self._at = None
+        done = written.result()
         return self._teller.reads(docs[done:], first + done) if done < len(docs) else ()
+
+    def close(self) -> None:
+        """Waits until nothing is written any more; lets go of the thread."""
+        self._writer.shutdown()
 
     def _write(self, lines: Sequence[bytes]) -> int:
         """How many of the lines the target has: all at once, as a disk confirms a page as fast as a line."""

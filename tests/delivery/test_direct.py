@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,7 +45,8 @@ class Way:
         self.direct = Direct(NAME, "w", target, router, store, Terms(**terms), teller)
 
     def bring(self, *docs: str, stop: Stop = lambda: False) -> list[str]:
-        return left(self.direct.bring(documents(**dict.fromkeys(docs, "{}")), 101, stop))
+        entries = self.direct.bring(documents(**dict.fromkeys(docs, "{}")), 101, stop)
+        return left([*entries, *self.direct.finish()])
 
     @property
     def got(self) -> list[str]:
@@ -124,7 +127,13 @@ class LineSink(FakeSink):
     lines = "cloudevents"
     room = 1000
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+
     def write(self, lines: Sequence[bytes]) -> int:
+        assert self.gate.wait(30)
         if not self.room:
             raise Retryable("full", "")
         taken = [*lines[: self.room]]
@@ -146,8 +155,44 @@ def test_lines_that_are_not_taken_go_through_the_log() -> None:
     sink.room = 2
     way = Way(sink=sink)
     assert way.bring("a", "b", "c", "d") == ["c", "d"]
-    assert [entry.event.position for entry in way.direct.bring(documents(e="{}"), 105, lambda: False)] == [105]
+    assert way.direct.bring(documents(e="{}"), 105, lambda: False) == ()
+    assert [entry.event.position for entry in way.direct.finish()] == [105]
     assert sink.calls == ["open", "close"]
+
+
+def test_what_comes_behind_lines_that_were_not_taken_goes_through_the_log() -> None:
+    """The next page is there before it is known that the one before failed; it must not overtake the rest of that."""
+    sink = LineSink()
+    sink.room = 2
+    way = Way(sink=sink)
+    assert way.direct.bring(documents(a="{}", b="{}", c="{}"), 101, lambda: False) == ()
+    sink.room = 1000  # there is room again
+    found = way.direct.bring(documents(d="{}", e="{}"), 104, lambda: False)
+    assert [entry.event.position for entry in found] == [103, 104, 105]
+    assert way.direct.finish() == ()
+
+
+def test_a_page_is_made_while_the_one_before_is_written() -> None:
+    sink = LineSink()
+    sink.gate.clear()
+    way = Way(sink=sink)
+    assert way.direct.bring(documents(a="{}"), 101, lambda: False) == ()
+    sink.gate.set()
+    assert way.direct.bring(documents(b="{}"), 102, lambda: False) == ()
+    assert way.direct.finish() == ()
+    way.direct.close()
+    assert [json.loads(line)["data"]["id"] for line in sink.written] == ["a", "b"]
+
+
+def test_a_wrong_setting_of_a_sink_of_lines_is_named_in_the_end() -> None:
+    class Wrong(LineSink):
+        def open(self) -> None:
+            raise ConfigError("path", "x", "correct it")
+
+    way = Way(sink=Wrong())
+    assert way.direct.bring(documents(a="{}"), 101, lambda: False) == ()
+    with pytest.raises(ConfigError, match="path"):
+        way.direct.finish()
 
 
 @pytest.mark.parametrize(
