@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import threading
 
 import pytest
 
@@ -111,6 +113,26 @@ def test_sequence_numbers(raw: Raw, client: Client, cluster: EngineCluster, inde
     assert [doc and (doc.version, doc.source) for doc in found] == [(doc.version, doc.source) for doc in docs]
     if client.dialect.seq_no:
         assert [doc and doc.seq_no for doc in found] == [doc.seq_no for doc in docs]
+
+
+def test_sequence_numbers_under_a_writer(raw: Raw, client: Client, cluster: EngineCluster, index: str) -> None:
+    """What becomes visible while it is tried must not look like a document without a number."""
+    if not client.dialect.seq_no:
+        pytest.skip("there are none")
+    raw.create(index, {"n": {"type": "integer"}}, {"number_of_shards": 2})
+    of, over = cluster.resolve(index, "w"), threading.Event()
+
+    def write() -> None:
+        for start in itertools.takewhile(lambda _: not over.is_set(), itertools.count(step=20)):
+            raw.bulk(index, [({"index": {"_id": str(start + n)}}, {"n": n}) for n in range(20)], refresh="true")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert {cluster.without_seq_no(of) for _ in range(50)} == {""}
+    finally:
+        over.set()
+        writer.join()
 
 
 def test_totals_are_exact(raw: Raw, client: Client, index: str) -> None:

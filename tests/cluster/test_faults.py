@@ -244,6 +244,18 @@ def test_a_partial_answer_is_an_error(
     assert naps == []
 
 
+@pytest.mark.parametrize("fault", [wire.answer(503), wire.cut_middle(), wire.rewrite(wire.failed_shard)])
+def test_a_cluster_that_fails_is_not_one_without_sequence_numbers(
+    client: Client, through: EngineCluster, of: Resolved, proxy: Proxy, fault: Any
+) -> None:
+    """Or a bad minute would have a watch followed by dates from then on."""
+    if not client.dialect.seq_no:
+        pytest.skip("there are none")
+    proxy.on(r"/_search\?", fault, times=MANY)
+    with pytest.raises(ClusterError):
+        through.without_seq_no(of)
+
+
 def test_a_terminated_search_is_an_error(through: EngineCluster, of: Resolved, proxy: Proxy) -> None:
     """`terminated_early` in a search that is not counted against its total."""
     proxy.on(r"/_search\?", wire.rewrite(wire.terminated_early), times=MANY)

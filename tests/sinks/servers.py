@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from esfeed.event import Event
+from esfeed.ports import Outcome, Sink
 from tests.support.services import VARIABLE, OwnService, selected
 
 
@@ -43,3 +46,40 @@ class Server:
     def close(self) -> None:
         """Ends it and removes its data."""
         self._own.discard()
+
+
+def kill_amid(
+    sink: Sink,
+    event: Callable[[int], Event],
+    kill: Callable[[], None],
+    again: Callable[[], None],
+    look: Callable[[Sequence[Event], Sequence[Outcome]], None] = lambda events, outcomes: None,
+    size: int = 50,
+    after: float = 0.1,
+) -> int:
+    """Sends batches of ``event(1)`` and so on until ``kill``, ``after`` seconds on, broke one, and then what is left.
+
+    ``again`` starts the server anew; ``look`` sees each broken batch before that. Returns how many events there were.
+    """
+    killer = threading.Timer(after, kill)
+    killer.start()
+    made = faults = 0
+    left: list[Event] = []
+    try:
+        while left or not faults:
+            if not left:
+                left = [event(made + n) for n in range(1, size + 1)]
+                made += size
+            outcomes = sink.send(left)
+            if not all(outcome.ok for outcome in outcomes):
+                faults += 1
+                assert faults < 20
+                killer.join()
+                look(left, outcomes)
+                again()
+            left = [e for e, outcome in zip(left, outcomes, strict=True) if not outcome.ok]
+    finally:
+        killer.join()
+        if not faults:
+            again()  # or the tests after this one would find nobody
+    return made

@@ -24,6 +24,7 @@ from esfeed.sinks.elasticsearch import ElasticsearchSink
 from esfeed.sinks.elasticsearch_settings import ElasticsearchSettings
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import ODD_IDS, SinkContract
+from tests.sinks.servers import kill_amid
 from tests.support import engines
 from tests.support.clients import Raw, Refused
 from tests.support.engines import Engine
@@ -214,23 +215,18 @@ def test_killed_in_the_middle_of_batches(own: list[Engine]) -> None:
     Raw(own[0]).drop("killed")
     sink = make(own[0].url, "killed", timeout="10s")
     sink.open()
-    events = [sample_event(position=n, doc_id=f"doc-{n % 100}", after={"n": n}) for n in range(1, 8001)]
-    killer = threading.Timer(0.5, lambda: os.kill(own[0].pid, signal.SIGKILL))
-    killer.start()
-    left, faults = events, 0
-    while left:
-        outcomes = sink.send(left[:200])
-        if not all(outcome.ok for outcome in outcomes):
-            faults += 1
-            assert faults < 20
-            killer.join()
-            engines.stop(["es7"], _label(), keep=True)
-            own[:] = engines.start(["es7"], instance=_label(), keep=True)
-        left = [e for e, o in zip(left, outcomes, strict=False) if not o.ok] + left[200:]
+
+    def event(n: int) -> Event:
+        return sample_event(position=n, doc_id=f"doc-{n % 100}", after={"n": n})
+
+    def again() -> None:
+        engines.stop(["es7"], _label(), keep=True)
+        own[:] = engines.start(["es7"], instance=_label(), keep=True)
+
+    made = kill_amid(sink, event, lambda: os.kill(own[0].pid, signal.SIGKILL), again, size=200, after=0.5)
     sink.close()
-    assert faults, "the kill came too late: the test proves nothing"
     raw = Raw(own[0])
-    assert contents(raw, "killed") == {f"doc-{n % 100}": {"n": n} for n in range(7901, 8001)}
+    assert contents(raw, "killed") == {f"doc-{n % 100}": {"n": n} for n in range(made - 99, made + 1)}
     raw.drop("killed")
 
 

@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from pydantic import ValidationError
 
 from esfeed.errors import ConfigError, Retryable
 from esfeed.event import Event
+from esfeed.ports import Outcome
 from esfeed.sinks.mqtt import MqttSettings, MqttSink, legal_topic
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import REFUSING, SinkContract
-from tests.sinks.servers import Server
+from tests.sinks.servers import Server, kill_amid
 
 ALL_MAY = "pattern readwrite #\n"
 
@@ -276,24 +277,18 @@ def test_killed_in_the_middle_of_batches(server: Server) -> None:
     """kill -9 of the broker under a stream of batches: unacknowledged events are ``retry``, in the document's order."""
     sink = make(server, timeout="5s")
     sink.open()
-    events = [sample_event(position=n, doc_id=f"doc-{n % 7}", after={"x": "y" * 2000}) for n in range(1, 2001)]
-    killer = threading.Timer(0.1, server.kill)
-    killer.start()
-    left, faults = events, 0
-    while left:
-        outcomes = sink.send(left[:50])
-        if not all(outcome.ok for outcome in outcomes):
-            faults += 1
-            stuck: set[str] = set()
-            for event, outcome in zip(left, outcomes, strict=False):
-                assert not (outcome.ok and event.doc_id in stuck), "taken after a retry of the same document"
-                stuck |= set() if outcome.ok else {event.doc_id}
-            killer.join()
-            server.start()
-        left = [e for e, o in zip(left, outcomes, strict=False) if not o.ok] + left[50:]
-        assert faults < 20
+
+    def event(n: int) -> Event:
+        return sample_event(position=n, doc_id=f"doc-{n % 7}", after={"x": "y" * 2000})
+
+    def look(events: Sequence[Event], outcomes: Sequence[Outcome]) -> None:
+        stuck: set[str] = set()
+        for event, outcome in zip(events, outcomes, strict=True):
+            assert not (outcome.ok and event.doc_id in stuck), "taken after a retry of the same document"
+            stuck |= set() if outcome.ok else {event.doc_id}
+
+    assert kill_amid(sink, event, server.kill, server.start, look)
     sink.close()
-    assert faults, "the kill came too late: the test proves nothing"
 
 
 @pytest.mark.parametrize("size", [10, 500_000])

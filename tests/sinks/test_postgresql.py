@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -16,10 +15,11 @@ from pydantic import ValidationError
 
 from esfeed.errors import ConfigError, Retryable
 from esfeed.event import Event
+from esfeed.ports import Outcome
 from esfeed.sinks.postgresql import PostgresqlSettings, PostgresqlSink
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import SinkContract
-from tests.sinks.servers import Server
+from tests.sinks.servers import Server, kill_amid
 
 
 @pytest.fixture(scope="module")
@@ -359,24 +359,20 @@ def test_killed_in_the_middle_of_batches(server: Server, admin: Admin) -> None:
     sink = make(server, timeout="5s", mode="log")
     sink.open()
     admin.close()
-    left, faults, ok = some(*range(1, 2001)), 0, set()
-    killer = threading.Timer(0.15, server.kill)
-    killer.start()
-    while left:
-        outcomes = sink.send(left[:50])
-        ok |= {event.position for event, outcome in zip(left, outcomes, strict=False) if outcome.ok}
-        if not all(outcome.ok for outcome in outcomes):
-            faults += 1
-            killer.join()
-            server.start()
-            there = {row["position"] for row in admin("SELECT position FROM docs")}
-            assert ok <= there
-            admin.close()
-        left = [e for e, o in zip(left, outcomes, strict=False) if not o.ok] + left[50:]
-        assert faults < 20
+    ok: set[int | None] = set()
+
+    def look(events: Sequence[Event], outcomes: Sequence[Outcome]) -> None:
+        done = [event.position for event, outcome in zip(events, outcomes, strict=True) if outcome.ok]
+        ok.update(range(1, events[0].position or 0), done)
+
+    def again() -> None:
+        server.start()
+        assert ok <= {row["position"] for row in admin("SELECT position FROM docs")}
+        admin.close()
+
+    made = kill_amid(sink, lambda n: some(n)[0], server.kill, again, look)
     sink.close()
-    assert faults, "the kill came too late: the test proves nothing"
-    assert [row["position"] for row in admin("SELECT position FROM docs ORDER BY 1")] == list(range(1, 2001))
+    assert [row["position"] for row in admin("SELECT position FROM docs ORDER BY 1")] == list(range(1, made + 1))
 
 
 def test_hang(server: Server, admin: Admin) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -18,7 +17,7 @@ from esfeed.sinks.redis import RedisSink, _marker
 from esfeed.sinks.redis_settings import RedisSettings
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import ODD_IDS, SinkContract
-from tests.sinks.servers import Server
+from tests.sinks.servers import Server, kill_amid
 
 
 @pytest.fixture(scope="module")
@@ -262,24 +261,15 @@ def test_killed_in_the_middle_of_batches(server: Server, admin: client.Redis) ->
     """kill -9 of the server under a stream of batches: all that was ok is there, in order, and the rest comes later."""
     sink = make(server, timeout="5s")
     sink.open()
-    events = [sample_event(position=n, doc_id=f"doc-{n % 7}", after={"x": "y" * 2000}) for n in range(1, 1201)]
-    killer = threading.Timer(0.05, server.kill)
-    killer.start()
-    left, faults = events, 0
-    while left:
-        if faults and not killer.is_alive():
-            server.start()
-        outcomes = sink.send(left[:50])
-        if not all(outcome.ok for outcome in outcomes):
-            faults += 1
-            killer.join()
-        left = [e for e, o in zip(left, outcomes, strict=False) if not o.ok] + left[50:]
-        assert faults < 20
+
+    def event(n: int) -> Event:
+        return sample_event(position=n, doc_id=f"doc-{n % 7}", after={"x": "y" * 2000})
+
+    made = kill_amid(sink, event, server.kill, server.start)
     sink.close()
-    assert faults, "the kill came too late: the test proves nothing"
     seen = list(dict.fromkeys(positions(admin)))
     for doc in range(7):
-        assert [n for n in seen if n % 7 == doc] == [n for n in range(1, 1201) if n % 7 == doc]
+        assert [n for n in seen if n % 7 == doc] == [n for n in range(1, made + 1) if n % 7 == doc]
 
 
 # --- limits and faults
