@@ -8,7 +8,7 @@ the few documents that are gone. ``marks`` has the rules, docs/exactness.rst the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from esfeed.reads import Index, Reading, Resolved, Shard, ShardReading, Span, Ta
 from esfeed.trackers import marks
 from esfeed.trackers.following import Following, patience
 from esfeed.trackers.marks import LADDER, ShardMark
-from esfeed.trackers.reading import Found, Reader
+from esfeed.trackers.reading import Reader
 
 NAME = "seq_no"
 _TAIL = 1000
@@ -117,6 +117,7 @@ class SeqNoTracker:
         if self._following.refresh:
             self._cluster.refresh(of.name)
         kept = dict(state.marks)
+        last = Batch()
         for start in range(0, len(changed), _AT_ONCE):
             some = changed[start : start + _AT_ONCE]
             begun = {name: self._begin(state.marks[name], now.shards[name]) for name in some}
@@ -126,14 +127,17 @@ class SeqNoTracker:
             for name in some:
                 distrust = marks.restarted(state.marks[name].looked, now.shards[name])
                 self._reader.doubt = False
-                yield from self._shard(of, shards[name], now, tails[shards[name]], size, distrust)
+                if last.seen:
+                    yield last
+                last = yield from self._shard(of, shards[name], now, tails[shards[name]], size, distrust)
                 if self._reader.doubt:
                     kept[name] = marks.after_a_doubt(begun[name], now.shards[name], self._now())
                     continue
                 # Only now: what became visible since the last look stands below the new mark too.
                 mark = self._advanced(state, begun[name], now.shards[name])
                 kept[name] = marks.after_a_look(mark, now.shards[name], self._now())
-        yield _keep(msgspec.structs.replace(state, marks=kept))
+        # With the mark, in one transaction: it takes as long as all that a poll of few changes does besides.
+        yield msgspec.structs.replace(last, checkpoint=_checkpoint(msgspec.structs.replace(state, marks=kept)))
 
     def _idle(self, state: State, name: str, reading: ShardReading) -> bool:
         return marks.unchanged(state.marks[name], reading, state.lag)
@@ -156,34 +160,45 @@ class SeqNoTracker:
 
     def _shard(
         self, of: Resolved, shard: Shard, now: Reading, tail: Tail, size: int, distrust: bool
-    ) -> Iterator[Batch]:
-        yield from self._tail(of, shard, now, tail, size, distrust)
+    ) -> Generator[Batch, None, Batch]:
+        """What is new in one shard. Returns the last batch instead of yielding it where nothing depends on it."""
+        last = yield from self._tail(of, shard, now, tail, size, distrust)
         uuid = _uuid(of, shard)
+        known = self._known.in_shard(uuid, shard.number)
         # What a failover took back may leave as many documents, at older numbers; so then the total says nothing.
+        if not distrust and known + _coming(last, uuid, shard.number) == tail.documents:
+            return last
+        if last.seen:
+            yield last
         if distrust or self._known.in_shard(uuid, shard.number) != tail.documents:
             highest = now.shards[f"{shard.name}/{shard.number}"].max_seq_no or 0
             yield from self._descend(of, shard, uuid, highest)
+        return Batch()
 
-    def _tail(self, of: Resolved, shard: Shard, now: Reading, tail: Tail, size: int, distrust: bool) -> Found:
-        """What stands above the mark, page by page. Where most of it is known, further pages bring ids alone."""
-        found, source, docs = 0, True, tail.docs
+    def _tail(
+        self, of: Resolved, shard: Shard, now: Reading, tail: Tail, size: int, distrust: bool
+    ) -> Generator[Batch, None, Batch]:
+        """What stands above the mark, page by page; the last is returned. Where most of it is known, further pages
+        bring ids alone.
+        """
+        source, docs, last = True, tail.docs, Batch()
         while docs:
+            if last.seen:
+                yield last
             self._reader.weights.weigh(docs)
             met, known, behind, _, _ = self._reader.sort_out(docs, of, distrust)
             fresh = len(met)
             if not source:
                 behind, met = behind + met, []
             met += self._reader.look_again(of, behind, {} if distrust else known)
-            found += len(met)
-            if met:
-                yield Batch(met, known)
+            last = Batch(met, known)
             if len(docs) < size:
                 break
             source = distrust or 2 * fresh > len(docs)
             size = self._reader.weights.page(now, _TAIL) if source else _IDS_TAIL
-            last = docs[-1].seq_no or 0
-            docs = self._cluster.tails(of, {shard: last}, size, source)[shard].docs
-        return found
+            highest = docs[-1].seq_no or 0
+            docs = self._cluster.tails(of, {shard: highest}, size, source)[shard].docs
+        return last
 
     def _descend(self, of: Resolved, shard: Shard, uuid: str, highest: int) -> Iterator[Batch]:
         """From counts of wide ranges of numbers down to the numbers that are on one side only."""
@@ -267,5 +282,15 @@ def _uuid(of: Resolved, shard: Shard) -> str:
     return next(one.uuid for one in of.indices if one.name == shard.name)
 
 
+def _coming(batch: Batch, uuid: str, shard: int) -> int:
+    """How many documents of a shard will be known once the batch is kept, beside those that are."""
+    places = [(one.uuid, one.shard) if (one := batch.known.get(doc.key)) else None for doc in batch.seen]
+    return sum(place != (uuid, shard) for place in places)
+
+
+def _checkpoint(state: State) -> Checkpoint:
+    return Checkpoint(NAME, msgspec.json.encode(state))
+
+
 def _keep(state: State) -> Batch:
-    return Batch(checkpoint=Checkpoint(NAME, msgspec.json.encode(state)))
+    return Batch(checkpoint=_checkpoint(state))
