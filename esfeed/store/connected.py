@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -23,6 +24,7 @@ class Connected:
     def __init__(self, engine: sa.Engine, where: str) -> None:
         self._engine = engine
         self._where = where
+        self._turn = threading.Lock()
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
@@ -32,6 +34,8 @@ class Connected:
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
         with (
+            # Who finds the database taken sleeps, and longer each time; who waits here is woken.
+            self._turn,
             guarded(self._where),
             self._engine.connect().execution_options(writes=True) as connection,
             connection.begin(),
@@ -48,6 +52,32 @@ def chunks(values: Sequence[_Value], size: int) -> Iterator[Sequence[_Value]]:
 def upsert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
     """Adds rows, or replaces those with the same primary key."""
     connection.execute(_replacing(table, [*rows[0]]), rows)
+
+
+class Ready:
+    """A statement that every poll or delivery runs, with named places (``sa.bindparam``): made into text once, as that
+    takes SQLAlchemy longer than SQLite takes to run it.
+    """
+
+    def __init__(self, statement: sa.ClauseElement) -> None:
+        self._statement = statement
+
+    @cached_property
+    def _made(self) -> tuple[str, Sequence[str], dict[str, Any]]:
+        made: Any = self._statement.compile(dialect=sqlite.dialect(paramstyle="qmark"))
+        return str(made), made.positiontup or (), made.params
+
+    def run(self, connection: sa.Connection, **values: Any) -> sa.CursorResult[Any]:
+        """Runs it with those values, which have to be of types that the driver takes."""
+        text, places, constants = self._made
+        given = constants | values
+        return connection.exec_driver_sql(text, tuple(given[place] for place in places))
+
+    def run_each(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+        """Runs it with the values of each row."""
+        text, places, constants = self._made
+        if rows:
+            connection.exec_driver_sql(text, [tuple((constants | row)[place] for place in places) for row in rows])
 
 
 class Bulk:

@@ -15,7 +15,7 @@ from esfeed.reads import FAR, ODD, Dated, Span
 from esfeed.store import schema as t
 from esfeed.store import tally
 from esfeed.store.codec import pack_key, unpack_key
-from esfeed.store.connected import ByKey, chunks
+from esfeed.store.connected import ByKey, Ready, chunks
 from esfeed.store.database import guarded
 
 _CHUNK = 1000
@@ -38,6 +38,15 @@ _BY_KEY = ByKey(
 _REVISIONS = sa.select(*_COLUMNS).join(t.index_ref, t.index_ref.c.id == t.revision.c.index_ref)
 
 
+_IN_SHARD = Ready(
+    sa.select(sa.func.sum(t.tally.c.documents)).where(
+        t.tally.c.watch == sa.bindparam("watch"),
+        t.tally.c.index_ref
+        == sa.select(t.index_ref.c.id).where(t.index_ref.c.uuid == sa.bindparam("uuid")).scalar_subquery(),
+        t.tally.c.shard == sa.bindparam("shard"),
+        t.tally.c.bits == tally.BITS[0],
+    )
+)
 _UNMET = sa.text("NOT EXISTS (SELECT 1 FROM temp.met WHERE met.key = revision.key)")
 
 
@@ -60,11 +69,8 @@ class SqlKnown:
             return int(connection.scalar(query) or 0)
 
     def in_shard(self, uuid: str, shard: int) -> int:
-        query = self._of_shard(sa.func.sum(t.tally.c.documents), t.tally, uuid, shard).where(
-            t.tally.c.bits == tally.BITS[0]
-        )
         with guarded(self._where), self._engine.connect() as connection:
-            return int(connection.scalar(query) or 0)
+            return int(_IN_SHARD.run(connection, watch=self._watch, uuid=uuid, shard=shard).scalar() or 0)
 
     def histogram(self, uuid: str, shard: int, spans: Sequence[Span], bits: int) -> Mapping[int, int]:
         found: Counter[int] = Counter()

@@ -18,7 +18,7 @@ from esfeed.event import Event, told_at, weight
 from esfeed.ports import PAGE_BYTES, Entry, LogRow, Parked, Settlement
 from esfeed.store import schema as t
 from esfeed.store.codec import pack_event, pack_key, unpack_event
-from esfeed.store.connected import Bulk, Connected, chunks, upsert
+from esfeed.store.connected import Bulk, Connected, Ready, chunks, upsert
 
 _CHUNK = 500
 _FETCH = 20
@@ -30,6 +30,9 @@ _LOG = Bulk(t.log, ["position", "watch", "key", "sink", "event", "at"], replace=
 _FIRST = sa.select(sa.func.min(t.log.c.position)).scalar_subquery()
 _LAST = sa.select(sa.func.max(t.log.c.position)).scalar_subquery()
 _WISHES = ("redriven", "forced")
+_P = sa.bindparam
+_PAGE = Ready(sa.select(*_ROW).where(t.log.c.position > _P("after")).order_by(t.log.c.position).limit(_P("most")))
+_CURSOR = Ready(sa.select(t.cursor.c.position).where(t.cursor.c.sink == _P("sink")))
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -49,10 +52,10 @@ class Outbox(Connected):
     """The part of ``ports.Store`` that delivery uses."""
 
     def read_log(self, after: int, limit: int, octets: int = PAGE_BYTES) -> Sequence[LogRow]:
-        query = sa.select(*_ROW).where(t.log.c.position > after).order_by(t.log.c.position).limit(limit)
         with self._reading() as connection:
             # Not all at once: ten thousand rows may be ten thousand megabytes.
-            return _page(connection.execution_options(yield_per=_FETCH).execute(query), octets)
+            rows = _PAGE.run(connection.execution_options(yield_per=_FETCH), after=after, most=limit)
+            return _page(rows, octets)
 
     def head(self) -> int:
         with self._reading() as connection:
@@ -85,7 +88,8 @@ class Outbox(Connected):
 
     def cursor(self, sink: str) -> int | None:
         with self._reading() as connection:
-            return connection.scalar(sa.select(t.cursor.c.position).where(t.cursor.c.sink == sink))
+            found: int | None = _CURSOR.run(connection, sink=sink).scalar()
+        return found
 
     def settle(self, sink: str, step: Settlement) -> None:
         with self._writing() as connection:
@@ -223,20 +227,29 @@ def head(connection: sa.Connection) -> int:
 
 def grow(connection: sa.Connection, octets: int) -> None:
     """Counts what is added to the log, or (less than nothing) taken from it."""
-    added = insert(t.log_size).values(id=_WHOLE, bytes=octets)
-    total = t.log_size.c.bytes + octets
-    connection.execute(added.on_conflict_do_update(index_elements=["id"], set_={"bytes": total}))
+    _GROW.run(connection, octets=octets)
 
 
 def move(connection: sa.Connection, sink: str, position: int, dropped: int) -> None:
     """Moves a cursor on, never back: what bounds the log may have moved it meanwhile."""
-    statement = insert(t.cursor).values(sink=sink, position=position, dropped=dropped)
-    new = statement.excluded
+    _MOVE.run(connection, sink=sink, position=position, dropped=dropped)
+
+
+def _growing() -> Ready:
+    added = insert(t.log_size).values(id=_WHOLE, bytes=_P("octets"))
+    total = t.log_size.c.bytes + added.excluded.bytes
+    return Ready(added.on_conflict_do_update(index_elements=["id"], set_={"bytes": total}))
+
+
+def _moving() -> Ready:
+    added = insert(t.cursor).values(sink=_P("sink"), position=_P("position"), dropped=_P("dropped"))
+    new = added.excluded
     further = sa.case((new.position > t.cursor.c.position, new.position), else_=t.cursor.c.position)
     counted = t.cursor.c.dropped + new.dropped
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["sink"], set_={"position": further, "dropped": counted})
-    )
+    return Ready(added.on_conflict_do_update(index_elements=["sink"], set_={"position": further, "dropped": counted}))
+
+
+_GROW, _MOVE = _growing(), _moving()
 
 
 def _milliseconds(event: Event) -> int:

@@ -14,7 +14,7 @@ from esfeed.ports import BackfillMark, Checkpoint, Commit, Known
 from esfeed.store import schema as t
 from esfeed.store import tally
 from esfeed.store.codec import pack, pack_key, unpack
-from esfeed.store.connected import Bulk, ByKey, chunks, upsert
+from esfeed.store.connected import Bulk, ByKey, Ready, chunks, upsert
 from esfeed.store.database import open_database
 from esfeed.store.known import SqlKnown
 from esfeed.store.outbox import Outbox, append
@@ -24,6 +24,12 @@ from esfeed.store.tokens import SqlTokens
 _CHUNK = 1000
 _REVISIONS = Bulk(
     t.revision, ["watch", "key", "index_ref", "version", "seq_no", "digest", "shard", "stamp"], replace=True
+)
+_P = sa.bindparam
+_CHECKPOINT = Ready(
+    sa.select(t.checkpoint.c.tracker, t.checkpoint.c.data, t.checkpoint.c.number).where(
+        t.checkpoint.c.watch == _P("number")
+    )
 )
 _BODIES = ByKey(t.document, ["key", "body"])
 _DOCUMENTS = Bulk(t.document, ["watch", "key", "body"], replace=True)
@@ -75,11 +81,7 @@ class SqlStore(Outbox, Pruner):
     def checkpoint(self, watch: str) -> Checkpoint | None:
         with self._reading() as connection:
             number = self._watch(connection, watch)
-            row = connection.execute(
-                sa.select(t.checkpoint.c.tracker, t.checkpoint.c.data, t.checkpoint.c.number).where(
-                    t.checkpoint.c.watch == number
-                )
-            ).one_or_none()
+            row = _CHECKPOINT.run(connection, number=number).one_or_none()
         return None if row is None else Checkpoint(row.tracker, row.data, row.number)
 
     def known(self, watch: str) -> Known:
@@ -120,7 +122,8 @@ class SqlStore(Outbox, Pruner):
                     connection.execute(sa.delete(table).where(table.c.watch == number, table.c.key.in_(chunk)))
             told = self._append(connection, number, batch)
             if batch.checkpoint is not None:
-                _save_checkpoint(connection, number, batch.checkpoint)
+                kept = batch.checkpoint
+                _KEEP.run(connection, watch=number, tracker=kept.tracker, data=kept.data)
             if batch.backfill is not None:
                 upsert(connection, t.backfill, [msgspec.structs.asdict(batch.backfill)])
         if batch.entries:
@@ -212,12 +215,10 @@ def _count(
     tally.move(connection, watch, left.values(), came)
 
 
-def _save_checkpoint(connection: sa.Connection, number: int, checkpoint: Checkpoint) -> None:
-    row = {"watch": number, "tracker": checkpoint.tracker, "data": checkpoint.data, "number": 1}
-    statement = insert(t.checkpoint).values(row)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["watch"],
-            set_={"tracker": checkpoint.tracker, "data": checkpoint.data, "number": t.checkpoint.c.number + 1},
-        )
-    )
+def _keeping() -> Ready:
+    added = insert(t.checkpoint).values(watch=_P("watch"), tracker=_P("tracker"), data=_P("data"), number=1)
+    new = {"tracker": added.excluded.tracker, "data": added.excluded.data, "number": t.checkpoint.c.number + 1}
+    return Ready(added.on_conflict_do_update(index_elements=["watch"], set_=new))
+
+
+_KEEP = _keeping()

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from esfeed.reads import bucket
 from esfeed.store import schema as t
-from esfeed.store.connected import ByKey
+from esfeed.store.connected import ByKey, Ready
 
 _PLACES = ByKey(t.revision, ["key", "index_ref", "shard", "seq_no", "stamp"])
 
@@ -54,27 +54,35 @@ def move(connection: sa.Connection, watch: int, left: Iterable[Place], came: Ite
             elif place.shard is None:
                 for at in _dates(place.stamp):
                     dated[at] += sign
-    _add(connection, t.tally, watch, ("index_ref", "shard", "bits", "bucket"), numbered)
-    _add(connection, t.dated, watch, ("bits", "bucket"), dated)
+    _add(connection, _NUMBERED, watch, numbered)
+    _add(connection, _DATED, watch, dated)
 
 
 def _dates(stamp: int | None) -> Sequence[tuple[int, int]]:
     return [(NO_DATE, 0)] if stamp is None else [(bits, bucket(stamp, bits)) for bits in DATE_BITS]
 
 
-def _add(
-    connection: sa.Connection, table: sa.Table, watch: int, names: Sequence[str], change: Counter[tuple[int, ...]]
-) -> None:
+class _Counts:
+    """A table of counts, ``documents``, by what else its key has beside the watch."""
+
+    def __init__(self, table: sa.Table) -> None:
+        keys = [column.name for column in table.primary_key]
+        added = insert(table).values({name: sa.bindparam(name) for name in (*keys, "documents")})
+        more = {"documents": table.c.documents + added.excluded.documents}
+        self.places = keys[1:]
+        self.add = Ready(added.on_conflict_do_update(index_elements=keys, set_=more))
+        self.tidy = Ready(sa.delete(table).where(table.c.watch == sa.bindparam("watch"), table.c.documents == 0))
+
+
+_NUMBERED, _DATED = _Counts(t.tally), _Counts(t.dated)
+
+
+def _add(connection: sa.Connection, counts: _Counts, watch: int, change: Counter[tuple[int, ...]]) -> None:
     rows = [
-        {"watch": watch, **dict(zip(names, place, strict=True)), "documents": count}
+        {"watch": watch, **dict(zip(counts.places, place, strict=True)), "documents": count}
         for place, count in change.items()
         if count
     ]
-    if not rows:
-        return
-    statement = insert(table)
-    more = table.c.documents + statement.excluded.documents
-    keys = [column.name for column in table.primary_key]
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_={"documents": more}), rows)
+    counts.add.run_each(connection, rows)
     if any(count < 0 for count in change.values()):
-        connection.execute(sa.delete(table).where(table.c.watch == watch, table.c.documents == 0))
+        counts.tidy.run(connection, watch=watch)
