@@ -15,7 +15,18 @@ import msgspec
 from esfeed.event import Change, Document, Key, Op, Revision
 from esfeed.meaning import Unreadable, parse, same_meaning
 
-__all__ = ["Diff", "Unreadable", "changed_fields", "digest", "gone", "parse", "same_meaning", "seen"]
+__all__ = [
+    "Diff",
+    "Unreadable",
+    "changed_fields",
+    "digest",
+    "gone",
+    "in_doubt",
+    "parse",
+    "revised",
+    "same_meaning",
+    "seen",
+]
 
 _DIGEST = 16
 _MEANING = b"m"
@@ -46,38 +57,53 @@ def digest(source: bytes | None, kept: bool) -> bytes:
     return _MEANING + hashlib.blake2b(text, digest_size=_DIGEST).digest()
 
 
+def revised(docs: Sequence[Document], *, keep: bool) -> Sequence[Revision]:
+    """What is to be remembered of each of ``docs``, whose contents are kept from now on where ``keep``."""
+    return [
+        Revision(doc.uuid, doc.index, doc.version, doc.seq_no, digest(doc.source, keep), doc.shard, doc.stamp)
+        for doc in docs
+    ]
+
+
+def in_doubt(docs: Sequence[Document], revisions: Sequence[Revision], known: Mapping[Key, Revision]) -> Sequence[Key]:
+    """The known ones of ``docs`` of which the digest alone does not tell that they are the same."""
+    return [
+        doc.key
+        for doc, now in zip(docs, revisions, strict=True)
+        if (was := known.get(doc.key)) is not None and not _same_digest(was, now)
+    ]
+
+
 def seen(
     docs: Sequence[Document],
+    revisions: Sequence[Revision],
     known: Mapping[Key, Revision],
     bodies: Mapping[Key, bytes],
     *,
     keep: bool,
     snapshot: bool,
 ) -> Diff:
-    """What the ``docs`` of a read come to, given what was ``known`` of them and which contents (``bodies``) were kept.
+    """What the ``docs`` of a read come to, with their ``revisions``, given what was ``known`` of them.
 
-    ``keep``: contents are to be kept from now on. ``snapshot``: the first reading of a watch, so that an unknown
-    document was not created just now, but read.
+    ``bodies``: the contents that were kept of those in doubt. ``keep``: contents are to be kept from now on.
+    ``snapshot``: the first reading of a watch, so that an unknown document was not created just now, but read.
     """
     changes: list[Change] = []
-    revisions: dict[Key, Revision] = {}
     documents: dict[Key, bytes] = {}
-    for doc in docs:
-        revision = Revision(
-            doc.uuid, doc.index, doc.version, doc.seq_no, digest(doc.source, keep), doc.shard, doc.stamp
-        )
-        revisions[doc.key] = revision
-        if keep and doc.source is not None:
-            documents[doc.key] = doc.source
-        was = known.get(doc.key)
-        if was is not None and _same_content(was, revision, bodies.get(doc.key), doc.source):
+    for doc, revision in zip(docs, revisions, strict=True):
+        key, source = doc.key, doc.source
+        was = known.get(key)
+        if was is not None and _same_digest(was, revision) and len(was.digest) == _DIGEST:
+            continue  # its content is kept, to the byte
+        if keep and source is not None:
+            documents[key] = source
+        before = bodies.get(key)
+        if was is not None and _same_content(was, revision, before, source):
             continue
         op: Op = "updated" if was is not None else "read" if snapshot else "created"
-        before = bodies.get(doc.key)
-        changes.append(
-            Change(op, doc.key, revision, before, doc.source, changed_fields(before, doc.source), doc.parent, snapshot)
-        )
-    return Diff(changes, revisions, documents)
+        changed = None if before is None else changed_fields(before, source)
+        changes.append(Change(op, key, revision, before, source, changed, doc.parent, snapshot))
+    return Diff(changes, {doc.key: revision for doc, revision in zip(docs, revisions, strict=True)}, documents)
 
 
 def gone(lost: Sequence[tuple[Key, Revision]], bodies: Mapping[Key, bytes]) -> Sequence[Change]:
@@ -85,8 +111,12 @@ def gone(lost: Sequence[tuple[Key, Revision]], bodies: Mapping[Key, bytes]) -> S
     return [Change("deleted", key, revision, before=bodies.get(key)) for key, revision in lost]
 
 
+def _same_digest(was: Revision, now: Revision) -> bool:
+    return bool(was.digest) and was.digest == now.digest
+
+
 def _same_content(was: Revision, now: Revision, before: bytes | None, after: bytes | None) -> bool:
-    if was.digest and was.digest == now.digest:
+    if _same_digest(was, now):
         return True
     if was.digest.startswith(_MEANING) and len(was.digest) > _DIGEST:
         # Contents are kept from now on, but this one was not yet.

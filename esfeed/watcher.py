@@ -81,9 +81,11 @@ class Watcher:
             )
 
     def _settle(self, batch: Batch, number: int) -> Commit | None:
-        keys = [doc.key for doc in batch.seen if doc.key in batch.known] + [key for key, _ in batch.gone]
+        keep = self.watch.keep_documents
+        revisions = diff.revised(batch.seen, keep=keep)
+        keys = [*diff.in_doubt(batch.seen, revisions, batch.known), *(key for key, _ in batch.gone)]
         bodies = self._store.documents(self.watch.name, keys) if keys else {}
-        found = diff.seen(batch.seen, batch.known, bodies, keep=self.watch.keep_documents, snapshot=batch.snapshot)
+        found = diff.seen(batch.seen, revisions, batch.known, bodies, keep=keep, snapshot=batch.snapshot)
         changes = [*found.changes, *diff.gone(batch.gone, bodies)]
         if batch.snapshot and self.watch.silent:
             changes = [change for change in changes if change.op != "read"]

@@ -62,11 +62,13 @@ def pack_event(event: Event) -> bytes:
 
 def unpack_event(raw: bytes, position: int) -> Event:
     """The event of a log row, with its position."""
-    stored = _READ_EVENT.decode(unpack(raw))
-    fields = msgspec.structs.asdict(stored)
-    fields.update(before=_none(stored.before), after=_none(stored.after), position=position)
-    return Event(**fields)
+    e = _READ_EVENT.decode(unpack(raw))
+    before, after = _none(e.before), _none(e.after)
+    return Event(
+        e.id, e.watch, e.time, e.op, e.type, e.doc_id, e.changed, before, after, e.origin, e.view, position,
+        e.route, e.about, e.owners,
+    )  # fmt: skip
 
 
 def _none(raw: msgspec.Raw) -> msgspec.Raw | None:
-    return None if bytes(raw) == b"null" else raw
+    return None if len(raw) == 4 and bytes(raw) == b"null" else raw

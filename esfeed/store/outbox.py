@@ -7,7 +7,7 @@ log are epoch milliseconds, those of parked events epoch seconds.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from sqlalchemy.dialects.sqlite import insert
 from esfeed.event import Event, told_at, weight
 from esfeed.ports import PAGE_BYTES, Entry, LogRow, Parked, Settlement
 from esfeed.store import schema as t
-from esfeed.store.codec import pack_event, pack_key, unpack_event
+from esfeed.store.codec import pack_event, unpack_event
 from esfeed.store.connected import Bulk, Connected, Ready, chunks, upsert
 
 _CHUNK = 500
@@ -202,20 +202,24 @@ class Outbox(Connected):
         return 0 if last is None else max(0, last - max(after, first - 1))
 
 
-def append(connection: sa.Connection, watch: int, entries: Iterable[Entry], tell: bool) -> Sequence[Event]:
-    """Adds rows to the log; where ``tell``, returns their events with positions (those for one sink alone left out)."""
-    entries = list(entries)
-    packed = [pack_event(entry.event) for entry in entries]
+def append(
+    connection: sa.Connection, watch: int, entries: Sequence[tuple[Entry, bytes]], tell: bool
+) -> Sequence[Event]:
+    """Adds rows to the log, each with its key, packed.
+
+    Where ``tell``, returns their events with positions (those for one sink alone left out).
+    """
+    packed = [pack_event(entry.event) for entry, _ in entries]
     # This transaction is the only one that writes, so the positions are known before they are given.
     first = head(connection) + 1
     _LOG.write(connection, [
-        (position, watch, pack_key(entry.key), entry.sink, event, _milliseconds(entry.event))
-        for position, (entry, event) in enumerate(zip(entries, packed, strict=True), first)
+        (position, watch, key, entry.sink, event, _milliseconds(entry.event))
+        for position, ((entry, key), event) in enumerate(zip(entries, packed, strict=True), first)
     ])  # fmt: skip
     grow(connection, sum(map(len, packed)))
     return [
         msgspec.structs.replace(entry.event, position=position)
-        for position, entry in enumerate(entries if tell else (), first)
+        for position, (entry, _) in enumerate(entries if tell else (), first)
         if entry.sink is None
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -102,8 +103,9 @@ class SqlStore(Outbox, Pruner):
         indices = self._index_ids(batch)
         gone = [pack_key(key) for key in batch.gone]
         # In the order of the table: rows that lie together are written together.
-        revisions = sorted((pack_key(key), r) for key, r in batch.revisions.items())
-        documents = sorted((pack_key(key), pack(body)) for key, body in batch.documents.items())
+        packed = {key: pack_key(key) for key in batch.revisions}
+        revisions = sorted(((packed[key], r) for key, r in batch.revisions.items()), key=_first)
+        documents = sorted(((packed[key], pack(body)) for key, body in batch.documents.items()), key=_first)
         told: Sequence[Event] = ()
         with self._writing() as connection:
             _count(connection, number, batch, revisions, gone, indices)
@@ -120,7 +122,7 @@ class SqlStore(Outbox, Pruner):
             for chunk in chunks(gone, _CHUNK):
                 for table in (t.revision, t.document):
                     connection.execute(sa.delete(table).where(table.c.watch == number, table.c.key.in_(chunk)))
-            told = self._append(connection, number, batch)
+            told = self._append(connection, number, batch, packed)
             if batch.checkpoint is not None:
                 kept = batch.checkpoint
                 _KEEP.run(connection, watch=number, tracker=kept.tracker, data=kept.data)
@@ -135,7 +137,9 @@ class SqlStore(Outbox, Pruner):
         """From now on ``listener`` gets the events of every commit, once it is done, in the thread that made it."""
         self._listeners.append(listener)
 
-    def _append(self, connection: sa.Connection, number: int, batch: Commit) -> Sequence[Event]:
+    def _append(
+        self, connection: sa.Connection, number: int, batch: Commit, packed: Mapping[Key, bytes]
+    ) -> Sequence[Event]:
         entries = batch.entries
         if batch.low is not None and entries:
             later = {
@@ -147,7 +151,10 @@ class SqlStore(Outbox, Pruner):
                 )
             }
             entries = [entry for entry in entries if pack_key(entry.key) not in later]
-        return append(connection, number, entries, tell=bool(self._listeners)) if entries else ()
+        if not entries:
+            return ()
+        rows = [(entry, packed.get(entry.key) or pack_key(entry.key)) for entry in entries]
+        return append(connection, number, rows, tell=bool(self._listeners))
 
     def _tell(self) -> None:
         with self._written:
@@ -196,6 +203,10 @@ class SqlStore(Outbox, Pruner):
         with self._reading() as connection:
             rows = connection.execute(sa.select(t.health.c.name, t.health.c.data).where(t.health.c.kind == kind))
             return {row.name: row.data for row in rows}
+
+
+def _first(row: tuple[bytes, Any]) -> bytes:
+    return row[0]
 
 
 def _count(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import msgspec
@@ -59,7 +60,7 @@ class Reader:
         then, and passed over.
         """
         while True:
-            with contextlib.closing(_generator(read(size))) as pages:
+            with contextlib.closing(_one_ahead(read(size))) as pages:
                 for page in pages:
                     yield page
                     if self.weights.weigh(page.docs):
@@ -212,6 +213,15 @@ def _by_copy(
     for key in keys:
         by_copy.setdefault(copies.get((lost[key].index, lost[key].shard)), []).append(key)
     return by_copy
+
+
+def _one_ahead(pages: Iterator[Page]) -> Generator[Page, None, None]:
+    """The same pages; each is read while the one before is worked on."""
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as pool, contextlib.closing(_generator(pages)) as given:
+        coming = pool.submit(next, given, None)
+        while (page := coming.result()) is not None:
+            coming = pool.submit(next, given, None)
+            yield page
 
 
 def _generator(pages: Iterator[Page]) -> Generator[Page, None, None]:

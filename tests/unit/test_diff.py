@@ -21,13 +21,23 @@ def doc(source: bytes | None, version: int = 2) -> Document:
     return Document(KEY, "i", "u", version, source=source)
 
 
+def seen(
+    docs: list[Document], known: dict[Key, Revision], bodies: dict[Key, bytes], *, keep: bool, snapshot: bool
+) -> diff.Diff:
+    """As a poll does it: only the contents of those in doubt are there."""
+    revisions = diff.revised(docs, keep=keep)
+    asked = {key: bodies[key] for key in diff.in_doubt(docs, revisions, known) if key in bodies}
+    return diff.seen(docs, revisions, known, asked, keep=keep, snapshot=snapshot)
+
+
 def compared(before: bytes | None, after: bytes | None, keep: bool = True, kept: bool = True) -> Outcome | None:
     """(op, changed) that come of a document known with ``before`` and read with ``after``; ``None``: nothing told."""
     known = {KEY: Revision("u", "i", 1, None, diff.digest(before, kept))}
     bodies = {KEY: before} if kept and before is not None else {}
-    found = diff.seen([doc(after)], known, bodies, keep=keep, snapshot=False)
+    found = seen([doc(after)], known, bodies, keep=keep, snapshot=False)
     assert found.revisions[KEY] == Revision("u", "i", 2, None, diff.digest(after, keep))
-    assert found.documents == ({KEY: after} if keep and after is not None else {})
+    there = kept and before == after
+    assert found.documents == ({KEY: after} if keep and after is not None and not there else {})
     if not found.changes:
         return None
     (change,) = found.changes
@@ -106,18 +116,18 @@ def test_keeping_is_switched(keep: bool, kept: bool) -> None:
 def test_a_new_document_is_created_or_read() -> None:
     """`created`, but `read` in the first snapshot; a known one in a snapshot that began anew is updated or silent."""
     for snapshot, op in ((False, "created"), (True, "read")):
-        (change,) = diff.seen([doc(b"{}")], {}, {}, keep=True, snapshot=snapshot).changes
+        (change,) = seen([doc(b"{}")], {}, {}, keep=True, snapshot=snapshot).changes
         assert (change.op, change.snapshot, change.changed, change.before) == (op, snapshot, None, None)
     known = {KEY: Revision("u", "i", 1, None, diff.digest(b"{}", True))}
-    assert not diff.seen([doc(b"{}")], known, {KEY: b"{}"}, keep=True, snapshot=True).changes
-    (change,) = diff.seen([doc(b'{"a":1}')], known, {KEY: b"{}"}, keep=True, snapshot=True).changes
+    assert not seen([doc(b"{}")], known, {KEY: b"{}"}, keep=True, snapshot=True).changes
+    (change,) = seen([doc(b'{"a":1}')], known, {KEY: b"{}"}, keep=True, snapshot=True).changes
     assert change.op == "updated"
 
 
 def test_another_index_with_the_same_content_is_nothing() -> None:
     """A re-sync of unchanged resources tells nothing, and its revisions are remembered."""
     known = {KEY: Revision("old", "i-1", 9, 5, diff.digest(b"{}", True))}
-    found = diff.seen([Document(KEY, "i-2", "new", 1, 0, b"{}")], known, {KEY: b"{}"}, keep=True, snapshot=False)
+    found = seen([Document(KEY, "i-2", "new", 1, 0, b"{}")], known, {KEY: b"{}"}, keep=True, snapshot=False)
     assert not found.changes
     assert found.revisions == {KEY: Revision("new", "i-2", 1, 0, diff.digest(b"{}", True))}
 
