@@ -58,21 +58,19 @@ class Page:
         if raw is None:
             self.done += positions
             return
-        item = Item(raw, raw, positions, rows[0].document)
+        document = rows[0].document
         if seconds(raw) < oldest:
-            self.late.append(item)
+            self.late.append(Item(raw, raw, positions, document))
             return
         try:
             event = shape(raw)
         except Unsure as error:
-            self.broken.append((item, str(error)))
+            self.broken.append((Item(raw, raw, positions, document), str(error)))
             return
         if event is None:
             self.done += positions
-        elif parked:
-            self.waiting.append(item._replace(event=event))
         else:
-            self.items.append(item._replace(event=event))
+            (self.waiting if parked else self.items).append(Item(event, raw, positions, document))
 
 
 class Unsure(Exception):

@@ -7,7 +7,7 @@ log are epoch milliseconds, those of parked events epoch seconds.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -308,11 +308,12 @@ def _parked(row: Any, event: Event | None = None) -> Parked:
 
 def _page(found: sa.CursorResult[Any], octets: int) -> Sequence[LogRow]:
     rows: list[LogRow] = []
-    for row in found:
-        event = unpack_event(row.event, row.position)
+    each: Iterable[Any] = found
+    for position, sink, packed, watch, key in each:
+        event = unpack_event(packed, position)
         octets -= weight(event)
         if octets < 0 and rows:
             break
-        rows.append(LogRow(row.position, event, row.sink, (row.watch, row.key)))
+        rows.append(LogRow(position, event, sink, (watch, key)))
     found.close()
     return rows
