@@ -1,7 +1,7 @@
 """The tables, as SQLAlchemy Core sees them. ``migrations/versions`` makes them; a test holds the two equal.
 
-Keys are packed by ``codec.pack_key``: unambiguous for any id (NUL, emoji, 512 bytes), short, the same everywhere. No order among them
-means anything, but that a reading in pages goes by it.
+Keys are packed by ``codec.pack_key``: unambiguous for any id (NUL, emoji, 512 bytes), short, and the same in every
+database. No order among them means anything, but that a reading in pages goes by it.
 """
 
 from __future__ import annotations
