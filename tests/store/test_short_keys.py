@@ -193,6 +193,24 @@ def test_an_old_state_gets_short_keys(tmp_path: Path, monkeypatch: pytest.Monkey
     is_whole(path)
 
 
+def test_an_old_state_that_cannot_give_pages_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps them, to be used again."""
+    monkeypatch.setattr("esfeed.store.database._SPARE_PAGES", 10)
+    path = tmp_path / "state.db"
+    old_state(path)
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("PRAGMA auto_vacuum = 0")
+    database.execute("VACUUM")
+    database.close()
+    before = path.stat().st_size
+    SqlStore(f"sqlite:///{path}").close()
+    assert path.stat().st_size >= before
+    database = sqlite3.connect(path)
+    assert database.execute("PRAGMA freelist_count").fetchone()[0] > 10
+    database.close()
+    is_whole(path)
+
+
 DIE = """import itertools, os, signal, sys
 from esfeed.store import codec
 from esfeed.store.sql import SqlStore
