@@ -69,15 +69,32 @@ def _on_begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def give_back(engine: sa.Engine) -> None:
-    """Gives pages that nothing uses any more back to the file system, a bounded number, but for a reserve."""
+def give_back(engine: sa.Engine) -> bool:
+    """Gives pages that nothing uses any more back to the file system, a bounded number, but for a reserve.
+
+    Returns whether it gave any.
+    """
     raw = engine.raw_connection()
     try:
         driver: Any = raw.driver_connection
         free = driver.execute("PRAGMA freelist_count").fetchone()[0]
-        if free > _SPARE_PAGES:
-            # As a script: `execute` takes one step of a statement without columns, and each step frees one page.
-            driver.executescript(f"PRAGMA incremental_vacuum({min(free - _SPARE_PAGES, _MOST_PAGES)})")
+        if free <= _SPARE_PAGES:
+            return False
+        # As a script: `execute` takes one step of a statement without columns, and each step frees one page.
+        driver.executescript(f"PRAGMA incremental_vacuum({min(free - _SPARE_PAGES, _MOST_PAGES)})")
+        return bool(driver.execute("PRAGMA freelist_count").fetchone()[0] < free)
+    finally:
+        raw.close()
+
+
+def shrink(engine: sa.Engine) -> None:
+    """Gives back all pages that nothing uses, but for a reserve, and empties the write-ahead log."""
+    while give_back(engine):
+        pass
+    raw = engine.raw_connection()
+    try:
+        driver: Any = raw.driver_connection
+        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
         raw.close()
 

@@ -42,6 +42,13 @@ class StateLock:
             os.close(file)
         return None
 
+    def held_by_another(self) -> str | None:
+        """Who holds the lock right now, in words, if it is not this process."""
+        holder = self.held_by()
+        who = self._who()
+        mine = (who.get("pid"), who.get("host")) == (os.getpid(), socket.gethostname())
+        return None if mine else holder
+
     def holds(self, purpose: str) -> bool:
         """Whether another process holds it right now for that purpose."""
         return self.held_by() is not None and self._who().get("purpose") == purpose

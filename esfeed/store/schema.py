@@ -1,13 +1,14 @@
 """The tables, as SQLAlchemy Core sees them. ``migrations/versions`` makes them; a test holds the two equal.
 
-Keys are MessagePack arrays: unambiguous for any id (NUL, emoji, 512 bytes), compact, and the same in every database.
+Keys are packed by ``codec.pack_key``: unambiguous for any id (NUL, emoji, 512 bytes), short, and the same in every
+database. No order among them means anything, but that a reading in pages goes by it.
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest step of ``migrations``; a database that is at it needs nothing done."""
 
 metadata = sa.MetaData()

@@ -219,11 +219,16 @@ def _count(
 ) -> None:
     """Brings the tally up to what this batch will have changed; call before anything is changed."""
     stamps = {pack_key(key): stamp for key, stamp in batch.stamps.items()}
-    keys = [*(key for key, _ in revisions), *gone, *stamps]
-    left = tally.places(connection, watch, keys)
-    came = [tally.Place(indices[r.uuid], r.shard, r.seq_no, r.stamp) for _, r in revisions]
-    came += [tally.Place(left[key].index_ref, None, None, stamp) for key, stamp in stamps.items() if key in left]
-    tally.move(connection, watch, left.values(), came)
+    left = tally.places(connection, watch, [*(key for key, _ in revisions), *gone, *stamps])
+    # As the commit does it: revisions first, then dates, and what is gone is gone.
+    came = {key: tally.Place(indices[r.uuid], r.shard, r.seq_no, r.stamp) for key, r in revisions}
+    for key, stamp in stamps.items():
+        was = came.get(key) or left.get(key)
+        if was is not None:
+            came[key] = tally.Place(was.index_ref, None, None, stamp)
+    for key in gone:
+        came.pop(key, None)
+    tally.move(connection, watch, left.values(), came.values())
 
 
 def _keeping() -> Ready:

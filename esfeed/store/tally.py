@@ -44,22 +44,28 @@ def places(connection: sa.Connection, watch: int, keys: Sequence[bytes]) -> Mapp
 
 def move(connection: sa.Connection, watch: int, left: Iterable[Place], came: Iterable[Place]) -> None:
     """Takes documents off the places that they ``left``, and counts those that ``came``."""
-    numbered: Counter[tuple[int, ...]] = Counter()
-    dated: Counter[tuple[int, ...]] = Counter()
+    numbered: Counter[tuple[int, int, int]] = Counter()
+    dated: Counter[int | None] = Counter()
     for sign, all_places in ((-1, left), (1, came)):
-        for place in all_places:
-            if place.shard is not None and place.seq_no is not None:
-                for bits in BITS:
-                    numbered[place.index_ref, place.shard, bits, place.seq_no >> bits] += sign
-            elif place.shard is None:
-                for at in _dates(place.stamp):
-                    dated[at] += sign
-    _add(connection, _NUMBERED, watch, numbered)
-    _add(connection, _DATED, watch, dated)
-
-
-def _dates(stamp: int | None) -> Sequence[tuple[int, int]]:
-    return [(NO_DATE, 0)] if stamp is None else [(bits, bucket(stamp, bits)) for bits in DATE_BITS]
+        for index_ref, shard, seq_no, stamp in all_places:
+            if shard is None:
+                dated[None if stamp is None else bucket(stamp, DATE_BITS[-1])] += sign
+            elif seq_no is not None:
+                numbered[index_ref, shard, seq_no >> BITS[-1]] += sign
+    # Each place is counted at the smallest width, once; there are few buckets to add up to the others.
+    of_shards: Counter[tuple[int, ...]] = Counter()
+    for (index_ref, shard, at), count in numbered.items():
+        for bits in BITS:
+            of_shards[index_ref, shard, bits, at >> (bits - BITS[-1])] += count
+    of_dates: Counter[tuple[int, ...]] = Counter()
+    for part, count in dated.items():
+        if part is None:
+            of_dates[NO_DATE, 0] += count
+        else:
+            for bits in DATE_BITS:
+                of_dates[bits, part >> (bits - DATE_BITS[-1])] += count  # the odd one, -1, is -1 at every width
+    _add(connection, _NUMBERED, watch, of_shards)
+    _add(connection, _DATED, watch, of_dates)
 
 
 class _Counts:

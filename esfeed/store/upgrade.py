@@ -12,10 +12,15 @@ from alembic.runtime.migration import MigrationContext
 from alembic.util.exc import CommandError
 
 from esfeed.errors import StateError
+from esfeed.store.database import shrink
+from esfeed.store.lock import StateLock
 
 
 def migrate(engine: sa.Engine) -> None:
-    """Runs the steps that the database lacks. Raises ``StateError`` where it has steps that this esfeed lacks."""
+    """Runs the steps that the database lacks.
+
+    Raises ``StateError`` where it has steps that this esfeed lacks, or a process that may be older works on it.
+    """
     config = alembic.config.Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     script = alembic.script.ScriptDirectory.from_config(config)
@@ -29,9 +34,17 @@ def migrate(engine: sa.Engine) -> None:
             f"this one knows up to {script.get_current_head()!r})",
             "run that version or a later one; a backup made before the upgrade fits this one",
         )
+    if current is not None and (holder := StateLock(Path(f"{engine.url.database}.lock"), "upgrade").held_by_another()):
+        raise StateError(
+            f"the state {engine.url.database} is in use by {holder}, an esfeed that cannot read what this one would "
+            "make of it",
+            "end that process first; this one brings the state up to date at its next start",
+        )
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         config.attributes["connection"] = connection
         try:
             alembic.command.upgrade(config, "head")
         except CommandError as error:
             raise StateError(f"the state {engine.url.database} cannot be brought up to date", str(error)) from error
+    # A step that wrote a large table anew has left the old one's pages, and all of its work in the write-ahead log.
+    shrink(engine)

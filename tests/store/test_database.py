@@ -20,9 +20,10 @@ from alembic.runtime.migration import MigrationContext
 from esfeed.errors import ConfigError, StateError
 from esfeed.ports import Commit
 from esfeed.store import schema
-from esfeed.store.codec import pack_event, pack_key
+from esfeed.store.codec import pack_event
 from esfeed.store.database import open_database
 from esfeed.store.sql import SqlStore
+from tests.store.long_keys import long_key
 from tests.store.test_sql import ROOT, entry, key, seen
 from tests.support.clients import obey_modes
 
@@ -82,7 +83,7 @@ def first_state(path: Path) -> None:
         alembic.command.upgrade(config, "0001")
         connection.exec_driver_sql("INSERT INTO watch VALUES (1, 'w')")
         for name in ("a", "b"):
-            row = (1, pack_key(key(name)), pack_event(entry(name).event))
+            row = (1, long_key(key(name)), pack_event(entry(name).event))
             connection.exec_driver_sql("INSERT INTO log (watch, key, event) VALUES (?, ?, ?)", row)
         connection.exec_driver_sql("INSERT INTO cursor VALUES ('s', 2)")
         connection.exec_driver_sql("INSERT INTO parked VALUES ('s', 1, 1, 'too large')")

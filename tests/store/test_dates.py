@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -21,38 +22,38 @@ stamps = st.one_of(
 )
 placed = st.tuples(stamps, st.sampled_from([None, None, 0]))
 """A date, and a shard for what is followed by its number."""
+numbers = st.integers(0, 9)
 steps = st.lists(
-    st.one_of(
-        st.tuples(st.just("seen"), st.dictionaries(st.integers(0, 9), placed, max_size=5)),
-        st.tuples(st.just("gone"), st.sets(st.integers(0, 9), max_size=3)),
-        st.tuples(st.just("stamps"), st.dictionaries(st.integers(0, 9), stamps, max_size=3)),
+    st.tuples(
+        st.dictionaries(numbers, placed, max_size=5),
+        st.dictionaries(numbers, stamps, max_size=3),
+        st.sets(numbers, max_size=3),
     ),
     max_size=8,
 )
+"""What each commit has seen, the new dates that it knows, and what is gone; a document may be in all of them."""
 
 
 def key(number: int) -> Key:
     return Key("_doc", str(number))
 
 
-def commit(step: tuple[str, object], known: dict[int, tuple[int | None, int | None]]) -> Commit:
+def commit(
+    seen: dict[int, tuple[int | None, int | None]],
+    dates: dict[int, int | None],
+    gone: set[int],
+    known: dict[int, tuple[int | None, int | None]],
+) -> Commit:
     """What a step commits; ``known`` becomes what should be known after it."""
-    kind, what = step
-    if kind == "seen":
-        assert isinstance(what, dict)
-        known.update(what)
-        return Commit({
-            key(n): Revision("u", "i", 1, 5 if shard == 0 else None, b"", shard, stamp)
-            for n, (stamp, shard) in what.items()
-        })  # fmt: skip
-    if kind == "gone":
-        assert isinstance(what, set)
-        for n in what:
-            known.pop(n, None)
-        return Commit(gone=[key(n) for n in what])
-    assert isinstance(what, dict)
-    known.update({n: (stamp, None) for n, stamp in what.items() if n in known})
-    return Commit(stamps={key(n): stamp for n, stamp in what.items()})
+    known.update(seen)
+    known.update({n: (stamp, None) for n, stamp in dates.items() if n in known})
+    for n in gone:
+        known.pop(n, None)
+    revisions = {
+        key(n): Revision("u", "i", 1, 5 if shard == 0 else None, b"", shard, stamp)
+        for n, (stamp, shard) in seen.items()
+    }
+    return Commit(revisions, gone=[key(n) for n in gone], stamps={key(n): stamp for n, stamp in dates.items()})
 
 
 def holds(span: Span, stamp: int) -> bool:
@@ -61,15 +62,19 @@ def holds(span: Span, stamp: int) -> bool:
 
 @settings(max_examples=150, deadline=None)
 @given(steps)
-def test_counts_are_of_what_is_known(script: list[tuple[str, object]]) -> None:
+def test_counts_are_of_what_is_known(script: list[tuple[Any, Any, Any]]) -> None:
     """At each width, kept or counted anew; and the documents of a span are those that it counts."""
     known: dict[int, tuple[int | None, int | None]] = {}
     with tempfile.TemporaryDirectory() as folder:
         store = SqlStore(f"sqlite:///{folder}/state.db")
         for step in script:
-            store.commit("w", commit(step, known))
+            store.commit("w", commit(*step, known))
         memory = store.known("w")
         by_date = {n: stamp for n, (stamp, shard) in known.items() if shard is None}
+        in_shard = len(known) - len(by_date)
+        assert memory.in_shard("u", 0) == in_shard
+        for bits in (20, 16, 12, 8):
+            assert memory.histogram("u", 0, [(0, 1 << 20)], bits) == ({0: in_shard} if in_shard else {})
         dates = [stamp for stamp in by_date.values() if stamp is not None]
         for bits in (32, 26, 20, 10, 0):
             counted = memory.dated(None, bits)
