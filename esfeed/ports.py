@@ -188,8 +188,12 @@ class Known(Protocol):
     def within(self, spans: Sequence[Span], without: bool) -> Iterator[Mapping[Key, Revision]]:
         """The same documents themselves, some at a time: with a stamp in ``spans``, and those ``without`` one."""
 
-    def sweep(self) -> AbstractContextManager[Sweep]:
-        """A new, empty sweep; its notes are dropped when the context ends."""
+    def sweep(self, uuids: Collection[str] = ()) -> AbstractContextManager[Sweep]:
+        """A new, empty sweep; its notes are dropped when the context ends.
+
+        ``uuids`` are those of the indices that the pass reads, where whatever it meets is kept (as theirs) before it
+        asks what it did not meet.
+        """
 
 
 class Tracker(Protocol):

@@ -153,38 +153,61 @@ class SqlKnown:
             last = rows[-1].key
 
     @contextmanager
-    def sweep(self) -> Iterator[Sweep]:
+    def sweep(self, uuids: Collection[str] = ()) -> Iterator[Sweep]:
         with guarded(self._where), self._engine.connect() as connection:
+            if uuids and not self._knows_any(connection, uuids):
+                yield _SqlSweep(connection, self._watch, self._where, ~_of_indices(uuids), noting=False)
+                return
             connection.exec_driver_sql("CREATE TEMP TABLE met (key BLOB PRIMARY KEY) WITHOUT ROWID")
             connection.commit()
             try:
-                yield _SqlSweep(connection, self._watch, self._where)
+                yield _SqlSweep(connection, self._watch, self._where, _UNMET, noting=True)
             finally:
                 connection.rollback()
                 connection.exec_driver_sql("DROP TABLE temp.met")
                 connection.commit()
 
+    def _knows_any(self, connection: sa.Connection, uuids: Collection[str]) -> bool:
+        known = sa.exists().where(t.revision.c.watch == self._watch, _of_indices(uuids))
+        found = bool(connection.scalar(sa.select(known)))
+        connection.commit()
+        return found
+
 
 class _SqlSweep:
     """Notes go into a temporary table of one connection: on disk, so that ten million ids cost no memory.
 
+    Where nothing was known of the indices that are read, there is nothing to note: what the sweep meets is known as
+    theirs by the time that it asks, and so whatever is known of others (``unmet``) did not turn up.
+
     No transaction outlives a call: an open one would see the state of its beginning and hold back SQLite's clean-up.
     """
 
-    def __init__(self, connection: sa.Connection, watch: int, where: str) -> None:
+    def __init__(
+        self,
+        connection: sa.Connection,
+        watch: int,
+        where: str,
+        unmet: sa.ColumnElement[bool] | sa.TextClause,
+        *,
+        noting: bool,
+    ) -> None:
         self._connection = connection
         self._watch = watch
         self._where = where
+        self._unmet = unmet
+        self._noting = noting
 
     def see(self, keys: Collection[Key]) -> None:
-        rows = [(pack_key(key),) for key in keys]
-        if rows:
+        if keys and self._noting:
             with guarded(self._where):
+                rows = [(pack_key(key),) for key in keys]
                 self._connection.exec_driver_sql("INSERT OR IGNORE INTO temp.met VALUES (?)", rows)
                 self._connection.commit()
 
     def missing(self) -> int:
-        query = sa.select(sa.func.count()).select_from(t.revision).where(t.revision.c.watch == self._watch, _UNMET)
+        lost = t.revision.c.watch == self._watch, self._unmet
+        query = sa.select(sa.func.count()).select_from(t.revision).where(*lost)
         with guarded(self._where):
             found = int(self._connection.scalar(query) or 0)
             self._connection.commit()
@@ -194,7 +217,7 @@ class _SqlSweep:
         last = b""
         while True:
             query = (
-                _REVISIONS.where(t.revision.c.watch == self._watch, t.revision.c.key > last, _UNMET)
+                _REVISIONS.where(t.revision.c.watch == self._watch, t.revision.c.key > last, self._unmet)
                 .order_by(t.revision.c.key)
                 .limit(size)
             )
@@ -205,6 +228,10 @@ class _SqlSweep:
                 return
             last = rows[-1].key
             yield {unpack_key(row.key): _revision(row) for row in rows}
+
+
+def _of_indices(uuids: Collection[str]) -> sa.ColumnElement[bool]:
+    return t.revision.c.index_ref.in_(sa.select(t.index_ref.c.id).where(t.index_ref.c.uuid.in_(uuids)))
 
 
 def _stamped(span: Span) -> sa.ColumnElement[bool]:

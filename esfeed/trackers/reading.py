@@ -98,7 +98,7 @@ class Reader:
         """
         found = read = 0
         size = self.weights.page(now, _IDS_PAGE) if source else _IDS_PAGE
-        with self._known.sweep() as sweep:
+        with self._known.sweep([index.uuid for index in of.indices]) as sweep:
             for shard in shards or (None,):
 
                 def some(size: int, shard: Shard | None = shard) -> Iterator[Page]:

@@ -48,10 +48,10 @@ def entry(name: object, sink: str | None = None, **event: object) -> Entry:
     return Entry(key(name), sample_event(doc_id=str(name), **event), sink)  # type: ignore[arg-type]
 
 
-def seen(*names: object, version: int = 1) -> Commit:
+def seen(*names: object, version: int = 1, **more: object) -> Commit:
     """A commit of those documents, each with an event."""
     return Commit(
-        {key(name): revision(version) for name in names},
+        {key(name): revision(version, **more) for name in names},
         {key(name): b'{"v":%d}' % version for name in names},
         entries=[entry(name) for name in names],
     )
@@ -302,6 +302,34 @@ def test_a_sweep_ends_with_its_error(store: SqlStore) -> None:
         1 / 0  # noqa: B018 - the error is the point
     with store.known("w").sweep() as sweep:
         assert sweep.missing() == 1
+
+
+def test_a_sweep_of_other_indices_needs_no_notes(store: SqlStore) -> None:
+    """What it met is kept as theirs by the time that it asks, so what is known of others did not turn up."""
+    store.commit("w", seen(*range(20)))
+    store.commit("v", seen(*range(20), uuid="new"))
+    with store.known("w").sweep(["new", "newer"]) as sweep:
+        store.commit("w", seen(*range(12), uuid="new"))
+        store.commit("w", seen(12, "late", uuid="newer"))
+        store.commit("v", seen("other"))
+        assert sweep.missing() == 7
+        pages = list(sweep.unseen(5))
+    assert [len(page) for page in pages] == [5, 2]
+    assert {k for page in pages for k in page} == {key(n) for n in range(13, 20)}
+    with store.known("empty").sweep(["new"]) as sweep:
+        store.commit("empty", seen(*range(3), uuid="new"))
+        assert sweep.missing() == 0
+        assert list(sweep.unseen(5)) == []
+
+
+def test_a_sweep_that_was_broken_off_takes_notes_when_it_begins_anew(store: SqlStore) -> None:
+    """What the first one kept may be gone since, so being known as theirs proves nothing any more."""
+    store.commit("w", seen(*range(20)))
+    with store.known("w").sweep(["new"]):
+        store.commit("w", seen(*range(12), uuid="new"))
+    with store.known("w").sweep(["new"]) as sweep:
+        sweep.see([key(n) for n in range(1, 12)])
+        assert {k for page in sweep.unseen(50) for k in page} == {key(0), *(key(n) for n in range(12, 20))}
 
 
 # --- sequence numbers

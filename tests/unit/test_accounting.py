@@ -251,7 +251,7 @@ class Memory:
         }
 
     @contextmanager
-    def sweep(self) -> Iterator[Any]:
+    def sweep(self, uuids: Collection[str]) -> Iterator[Any]:
         met: set[Key] = set()
         sweep = mock.Mock()
         sweep.see = met.update

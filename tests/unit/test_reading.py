@@ -74,7 +74,7 @@ class Pages:
     def revisions(self, keys: Collection[Key]) -> dict[Key, Revision]:
         return {}
 
-    def sweep(self) -> Any:
+    def sweep(self, uuids: Collection[str]) -> Any:
         sweep = mock.MagicMock()
         sweep.__enter__().missing.return_value = 0
         sweep.__enter__().unseen.return_value = []
