@@ -243,6 +243,8 @@ class Commit(msgspec.Struct, frozen=True):
     """What one batch leaves behind, all of it or nothing: revisions, documents, tombstones, log rows, checkpoint.
 
     ``stamps`` are new dates of known revisions (which so are not followed shard by shard).
+    ``known`` has those of ``revisions`` that were known before, as this poll has read them; ``None`` where nobody
+    looked. Where another process has made it otherwise by now, nothing is kept, and ``StateError`` raised.
     ``low`` is for a backfill, which reads beside the feed: entries of documents that the feed logged after position
     ``low`` (the head of the log before the page was read) are left out, since what the feed told is newer.
     """
@@ -255,6 +257,7 @@ class Commit(msgspec.Struct, frozen=True):
     backfill: BackfillMark | None = None
     low: int | None = None
     stamps: Mapping[Key, int | None] = msgspec.field(default_factory=dict)
+    known: Mapping[Key, Revision] | None = None
 
 
 Doc = tuple[int, bytes]

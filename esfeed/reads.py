@@ -85,7 +85,10 @@ class Resolved(msgspec.Struct, frozen=True):
 
     def rank(self, uuid: str) -> int:
         """Which of two indices has a document's truth where both hold it: the higher rank. -1 for none of these."""
-        return next((place for place, one in enumerate(self.indices) if one.uuid == uuid), -1)
+        for place, one in enumerate(self.indices):
+            if one.uuid == uuid:
+                return place
+        return -1
 
 
 class Shard(NamedTuple):

@@ -98,4 +98,5 @@ class Watcher:
             gone=[key for key, _ in batch.gone],
             entries=self.teller.entries(changes, number, batch.copies),
             checkpoint=batch.checkpoint,
+            known=batch.known,
         )

@@ -98,8 +98,12 @@ class Bulk:
 
     def write(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Adds the rows; those with the same primary key are replaced where ``replace`` was said."""
-        if rows:
-            connection.exec_driver_sql(self._text, [*rows])
+        run_many(connection, self._text, rows)
+
+
+def run_many(connection: sa.Connection, text: str, rows: Sequence[tuple[Any, ...]]) -> int:
+    """Runs a statement (with ``?``) for each of ``rows``. Returns how many rows of the database it changed."""
+    return connection.exec_driver_sql(text, [*rows]).rowcount if rows else 0
 
 
 class ByKey:
@@ -107,9 +111,8 @@ class ByKey:
     that of a thousand keys than SQLite takes to find them.
     """
 
-    def __init__(self, table: sa.Table, columns: Sequence[str], join: str = "") -> None:
-        names = ", ".join(columns)
-        self._text = f"SELECT {names} FROM {table.name} {join} WHERE {table.name}.watch = ? AND {table.name}.key IN "
+    def __init__(self, table: sa.Table, columns: Sequence[str]) -> None:
+        self._text = f"SELECT {', '.join(columns)} FROM {table.name} WHERE watch = ? AND key IN "
 
     def of(self, connection: sa.Connection, watch: int, keys: Sequence[bytes]) -> Iterator[Sequence[Any]]:
         """The rows of those ``keys`` that there are, in no order."""

@@ -30,11 +30,8 @@ _COLUMNS = (
     t.revision.c.shard,
     t.revision.c.stamp,
 )
-_BY_KEY = ByKey(
-    t.revision,
-    [f"{column.table.name}.{column.name}" for column in _COLUMNS],
-    "JOIN index_ref ON index_ref.id = revision.index_ref",
-)
+_BY_KEY = ByKey(t.revision, ["key", "index_ref", "version", "seq_no", "digest", "shard", "stamp"])
+_INDICES = Ready(sa.select(t.index_ref.c.id, t.index_ref.c.uuid, t.index_ref.c.name))
 _REVISIONS = sa.select(*_COLUMNS).join(t.index_ref, t.index_ref.c.id == t.revision.c.index_ref)
 
 
@@ -61,7 +58,13 @@ class SqlKnown:
     def revisions(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
         packed = {pack_key(key): key for key in keys}
         with guarded(self._where), self._engine.connect() as connection:
-            return {packed[key]: Revision(*rest) for key, *rest in _BY_KEY.of(connection, self._watch, [*packed])}
+            rows = [*_BY_KEY.of(connection, self._watch, sorted(packed))]
+            # Beside them, not joined to them: there are few, and each row would bring the same texts anew.
+            indices = {row.id: (row.uuid, row.name) for row in _INDICES.run(connection)} if rows else {}
+        return {
+            packed[key]: Revision(*indices[index], version, seq_no, digest, shard, stamp)
+            for key, index, version, seq_no, digest, shard, stamp in rows
+        }
 
     def count(self) -> int:
         query = sa.select(sa.func.count()).select_from(t.revision).where(t.revision.c.watch == self._watch)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -13,19 +13,16 @@ from sqlalchemy.dialects.sqlite import insert
 from esfeed.event import Event, Key, Revision
 from esfeed.ports import BackfillMark, Checkpoint, Commit, Known
 from esfeed.store import schema as t
-from esfeed.store import tally
 from esfeed.store.codec import pack, pack_key, unpack
 from esfeed.store.connected import Bulk, ByKey, Ready, chunks, upsert
 from esfeed.store.database import open_database
 from esfeed.store.known import SqlKnown
 from esfeed.store.outbox import Outbox, append
 from esfeed.store.pruning import Pruner
+from esfeed.store.remembering import remember
 from esfeed.store.tokens import SqlTokens
 
 _CHUNK = 1000
-_REVISIONS = Bulk(
-    t.revision, ["watch", "key", "index_ref", "version", "seq_no", "digest", "shard", "stamp"], replace=True
-)
 _P = sa.bindparam
 _CHECKPOINT = Ready(
     sa.select(t.checkpoint.c.tracker, t.checkpoint.c.data, t.checkpoint.c.number).where(
@@ -69,7 +66,8 @@ class SqlStore(Outbox, Pruner):
         return self._watches[name]
 
     def _index_ids(self, batch: Commit) -> Mapping[str, int]:
-        new = {r.uuid: r.index for r in batch.revisions.values() if r.uuid not in self._indices}
+        met = itertools.chain(batch.revisions.values(), (batch.known or {}).values())
+        new = {r.uuid: r.index for r in met if r.uuid not in self._indices}
         if new:
             rows = [{"uuid": uuid, "name": name} for uuid, name in new.items()]
             with self._writing() as connection:
@@ -102,23 +100,13 @@ class SqlStore(Outbox, Pruner):
         number = self._watch_id(watch)
         indices = self._index_ids(batch)
         gone = [pack_key(key) for key in batch.gone]
-        # In the order of the table: rows that lie together are written together.
         packed = {key: pack_key(key) for key in batch.revisions}
-        revisions = sorted(((packed[key], r) for key, r in batch.revisions.items()), key=_first)
-        documents = sorted(((packed[key], pack(body)) for key, body in batch.documents.items()), key=_first)
+        # In the order of keys: rows that lie together are written together.
+        documents = sorted((number, packed[key], pack(body)) for key, body in batch.documents.items())
         told: Sequence[Event] = ()
         with self._writing() as connection:
-            _count(connection, number, batch, revisions, gone, indices)
-            _REVISIONS.write(connection, [
-                (number, key, indices[r.uuid], r.version, r.seq_no, r.digest, r.shard, r.stamp) for key, r in revisions
-            ])  # fmt: skip
-            if batch.stamps:
-                rows = [{"one": pack_key(key), "stamp": stamp} for key, stamp in batch.stamps.items()]
-                its = (t.revision.c.watch == number) & (t.revision.c.key == sa.bindparam("one"))
-                connection.execute(
-                    sa.update(t.revision).where(its).values(stamp=sa.bindparam("stamp"), shard=None), rows
-                )
-            _DOCUMENTS.write(connection, [(number, key, body) for key, body in documents])
+            remember(connection, number, batch, packed, gone, indices)
+            _DOCUMENTS.write(connection, documents)
             for chunk in chunks(gone, _CHUNK):
                 for table in (t.revision, t.document):
                     connection.execute(sa.delete(table).where(table.c.watch == number, table.c.key.in_(chunk)))
@@ -203,32 +191,6 @@ class SqlStore(Outbox, Pruner):
         with self._reading() as connection:
             rows = connection.execute(sa.select(t.health.c.name, t.health.c.data).where(t.health.c.kind == kind))
             return {row.name: row.data for row in rows}
-
-
-def _first(row: tuple[bytes, Any]) -> bytes:
-    return row[0]
-
-
-def _count(
-    connection: sa.Connection,
-    watch: int,
-    batch: Commit,
-    revisions: Sequence[tuple[bytes, Revision]],
-    gone: Sequence[bytes],
-    indices: Mapping[str, int],
-) -> None:
-    """Brings the tally up to what this batch will have changed; call before anything is changed."""
-    stamps = {pack_key(key): stamp for key, stamp in batch.stamps.items()}
-    left = tally.places(connection, watch, [*(key for key, _ in revisions), *gone, *stamps])
-    # As the commit does it: revisions first, then dates, and what is gone is gone.
-    came = {key: tally.Place(indices[r.uuid], r.shard, r.seq_no, r.stamp) for key, r in revisions}
-    for key, stamp in stamps.items():
-        was = came.get(key) or left.get(key)
-        if was is not None:
-            came[key] = tally.Place(was.index_ref, None, None, stamp)
-    for key in gone:
-        came.pop(key, None)
-    tally.move(connection, watch, left.values(), came.values())
 
 
 def _keeping() -> Ready:

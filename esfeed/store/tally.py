@@ -10,8 +10,7 @@ A document that is followed shard by shard counts by its number, any other by it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -28,18 +27,14 @@ NO_DATE = -1
 """Stands for a width: the one bucket of all documents without a date."""
 
 
-class Place(NamedTuple):
-    """Where a known document stands; ``index_ref`` is the number of its index."""
-
-    index_ref: int
-    shard: int | None
-    seq_no: int | None
-    stamp: int | None
+Place = tuple[int, int | None, int | None, int | None]
+"""Where a known document stands: the number of its index, its shard, its sequence number, its date."""
 
 
-def places(connection: sa.Connection, watch: int, keys: Sequence[bytes]) -> Mapping[bytes, Place]:
+def places(connection: sa.Connection, watch: int, keys: Sequence[bytes]) -> dict[bytes, Place]:
     """Where those of ``keys`` (packed) stand that are known."""
-    return {row[0]: Place(*row[1:]) for row in _PLACES.of(connection, watch, keys)}
+    found = _PLACES.of(connection, watch, keys)
+    return {key: (index_ref, shard, seq_no, stamp) for key, index_ref, shard, seq_no, stamp in found}
 
 
 def move(connection: sa.Connection, watch: int, left: Iterable[Place], came: Iterable[Place]) -> None:

@@ -123,7 +123,8 @@ class Reader:
         """
         best: dict[Key, Document] = {}
         for doc in docs:
-            if doc.key not in best or of.rank(doc.uuid) > of.rank(best[doc.key].uuid):
+            other = best.setdefault(doc.key, doc)
+            if other is not doc and of.rank(doc.uuid) > of.rank(other.uuid):
                 best[doc.key] = doc
         known = self._known.revisions(best.keys())
         news: list[Document] = []
@@ -132,7 +133,7 @@ class Reader:
         stamps: dict[Key, int | None] = {}
         for key, doc in best.items():
             revision = known.get(key)
-            if revision is not None and of.rank(revision.uuid) > of.rank(doc.uuid):
+            if revision is not None and doc.uuid != revision.uuid and of.rank(revision.uuid) > of.rank(doc.uuid):
                 continue
             truth.append(key)
             if revision is None or (distrust and (doc.shard is not None or not older(doc, revision))):

@@ -257,6 +257,46 @@ def test_a_page_of_a_backfill_never_follows_what_is_newer(store: SqlStore) -> No
     assert store.backfill("b") is None
 
 
+# --- what a commit takes for known
+
+
+def test_a_commit_that_is_told_what_was_known_keeps_the_same(store: SqlStore) -> None:
+    """With or without being told: the revisions, and the counts of them, are the same."""
+    steps = [
+        ({"a": revision(shard=0, seq_no=1), "b": revision(shard=0, seq_no=5000)}, ()),
+        ({"a": revision(2, uuid="new", shard=1, seq_no=9000), "c": revision(shard=0, seq_no=7)}, ("b",)),
+        ({"c": revision(2, stamp=5), "b": revision(3, uuid="new", shard=1, seq_no=9001)}, ()),
+        ({"a": revision(4, uuid="new", shard=1, seq_no=3)}, ("c",)),
+    ]
+    keys = [key(name) for name in "abc"]
+    for changed, gone in steps:
+        kept = {key(name): one for name, one in changed.items()}
+        lost = [key(name) for name in gone]
+        store.commit("unaware", Commit(kept, gone=lost))
+        store.commit("aware", Commit(kept, gone=lost, known=store.revisions("aware", keys)))
+        assert store.revisions("aware", keys) == store.revisions("unaware", keys)
+        aware, unaware = store.known("aware"), store.known("unaware")
+        for place in [("u", 0), ("new", 1)]:
+            assert aware.in_shard(*place) == unaware.in_shard(*place)
+            assert aware.histogram(*place, [(0, 1 << 20)], 12) == unaware.histogram(*place, [(0, 1 << 20)], 12)
+        assert aware.dated(None, 20) == unaware.dated(None, 20)
+
+
+@pytest.mark.parametrize("known", [{}, {key("a"): revision(shard=0, seq_no=4)}, {key("a"): revision()}])
+def test_a_commit_that_is_told_wrong_keeps_nothing(store: SqlStore, known: dict[Key, Revision]) -> None:
+    """Another process has followed the watch meanwhile: counts from what was known would be wrong from now on."""
+    there = {key("a"): revision(shard=0, seq_no=3)}
+    store.commit("w", Commit(there))
+    wrong = Commit({key("a"): revision(2, shard=0, seq_no=9), key("b"): revision(shard=0, seq_no=8)}, known=known)
+    with pytest.raises(StateError, match="another process"):
+        store.commit("w", wrong)
+    assert store.revisions("w", [key("a"), key("b")]) == there
+    assert store.known("w").in_shard("u", 0) == 1
+    wrong = Commit({key("b"): revision(2)}, known={key("b"): revision()})
+    with pytest.raises(StateError, match="another process"):
+        store.commit("w", wrong)
+
+
 # --- sweeps
 
 
