@@ -219,7 +219,7 @@ def _by_copy(
 def _one_ahead(pages: Iterator[Page]) -> Generator[Page, None, None]:
     """The same pages; each is read while the one before is worked on."""
     run = contextvars.copy_context().run  # a trace goes on in the other thread
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as pool, contextlib.closing(_generator(pages)) as given:
+    with contextlib.closing(_generator(pages)) as given, ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
         coming = pool.submit(run, _next, given)
         while (page := coming.result()) is not None:
             coming = pool.submit(run, _next, given)
