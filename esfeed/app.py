@@ -1,6 +1,8 @@
 """Puts a feed together from its settings: clusters, watchers, dispatchers, all over one store.
 
-The daemon and the commands differ only in when they ask these parts for a step.
+The daemon and the commands differ only in when they ask these parts for a step. A part is imported when it is first
+made: a command that only looks at the state needs no client of a cluster, and one that polls from cron starts anew each
+time.
 """
 
 from __future__ import annotations
@@ -13,20 +15,13 @@ from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
 import structlog
 
 from esfeed import plugins
 from esfeed.clock import SystemClock
-from esfeed.cluster.client import Connection
-from esfeed.cluster.reads import EngineCluster
-from esfeed.config import ClusterSettings, Config, WatchSettings
-from esfeed.delivery.direct import Direct
-from esfeed.delivery.dispatcher import Delivery, Dispatcher
-from esfeed.delivery.straight import Straight
-from esfeed.delivery.target import Target
+from esfeed.config import Config, WatchSettings
 from esfeed.delivery.terms import Terms
 from esfeed.errors import ConfigError, EsfeedError
 from esfeed.health import SinkHealth, WatchHealth, pack, unpack
@@ -36,10 +31,16 @@ from esfeed.ports import Clock, Progress, Sink, Stop
 from esfeed.routing import Router
 from esfeed.settings import SinkSection
 from esfeed.store.lock import StateLock
-from esfeed.store.sql import SqlStore
-from esfeed.trackers.auto import AutoTracker
-from esfeed.trackers.following import Following
-from esfeed.watcher import Poll, Watch, Watcher
+
+if TYPE_CHECKING:
+    from esfeed.cluster.reads import EngineCluster
+    from esfeed.delivery.direct import Direct
+    from esfeed.delivery.dispatcher import Delivery, Dispatcher
+    from esfeed.delivery.straight import Straight
+    from esfeed.delivery.target import Target
+    from esfeed.store.sql import SqlStore
+    from esfeed.trackers.auto import AutoTracker
+    from esfeed.watcher import Poll, Watcher
 
 log = structlog.get_logger("esfeed")
 
@@ -103,12 +104,16 @@ class App:
     @cached_property
     def lock(self) -> StateLock:
         """The lock beside the state."""
+        import sqlalchemy as sa
+
         database = sa.make_url(self.config.state).database or ""
         return StateLock(Path(f"{database}.lock"), self._purpose)
 
     @cached_property
     def store(self) -> SqlStore:
         """The state, opened and migrated on first use."""
+        from esfeed.store.sql import SqlStore
+
         store = SqlStore(self.config.state)
         self._stack.callback(store.close)
         return store
@@ -122,15 +127,19 @@ class App:
         return {name: self._cluster(settings) for name, settings in self.config.watches.items()}
 
     def _cluster(self, watch: WatchSettings) -> EngineCluster:
+        from esfeed.cluster.reads import EngineCluster
+
         settings = self.config.clusters[watch.cluster]
-        cluster = EngineCluster(connection(watch.cluster, settings, watch.max_requests_per_second), self.sleep)
+        cluster = EngineCluster(settings.connection(watch.cluster, watch.max_requests_per_second), self.sleep)
         self._stack.callback(cluster.close)
         return cluster
 
     def engines(self) -> Iterator[tuple[str, EngineCluster]]:
         """Each cluster once, by its own name, for who only wants to know whether it is there."""
+        from esfeed.cluster.reads import EngineCluster
+
         for name, settings in self.config.clusters.items():
-            cluster = EngineCluster(connection(name, settings), self.sleep)
+            cluster = EngineCluster(settings.connection(name), self.sleep)
             with contextlib.closing(cluster):
                 yield name, cluster
 
@@ -140,6 +149,9 @@ class App:
         return {name: self._tracker(name, settings) for name, settings in self.config.watches.items()}
 
     def _tracker(self, name: str, settings: WatchSettings) -> AutoTracker:
+        from esfeed.trackers.auto import AutoTracker
+        from esfeed.trackers.following import Following
+
         following = Following(
             name,
             settings.index,
@@ -160,6 +172,8 @@ class App:
         return {name: self._watcher(name, settings) for name, settings in self.config.watches.items()}
 
     def _watcher(self, name: str, settings: WatchSettings) -> Watcher:
+        from esfeed.watcher import Watch, Watcher
+
         watch = Watch(
             name,
             settings.cluster,
@@ -183,14 +197,21 @@ class App:
     @cached_property
     def targets(self) -> Mapping[str, Target]:
         """Where each sink leads, unopened."""
+        from esfeed.delivery.target import Target
+
         return {name: Target(name, self._watched(name)) for name in self.config.sinks}
 
     def direct(self, name: str, watch: str) -> Direct:
         """What brings documents of a watch to a sink past the log, while its dispatcher does nothing."""
+        from esfeed.delivery.direct import Direct
+
         tells = self.watchers[watch].teller
         return Direct(name, watch, self.targets[name], self.router, self.store, terms(self.config.sinks[name]), tells)
 
     def _dispatcher(self, name: str, settings: SinkSection) -> Dispatcher | Straight:
+        from esfeed.delivery.dispatcher import Dispatcher
+        from esfeed.delivery.straight import Straight
+
         made: Dispatcher | Straight
         if settings.persist:
             made = Dispatcher(name, self.targets[name], self.router, self.store, terms(settings), self.clock)
@@ -203,6 +224,8 @@ class App:
 
     def backlog(self, name: str) -> int:
         """How many entries of the log a sink has before it; of one without the log, how many events in memory."""
+        from esfeed.delivery.straight import Straight
+
         found = self.dispatchers[name]
         return found.backlog if isinstance(found, Straight) else self.store.log_count(self.store.cursor(name) or 0)
 
@@ -224,9 +247,10 @@ class App:
         cluster = self.clusters[name]
         requests, octets = cluster.meter.totals()
         began = self.clock.monotonic()
-        error, poll, wished = "", Poll({}, 0), self.trackers[name].reconcile
+        error, wished, events = "", self.trackers[name].reconcile, {}
         try:
             poll = self.watchers[name].run_once(stop, progress)
+            events = poll.events
             self._well[name] = self.clock.now().timestamp()
             if wished and not poll.stopped:
                 self._reconciled[name] = self._well[name]
@@ -243,7 +267,7 @@ class App:
                 self.trackers[name].name,
                 self.trackers[name].why,
                 self._engine(name, cluster),
-                poll.events,
+                events,
                 error,
                 self._well.get(name, 0.0),
                 self._reconciled.get(name, 0.0),
@@ -296,6 +320,8 @@ class App:
         return delivery
 
     def _note_sink(self, name: str, error: str, wait: float, failing: bool) -> None:
+        from esfeed.delivery.straight import Straight
+
         now = self.clock.now().timestamp()
         found = self.dispatchers[name]
         straight = (self._lost.get(name, 0), found.backlog) if isinstance(found, Straight) else (0, 0)
@@ -357,27 +383,3 @@ def terms(settings: SinkSection) -> Terms:
         settings.ttl,
         settings.coalesce,
     )
-
-
-def connection(name: str, settings: ClusterSettings, most_per_second: float | None = None) -> Connection:
-    """How to reach a cluster, from its settings."""
-    basic: Any = None
-    if settings.basic_auth is not None:
-        basic = tuple(settings.basic_auth.get_secret_value().split(":", 1))
-    return Connection(
-        name,
-        settings.hosts,
-        basic_auth=basic,
-        api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
-        ca_certs=_text(settings.ca_certs),
-        verify_certs=settings.verify_certs,
-        client_cert=_text(settings.client_cert),
-        client_key=_text(settings.client_key),
-        timeout=settings.timeout,
-        tries=settings.retries,
-        most_per_second=most_per_second,
-    )
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)

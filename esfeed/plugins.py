@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 
 from esfeed.errors import ConfigError
 from esfeed.ports import Profile
@@ -17,14 +18,20 @@ SINKS = "esfeed.sinks"
 PROFILES = "esfeed.profiles"
 
 
+@cache
+def declared(group: str) -> EntryPoints:
+    """The entry points of that group, read once: a file of every package that is installed is looked at for it."""
+    return entry_points(group=group)
+
+
 def sink_names() -> list[str]:
     """The types of sink that are declared, sorted; nothing is imported."""
-    return sorted({point.name for point in entry_points(group=SINKS)})
+    return sorted({point.name for point in declared(SINKS)})
 
 
 def profile_names() -> list[str]:
     """The profiles that are declared, sorted; nothing is imported."""
-    return sorted({point.name for point in entry_points(group=PROFILES)})
+    return sorted({point.name for point in declared(PROFILES)})
 
 
 def sink_class(type_name: str) -> type:
@@ -61,9 +68,9 @@ def one_of(names: Iterable[str], near: object = None) -> str:
 
 
 def _load(group: str, key: str, name: str) -> object:
-    points = {point.value: point for point in entry_points(group=group) if point.name == name}
+    points = {point.value: point for point in declared(group) if point.name == name}
     if not points:
-        names = {point.name for point in entry_points(group=group)}
+        names = {point.name for point in declared(group)}
         if not names:
             raise ConfigError(key, name, f"nothing declares {group}; install esfeed itself with pip")
         raise ConfigError(key, name, f"no such {key}; {one_of(names, name)}")

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 
+from esfeed.cluster.connection import Connection
 from esfeed.fields import Pattern, Patterns, checked
 from esfeed.settings import Duration, Misplaced, Secret, Section, Size, Text, from_environment
 from esfeed.shape import Redaction, Shape
@@ -184,6 +185,27 @@ class ClusterSettings(Section):
         if self.client_key and not self.client_cert:
             raise Misplaced("client_key", "write client_cert as well; a key alone proves nothing")
         return self
+
+    def connection(self, name: str, most_per_second: float | None = None) -> Connection:
+        """How to reach the cluster, which has that ``name``, with so many requests a second at most."""
+        basic: Any = None if self.basic_auth is None else tuple(self.basic_auth.get_secret_value().split(":", 1))
+        return Connection(
+            name,
+            self.hosts,
+            basic_auth=basic,
+            api_key=None if self.api_key is None else self.api_key.get_secret_value(),
+            ca_certs=_text(self.ca_certs),
+            verify_certs=self.verify_certs,
+            client_cert=_text(self.client_cert),
+            client_key=_text(self.client_key),
+            timeout=self.timeout,
+            tries=self.retries,
+            most_per_second=most_per_second,
+        )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 class WatchSettings(Section):

@@ -20,7 +20,6 @@ from esfeed.errors import ConfigError, EsfeedError, StateError
 from esfeed.health import WatchHealth, Wish, pack, unpack
 from esfeed.http_section import DEFAULT_LISTEN
 from esfeed.plugins import one_of
-from esfeed.store.outbox import Counts
 
 log = structlog.get_logger("esfeed")
 
@@ -216,7 +215,8 @@ def deliver(app: App, names: Iterable[str], timeout: float) -> list[str]:
 
 def _left(app: App, name: str) -> str:
     try:
-        parked = app.store.counts().get(name, Counts()).parked
+        counts = app.store.counts().get(name)
+        parked = counts.parked if counts else 0
         waits = f"{app.backlog(name):,} log entries" + (f" and {parked:,} parked events" if parked else "")
     except EsfeedError:
         # It is the state that failed, and the reason says so.

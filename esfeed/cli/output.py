@@ -7,16 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from esfeed.errors import EsfeedError
@@ -32,30 +22,14 @@ def fail(error: EsfeedError | str, what: str = "") -> None:
     errors.print(Text(f"esfeed: {prefix}{error}", style="red" if errors.is_terminal else ""))
 
 
-class _Rate(ProgressColumn):
-    """Documents a second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f}/s", style="progress.data.speed")
-
-
 @contextmanager
 def progress(what: str) -> Iterator[Told]:
     """A bar with rate and time left, on a terminal only; yields what is to be told of each step."""
     if not errors.is_terminal:
         yield lambda read, total: None
         return
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        console=errors,
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task(what, total=None)
-        yield lambda read, total: bar.update(task, completed=read, total=total or None) if total else None
+    from esfeed.cli.bar import bar  # with more of rich than one line needs; cron has no terminal
+
+    with bar(errors) as shown:
+        task = shown.add_task(what, total=None)
+        yield lambda read, total: shown.update(task, completed=read, total=total or None) if total else None

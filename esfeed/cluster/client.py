@@ -10,7 +10,6 @@ import email.utils
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, unquote
@@ -21,6 +20,7 @@ import msgspec
 import tenacity
 
 from esfeed.cluster.answers import Answers, Failed, Hit, Multi, Page, decode, page, whole
+from esfeed.cluster.connection import Connection
 from esfeed.cluster.dialect import Dialect, Engine, dialect
 from esfeed.cluster.node import Meter, RawSerializer, metered
 from esfeed.cluster.pace import Pace
@@ -32,29 +32,6 @@ _LONGEST_WAIT = 60.0
 _KEEP = "5m"
 _UNREADABLE = "illegal_state_exception"  # 2.x, of a number beyond 64 bits in a document that is not refreshed yet
 _CLOSED = ("index_closed_exception", "cluster_block_exception")
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """How to reach a cluster. ``timeout`` is seconds a request; ``tries`` of one request, all in all.
-
-    ``most_per_second`` bounds the requests, tries included, that leave in a second.
-    """
-
-    name: str
-    hosts: Sequence[str]
-    basic_auth: tuple[str, str] | None = None
-    api_key: str | tuple[str, str] | None = None
-    ca_certs: str | None = None
-    verify_certs: bool = True
-    client_cert: str | None = None
-    client_key: str | None = None
-    timeout: float = 30.0
-    tries: int = 4
-    most_per_second: float | None = None
-
-    def __repr__(self) -> str:
-        return f"Connection({self.name!r}, {list(self.hosts)!r})"
 
 
 class Client:

@@ -9,7 +9,8 @@ from functools import partial
 from esfeed.cluster import dates, shards
 from esfeed.cluster.answers import Hit, Packed, document, packed
 from esfeed.cluster.answers import Page as Answer
-from esfeed.cluster.client import Client, Connection, encoded
+from esfeed.cluster.client import Client, encoded
+from esfeed.cluster.connection import Connection
 from esfeed.cluster.dialect import Engine
 from esfeed.cluster.names import field_types, resolve
 from esfeed.cluster.node import Meter

@@ -7,6 +7,7 @@ older than what is known, or is not there, is looked up in realtime before anybo
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -218,11 +219,16 @@ def _by_copy(
 
 def _one_ahead(pages: Iterator[Page]) -> Generator[Page, None, None]:
     """The same pages; each is read while the one before is worked on."""
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as pool, contextlib.closing(_generator(pages)) as given:
-        coming = pool.submit(next, given, None)
+    run = contextvars.copy_context().run  # a trace goes on in the other thread
+    with contextlib.closing(_generator(pages)) as given, ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
+        coming = pool.submit(run, _next, given)
         while (page := coming.result()) is not None:
-            coming = pool.submit(next, given, None)
+            coming = pool.submit(run, _next, given)
             yield page
+
+
+def _next(pages: Iterator[Page]) -> Page | None:
+    return next(pages, None)
 
 
 def _generator(pages: Iterator[Page]) -> Generator[Page, None, None]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from _plots import Bar, bars
+from _report_commits import commits
 from _report_polls import POLLS
 from _rst import ABSENT, Result, bullets, figure, heading, plain, section, table, targets, where
 
@@ -32,6 +33,8 @@ def write(results: Path, docs: Path) -> None:
         kind = path.stem.partition("-")[0]
         if kind == "reads":
             parts.append((0, path.stem, _reads(path.stem, result, docs)))
+        elif kind == "commits":
+            parts.append((9, path.stem, commits(path.stem, result, docs)))
         elif kind in POLLS:
             parts.append((1 + list(POLLS).index(kind), path.stem, POLLS[kind](path.stem, result, docs)))
     text = "\n".join(part for _, _, part in sorted(parts))

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from esfeed.cluster.client import Client, Connection
+from esfeed.cluster.client import Client
+from esfeed.cluster.connection import Connection
 from esfeed.cluster.reads import EngineCluster
 from esfeed.errors import ClusterError, NameGone
 from esfeed.event import Key

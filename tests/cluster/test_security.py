@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from esfeed.cluster.client import Connection
+from esfeed.cluster.connection import Connection
 from esfeed.cluster.reads import EngineCluster
 from esfeed.errors import ClusterError
 from tests.support.clients import Raw

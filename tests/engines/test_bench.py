@@ -106,3 +106,14 @@ def test_the_state_is_measured(tmp_path: Path) -> None:
     assert 40 < result["steps"][0]["bytes"] < 400
     assert result["with_documents"]["with"] > result["with_documents"]["without"]
     assert "1,000 revisions by key" in (tmp_path / "state-light.svg").read_text()
+
+
+def test_commits_are_compared(engine: Engine, tmp_path: Path) -> None:
+    """A commit is run from a folder of its own, which is gone afterwards."""
+    done = bench("commits.py", "HEAD", "--documents", "500", "--repeat", "1", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (told,) = json.loads((tmp_path / "results" / "commits-es7.json").read_text())["commits"]
+    assert told["re-sync"]["cpu"] > 0
+    assert "Before and after" in (tmp_path / "results.inc").read_text()
+    trees = subprocess.run(["git", "worktree", "list"], cwd=BENCH, capture_output=True, text=True, check=True)
+    assert "/esfeed-" not in trees.stdout

@@ -78,7 +78,7 @@ def points(*more: EntryPoint) -> EntryPoints:
 def install(monkeypatch: pytest.MonkeyPatch, *more: EntryPoint) -> None:
     """Makes :mod:`esfeed.plugins` see the fakes, and nothing else."""
     found = points(*more)
-    monkeypatch.setattr(plugins, "entry_points", lambda group: found.select(group=group))
+    monkeypatch.setattr(plugins, "declared", lambda group: found.select(group=group))
 
 
 FILE = Path("esfeed.toml")

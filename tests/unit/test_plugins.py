@@ -67,7 +67,7 @@ def test_unknown_name(monkeypatch: pytest.MonkeyPatch, name: str, hint: str) -> 
 
 def test_nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any entry point the text says that esfeed itself is not installed."""
-    monkeypatch.setattr(plugins, "entry_points", lambda group: ())
+    monkeypatch.setattr(plugins, "declared", lambda group: ())
     with pytest.raises(ConfigError, match=r"nothing declares esfeed\.profiles; install esfeed"):
         plugins.profile("plain")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from esfeed.config import parse
 from esfeed.delivery.coalesce import merge
-from esfeed.diff import gone, seen
+from esfeed.diff import gone, revised, seen
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError
 from esfeed.event import Change, Document, Event, Key, Op, Owners, Revision
@@ -111,7 +111,7 @@ def made_of(kind: str, role: Any, op: Op, before: dict[str, Any] | None, after: 
         return change, before, None
     doc = Document(key, "i", "u", 2, source=json.dumps(after).encode())
     known = {key: revision} if before is not None else {}
-    found = seen([doc], known, old, keep=True, snapshot=op == "read").changes
+    found = seen([doc], revised([doc], keep=True), known, old, keep=True, snapshot=op == "read").changes
     if not found:  # nothing changed; a change is made up, which is what the search for leaks is about
         found = [Change("updated", key, revision, old[key], doc.source, ())]
     return found[0], before, after
