@@ -58,13 +58,16 @@ class Reader:
 
     def _pages(self, read: Callable[[int], Iterator[Page]], size: int) -> Iterator[Page]:
         """The pages of ``read(size)``, which begins anew where one was too large: what was read so far is known by
-        then, and passed over.
+        then, and passed over. Each is read while the one before is worked on.
         """
         while True:
-            with contextlib.closing(_one_ahead(read(size))) as pages:
-                for page in pages:
+            with contextlib.closing(_Ahead(read(size))) as pages:
+                while (page := pages.take()) is not None:
+                    heavy = self.weights.weigh(page.docs)
+                    if not heavy:
+                        pages.begin()
                     yield page
-                    if self.weights.weigh(page.docs):
+                    if heavy:
                         break
                 else:
                     return
@@ -217,18 +220,30 @@ def _by_copy(
     return by_copy
 
 
-def _one_ahead(pages: Iterator[Page]) -> Generator[Page, None, None]:
-    """The same pages; each is read while the one before is worked on."""
-    run = contextvars.copy_context().run  # a trace goes on in the other thread
-    with contextlib.closing(_generator(pages)) as given, ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
-        coming = pool.submit(run, _next, given)
-        while (page := coming.result()) is not None:
-            coming = pool.submit(run, _next, given)
-            yield page
+class _Ahead:
+    """Reads the first page, and from then on one at a time when told to, in a thread of its own."""
 
+    def __init__(self, pages: Iterator[Page]) -> None:
+        self._pages = _generator(pages)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="read")
+        self._run = contextvars.copy_context().run  # a trace goes on in the other thread
+        self.begin()
 
-def _next(pages: Iterator[Page]) -> Page | None:
-    return next(pages, None)
+    def begin(self) -> None:
+        """Begins to read the next page."""
+        self._coming = self._pool.submit(self._run, self._next)
+
+    def _next(self) -> Page | None:
+        return next(self._pages, None)
+
+    def take(self) -> Page | None:
+        """The page that was begun, once it is there; ``None`` at the end. Raises what the reading raised."""
+        return self._coming.result()
+
+    def close(self) -> None:
+        """Lets go of the reading, when it does nothing any more."""
+        self._pool.shutdown()
+        self._pages.close()
 
 
 def _generator(pages: Iterator[Page]) -> Generator[Page, None, None]:
