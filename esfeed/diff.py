@@ -29,7 +29,9 @@ __all__ = [
 ]
 
 _DIGEST = 16
-_MEANING = b"m"
+_MEANING, _MEANING_ONCE = b"n", b"m"
+"""Before the digest of a meaning: as it is made now, and as it was in states of old."""
+_SORTED = msgspec.json.Encoder(order="sorted")
 
 
 class Diff(msgspec.Struct, frozen=True):
@@ -49,12 +51,24 @@ def digest(source: bytes | None, kept: bool) -> bytes:
     if source is None:
         return b""
     if kept:
-        return hashlib.blake2b(source, digest_size=_DIGEST).digest()
+        return _hashed(source)
     try:
-        text = json.dumps(parse(source), sort_keys=True).encode()
+        # Only what the quick parser reads: it takes no number that the quick encoder would write as null.
+        text = _SORTED.encode(msgspec.json.decode(source))
+    except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError, RecursionError):
+        text = _slowly(source)
+    return _MEANING + _hashed(text)
+
+
+def _slowly(source: bytes) -> bytes:
+    try:
+        return json.dumps(parse(source), sort_keys=True).encode()
     except (Unreadable, RecursionError):
-        text = source
-    return _MEANING + hashlib.blake2b(text, digest_size=_DIGEST).digest()
+        return source
+
+
+def _hashed(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=_DIGEST).digest()
 
 
 def revised(docs: Sequence[Document], *, keep: bool) -> Sequence[Revision]:
@@ -118,9 +132,10 @@ def _same_digest(was: Revision, now: Revision) -> bool:
 def _same_content(was: Revision, now: Revision, before: bytes | None, after: bytes | None) -> bool:
     if _same_digest(was, now):
         return True
-    if was.digest.startswith(_MEANING) and len(was.digest) > _DIGEST:
-        # Contents are kept from now on, but this one was not yet.
-        return was.digest == digest(after, kept=False)
+    if len(was.digest) > _DIGEST and after is not None:
+        # Contents are kept from now on, but this one was not yet; or its digest is one of old.
+        old = was.digest.startswith(_MEANING_ONCE)
+        return was.digest == (_MEANING_ONCE + _hashed(_slowly(after)) if old else digest(after, kept=False))
     if before is None or after is None:
         return False
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -183,3 +184,37 @@ def test_changed_names_exactly_the_fields_that_differ(one: dict[str, Any], other
     raw = json.dumps(one).encode(), json.dumps(other).encode()
     assert compared(*raw) == (("updated", differ) if differ else None)
     assert compared(*raw, keep=False, kept=False) == (("updated", None) if differ else None)
+
+
+def digest_of_old(source: bytes) -> bytes:
+    """As states hold it that an earlier esfeed made."""
+    text = json.dumps(diff.parse(source), sort_keys=True).encode()
+    return b"m" + hashlib.blake2b(text, digest_size=16).digest()
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_digest_of_old_is_understood(keep: bool) -> None:
+    """An upgrade tells nothing of documents that stayed as they were, and has each change told."""
+    known = {KEY: Revision("u", "i", 1, None, digest_of_old(b'{"a":1,"b":[1e999]}'))}
+    found = seen([doc(b'{"b":[1e999],"a":1}')], known, {}, keep=keep, snapshot=False)
+    assert found.changes == []
+    assert found.revisions[KEY].digest == diff.digest(b'{"b":[1e999],"a":1}', keep)
+    (change,) = seen([doc(b'{"a":2}')], known, {}, keep=keep, snapshot=False).changes
+    assert change.op == "updated"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(JSON, JSON)
+def test_a_digest_of_meaning_tells_apart_what_the_one_of_old_did(one: object, other: object) -> None:
+    """However it is written."""
+    texts = [json.dumps(value, ensure_ascii=ascii).encode() for value in (one, other) for ascii in (True, False)]
+    for left in texts:
+        for right in texts:
+            equal = digest_of_old(left) == digest_of_old(right)
+            assert (diff.digest(left, False) == diff.digest(right, False)) is equal
