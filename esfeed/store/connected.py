@@ -76,8 +76,7 @@ class Ready:
     def run_each(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
         """Runs it with the values of each row."""
         text, places, constants = self._made
-        if rows:
-            connection.exec_driver_sql(text, [tuple((constants | row)[place] for place in places) for row in rows])
+        run_many(connection, text, [tuple((constants | row)[place] for place in places) for row in rows])
 
 
 class Bulk:

@@ -35,13 +35,15 @@ _INDICES = Ready(sa.select(t.index_ref.c.id, t.index_ref.c.uuid, t.index_ref.c.n
 _REVISIONS = sa.select(*_COLUMNS).join(t.index_ref, t.index_ref.c.id == t.revision.c.index_ref)
 
 
+def _of_shard(table: sa.Table, watch: Any, uuid: Any, shard: Any, *what: Any) -> sa.Select[Any]:
+    """Reads ``what`` of a shard's rows; ``watch``, ``uuid`` and ``shard`` are values, or places for them."""
+    index = sa.select(t.index_ref.c.id).where(t.index_ref.c.uuid == uuid).scalar_subquery()
+    return sa.select(*what).where(table.c.watch == watch, table.c.index_ref == index, table.c.shard == shard)
+
+
 _IN_SHARD = Ready(
-    sa.select(sa.func.sum(t.tally.c.documents)).where(
-        t.tally.c.watch == sa.bindparam("watch"),
-        t.tally.c.index_ref
-        == sa.select(t.index_ref.c.id).where(t.index_ref.c.uuid == sa.bindparam("uuid")).scalar_subquery(),
-        t.tally.c.shard == sa.bindparam("shard"),
-        t.tally.c.bits == tally.BITS[0],
+    _of_shard(t.tally, *map(sa.bindparam, ("watch", "uuid", "shard")), sa.func.sum(t.tally.c.documents)).where(
+        t.tally.c.bits == tally.BITS[0]
     )
 )
 _UNMET = sa.text("NOT EXISTS (SELECT 1 FROM temp.met WHERE met.key = revision.key)")
@@ -80,12 +82,12 @@ class SqlKnown:
         with guarded(self._where), self._engine.connect() as connection:
             for low, high in spans:
                 if bits in tally.BITS:
-                    query = self._of_shard(t.tally.c.bucket, t.tally, uuid, shard, t.tally.c.documents).where(
+                    query = _of_shard(t.tally, self._watch, uuid, shard, t.tally.c.bucket, t.tally.c.documents).where(
                         t.tally.c.bits == bits, t.tally.c.bucket >= low >> bits, t.tally.c.bucket < -(-high >> bits)
                     )
                     found.update({row.bucket: row.documents for row in connection.execute(query)})
                 else:
-                    query = self._of_shard(t.revision.c.seq_no, t.revision, uuid, shard).where(
+                    query = _of_shard(t.revision, self._watch, uuid, shard, t.revision.c.seq_no).where(
                         t.revision.c.seq_no >= low, t.revision.c.seq_no < high
                     )
                     found.update(row.seq_no >> bits for row in connection.execute(query))
@@ -103,12 +105,6 @@ class SqlKnown:
                 )
                 found.update((unpack_key(row.key), _revision(row)) for row in connection.execute(query))
         return found
-
-    def _of_shard(self, what: Any, table: sa.Table, uuid: str, shard: int, *more: Any) -> sa.Select[Any]:
-        index = sa.select(t.index_ref.c.id).where(t.index_ref.c.uuid == uuid).scalar_subquery()
-        return sa.select(what, *more).where(
-            table.c.watch == self._watch, table.c.index_ref == index, table.c.shard == shard
-        )
 
     def dated(self, spans: Sequence[Span] | None, bits: int) -> Dated:
         buckets: Counter[int] = Counter()

@@ -164,15 +164,14 @@ class SeqNoTracker:
         """What is new in one shard. Returns the last batch instead of yielding it where nothing depends on it."""
         last = yield from self._tail(of, shard, now, tail, size, distrust)
         uuid = _uuid(of, shard)
-        known = self._known.in_shard(uuid, shard.number)
+        known = self._known.in_shard(uuid, shard.number) + _coming(last, uuid, shard.number)
         # What a failover took back may leave as many documents, at older numbers; so then the total says nothing.
-        if not distrust and known + _coming(last, uuid, shard.number) == tail.documents:
+        if not distrust and known == tail.documents:
             return last
         if last.seen:
             yield last
-        if distrust or self._known.in_shard(uuid, shard.number) != tail.documents:
-            highest = now.shards[f"{shard.name}/{shard.number}"].max_seq_no or 0
-            yield from self._descend(of, shard, uuid, highest)
+        highest = now.shards[f"{shard.name}/{shard.number}"].max_seq_no or 0
+        yield from self._descend(of, shard, uuid, highest)
         return Batch()
 
     def _tail(
