@@ -164,7 +164,7 @@ class App:
             self._eager,
         )
         cluster = self.clusters[name]
-        return AutoTracker(settings.tracker, cluster, self.store.known(name), following, self.clock)
+        return AutoTracker(settings.tracker, cluster, self.store.known(name), following, self.clock, self.sleep)
 
     @cached_property
     def watchers(self) -> Mapping[str, Watcher]:

@@ -20,7 +20,7 @@ PAGE_BYTES = 32 << 20
 
 
 class Clock(Protocol):
-    """Time as the house sees it; tests bring their own (``esfeed.testing.ManualClock``)."""
+    """Time as the house sees it; tests bring their own."""
 
     def now(self) -> datetime:
         """The current time, aware, in UTC."""

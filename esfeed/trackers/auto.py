@@ -6,7 +6,7 @@ over when the chosen way refuses, and now and then, as an alias may lead to one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from esfeed.errors import ConfigError
 from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known
@@ -24,12 +24,20 @@ class AutoTracker:
     ``name`` and ``why`` tell what follows the watch now, for ``esfeed status``.
     """
 
-    def __init__(self, choice: str, cluster: Cluster, known: Known, following: Following, clock: Clock) -> None:
+    def __init__(
+        self,
+        choice: str,
+        cluster: Cluster,
+        known: Known,
+        following: Following,
+        clock: Clock,
+        sleep: Callable[[float], None],
+    ) -> None:
         self._choice = choice
         self._following = following
         self._cluster = cluster
         self._clock = clock
-        self._by_number = SeqNoTracker(cluster, known, following, clock)
+        self._by_number = SeqNoTracker(cluster, known, following, clock, sleep)
         self._by_date = UpdatedAtTracker(cluster, known, following, clock)
         self._thought: float | None = None
         self.name = "" if choice == "auto" else choice

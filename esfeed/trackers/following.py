@@ -32,7 +32,11 @@ class Following:
     eager: bool = True
 
 
+def slowest(indices: Sequence[Index]) -> float:
+    """Seconds between the refreshes of the index that has fewest; infinite, where one has no scheduled ones."""
+    return max((one.refresh if one.refresh >= 0 else float("inf") for one in indices), default=0.0)
+
+
 def patience(indices: Sequence[Index]) -> float:
     """Seconds after which a refresh that was due must have come; never, where an index has no scheduled ones."""
-    slowest = max((one.refresh if one.refresh >= 0 else float("inf") for one in indices), default=0.0)
-    return max(_LEAST_PATIENCE, _REFRESHES * slowest)
+    return max(_LEAST_PATIENCE, _REFRESHES * slowest(indices))

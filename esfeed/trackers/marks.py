@@ -93,16 +93,17 @@ def unchanged(mark: ShardMark, now: ShardReading, lag: bool) -> bool:
         return False
     if now.max_seq_no is not None and mark.mark >= now.max_seq_no:
         return True
-    return mark.looks >= (2 if lag else 1) and mark.looked is not None and _view(mark.looked) == _view(now)
+    return mark.looks >= (2 if lag else 1) and mark.looked is not None and view(mark.looked) == view(now)
 
 
-def _view(reading: ShardReading) -> tuple[int | None, int]:
+def view(reading: ShardReading) -> tuple[int | None, int]:
+    """What tells whether a search may show something else by now."""
     return reading.max_seq_no, refreshes(reading)
 
 
 def after_a_look(mark: ShardMark, now: ShardReading, at: float) -> ShardMark:
     """The mark after a full look that began after ``now`` was read, and ended at ``at``."""
-    again = mark.looked is not None and not restarted(mark.looked, now) and _view(mark.looked) == _view(now)
+    again = mark.looked is not None and not restarted(mark.looked, now) and view(mark.looked) == view(now)
     return msgspec.structs.replace(mark, looked=now, looks=mark.looks + 1 if again else 1, looked_at=at)
 
 
@@ -113,7 +114,7 @@ def after_a_doubt(mark: ShardMark, now: ShardReading, at: float) -> ShardMark:
 
 def final(mark: ShardMark, now: ShardReading, patience: float, at: float) -> ShardMark:
     """The mark where the last look turns out to have been final: a refresh that was due would have come by now."""
-    if not mark.looks or mark.looked is None or _view(mark.looked) != _view(now) or at - mark.looked_at < patience:
+    if not mark.looks or mark.looked is None or view(mark.looked) != view(now) or at - mark.looked_at < patience:
         return mark
     checkpoint = now.global_checkpoint if now.global_checkpoint is not None else -1
     return msgspec.structs.replace(mark, mark=max(mark.mark, checkpoint), pending=())

@@ -8,7 +8,7 @@ the few documents that are gone. ``marks`` has the rules, docs/exactness.rst the
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,8 +17,8 @@ from esfeed.errors import ClusterError, Forbidden
 from esfeed.event import Document
 from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known
 from esfeed.reads import Index, Reading, Resolved, Shard, ShardReading, Span, Tail
-from esfeed.trackers import marks
-from esfeed.trackers.following import Following, patience
+from esfeed.trackers import beginning, marks
+from esfeed.trackers.following import Following, patience, slowest
 from esfeed.trackers.marks import LADDER, ShardMark
 from esfeed.trackers.reading import Reader
 
@@ -45,11 +45,19 @@ class State(msgspec.Struct, frozen=True):
 class SeqNoTracker:
     """See ``ports.Tracker``. Once ``reconcile`` is set, the next poll reads all ids and versions in any case."""
 
-    def __init__(self, cluster: Cluster, known: Known, following: Following, clock: Clock) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        known: Known,
+        following: Following,
+        clock: Clock,
+        sleep: Callable[[float], None],
+    ) -> None:
         self._cluster = cluster
         self._known = known
         self._following = following
         self._clock = clock
+        self._sleep = sleep
         self._reader = Reader(cluster, known, following.max_page_bytes)
         self.reconcile = False
 
@@ -60,7 +68,10 @@ class SeqNoTracker:
         if since is not None and since.tracker == NAME:
             state = msgspec.json.decode(since.data, type=State)
         if state is None or _shards_of(state) != now.shards.keys() or _moved(state, now):
-            batches = self._all(state, now, first=since is None)
+            of = self._suited()
+            refresh = float("inf") if self._cluster.searches_lag else slowest(of.indices)
+            now, begun = beginning.begin(now, refresh, self._counters, self._sleep, self._clock)
+            batches = self._all(of, now, begun, first=since is None)
         elif self.reconcile or self._verification_is_due(state):
             batches = self._again(state, now)
         else:
@@ -69,28 +80,28 @@ class SeqNoTracker:
         for batch in batches:
             yield msgspec.structs.replace(batch, copies=copies)
 
-    def _all(self, state: State | None, now: Reading, first: bool) -> Iterator[Batch]:
-        """The first reading, or the first behind other indices: content and all, as no number there is known yet.
-
-        Begun anew after a crash, it passes over what is known already.
-        """
+    def _suited(self) -> Resolved:
+        """What is behind the name. It searches all shards, so that those nobody searched refresh again."""
         of = self._cluster.resolve(self._following.index, self._following.watch)
         if of.overlap:
             raise Unsuited(f"an alias behind {of.name!r} leads to several indices at once, where an id may stand twice")
         if why := self._cluster.without_seq_no(of):
             raise Unsuited(why)
+        return of
+
+    def _all(self, of: Resolved, now: Reading, begun: beginning.Marks, first: bool) -> Iterator[Batch]:
+        """The first reading, or the first behind other indices: content and all, as no number there is known yet.
+
+        Begun anew after a crash, it passes over what is known already.
+        """
         shards = [_shard(name, reading) for name, reading in now.shards.items()]
         learn = first and self._following.learn
         for batch in self._reader.everything(of, now, source=not learn, learn=learn, shards=shards):
             yield msgspec.structs.replace(batch, snapshot=first)
         self.reconcile = False
         at = self._now()
-        state = State(of.indices, of.pattern, {}, self._cluster.searches_lag, at)
-        fresh = {
-            name: marks.after_a_look(self._advanced(state, ShardMark(), reading), reading, at)
-            for name, reading in now.shards.items()
-        }
-        yield _keep(msgspec.structs.replace(state, marks=fresh))
+        fresh = {name: marks.after_a_look(begun[name], reading, at) for name, reading in now.shards.items()}
+        yield _keep(State(of.indices, of.pattern, fresh, self._cluster.searches_lag, at))
 
     def _again(self, state: State, now: Reading) -> Iterator[Batch]:
         """Every id and version, and the content of what differs: the last net, and what ``esfeed reconcile`` does."""

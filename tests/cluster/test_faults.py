@@ -257,6 +257,16 @@ def test_a_cluster_that_fails_is_not_one_without_sequence_numbers(
         through.without_seq_no(of)
 
 
+def test_a_shard_that_fails_once_is_not_one_without_sequence_numbers(
+    client: Client, through: EngineCluster, of: Resolved, proxy: Proxy
+) -> None:
+    """Such as one that is out of memory for a moment; which is no answer to whether it has numbers."""
+    if not client.dialect.seq_no:
+        pytest.skip("there are none")
+    proxy.on(r"/_search\?", wire.rewrite(wire.failed_shard), times=1)
+    assert through.without_seq_no(of) == ""
+
+
 def test_a_terminated_search_is_an_error(through: EngineCluster, of: Resolved, proxy: Proxy) -> None:
     """`terminated_early` in a search that is not counted against its total."""
     proxy.on(r"/_search\?", wire.rewrite(wire.terminated_early), times=MANY)

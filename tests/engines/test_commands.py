@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.support.clients import Raw, eventually
 from tests.support.engines import Engine
 from tests.support.feed import Feed
 from tests.support.proxy import Proxy, delay
-from tests.support.world import Replay, World
+from tests.support.world import Identity, Replay, World
 
 pytestmark = pytest.mark.engines
 
@@ -120,9 +121,19 @@ def test_run_loses_nothing_when_killed_ten_times(world: World, feed: Feed) -> No
     world.refresh()
     feed.start()
     truth = world.truth()
-    eventually(lambda: not replayed(feed).differences(truth) or None, seconds=60)
+    tells(feed, truth)
     assert feed.stop() < 10
     assert replayed(feed).differences(truth) == [], f"ESFEED_TEST_SEED={SEED}"
+
+
+def tells(feed: Feed, truth: Mapping[Identity, Any], seconds: float = 120) -> None:
+    """A running feed comes to tell that truth; or fails with what is wrong, and what the feed says of it."""
+    until = time.monotonic() + seconds
+    while wrong := replayed(feed).differences(truth):
+        if time.monotonic() > until:
+            said = [feed("status").stdout, feed.log.read_text()[-3000:]]
+            raise AssertionError("\n".join([f"ESFEED_TEST_SEED={SEED}, after {seconds:g} s", *wrong[:12], *said]))
+        time.sleep(0.05)
 
 
 def fill(raw: Raw, index: str, documents: int) -> None:

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from esfeed.app import App
 from esfeed.config import build
 from esfeed.envelopes.cloudevents import cloudevent
+from esfeed.trackers.seq_no import State
 from tests.support.engines import Engine
 from tests.support.world import Replay, World
 
@@ -91,3 +93,29 @@ def test_nothing_is_lost_while_writers_go_on(world: World, tmp_path: Path) -> No
         replay.apply(feed.poll())
         check(replay, world, f"round {round_}")
     feed.close()
+
+
+@pytest.mark.parametrize("engine", ["es7", "es9", "os2", "os3"], indirect=True)
+def test_a_first_reading_that_waited_for_proof(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside writers, a large index is not listed again after the first poll; and nothing is lost for that."""
+    monkeypatch.setattr("esfeed.trackers.beginning._TWO_LISTS", 1.0)  # as if it were large
+    world = World(engine, SEED)
+    world.make_index()
+    rng = random.Random(SEED)
+    world.write(150, rng)
+    world.refresh()
+    feed, replay = Feed(engine.url, world.index, tmp_path, tracker="seq_no"), Replay()
+    writers = world.write_concurrently(4000, rest=0.04)
+    replay.apply(feed.poll())
+    assert any(writer.is_alive() for writer in writers), "no writer was left, so this says nothing"
+    checkpoint = feed.app.store.checkpoint("w")
+    assert checkpoint is not None
+    proven = [one.mark for one in msgspec.json.decode(checkpoint.data, type=State).marks.values()]
+    while any(writer.is_alive() for writer in writers):
+        replay.apply(feed.poll())
+    world.refresh()
+    replay.apply(feed.poll())
+    check(replay, world, "at the end")
+    assert min(proven) > 20
+    feed.close()
+    world.drop()

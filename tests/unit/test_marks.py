@@ -30,6 +30,7 @@ class ShardModel(RuleBasedStateMachine):
         self.reading: ShardReading | None = None
         self.seen: set[int] = set()
         self.mark = ShardMark()
+        self.begun: ShardMark | None = ShardMark()
 
     def done(self) -> set[int]:
         return set(range(self.taken)) - self.running
@@ -68,11 +69,23 @@ class ShardModel(RuleBasedStateMachine):
         refreshes = (("node", self.counted or 0),)
         self.reading = ShardReading(self.taken, "node/t", refreshes, "node", self.taken - 1, checkpoint)
 
+    @precondition(lambda self: self.reading is not None and self.begun is not None)
+    @rule()
+    def the_first_reading_waits_for_proof(self) -> None:
+        assert self.reading is not None
+        assert self.begun is not None
+        self.begun = advanced(self.begun, self.reading, 0.0)
+        self.counted = self.reading = None
+
     @precondition(lambda self: self.reading is not None)
     @rule()
     def a_search_lists_all_above_the_mark(self) -> None:
         assert self.reading is not None
-        if not unchanged(self.mark, self.reading, lag=False):
+        if self.begun is not None:
+            self.seen |= self.shown
+            self.mark = after_a_look(advanced(self.begun, self.reading, 0.0), self.reading, 0.0)
+            self.begun = None
+        elif not unchanged(self.mark, self.reading, lag=False):
             self.seen |= {number for number in self.shown if number > self.mark.mark}
             self.mark = after_a_look(advanced(self.mark, self.reading, 0.0), self.reading, 0.0)
         else:
