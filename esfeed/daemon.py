@@ -8,6 +8,7 @@ logged is delivered as far as ten seconds allow, and the rest waits in the log f
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -38,6 +39,7 @@ _LISTEN_EVERY = 0.1
 _PRUNE_EVERY = 5.0
 _STATE_AGAIN = 5.0
 _MENDED_AFTER = 60.0
+_SWITCH_AFTER = 0.0005
 
 
 class _ThreadEach(BaseExecutor):  # type: ignore[misc]  # APScheduler has no py.typed
@@ -76,6 +78,9 @@ class Daemon:
     def run(self) -> None:
         """Runs until SIGTERM or SIGINT, and returns within ten seconds of it. Raises what a start can raise."""
         self._app.hold()
+        # A poll takes the interpreter's lock some twenty times; behind another watch's first reading, or a loop that
+        # serves hundreds of readers, it would wait for the usual five milliseconds at each of them.
+        sys.setswitchinterval(_SWITCH_AFTER)
         told = Told()
         with self._beside:
             self._run(told)

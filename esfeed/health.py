@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from esfeed.decoding import read
+
 
 class WatchHealth(msgspec.Struct, frozen=True):
     """The last poll of a watch. ``at`` is epoch seconds; ``took`` seconds; ``octets`` bytes received.
@@ -58,4 +60,4 @@ def pack(health: WatchHealth | SinkHealth | Wish) -> bytes:
 
 def unpack(raw: bytes, kind: type[Any]) -> Any:
     """The health that :func:`pack` packed."""
-    return msgspec.json.decode(raw, type=kind)
+    return read(raw, kind)

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from esfeed.block import Block
 from esfeed.envelopes.cloudevents import cloudevent
 from esfeed.event import Document, Event, Key, Origin, Revision, event_text, one_line
 from esfeed.reads import Kind, Unread
@@ -62,11 +63,12 @@ class Lines:
         self._dated: Any = msgspec.json.Decoder(at)
         self._short = bool(field) and "." not in field
 
-    def of(self, docs: Sequence[Document], first: int, now: str) -> list[bytes]:
+    def of(self, docs: Sequence[Document], first: int, now: str) -> Sequence[bytes]:
         """A line for each document, from position ``first`` on, told at ``now`` (RFC 3339)."""
         time = now.encode()
         if isinstance(docs, Unread) and self._short and docs.field == self._field:
-            return docs.hits.lines([self._form(kind).pieces for kind in docs.kinds], first, time)
+            forms = [self._form(kind).pieces for kind in docs.kinds]
+            return Block(docs.hits.lines(forms, first, time), len(docs))
         lines: list[bytes] = []
         for position, doc in enumerate(docs, first):
             key, source = doc.key, doc.source

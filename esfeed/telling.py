@@ -54,7 +54,7 @@ class Teller:
         """The log rows that tell of documents as they were read, from position ``first`` on."""
         return self.entries(map(_read, docs), 0, first=first)
 
-    def lines(self, docs: Sequence[Document], first: int) -> list[bytes] | None:
+    def lines(self, docs: Sequence[Document], first: int) -> Sequence[bytes] | None:
         """The same as lines of CloudEvents, made without anything in between.
 
         ``None`` where the profile has to look at each document.

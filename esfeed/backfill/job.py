@@ -14,6 +14,7 @@ import msgspec
 
 from esfeed.backfill.ahead import Pages, ahead
 from esfeed.backfill.parts import by_date, by_number, in_turn, width
+from esfeed.decoding import read
 from esfeed.errors import ConfigError, Forbidden, NameMoved
 from esfeed.event import Document, Key
 from esfeed.ports import BackfillMark, Clock, Cluster, Commit, Entry, Progress, Stop, Store
@@ -21,8 +22,8 @@ from esfeed.reads import BLIND, Dates, Page, Part, Reading, Resolved, Shard
 from esfeed.telling import Teller
 from esfeed.weights import Weights
 
-_PAGE = 10_000
-_AHEAD = 2
+_PAGE = 5000
+_AHEAD = 3
 _MARK_EVERY = 1.0
 
 
@@ -147,7 +148,7 @@ class Backfill:
         """Takes up what the last run of this backfill left."""
         before = self._store.backfill(self._span.name)
         if before is not None:
-            mark = msgspec.json.decode(before.mark, type=Mark)
+            mark = read(before.mark, Mark)
             self._sent, self._places, self._told_before = before.sent, dict(mark.places), dict(mark.told)
             # Which part they were of is not known any more: the parts may be cut otherwise now.
 

@@ -13,7 +13,8 @@ import click
 from esfeed.app import App
 from esfeed.backfill import Backfill, Span
 from esfeed.cli import complete
-from esfeed.cli.feed import deliver, settings, some
+from esfeed.cli.deliveries import deliver
+from esfeed.cli.feed import settings, some
 from esfeed.cli.output import errors, fail, progress
 from esfeed.cli.times import milliseconds
 from esfeed.errors import ConfigError, EsfeedError, StateError

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from esfeed.app import App
 from esfeed.cli import complete
-from esfeed.cli.feed import deliver, settings, some
+from esfeed.cli.deliveries import deliver
+from esfeed.cli.feed import settings, some
 from esfeed.cli.output import errors, fail, out
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, StateError

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -14,6 +12,7 @@ import structlog
 from esfeed.app import App
 from esfeed.cli import complete
 from esfeed.cli.beside import listening, observers, serve
+from esfeed.cli.deliveries import delivering
 from esfeed.cli.output import errors, fail, progress
 from esfeed.config import Config, load
 from esfeed.errors import ConfigError, EsfeedError, StateError
@@ -24,7 +23,6 @@ from esfeed.plugins import one_of
 log = structlog.get_logger("esfeed")
 
 _LOOK_AGAIN = 0.3
-_STRAIGHT_ENDS = 60.0
 
 
 def settings(path: Path) -> Config:
@@ -89,9 +87,8 @@ def poll(path: Path, watches: tuple[str, ...], timeout: float) -> None:
         wanted = some(watches, app.config.watches, "--watch")
         app.hold()
         sinks = app.dispatchers  # before the first poll, so that a new sink gets what it finds
-        with straight(app):
+        with delivering(app, sinks, timeout) as stuck:
             failed = [name for name in wanted if not _polled(app, name, len(wanted) == 1)]
-        stuck = deliver(app, sinks, timeout)
         app.prune()
     _exit(len(failed) + len(stuck), len(wanted) - len(failed))
 
@@ -125,11 +122,10 @@ def reconcile(path: Path, watches: tuple[str, ...], allow_mass_delete: bool, tim
             return
         sinks = app.dispatchers
         failed = []
-        with straight(app):
+        with delivering(app, sinks, timeout) as stuck:
             for name in wanted:
                 app.ask(name, allow_mass_delete)
                 failed += [] if _polled(app, name, len(wanted) == 1) else [name]
-        stuck = deliver(app, sinks, timeout)
         app.prune()
     _exit(len(failed) + len(stuck), len(wanted) - len(failed))
 
@@ -176,80 +172,6 @@ def _polled(app: App, name: str, alone: bool) -> bool:
         told_of = ", ".join(f"{count:,} {op}" for op, count in sorted(found.events.items()))
         errors.print(f"{name}: {told_of}")
     return True
-
-
-def deliver(app: App, names: Iterable[str], timeout: float) -> list[str]:
-    """Delivers what is logged until nothing is left, or ``timeout`` seconds are over; returns the sinks with a rest."""
-    until = app.clock.monotonic() + timeout
-    stuck: list[str] = []
-    lock = threading.Lock()
-
-    def drain(name: str) -> None:
-        reason = ""
-        try:
-            while True:
-                delivery = app.deliver(name)
-                if delivery.idle and delivery.wait is None:
-                    return
-                reason = delivery.error or reason
-                if app.clock.monotonic() + (delivery.wait or 0.0) > until:
-                    break
-                app.sleep(delivery.wait or 0.0)
-        except EsfeedError as error:
-            reason = str(error)
-        with lock:
-            fail(f"{_left(app, name)} for the next time ({reason})", f"sink {name}")
-            stuck.append(name)
-
-    threads = [threading.Thread(target=drain, args=[name], name=f"sink {name}", daemon=True) for name in names]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, until + 1 - app.clock.monotonic()))
-    for thread in threads:
-        if thread.is_alive():
-            fail(f"it did not answer within {timeout:g} s; what is logged waits for the next time", thread.name)
-            stuck.append(thread.name)
-    return stuck
-
-
-def _left(app: App, name: str) -> str:
-    try:
-        counts = app.store.counts().get(name)
-        parked = counts.parked if counts else 0
-        waits = f"{app.backlog(name):,} log entries" + (f" and {parked:,} parked events" if parked else "")
-    except EsfeedError:
-        # It is the state that failed, and the reason says so.
-        return "what is logged waits"
-    return f"{waits} wait"
-
-
-@contextmanager
-def straight(app: App) -> Iterator[None]:
-    """While it lasts, sinks that do without the log are served: their memory would not hold a whole poll."""
-    over = threading.Event()
-
-    def serve(name: str) -> None:
-        while not over.is_set():
-            try:
-                delivery = app.deliver(name)
-            except EsfeedError:
-                return  # the last delivery meets it again, and tells
-            if delivery.idle:
-                app.store.wait(_LOOK_AGAIN)
-            else:
-                over.wait(delivery.wait or 0.0)
-
-    names = [name for name in app.dispatchers if not app.config.sinks[name].persist]
-    threads = [threading.Thread(target=serve, args=[name], name=f"sink {name}", daemon=True) for name in names]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join(_STRAIGHT_ENDS)
 
 
 def _exit(failed: int, done: int) -> None:

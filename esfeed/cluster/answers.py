@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from esfeed import native
+from esfeed.decoding import read
 from esfeed.errors import ClusterError, NameGone
 from esfeed.event import UNTYPED, Document, Key
 
@@ -148,7 +149,7 @@ def decode(raw: bytes | msgspec.Raw, kind: type[_Answer]) -> _Answer:
     no strict reader takes: it becomes U+FFFD, the rest stays as it is to the byte.
     """
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return read(raw, kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         text = bytes(raw)
         mended = _ESCAPE.sub(_whole_escape, text)

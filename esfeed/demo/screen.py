@@ -10,6 +10,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from esfeed.decoding import read
 from esfeed.demo.ledger import Ledger
 from esfeed.demo.place import TYPE_FIELD
 from esfeed.event import UNTYPED, Event
@@ -110,7 +111,7 @@ def _brief(event: Event) -> Event:
     engine has no types, the type of the resource is."""
     kind = event.type
     if kind == UNTYPED and (body := event.after or event.before) is not None:
-        kind = msgspec.json.decode(body, type=_Typed).kind or kind
+        kind = read(body, _Typed).kind or kind
     changed = event.changed and (tuple(name for name in event.changed if name != "updated_at") or event.changed)
     return msgspec.structs.replace(event, type=kind, changed=changed)
 

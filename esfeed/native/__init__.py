@@ -25,8 +25,8 @@ class Hits(Protocol):
     def kinds(self) -> list[tuple[str, str | None]]:
         """Each (index, type) that there is among the hits."""
 
-    def lines(self, forms: Sequence[tuple[list[bytes], list[bytes]]], first: int, time: bytes) -> list[bytes]:
-        """A line of each hit, from position ``first`` on, told at ``time``.
+    def lines(self, forms: Sequence[tuple[list[bytes], list[bytes]]], first: int, time: bytes) -> bytes:
+        """A line of each hit (with its line feed), one behind the other, from position ``first`` on, told at ``time``.
 
         ``forms``: one a kind, each the pieces of two texts. Between the first three, of which the event's id is the
         hash, go name and version; between the other ten go that id, name, time, name, content, version, sequence

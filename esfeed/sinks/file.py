@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from esfeed.block import joined
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, Retryable
 from esfeed.event import Event, one_line
@@ -178,7 +179,7 @@ class FileSink:
             begin = os.fstat(self._file).st_size
         count = len(data) if limit is None else _fitting(data, limit - begin)
         try:
-            lines.write_all(self._file, b"".join(data[:count]))
+            lines.write_all(self._file, joined(data[:count]))
             if self._settings.fsync:
                 os.fsync(self._file)
             if not os.fstat(self._file).st_nlink:

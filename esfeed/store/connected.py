@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
@@ -15,6 +16,7 @@ from sqlalchemy.dialects.sqlite import Insert, insert
 from esfeed.store.database import guarded
 
 _CHUNK = 1000
+_AT_ONCE = 100
 _Value = TypeVar("_Value")
 
 
@@ -82,22 +84,34 @@ class Ready:
 class Bulk:
     """Writes many rows of ``table`` at once: as they are, past SQLAlchemy's work on each value, which takes longer than
     SQLite takes to write it. A row is a tuple of the values of ``columns``, of types that the driver takes.
+
+    What is there already under the same primary key is an error, or is replaced, or stays, as ``there`` says.
     """
 
-    def __init__(self, table: sa.Table, columns: Sequence[str], *, replace: bool) -> None:
+    def __init__(self, table: sa.Table, columns: Sequence[str], *, there: Literal["fails", "goes", "stays"]) -> None:
         self._table = table
         self._columns = [*columns]
-        self._replace = replace
+        self._there = there
 
     @cached_property
-    def _text(self) -> str:
-        table, columns = self._table, self._columns
-        statement = _replacing(table, columns) if self._replace else insert(table).values(dict.fromkeys(columns))
-        return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark"), column_keys=columns))
+    def _texts(self) -> tuple[str, str]:
+        """For one row, and for as many as go at once."""
+        statement = insert(self._table).values(dict.fromkeys(self._columns))
+        if self._there == "goes":
+            statement = _replacing(self._table, self._columns)
+        elif self._there == "stays":
+            statement = statement.on_conflict_do_nothing()
+        text = str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark"), column_keys=self._columns))
+        row = f"({', '.join('?' * len(self._columns))})"
+        return text, text.replace(row, ", ".join([row] * _AT_ONCE), 1)
 
-    def write(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Adds the rows; those with the same primary key are replaced where ``replace`` was said."""
-        run_many(connection, self._text, rows)
+    def write(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Adds the rows. Returns how many were written."""
+        one, many = self._texts
+        whole = len(rows) - len(rows) % _AT_ONCE
+        # The driver gives other threads a turn with each statement, and has to wait for one of its own after it.
+        some = [tuple(itertools.chain.from_iterable(part)) for part in chunks(rows[:whole], _AT_ONCE)]
+        return run_many(connection, many, some) + run_many(connection, one, rows[whole:])
 
 
 def run_many(connection: sa.Connection, text: str, rows: Sequence[tuple[Any, ...]]) -> int:

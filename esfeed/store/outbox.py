@@ -6,6 +6,7 @@ log are epoch milliseconds, those of parked events epoch seconds.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from esfeed.event import Event, told_at, weight
+from esfeed.event import Event, Key, told_at, weight
 from esfeed.ports import PAGE_BYTES, Entry, LogRow, Parked, Settlement
 from esfeed.store import schema as t
 from esfeed.store.codec import pack_event, unpack_event
@@ -26,7 +27,7 @@ _WHOLE = 1
 _MARKS = [column for column in t.parked.columns if column.name != "event"]
 _ROW = [t.log.c.position, t.log.c.sink, t.log.c.event, t.log.c.watch, t.log.c.key]
 _PARKED_ROW = [t.parked.c[column.name] for column in _ROW]
-_LOG = Bulk(t.log, ["position", "watch", "key", "sink", "event", "at"], replace=False)
+_LOG = Bulk(t.log, ["position", "watch", "key", "sink", "event", "at"], there="fails")
 _FIRST = sa.select(sa.func.min(t.log.c.position)).scalar_subquery()
 _LAST = sa.select(sa.func.max(t.log.c.position)).scalar_subquery()
 _WISHES = ("redriven", "forced")
@@ -49,13 +50,26 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Outbox(Connected):
-    """The part of ``ports.Store`` that delivery uses."""
+    """The part of ``ports.Store`` that delivery uses.
+
+    What was committed last is kept as it is, for sinks that have all before it: to read it again takes longer than to
+    send it.
+    """
+
+    _fresh: Sequence[LogRow] = ()
 
     def read_log(self, after: int, limit: int, octets: int = PAGE_BYTES) -> Sequence[LogRow]:
+        fresh = self._fresh
+        if fresh and fresh[0].position <= after + 1 <= fresh[-1].position:
+            return _some(itertools.islice(fresh, after + 1 - fresh[0].position, None), limit, octets)
         with self._reading() as connection:
             # Not all at once: ten thousand rows may be ten thousand megabytes.
             rows = _PAGE.run(connection.execution_options(yield_per=_FETCH), after=after, most=limit)
             return _page(rows, octets)
+
+    def forget(self, last: int) -> None:
+        """Rows up to that position are in the log no more."""
+        self._fresh = [row for row in self._fresh if row.position > last]
 
     def head(self) -> int:
         with self._reading() as connection:
@@ -203,13 +217,13 @@ class Outbox(Connected):
 
 
 def append(
-    connection: sa.Connection, watch: int, entries: Sequence[tuple[Entry, bytes]], tell: bool
-) -> Sequence[Event]:
-    """Adds rows to the log, each with its key, packed.
+    connection: sa.Connection, watch: int, entries: Sequence[tuple[Entry, bytes]], bodies: Mapping[Key, bytes]
+) -> Sequence[LogRow]:
+    """Adds rows to the log, each with its key, packed. ``bodies``: contents that are packed already, by their keys.
 
-    Where ``tell``, returns their events with positions (those for one sink alone left out).
+    Returns the rows: positions without a gap.
     """
-    packed = [pack_event(entry.event) for entry, _ in entries]
+    packed = [pack_event(entry.event, bodies.get(entry.key)) for entry, _ in entries]
     # This transaction is the only one that writes, so the positions are known before they are given.
     first = head(connection) + 1
     _LOG.write(connection, [
@@ -218,9 +232,8 @@ def append(
     ])  # fmt: skip
     grow(connection, sum(map(len, packed)))
     return [
-        msgspec.structs.replace(entry.event, position=position)
-        for position, (entry, _) in enumerate(entries if tell else (), first)
-        if entry.sink is None
+        LogRow(position, msgspec.structs.replace(entry.event, position=position), entry.sink, (watch, key))
+        for position, (entry, key) in enumerate(entries, first)
     ]
 
 
@@ -307,13 +320,22 @@ def _parked(row: Any, event: Event | None = None) -> Parked:
 
 
 def _page(found: sa.CursorResult[Any], octets: int) -> Sequence[LogRow]:
-    rows: list[LogRow] = []
     each: Iterable[Any] = found
-    for position, sink, packed, watch, key in each:
-        event = unpack_event(packed, position)
-        octets -= weight(event)
-        if octets < 0 and rows:
-            break
-        rows.append(LogRow(position, event, sink, (watch, key)))
+    some = _some(itertools.starmap(_log_row, each), None, octets)
     found.close()
-    return rows
+    return some
+
+
+def _log_row(position: int, sink: str | None, packed: bytes, watch: int, key: bytes) -> LogRow:
+    return LogRow(position, unpack_event(packed, position), sink, (watch, key))
+
+
+def _some(rows: Iterable[LogRow], limit: int | None, octets: int) -> Sequence[LogRow]:
+    """The first of ``rows``, no more than ``limit`` and no more bytes than so many, but one at least."""
+    some: list[LogRow] = []
+    for row in itertools.islice(rows, limit):
+        octets -= weight(row.event)
+        if octets < 0 and some:
+            break
+        some.append(row)
+    return some

@@ -16,24 +16,25 @@ from esfeed.store.connected import Connected
 from esfeed.store.database import give_back, guarded
 from esfeed.store.outbox import grow, move
 
-_ROWS = 1000
+MOST_ROWS = 1000
 
 
 class Pruned(msgspec.Struct, frozen=True):
     """What a step of pruning took from the log: rows, and entries that sinks had not had yet, by sink.
 
-    ``more``: there is more to be pruned right now.
+    ``more``: there is more to be pruned right now. ``last``: the position of the newest row that was taken.
     """
 
     rows: int = 0
     dropped: Mapping[str, int] = msgspec.field(default_factory=dict)
     more: bool = False
+    last: int = 0
 
 
 class Pruner(Connected):
     """The part of the store that forgets."""
 
-    def prune(self, before: int, most: int, sinks: Mapping[str, Collection[str]], rows: int = _ROWS) -> Pruned:
+    def prune(self, before: int, most: int, sinks: Mapping[str, Collection[str]], rows: int = MOST_ROWS) -> Pruned:
         """Deletes log rows from before ``before`` (epoch milliseconds), and while the log has more than ``most`` bytes.
 
         The oldest first, ``rows`` at most, in one transaction. ``sinks``: those that are fed from the log, each with
@@ -64,7 +65,7 @@ class Pruner(Connected):
             grow(connection, -octets)
         with guarded(self._where):
             give_back(self._engine)
-        return Pruned(count, dropped, count == rows)
+        return Pruned(count, dropped, count == rows, last)
 
     def forget_dead(self, sink: str, most: int) -> int:
         """Drops the oldest dead events of a sink beyond ``most``; returns how many."""

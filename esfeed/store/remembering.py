@@ -9,14 +9,12 @@ import sqlalchemy as sa
 from esfeed.errors import StateError
 from esfeed.event import Key
 from esfeed.ports import Commit
+from esfeed.store import schema as t
 from esfeed.store import tally
 from esfeed.store.codec import pack_key
-from esfeed.store.connected import run_many
+from esfeed.store.connected import Bulk, run_many
 
-_ADD = (
-    "INSERT INTO revision (watch, key, index_ref, version, seq_no, digest, shard, stamp) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-)
+_ADDED = Bulk(t.revision, ["watch", "key", "index_ref", "version", "seq_no", "digest", "shard", "stamp"], there="stays")
 # Only from where the tally takes it off: were it elsewhere by now, all later counts would be wrong.
 _CHANGE = (
     "UPDATE revision SET index_ref = ?, version = ?, seq_no = ?, digest = ?, shard = ?, stamp = ? "
@@ -61,7 +59,7 @@ def remember(
 
     added = [(watch, *row) for row in rows if row[0] not in left]
     changed = [(*row[1:], watch, row[0], *left[row[0]]) for row in rows if row[0] in left]
-    if run_many(connection, _ADD, added) + run_many(connection, _CHANGE, changed) != len(rows):
+    if _ADDED.write(connection, added) + run_many(connection, _CHANGE, changed) != len(rows):
         raise StateError(
             "another process has changed what is known of this watch meanwhile",
             "let one process alone follow a watch; nothing was kept of this step, and the next poll reads it anew",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest step of ``migrations``; a database that is at it needs nothing done."""
 
 metadata = sa.MetaData()

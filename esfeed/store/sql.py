@@ -10,19 +10,20 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from esfeed.event import Event, Key, Revision
-from esfeed.ports import BackfillMark, Checkpoint, Commit, Known
+from esfeed.event import Event, Key, Revision, weight
+from esfeed.ports import BackfillMark, Checkpoint, Commit, Known, LogRow
 from esfeed.store import schema as t
 from esfeed.store.codec import pack, pack_key, unpack
 from esfeed.store.connected import Bulk, ByKey, Ready, chunks, upsert
 from esfeed.store.database import open_database
 from esfeed.store.known import SqlKnown
 from esfeed.store.outbox import Outbox, append
-from esfeed.store.pruning import Pruner
+from esfeed.store.pruning import MOST_ROWS, Pruned, Pruner
 from esfeed.store.remembering import remember
 from esfeed.store.tokens import SqlTokens
 
 _CHUNK = 1000
+_MOST_FRESH = 8 << 20
 _P = sa.bindparam
 _CHECKPOINT = Ready(
     sa.select(t.checkpoint.c.tracker, t.checkpoint.c.data, t.checkpoint.c.number).where(
@@ -30,7 +31,7 @@ _CHECKPOINT = Ready(
     )
 )
 _BODIES = ByKey(t.document, ["key", "body"])
-_DOCUMENTS = Bulk(t.document, ["watch", "key", "body"], replace=True)
+_DOCUMENTS = Bulk(t.document, ["watch", "key", "body"], there="goes")
 
 
 class SqlStore(Outbox, Pruner):
@@ -102,32 +103,45 @@ class SqlStore(Outbox, Pruner):
         gone = [pack_key(key) for key in batch.gone]
         packed = {key: pack_key(key) for key in batch.revisions}
         # In the order of keys: rows that lie together are written together.
-        documents = sorted((number, packed[key], pack(body)) for key, body in batch.documents.items())
-        told: Sequence[Event] = ()
+        bodies = {key: pack(body) for key, body in batch.documents.items()}
+        documents = sorted((number, packed[key], body) for key, body in bodies.items())
+        rows: Sequence[LogRow] = ()
         with self._writing() as connection:
             remember(connection, number, batch, packed, gone, indices)
             _DOCUMENTS.write(connection, documents)
             for chunk in chunks(gone, _CHUNK):
                 for table in (t.revision, t.document):
                     connection.execute(sa.delete(table).where(table.c.watch == number, table.c.key.in_(chunk)))
-            told = self._append(connection, number, batch, packed)
+            rows = self._append(connection, number, batch, packed, bodies)
             if batch.checkpoint is not None:
                 kept = batch.checkpoint
                 _KEEP.run(connection, watch=number, tracker=kept.tracker, data=kept.data)
             if batch.backfill is not None:
                 upsert(connection, t.backfill, [msgspec.structs.asdict(batch.backfill)])
         if batch.entries:
+            self._fresh = rows if sum(weight(row.event) for row in rows) <= _MOST_FRESH else ()
+            told = [row.event for row in rows if row.sink is None] if self._listeners else ()
             for listener in self._listeners:
                 listener(told)
-            self._tell()
+            self.wake()
+
+    def prune(self, before: int, most: int, sinks: Mapping[str, Collection[str]], rows: int = MOST_ROWS) -> Pruned:
+        found = super().prune(before, most, sinks, rows)
+        self.forget(found.last)
+        return found
 
     def listen(self, listener: Callable[[Sequence[Event]], None]) -> None:
         """From now on ``listener`` gets the events of every commit, once it is done, in the thread that made it."""
         self._listeners.append(listener)
 
     def _append(
-        self, connection: sa.Connection, number: int, batch: Commit, packed: Mapping[Key, bytes]
-    ) -> Sequence[Event]:
+        self,
+        connection: sa.Connection,
+        number: int,
+        batch: Commit,
+        packed: Mapping[Key, bytes],
+        bodies: Mapping[Key, bytes],
+    ) -> Sequence[LogRow]:
         entries = batch.entries
         if batch.low is not None and entries:
             later = {
@@ -142,9 +156,15 @@ class SqlStore(Outbox, Pruner):
         if not entries:
             return ()
         rows = [(entry, packed.get(entry.key) or pack_key(entry.key)) for entry in entries]
-        return append(connection, number, rows, tell=bool(self._listeners))
+        same = {
+            entry.key: bodies[entry.key]
+            for entry in entries
+            if entry.event.after is not None and bytes(entry.event.after) == batch.documents.get(entry.key)
+        }
+        return append(connection, number, rows, same)
 
-    def _tell(self) -> None:
+    def wake(self) -> None:
+        """Wakes whoever sleeps in ``wait``."""
         with self._written:
             self._written.notify_all()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from esfeed.decoding import read
 from esfeed.errors import ClusterError, Forbidden
 from esfeed.event import Document
 from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known
@@ -66,7 +67,7 @@ class SeqNoTracker:
         now = self._counters()
         state = None
         if since is not None and since.tracker == NAME:
-            state = msgspec.json.decode(since.data, type=State)
+            state = read(since.data, State)
         if state is None or _shards_of(state) != now.shards.keys() or _moved(state, now):
             of = self._suited()
             refresh = float("inf") if self._cluster.searches_lag else slowest(of.indices)
@@ -265,7 +266,7 @@ class SeqNoTracker:
 
 def behind(checkpoint: Checkpoint) -> int:
     """How many operations stand above the marks of a checkpoint of this tracker, as counted at its last look."""
-    marks_by_shard = msgspec.json.decode(checkpoint.data, type=State).marks.values()
+    marks_by_shard = read(checkpoint.data, State).marks.values()
     looked = ((one.mark, one.looked.max_seq_no) for one in marks_by_shard if one.looked is not None)
     return sum(max(0, highest - mark) for mark, highest in looked if highest is not None)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from esfeed.decoding import read
 from esfeed.errors import ConfigError, Forbidden
 from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known
 from esfeed.reads import BLIND, Index, Reading, Resolved
@@ -64,7 +65,7 @@ class UpdatedAtTracker:
         self._reader.doubt = False
         state = None
         if since is not None and since.tracker == NAME:
-            state = msgspec.json.decode(since.data, type=State)
+            state = read(since.data, State)
         if state is None:
             yield from self._first(now, snapshot=since is None)
             return
@@ -234,7 +235,7 @@ def _no_date(field: str, types: Any) -> str:
 
 def behind(checkpoint: Checkpoint) -> int | None:
     """How many operations a checkpoint of this tracker leaves unexplained; ``None`` before the first full look."""
-    account = msgspec.json.decode(checkpoint.data, type=State).account
+    account = read(checkpoint.data, State).account
     if account.looked is None or account.settled is None:
         return None
     counted = sum(accounting.operations(account.looked).values()) - sum(account.settled.values())

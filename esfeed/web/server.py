@@ -7,7 +7,6 @@ import errno
 import logging
 import resource
 import socket
-import sys
 import threading
 import time
 from types import TracebackType
@@ -29,7 +28,6 @@ _LOOK_AGAIN = 0.01
 _ENDS_WITHIN = 0.9
 _GRACE = 2.0
 _OTHER_FILES = 512
-_SWITCH_AFTER = 0.0005
 _LONGEST_HEADERS = 64 << 10
 
 
@@ -52,9 +50,6 @@ class WebServer:
     def __enter__(self) -> WebServer:
         """Raises ``ConfigError`` where it cannot listen at that address."""
         _allow_files(self._settings.readers + _OTHER_FILES)
-        # A poll takes the interpreter's lock some twenty times; behind a loop that serves hundreds of readers it would
-        # wait for the usual five milliseconds at each of them.
-        sys.setswitchinterval(_SWITCH_AFTER)
         sock = _listen(*self._settings.address, self._settings)
         try:
             self._site = Site(self._app, self._settings, self._meters)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from esfeed.app import App
-from esfeed.cli.feed import deliver, straight
+from esfeed.cli.deliveries import delivering
 from esfeed.config import build
 from esfeed.delivery import straight as module
 from esfeed.delivery.straight import Straight
@@ -199,13 +199,10 @@ def test_from_commit_to_file(tmp_path: Path) -> None:
     for begin in (0, 50):
         with App(build(settings), "poll") as app:
             assert app.backlog("light") == 0
-            with straight(app):
+            with delivering(app, app.dispatchers if begin else ["light"], 30.0) as stuck:
                 for n in range(begin, begin + 50):
                     app.store.commit("w", Commit(entries=[entry(n, watch="w", id=f"e{n}")]))
-            if begin:
-                assert deliver(app, app.dispatchers, 30.0) == []
-            else:
-                assert deliver(app, ["light"], 30.0) == []
+            assert stuck == []
             assert app.store.cursor("light") is None
             assert app.store.counts().keys() == {"kept"}
     for name in ("light", "kept"):

@@ -82,6 +82,7 @@ class Desk:
         """Takes the oldest rows away, up to a position, as a bounded log does."""
         with self.app.store._writing() as connection:
             connection.exec_driver_sql("DELETE FROM log WHERE position <= ?", (until,))
+        self.app.store.forget(until)
 
     def token(self, tenant: str | None = None, admin: bool = False, expires: int | None = None, name: str = "") -> str:
         """A new bearer token."""

@@ -10,7 +10,7 @@ mod lines;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::PyBytes;
 
 /// The hits of one answer. `answer` is kept, as all hits are places in it.
 #[pyclass(frozen, module = "esfeed.native._native")]
@@ -37,31 +37,28 @@ impl Hits {
         self.found.kinds.clone()
     }
 
-    /// A line of each hit, from position `first` on. `forms` by kind: the pieces of what an id is the hash of, and those
-    /// of a line, between which the values go.
+    /// A line of each hit, from position `first` on, one behind the other. `forms` by kind: the pieces of what an id is
+    /// the hash of, and those of a line, between which the values go.
     fn lines<'py>(
         &self,
         py: Python<'py>,
         forms: Vec<(lines::Pieces, lines::Pieces)>,
         first: i64,
         time: Vec<u8>,
-    ) -> PyResult<Bound<'py, PyList>> {
+    ) -> PyResult<Bound<'py, PyBytes>> {
         let forms = lines::forms(forms).map_err(PyValueError::new_err)?;
         if forms.len() != self.found.kinds.len() {
             return Err(PyValueError::new_err("one form for each kind, please"));
         }
         let answer = self.answer.as_bytes(py);
-        let mut line = Vec::new();
-        let made = self.found.hits.iter().zip(first..).map(|(hit, position)| {
-            line.clear();
-            lines::line(&mut line, &forms[hit.kind], answer, hit, position, &time);
-            PyBytes::new(py, &line)
+        let text = py.detach(|| {
+            let mut text = Vec::with_capacity(answer.len() + self.found.hits.len() * lines::MORE);
+            for (hit, position) in self.found.hits.iter().zip(first..) {
+                lines::line(&mut text, &forms[hit.kind], answer, hit, position, &time);
+            }
+            text
         });
-        let list = PyList::empty(py);
-        for bytes in made {
-            list.append(bytes)?;
-        }
-        Ok(list)
+        Ok(PyBytes::new(py, &text))
     }
 }
 

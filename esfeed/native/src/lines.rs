@@ -13,6 +13,9 @@ pub struct Form {
     line: [Vec<u8>; 10],
 }
 
+/// Bytes by which a line is longer than its hit is in an answer, about.
+pub const MORE: usize = 400;
+
 pub type Pieces = Vec<Vec<u8>>;
 
 /// The forms of those pieces, or why they are none.

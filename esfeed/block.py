@@ -1,0 +1,38 @@
+"""Many lines in one text, which need no object each where all that is done with them is to write them down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import overload
+
+
+class Block(Sequence[bytes]):
+    """``count`` lines, each with its line feed at its end and none in it, one behind the other in ``text``."""
+
+    def __init__(self, text: bytes, count: int) -> None:
+        self.text = text
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[bytes]: ...
+
+    def __getitem__(self, place: int | slice) -> bytes | Sequence[bytes]:
+        if isinstance(place, slice) and place.indices(self._count) == (0, self._count, 1):
+            return self
+        return self._lines[place]
+
+    @cached_property
+    def _lines(self) -> list[bytes]:
+        return [line + b"\n" for line in self.text.split(b"\n")[:-1]]
+
+
+def joined(lines: Sequence[bytes]) -> bytes:
+    """All lines as one text."""
+    return lines.text if isinstance(lines, Block) else b"".join(lines)

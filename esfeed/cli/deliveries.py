@@ -1,0 +1,113 @@
+"""Delivery by a command that ends: a thread for each sink, beside the polls, and after them until nothing is left."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from esfeed.app import App
+from esfeed.cli.output import fail
+from esfeed.errors import EsfeedError
+
+_LOOK_AGAIN = 0.3
+_ENDS = 5.0
+
+
+@contextmanager
+def delivering(app: App, names: Iterable[str], timeout: float) -> Iterator[list[str]]:
+    """Delivers while the block lasts, and then until nothing is left, or ``timeout`` seconds are over.
+
+    The list is empty at first, and names the sinks with a rest once the block is over. A block that raises ends it at
+    once; what is logged waits for the next time.
+    """
+    work = _Deliveries(app)
+    threads = [threading.Thread(target=work.drain, args=[name], name=f"sink {name}", daemon=True) for name in names]
+    for thread in threads:
+        thread.start()
+    try:
+        yield work.stuck
+    except BaseException:
+        work.give_up()
+        for thread in threads:
+            thread.join(_ENDS)
+        raise
+    work.finish(timeout)
+    for thread in threads:
+        thread.join(max(0.0, work.until + 1 - app.clock.monotonic()))
+    for thread in threads:
+        if thread.is_alive():
+            fail(f"it did not answer within {timeout:g} s; what is logged waits for the next time", thread.name)
+            work.stuck.append(thread.name.removeprefix("sink "))
+
+
+def deliver(app: App, names: Iterable[str], timeout: float) -> list[str]:
+    """Delivers what is logged until nothing is left, or ``timeout`` seconds are over; returns the sinks with a rest."""
+    with delivering(app, names, timeout) as stuck:
+        pass
+    return stuck
+
+
+class _Deliveries:
+    """``stuck`` are the sinks that have a rest, of which the user was told; ``until`` holds from ``finish`` on."""
+
+    def __init__(self, app: App) -> None:
+        self.stuck: list[str] = []
+        self.until = float("inf")
+        self._app = app
+        self._given_up = False
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+
+    def finish(self, timeout: float) -> None:
+        """Nothing is logged any more; what is left has that many seconds."""
+        self.until = self._app.clock.monotonic() + timeout
+        self._over.set()
+        self._app.store.wake()
+
+    def give_up(self) -> None:
+        """Nothing more is to be delivered, and nothing to be said of it."""
+        self._given_up = True
+        self.finish(0.0)
+
+    def drain(self, name: str) -> None:
+        """Delivers to one sink, to the end."""
+        reason = ""
+        while True:
+            last = self._over.is_set()
+            if self._given_up:
+                return
+            try:
+                delivery = self._app.deliver(name)
+            except EsfeedError as error:
+                if last:
+                    reason = str(error)
+                    break
+                self._over.wait()  # and then there is one more try, which tells
+                continue
+            if not last:
+                if not delivery.idle:
+                    self._over.wait(delivery.wait or 0.0)
+                elif not self._over.is_set():
+                    self._app.store.wait(_LOOK_AGAIN)
+                continue
+            if delivery.idle and delivery.wait is None:
+                return
+            reason = delivery.error or reason
+            if self._app.clock.monotonic() + (delivery.wait or 0.0) > self.until:
+                break
+            self._app.sleep(delivery.wait or 0.0)
+        with self._lock:
+            fail(f"{_left(self._app, name)} for the next time ({reason})", f"sink {name}")
+            self.stuck.append(name)
+
+
+def _left(app: App, name: str) -> str:
+    try:
+        counts = app.store.counts().get(name)
+        parked = counts.parked if counts else 0
+        waits = f"{app.backlog(name):,} log entries" + (f" and {parked:,} parked events" if parked else "")
+    except EsfeedError:
+        # It is the state that failed, and the reason says so.
+        return "what is logged waits"
+    return f"{waits} wait"
