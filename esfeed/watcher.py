@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from esfeed import diff
@@ -13,6 +15,8 @@ from esfeed.ports import Batch, Clock, Commit, Profile, Progress, Stop, Store, T
 from esfeed.telling import Teller
 
 _ALWAYS_ALLOWED = 1000
+_AT_ONCE = 1000
+"""Documents that one transaction writes at most: for so long all other watches and sinks wait for their turn."""
 
 
 class Watch(msgspec.Struct, frozen=True):
@@ -56,11 +60,12 @@ class Watcher:
         read = 0
         for batch in self._tracker.poll(since):
             self._guard(batch)
-            commit = self._settle(batch, number)
-            if commit is not None:
-                self._store.commit(self.watch.name, commit)
-            for entry in commit.entries if commit else ():
-                events[entry.event.op] = events.get(entry.event.op, 0) + 1
+            for part in _parts(batch):
+                commit = self._settle(part, number)
+                if commit is not None:
+                    self._store.commit(self.watch.name, commit)
+                for entry in commit.entries if commit else ():
+                    events[entry.event.op] = events.get(entry.event.op, 0) + 1
             read = max(read, batch.read)
             progress(batch.read, batch.total)
             if stop() and batch.checkpoint is None:
@@ -100,3 +105,13 @@ class Watcher:
             checkpoint=batch.checkpoint,
             known=batch.known,
         )
+
+
+def _parts(batch: Batch) -> Iterator[Batch]:
+    """The batch in parts that need not be kept at the same time; the last one has all but documents seen."""
+    whole = max(0, len(batch.seen) - 1) // _AT_ONCE * _AT_ONCE
+    for start in range(0, whole, _AT_ONCE):
+        seen = batch.seen[start : start + _AT_ONCE]
+        known = {doc.key: batch.known[doc.key] for doc in seen if doc.key in batch.known}
+        yield Batch(seen, known, snapshot=batch.snapshot, copies=batch.copies)
+    yield msgspec.structs.replace(batch, seen=batch.seen[whole:]) if whole else batch

@@ -47,10 +47,13 @@ class Tree:
         self.folder = folder
         _git("worktree", "add", "--detach", "--force", str(folder), name)
         here, there = ROOT / "esfeed" / "native", folder / "esfeed" / "native"
-        # Built once, here; a commit whose sources are others goes without it, and that is told.
-        self.native = there.is_dir() and not _git("diff", name, "--", "esfeed/native/src")
-        for built in here.glob("_native*.so") if self.native else ():
-            shutil.copy(built, there)
+        self.native = there.is_dir() and any(here.glob("_native*.so"))
+        if self.native and not _git("diff", name, "--", "esfeed/native/src"):
+            for built in here.glob("_native*.so"):
+                shutil.copy(built, there)
+        elif self.native:
+            subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=there, check=True)
+            shutil.copy(there / "target" / "release" / "libesfeed_native.so", there / "_native.abi3.so")
 
     def close(self) -> None:
         """Removes the folder."""

@@ -1,0 +1,117 @@
+"""A poll's way from a tracker's batches to commits: a real state, a tracker that is played."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from esfeed.event import Document, Key, Revision
+from esfeed.ports import Batch, Checkpoint, Commit
+from esfeed.profiles.plain import PlainProfile
+from esfeed.store.sql import SqlStore
+from esfeed.watcher import Watch, Watcher
+from tests.delivery.fakes import FakeClock
+
+
+class Played:
+    """A tracker that finds the same batches at each poll."""
+
+    def __init__(self, *batches: Batch) -> None:
+        self.batches = batches
+
+    def poll(self, since: Checkpoint | None) -> Iterator[Batch]:
+        yield from self.batches
+
+
+def docs(count: int, version: int = 1) -> list[Document]:
+    return [
+        Document(Key("_doc", str(n)), "i", "u", version, n + version, b'{"n":%d,"v":%d}' % (n, version), shard=0)
+        for n in range(count)
+    ]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqlStore]:
+    made = SqlStore(f"sqlite:///{tmp_path}/state.db")
+    yield made
+    made.close()
+
+
+def watcher(store: SqlStore, *batches: Batch) -> Watcher:
+    clock = FakeClock()
+    return Watcher(Watch("w", "main"), Played(*batches), PlainProfile(), store, clock)  # type: ignore[arg-type]
+
+
+def spied(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> list[Commit]:
+    """All commits from now on."""
+    made: list[Commit] = []
+    commit = store.commit
+
+    def keep(watch: str, batch: Commit) -> None:
+        made.append(batch)
+        commit(watch, batch)
+
+    monkeypatch.setattr(store, "commit", keep)
+    return made
+
+
+def known(store: SqlStore, seen: Sequence[Document]) -> dict[Key, Revision]:
+    return dict(store.revisions("w", [doc.key for doc in seen]))
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(0, [0]), (1, [1]), (1000, [1000]), (1001, [1000, 1]), (2500, [1000, 1000, 500])]
+)
+def test_a_large_batch_is_kept_in_parts(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch, count: int, sizes: list[int]
+) -> None:
+    """No other watch waits for all of it; what must not be kept before the documents comes with the last of them."""
+    made = spied(store, monkeypatch)
+    last = Checkpoint("seq_no", b"{}")
+    found = watcher(store, Batch(docs(count), checkpoint=last, snapshot=True, read=count)).run_once()
+    assert [len(commit.revisions) for commit in made] == sizes
+    assert [commit.checkpoint for commit in made] == [None] * (len(sizes) - 1) + [last]
+    assert found.events == ({"read": count} if count else {})
+    assert store.known("w").count() == count
+    assert [row.event.doc_id for row in store.read_log(0, 9999)] == [str(n) for n in range(count)]
+    assert all(row.event.origin.snapshot for row in store.read_log(0, 9999))
+
+
+def test_changes_and_deletes_of_a_large_batch(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part knows what was known of its own documents; the counts of what is known stay right."""
+    watcher(store, Batch(docs(2300), snapshot=True)).run_once()
+    made = spied(store, monkeypatch)
+    newer = docs(2100, version=2)
+    gone = [(key, revision) for key, revision in known(store, docs(2300)[2100:]).items()]
+    watcher(store, Batch(newer, known(store, newer), gone, checkpoint=Checkpoint("seq_no", b"{}"))).run_once()
+    assert [(len(commit.revisions), len(commit.gone)) for commit in made] == [(1000, 0), (1000, 0), (100, 200)]
+    assert all(commit.revisions.keys() <= (commit.known or {}).keys() for commit in made)
+    assert [len(commit.known or {}) for commit in made[:2]] == [1000, 1000]
+    ops = [row.event.op for row in store.read_log(2300, 9999)]
+    assert ops == ["updated"] * 2100 + ["deleted"] * 200
+    assert store.known("w").in_shard("u", 0) == 2100
+    assert store.known("w").histogram("u", 0, [(0, 1 << 12)], 12) == {0: 2100}
+
+
+def test_what_dies_between_two_parts_goes_on(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was kept is kept, with its events; the next poll's tracker passes over it, and no event is lost."""
+    real, left = store.commit, [1]
+
+    def dying(watch: str, batch: Commit) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        real(watch, batch)
+
+    monkeypatch.setattr(store, "commit", dying)
+    all_docs = docs(1500)
+    with pytest.raises(KeyboardInterrupt):
+        watcher(store, Batch(all_docs, snapshot=True, checkpoint=Checkpoint("seq_no", b"{}"))).run_once()
+    assert (store.known("w").count(), store.checkpoint("w")) == (1000, None)
+    monkeypatch.setattr(store, "commit", real)
+    met = known(store, all_docs)
+    rest = [doc for doc in all_docs if doc.key not in met]
+    watcher(store, Batch(rest, met, snapshot=True, checkpoint=Checkpoint("seq_no", b"{}"))).run_once()
+    assert sorted(int(row.event.doc_id) for row in store.read_log(0, 9999)) == [*range(1500)]
