@@ -181,6 +181,7 @@ class App:
             settings.initial == "now",
             settings.keep_documents,
             settings.mass_delete_limit,
+            beside=not self._eager and len(self.config.watches) > 1,
         )
         return Watcher(watch, self.trackers[name], plugins.profile(settings.profile), self.store, self.clock)
 

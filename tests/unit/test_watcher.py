@@ -39,9 +39,9 @@ def store(tmp_path: Path) -> Iterator[SqlStore]:
     made.close()
 
 
-def watcher(store: SqlStore, *batches: Batch) -> Watcher:
+def watcher(store: SqlStore, *batches: Batch, beside: bool = True) -> Watcher:
     clock = FakeClock()
-    return Watcher(Watch("w", "main"), Played(*batches), PlainProfile(), store, clock)  # type: ignore[arg-type]
+    return Watcher(Watch("w", "main", beside=beside), Played(*batches), PlainProfile(), store, clock)  # type: ignore[arg-type]
 
 
 def spied(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> list[Commit]:
@@ -77,6 +77,13 @@ def test_a_large_batch_is_kept_in_parts(
     assert store.known("w").count() == count
     assert [row.event.doc_id for row in store.read_log(0, 9999)] == [str(n) for n in range(count)]
     assert all(row.event.origin.snapshot for row in store.read_log(0, 9999))
+
+
+def test_a_watch_that_is_alone_keeps_it_at_once(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts cost time, and nobody waits."""
+    made = spied(store, monkeypatch)
+    watcher(store, Batch(docs(2500), snapshot=True), beside=False).run_once()
+    assert [len(commit.revisions) for commit in made] == [2500]
 
 
 def test_changes_and_deletes_of_a_large_batch(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
