@@ -4,9 +4,10 @@
     scripts/bench/commits --engine es7 --documents 200000 33ccc0c b4566b5 HEAD
 
 Each commit is checked out into a folder of its own, and its command line run with this environment's packages: the
-start of ``esfeed --version``, a backfill to a file, a first poll with everything kept, a poll with nothing new, and a
-poll that finds a re-sync, the same documents behind the alias in another index. Commits take turns; seconds and
-processor seconds are of whole programs, medians. The number of lines in each file is checked.
+start of ``esfeed --version``, a backfill to a file, a first poll with everything kept, a poll with nothing new, a poll
+that finds a re-sync, the same documents behind the alias in another index, and a small watch beside one that reads for
+the first time. Commits take turns; seconds and processor seconds are of whole programs, medians. The number of lines in
+each file is checked.
 """
 
 from __future__ import annotations
@@ -30,12 +31,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from _data import load
 from _machine import DOCS, INSTANCE, ROOT, circumstances, engine_for, keep
 from _measure import Failed, run
+from _neighbour import delays
 
 from tests.support.clients import Raw
 
-STEPS = ("start", "backfill", "first poll", "idle poll", "re-sync")
+STEPS = ("start", "backfill", "first poll", "idle poll", "re-sync", "neighbour")
 _LIMIT = 1800.0
-_MAIN = "from esfeed.cli.main import main; main()"
+_COMMAND = [sys.executable, "-c", "from esfeed.cli.main import main; main()"]
 
 
 class Tree:
@@ -59,9 +61,14 @@ class Tree:
         """Removes the folder."""
         _git("worktree", "remove", "--force", str(self.folder))
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What has Python take this commit's esfeed."""
+        return {"PYTHONPATH": str(self.folder)}
+
     def esfeed(self, folder: Path, *arguments: str) -> dict[str, float]:
         """Runs the command of this commit in ``folder``."""
-        cost = run([sys.executable, "-c", _MAIN, *arguments], folder, _LIMIT, {"PYTHONPATH": str(self.folder)})
+        cost = run([*_COMMAND, *arguments], folder, _LIMIT, self.environment)
         return {"seconds": cost.seconds, "cpu": cost.cpu, "peak_mb": cost.peak_mb}
 
 
@@ -77,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for tree in trees:
                     folder = Path(base, f"{tree.commit}-{number}")
                     folder.mkdir()
-                    rounds[tree.commit].append(_round(tree, folder, engine.url, name, asked.documents, move))
+                    rounds[tree.commit].append(_round(tree, folder, raw, name, asked.documents, move))
                     shutil.rmtree(folder)
                     print(tree.commit, json.dumps(rounds[tree.commit][-1]), file=sys.stderr, flush=True)
         told = [
@@ -125,11 +132,11 @@ def _indices(raw: Raw, name: str, count: int) -> Iterator[Callable[[str, str], N
 
 
 def _round(
-    tree: Tree, folder: Path, url: str, index: str, count: int, move: Callable[[str, str], None]
+    tree: Tree, folder: Path, raw: Raw, index: str, count: int, move: Callable[[str, str], None]
 ) -> dict[str, dict[str, float]]:
     """All steps of one commit, on the index that the alias leads to at first."""
     found = {"start": tree.esfeed(folder, "--version")}
-    settings = {name: _settings(folder, url, index, name) for name in ("backfill", "poll")}
+    settings = {name: _settings(folder, raw.engine.url, index, name) for name in ("backfill", "poll")}
     found["backfill"] = tree.esfeed(folder, "-c", str(settings["backfill"]), "backfill", "--since", "2000-01-01")
     _check(folder / "backfill.jsonl", count)
     feed = ("-c", str(settings["poll"]), "poll", "--timeout", f"{_LIMIT:g}")
@@ -142,6 +149,7 @@ def _round(
     finally:
         move("new", "old")
     _check(folder / "poll.jsonl", count)
+    found["neighbour"] = delays(_COMMAND, tree.environment, raw, f"{index}-old", folder)
     return found
 
 
