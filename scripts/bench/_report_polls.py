@@ -126,6 +126,24 @@ def _rate(name: str, result: Result, docs: Path) -> str:
     )
 
 
+def _profile(name: str, result: Result, docs: Path) -> str:
+    rows = [
+        (f"{'… ' if stage['depth'] else ''}{stage['name']}", f"{stage['cpu']:.1f}", f"{stage['wall']:.1f}")
+        for stage in result["stages"]
+    ]
+    return section(
+        heading(f"Where the time of a first poll goes: {result['engine']}"),
+        where(result),
+        f"Microseconds a document, of {result['documents']:,}; a stage with … is part of the one before it. Counting "
+        "costs time itself, most where a stage is called for each document, so take them for shares.",
+        table(
+            ["Stage", "Processor time", "Time"],
+            [*rows, ("all", f"{result['cpu']:.1f}", f"{result['wall']:.1f}")],
+            [50, 16, 16],
+        ),
+    )
+
+
 _ASKED = {
     "count_ms": "count of a shard",
     "histogram_ms": "counts of all its buckets",
@@ -180,5 +198,6 @@ POLLS: dict[str, Callable[[str, Result, Path], str]] = {
     "following": _following,
     "latency": _latency,
     "rate": _rate,
+    "profile": _profile,
     "state": _state,
 }

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""What following costs, in four measurements; "all" does one after the other.
+"""What following costs, in five measurements; "all" does one after the other.
 
     scripts/bench/polls following --documents 1000000   # idle polls, k deletes, a re-sync, beside a bare scan of ids
     scripts/bench/polls latency --writes 500            # from the refresh to the event, at a poll every 10 ms
     scripts/bench/polls rate --changes 2000 --minutes 10
+    scripts/bench/polls profile --documents 200000      # where the time of a first poll goes
     scripts/bench/polls state --revisions 10000000      # needs no engine
     scripts/bench/polls all --engine os2
 
@@ -26,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import _following
 import _latency
+import _profile
 import _rate
 import _state
 from _machine import DOCS, INSTANCE, circumstances, engine_for, keep
@@ -52,7 +54,12 @@ def rate(asked: argparse.Namespace, raw: Raw, name: str, folder: Path) -> dict[s
     return _rate.measure(raw, name, asked.changes, asked.minutes, folder)
 
 
-WITH_ENGINE: dict[str, Measure] = {"following": following, "latency": latency, "rate": rate}
+def profile(asked: argparse.Namespace, raw: Raw, name: str, folder: Path) -> dict[str, Any]:
+    """The stages of a first poll."""
+    return _profile.measure(raw, name, asked.documents, folder)
+
+
+WITH_ENGINE: dict[str, Measure] = {"following": following, "latency": latency, "rate": rate, "profile": profile}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,7 +110,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("part", choices=[*WITH_ENGINE, "state", "all"])
     parser.add_argument("--engine", default="es7", help="a name that scripts/engines knows")
     parser.add_argument("--instance", default="main", help=f'"main", or "{INSTANCE}": an engine for this run alone')
-    parser.add_argument("--documents", type=int, default=1_000_000, help="of following")
+    parser.add_argument("--documents", type=int, default=1_000_000, help="of following and profile")
     parser.add_argument("--deletes", type=int, default=100, help="the most at once, of following")
     parser.add_argument("--writes", type=int, default=300, help="a round, of latency")
     parser.add_argument("--changes", type=int, default=2_000, help="a second, of rate")

@@ -97,6 +97,16 @@ def test_polls_are_measured(engine: Engine, tmp_path: Path) -> None:
     assert {scan["documents"] for scan in result["resync"]["scans"]} == {DOCUMENTS + 1}
 
 
+def test_a_first_poll_is_taken_apart(engine: Engine, tmp_path: Path) -> None:
+    """Every stage was met, and parts take no more than what they are parts of."""
+    done = bench("polls.py", "profile", "--documents", str(DOCUMENTS), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "results" / "profile-es7.json").read_text())
+    assert all(stage["wall"] > 0 for stage in result["stages"])
+    assert sum(stage["cpu"] for stage in result["stages"] if not stage["depth"]) < 1.2 * result["cpu"]
+    assert "the end of the transaction" in (tmp_path / "results.inc").read_text()
+
+
 def test_the_state_is_measured(tmp_path: Path) -> None:
     """Without an engine: what a revision takes, and that what is asked is answered."""
     done = bench("polls.py", "state", "--revisions", "5000", folder=tmp_path)
