@@ -19,7 +19,7 @@ def commits(name: str, result: Result, docs: Path) -> str:
         cells = [f"{each[step]['cpu'] / count * 1e6:.1f} ({_beside(each, first, step)})" for step in _EACH]
         cells += [f"{each[step]['cpu'] * 1e3:.0f} ({_beside(each, first, step)})" for step in _ALL]
         cells.append(f"{each['neighbour']['p50'] * 1e3:.0f}" if "neighbour" in each else "")
-        rows.append((f"``{each['commit']}`` {each['subject']}", *cells, f"{each['first poll']['peak_mb']:.0f}"))
+        rows.append((f"{each['commit']} {each['subject']}", *cells, f"{each['first poll']['peak_mb']:.0f}"))
     return section(
         heading(f"Before and after: {result['engine']}"),
         where(result),
