@@ -22,7 +22,7 @@ from esfeed.reads import BLIND, Dates, Page, Part, Reading, Resolved, Shard
 from esfeed.telling import Teller
 from esfeed.weights import Weights
 
-_PAGE = 5000
+_PAGE = 4000
 _AHEAD = 3
 _MARK_EVERY = 1.0
 
