@@ -12,29 +12,27 @@ import msgspec
 import sqlalchemy as sa
 
 from esfeed.store import schema as t
-from esfeed.store.connected import Connected
 from esfeed.store.database import give_back, guarded
-from esfeed.store.outbox import grow, move
+from esfeed.store.outbox import Outbox, grow, move
 
-MOST_ROWS = 1000
+_ROWS = 1000
 
 
 class Pruned(msgspec.Struct, frozen=True):
     """What a step of pruning took from the log: rows, and entries that sinks had not had yet, by sink.
 
-    ``more``: there is more to be pruned right now. ``last``: the position of the newest row that was taken.
+    ``more``: there is more to be pruned right now.
     """
 
     rows: int = 0
     dropped: Mapping[str, int] = msgspec.field(default_factory=dict)
     more: bool = False
-    last: int = 0
 
 
-class Pruner(Connected):
+class Pruner(Outbox):
     """The part of the store that forgets."""
 
-    def prune(self, before: int, most: int, sinks: Mapping[str, Collection[str]], rows: int = MOST_ROWS) -> Pruned:
+    def prune(self, before: int, most: int, sinks: Mapping[str, Collection[str]], rows: int = _ROWS) -> Pruned:
         """Deletes log rows from before ``before`` (epoch milliseconds), and while the log has more than ``most`` bytes.
 
         The oldest first, ``rows`` at most, in one transaction. ``sinks``: those that are fed from the log, each with
@@ -63,9 +61,10 @@ class Pruner(Connected):
                     dropped[sink] = lost
             connection.execute(sa.delete(t.log).where(t.log.c.position <= last))
             grow(connection, -octets)
+        self.forget(last)
         with guarded(self._where):
             give_back(self._engine)
-        return Pruned(count, dropped, count == rows, last)
+        return Pruned(count, dropped, count == rows)
 
     def forget_dead(self, sink: str, most: int) -> int:
         """Drops the oldest dead events of a sink beyond ``most``; returns how many."""

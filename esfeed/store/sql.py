@@ -17,8 +17,8 @@ from esfeed.store.codec import pack, pack_key, unpack
 from esfeed.store.connected import Bulk, ByKey, Ready, chunks, upsert
 from esfeed.store.database import open_database
 from esfeed.store.known import SqlKnown
-from esfeed.store.outbox import Outbox, append
-from esfeed.store.pruning import MOST_ROWS, Pruned, Pruner
+from esfeed.store.outbox import append
+from esfeed.store.pruning import Pruner
 from esfeed.store.remembering import remember
 from esfeed.store.tokens import SqlTokens
 
@@ -34,7 +34,7 @@ _BODIES = ByKey(t.document, ["key", "body"])
 _DOCUMENTS = Bulk(t.document, ["watch", "key", "body"], there="goes")
 
 
-class SqlStore(Outbox, Pruner):
+class SqlStore(Pruner):
     """See ``ports.Store``. ``url`` is a SQLAlchemy URL; opening it creates or migrates the database."""
 
     def __init__(self, url: str) -> None:
@@ -125,11 +125,6 @@ class SqlStore(Outbox, Pruner):
                 listener(told)
             self.wake()
 
-    def prune(self, before: int, most: int, sinks: Mapping[str, Collection[str]], rows: int = MOST_ROWS) -> Pruned:
-        found = super().prune(before, most, sinks, rows)
-        self.forget(found.last)
-        return found
-
     def listen(self, listener: Callable[[Sequence[Event]], None]) -> None:
         """From now on ``listener`` gets the events of every commit, once it is done, in the thread that made it."""
         self._listeners.append(listener)
@@ -159,7 +154,9 @@ class SqlStore(Outbox, Pruner):
         same = {
             entry.key: bodies[entry.key]
             for entry in entries
-            if entry.event.after is not None and bytes(entry.event.after) == batch.documents.get(entry.key)
+            if entry.key in bodies
+            and entry.event.after is not None
+            and bytes(entry.event.after) == batch.documents[entry.key]
         }
         return append(connection, number, rows, same)
 

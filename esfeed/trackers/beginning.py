@@ -1,6 +1,6 @@
 """Before a large index is read for the first time: waits until that reading will prove a mark (see ``marks``).
 
-Where documents are written meanwhile, a first reading that begun without proof is followed by two more lists of all
+Where documents are written meanwhile, a first reading that began without proof is followed by two more lists of all
 ids, which take minutes among millions of documents. Two refreshes, which take seconds, spare them.
 """
 

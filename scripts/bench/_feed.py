@@ -26,7 +26,7 @@ TOUCHED = "touched"
 
 
 def app(folder: Path, url: str, **watch: Any) -> App:
-    """A feed with one watch ``w`` and a sink, which nobody asks to deliver."""
+    """A feed with one watch ``w`` and a sink ``none``, which delivers when asked."""
     return App(
         build(
             {

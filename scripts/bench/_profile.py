@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from _data import load
+from _feed import app
 
-from esfeed.app import App
-from esfeed.config import build
 from tests.support.clients import Raw
 
 STAGES = (
@@ -38,21 +37,15 @@ def measure(raw: Raw, name: str, documents: int, folder: Path) -> dict[str, Any]
     Stages run one after the other, but for the next page, which comes meanwhile.
     """
     load(raw, name, documents, fingerprints=False)
-    settings = {
-        "state": f"sqlite:///{folder}/state.db",
-        "clusters": {"main": {"hosts": [raw.engine.url]}},
-        "watches": {"w": {"index": name}},
-        "sinks": {"audit": {"type": "file", "path": f"{folder}/events.jsonl"}},
-    }
-    with App(build(settings), "bench") as app:
-        app.hold()
+    with app(folder, raw.engine.url, index=name) as feed:
+        feed.hold()
         spent = [_Spent(place, attribute) for _, place, attribute, _ in STAGES]
         wall, cpu = time.perf_counter(), time.process_time()
         try:
             # Each of its own, so that neither is counted to the other; a command does both at once.
-            assert app.dispatchers
-            told = app.poll("w").events
-            while not app.deliver("audit").idle:
+            assert feed.dispatchers
+            told = feed.poll("w").events
+            while not feed.deliver("none").idle:
                 pass
         finally:
             for stage in spent:

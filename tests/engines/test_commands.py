@@ -126,7 +126,7 @@ def test_run_loses_nothing_when_killed_ten_times(world: World, feed: Feed) -> No
     assert replayed(feed).differences(truth) == [], f"ESFEED_TEST_SEED={SEED}"
 
 
-def tells(feed: Feed, truth: Mapping[Identity, Any], seconds: float = 120) -> None:
+def tells(feed: Feed, truth: Mapping[Identity, Any], seconds: float = 60) -> None:
     """A running feed comes to tell that truth; or fails with what is wrong, and what the feed says of it."""
     until = time.monotonic() + seconds
     while wrong := replayed(feed).differences(truth):

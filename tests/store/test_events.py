@@ -145,7 +145,7 @@ def test_what_is_pruned_is_not_read_from_memory(states: tuple[SqlStore, SqlStore
     """A place whose next rows are gone is told by where the log begins, so both have to say the same."""
     mine, other = states
     mine.commit("w", Commit(entries=[entry(n) for n in range(10)]))
-    assert mine.prune(2**60, 1 << 40, {}, rows=4).last == 4
+    assert mine.prune(2**60, 1 << 40, {}, rows=4).rows == 4
     assert mine.first() == 5
     for after in range(12):
         assert rows(mine, after, 100) == rows(other, after, 100)

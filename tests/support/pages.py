@@ -274,17 +274,13 @@ def typed(text: str) -> list[tuple[str, list[str]]]:
 
 
 def shown_in(expected: list[str], out: str) -> bool:
-    """Whether the lines stand in ``out`` one after the other, with ``…`` for any text, and on its own for any lines, or
-    none.
-    """
+    """Whether the lines stand in ``out`` one after the other, with ``…`` for any text, and on its own for any lines."""
     wanted = [" ".join(line.split()) for line in expected if line.strip()]
-    printed = "".join(" ".join(line.split()) + "\n" for line in out.splitlines() if line.strip())
-    pattern = "".join(
-        r"(?:.*\n)*?" if line == "…" else ".*?".join(re.escape(part) for part in line.split("…")) + r"\n"
-        for line in wanted
+    printed = "\n".join(" ".join(line.split()) for line in out.splitlines() if line.strip())
+    pattern = "\n".join(
+        r"(?:.*\n)*?.*" if line == "…" else ".*?".join(re.escape(part) for part in line.split("…")) for line in wanted
     )
-    # The last line may go on.
-    return re.search(rf"^{pattern.removesuffix(chr(92) + 'n')}", printed, re.MULTILINE) is not None
+    return re.search(rf"^{pattern}", printed, re.MULTILINE) is not None
 
 
 def _joined(lines: list[str]) -> str:
