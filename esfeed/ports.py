@@ -134,18 +134,22 @@ class Cluster(Protocol):
         """The documents of a shard with those sequence numbers, with content."""
 
     def lookup(
-        self, of: Resolved, wanted: Sequence[tuple[str, Key]], source: bool, copy: Shard | None = None
+        self, of: Resolved, wanted: Sequence[tuple[str, Key]], copy: Shard | None = None
     ) -> Sequence[Document | None]:
-        """The documents of those (index uuid, key), as they are at this moment, refreshed or not; ``None``: not there.
+        """The documents of those (index uuid, key), as they are at this moment, refreshed or not, without content;
+        ``None``: not there.
 
         Asked of that ``copy``, if it can be; without one, a replica may answer that has not yet what the primary has.
-
         One that is there but cannot be given now comes with version -1, one whose place another document has with
-        ``TAKEN``; with ``source`` both are left out like one that is not there.
+        ``TAKEN``.
         """
 
-    def shown(self, of: Resolved, keys: Collection[Key], shard: Shard | None = None) -> Collection[Key]:
-        """Those of ``keys`` that a search (of one ``shard``, on its copy) shows right now, at whatever version."""
+    def shown(
+        self, of: Resolved, keys: Collection[Key], source: bool, shard: Shard | None = None
+    ) -> Sequence[Document]:
+        """The documents of ``keys`` that a search (of one ``shard``, on its copy) shows right now, at whatever version;
+        content only with ``source``. Behind an alias to several indices, one of each.
+        """
 
 
 class Sweep(Protocol):

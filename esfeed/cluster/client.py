@@ -203,6 +203,21 @@ class Client:
         params = {"preference": preference or self.dialect.preference}
         return self._page(f"/{encoded(name)}/_search", params, body, read, counted=counted)
 
+    def pages(
+        self,
+        name: str,
+        body: Mapping[str, Any],
+        preference: str = "",
+        counted: bool = False,
+        read: Callable[[bytes], Page] = page,
+    ) -> Iterator[Page]:
+        """All pages of a search, from one snapshot: of a scroll, unless all fit into one. See ``search``."""
+        first = self.search(name, body, preference, counted, read)
+        if first.total <= first.count:
+            yield first
+        else:
+            yield from self.scroll(name, body, preference, read)
+
     def scroll(
         self, name: str, body: Mapping[str, Any], preference: str = "", read: Callable[[bytes], Page] = page
     ) -> Iterator[Page]:
@@ -274,8 +289,9 @@ class Client:
             asked["seq_no_primary_term"] = True
         return asked
 
-    def mget(self, wanted: Sequence[tuple[str, Key]], source: bool, preference: str = "") -> list[Hit]:
-        """Realtime reads by (concrete index, key): one hit each, in that order: ``found``, not, or with its ``error``.
+    def mget(self, wanted: Sequence[tuple[str, Key]], preference: str = "") -> list[Hit]:
+        """Realtime reads by (concrete index, key), no content: one hit each, in that order: ``found``, not, or with its
+        ``error``.
 
         Realtime: it sees what no refresh has shown yet, and it asks the copy that knows. Raises ``NameMoved`` where an
         index is not there any more, ``ClusterError`` where a shard does not answer or an answer is missing.
@@ -283,7 +299,7 @@ class Client:
         known = self.dialect
         docs: list[dict[str, Any]] = []
         for index, key in wanted:
-            doc: dict[str, Any] = {"_index": index, "_id": key.id, "_source": source}
+            doc: dict[str, Any] = {"_index": index, "_id": key.id, "_source": False}
             doc[known.stored_key] = ["_routing", "_parent"] if known.typed else ["_routing"]
             if known.typed:
                 doc["_type"] = key.type

@@ -96,11 +96,7 @@ class EngineCluster:
             "size": size,
             **self._client.versions(),
         }
-        first = self._client.search(of.name, body)
-        if first.total <= first.count:
-            yield _page(first, of, dates.sorted_by)
-            return
-        for answer in self._client.scroll(of.name, body):
+        for answer in self._client.pages(of.name, body):
             yield _page(answer, of, dates.sorted_by)
 
     def part(self, of: Resolved, part: Part, size: int) -> Generator[Page, None, None]:
@@ -109,13 +105,8 @@ class EngineCluster:
             filters.append(shards.between(part.numbers))
         body = {"query": {"bool": {"filter": filters}}, "sort": ["_doc"], "size": size, **self._client.versions()}
         shard, field = part.shard, part.dates.field
-        name, preference = (of.name, "") if shard is None else (shard.name, shards.preference(shard))
-        read = partial(packed, field=field)
-        first = self._client.search(name, body, preference, True, read)
-        if first.total <= first.count:
-            yield _unread(first, of, field)
-            return
-        for answer in self._client.scroll(name, body, preference, read):
+        name, preference = shards.where(of, shard)
+        for answer in self._client.pages(name, body, preference, True, partial(packed, field=field)):
             yield _unread(answer, of, field)
 
     def everything(
@@ -123,11 +114,11 @@ class EngineCluster:
     ) -> Iterator[Page]:
         stamps = dates.with_stamps(self._client, field) if field else {}
         body = {"sort": ["_doc"], "size": size, "_source": source, **stamps, **self._client.versions()}
-        if shard is None:
-            for answer in self._client.scroll(of.name, body):
+        name, preference = shards.where(of, shard)
+        for answer in self._client.scroll(name, body, preference):
+            if shard is None:
                 yield _page(answer, of, dates.stamp_of(field))
-        else:
-            for answer in self._client.scroll(shard.name, body, shards.preference(shard)):
+            else:
                 yield Page(shards.documents(answer, of, shard), answer.total)
 
     def dated(self, of: Resolved, field: str, spans: Sequence[Span] | None, bits: int) -> Dated:
@@ -161,35 +152,40 @@ class EngineCluster:
     def numbered(self, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
         return shards.numbered(self._client, of, shard, numbers)
 
-    def shown(self, of: Resolved, keys: Collection[Key], shard: Shard | None = None) -> Collection[Key]:
+    def shown(
+        self, of: Resolved, keys: Collection[Key], source: bool, shard: Shard | None = None
+    ) -> Sequence[Document]:
         ids = {"query": {"ids": {"values": sorted({key.id for key in keys})}}}
-        body = {**ids, "sort": ["_doc"], "size": _IDS_PAGE, "_source": False, **self._client.versions()}
-        name, preference = (of.name, "") if shard is None else (shard.name, shards.preference(shard))
-        pages = self._client.scroll(name, body, preference)
-        return {doc.key for answer in pages for doc in _page(answer, of).docs}.intersection(keys)
+        body = {**ids, "size": len(keys), "_source": source, **self._client.versions()}
+        found: list[Document] = []
+        name, preference = shards.where(of, shard)
+        for answer in self._client.pages(name, body, preference):
+            docs = _page(answer, of).docs if shard is None else shards.documents(answer, of, shard)
+            found += [doc for doc in docs if doc.key in keys]
+        return found
 
     def lookup(
-        self, of: Resolved, wanted: Sequence[tuple[str, Key]], source: bool, copy: Shard | None = None
+        self, of: Resolved, wanted: Sequence[tuple[str, Key]], copy: Shard | None = None
     ) -> Sequence[Document | None]:
         names = {one.uuid: one.name for one in of.indices}
         preference = f"_prefer_nodes:{copy.node}" if copy and copy.node else ""
-        hits = self._client.mget([(names[uuid], key) for uuid, key in wanted], source, preference)
-        return [_looked_up(hit, uuid, key, source) for hit, (uuid, key) in zip(hits, wanted, strict=True)]
+        hits = self._client.mget([(names[uuid], key) for uuid, key in wanted], preference)
+        return [_looked_up(hit, uuid, key) for hit, (uuid, key) in zip(hits, wanted, strict=True)]
 
 
-def _looked_up(hit: Hit, uuid: str, key: Key, source: bool) -> Document | None:
+def _looked_up(hit: Hit, uuid: str, key: Key) -> Document | None:
     """The document, unless it is another one: two routings of an id that lead to one shard share one place there.
 
     One that the engine fails to give (2.x: a number beyond 64 bits, before it is refreshed) is there, but at no version
-    that anybody knows; its content is not to be had now.
+    that anybody knows.
     """
     if hit.error is not None:
-        return None if source else Document(key, hit.index, uuid, _NO_VERSION)
+        return Document(key, hit.index, uuid, _NO_VERSION)
     if not hit.found:
         return None
     if (hit.routing or hit.parent) != key.routing:
-        return None if source else Document(key, hit.index, uuid, TAKEN)
-    return Document(key, hit.index, uuid, hit.version, hit.seq_no, bytes(hit.source) or None, hit.parent)
+        return Document(key, hit.index, uuid, TAKEN)
+    return Document(key, hit.index, uuid, hit.version, hit.seq_no, parent=hit.parent)
 
 
 def _page(answer: Answer, of: Resolved, stamp: Callable[[Hit], int | None] = dates.none) -> Page:

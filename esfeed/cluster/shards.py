@@ -24,6 +24,11 @@ def preference(shard: Shard) -> str:
     return f"_shards:{shard.number}|_only_nodes:{shard.node}"
 
 
+def where(of: Resolved, shard: Shard | None) -> tuple[str, str]:
+    """The name to search and the preference to do so with: all that is behind a name, or one shard on its copy."""
+    return (of.name, "") if shard is None else (shard.name, preference(shard))
+
+
 def without_seq_no(client: Client, of: Resolved) -> str:
     """Why these indices cannot be followed by sequence number; empty where they can.
 

@@ -51,12 +51,12 @@ class Descent:
         met: set[Key] = set()
         found = 0
         for page in self._cluster.within(of, self._field, spans, without):
-            news, known, behind, truth, stamps = self._reader.sort_out(page.docs, of)
-            met.update(truth)
-            changed = self._reader.look_again(of, behind + news, known)
+            what = self._reader.sort_out(page.docs, of)
+            met.update(what.truth)
+            changed = self._reader.met(of, what, content=False)
             found += len(changed)
-            if changed or stamps:
-                yield Batch(changed, known, stamps=stamps)
+            if changed or what.stamps:
+                yield Batch(changed, what.known, stamps=what.stamps)
         lost = {}
         for some in self._known.within(spans, without):
             lost.update({key: revision for key, revision in some.items() if key not in met})

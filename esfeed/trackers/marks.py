@@ -89,7 +89,7 @@ def restarted(before: ShardReading | None, now: ShardReading) -> bool:
 
 def unchanged(mark: ShardMark, now: ShardReading, lag: bool) -> bool:
     """Whether a look at the shard can find nothing. ``lag``: searches lag behind counts, so one look is not enough."""
-    if restarted(mark.looked, now):
+    if restarted(mark.looked, now) or not mark.looks:
         return False
     if now.max_seq_no is not None and mark.mark >= now.max_seq_no:
         return True

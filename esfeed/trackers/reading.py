@@ -1,14 +1,15 @@
 """Reading documents and telling which are news, shared by the trackers: windows, full readings, and what is gone.
 
-A read may come from a copy that lags, and without a point in time two requests share no snapshot. So whatever looks
-older than what is known, or is not there, is looked up in realtime before anybody believes it.
+What is told is what a search showed, and nothing else: searches of one copy never go back, so no state is told twice,
+nor after a later one. A lookup in realtime is ahead of them: what it says is not told, it can only speak against what a
+search says. So what looks older than known is believed when a lookup has the same, and what is not shown is gone when
+no lookup has it either. docs/exactness.rst has the reasons.
 """
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
-import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -30,7 +31,7 @@ _IDS_PAGE = 5000
 class Sorted(NamedTuple):
     """What the documents of a page turn out to be, beside what is ``known`` of them.
 
-    ``news`` are not as known; ``behind`` look older than known, and have to be looked up. ``truth`` are the keys whose
+    ``news`` are not as known; ``behind`` look older than known. ``truth`` are the keys whose
     truth the page holds. ``stamps`` are dates of known documents that are not remembered so.
     """
 
@@ -46,8 +47,8 @@ class Reader:
     a document, on the engine's disk at first and as seen from then on; one that is too large all the same is the last
     of its size.
 
-    ``doubt`` is set where a lookup contradicts a search: one of two copies lags. What was read then is no last word,
-    even if nothing more happens; so whoever reads clears it before and looks at it after.
+    ``doubt`` is set where a lookup contradicts a search, and not by being ahead of it: one of two copies lags. What was
+    read then is no last word, even if nothing more happens; so whoever reads clears it before and looks at it after.
     """
 
     def __init__(self, cluster: Cluster, known: Known, max_page_bytes: int) -> None:
@@ -77,11 +78,11 @@ class Reader:
         """What is new among documents with ``field`` at or after ``since`` (epoch milliseconds)."""
         found = 0
         for page in self._pages(lambda size: self._cluster.window(of, field, since, size), size):
-            met, known, behind, _, stamps = self.sort_out(page.docs, of)
-            met += self.look_again(of, behind, known)
+            what = self.sort_out(page.docs, of)
+            met = self.met(of, what)
             found += len(met)
-            if met or stamps:
-                yield Batch(met, known, stamps=stamps)
+            if met or what.stamps:
+                yield Batch(met, what.known, stamps=what.stamps)
         return found
 
     def everything(
@@ -96,8 +97,8 @@ class Reader:
     ) -> Found:
         """What is new among all documents, then what is gone; shard by shard where ``shards`` are named.
 
-        ``source``: read the content with the ids (many are expected to differ); otherwise it is looked up for those
-        that differ; with ``learn`` it is not wanted at all. ``field``: the date to read with them. ``distrust``: see
+        ``source``: read the content with the ids (many are expected to differ); otherwise it is read for those that
+        differ; with ``learn`` it is not wanted at all. ``field``: the date to read with them. ``distrust``: see
         ``sort_out``; it needs ``source``.
         """
         found = read = 0
@@ -110,14 +111,12 @@ class Reader:
 
                 for page in self._pages(some, size):
                     read += len(page.docs)
-                    met, known, behind, truth, stamps = self.sort_out(page.docs, of, distrust)
-                    sweep.see(truth)
-                    if not (source or learn):
-                        behind, met = behind + met, []
-                    met += self.look_again(of, behind, {} if distrust else known)
+                    what = self.sort_out(page.docs, of, distrust)
+                    sweep.see(what.truth)
+                    met = self.met(of, what, shards, content=source or learn)
                     found += len(met)
                     total = page.total if shard is None else max(now.docs, read)
-                    yield Batch(met, known, total=total, read=read, stamps=stamps)
+                    yield Batch(met, what.known, total=total, read=read, stamps=what.stamps)
             found += yield from self._unmet(of, sweep, shards)
         return found
 
@@ -140,26 +139,49 @@ class Reader:
             if revision is not None and doc.uuid != revision.uuid and of.rank(revision.uuid) > of.rank(doc.uuid):
                 continue
             truth.append(key)
-            if revision is None or (distrust and (doc.shard is not None or not older(doc, revision))):
+            if revision is not None and older(doc, revision):
+                behind.append(doc)
+            elif revision is None or distrust or not same(doc, revision):
                 news.append(doc)
-            elif not same(doc, revision):
-                (behind if older(doc, revision) else news).append(doc)
             elif doc.shard is None and (doc.stamp != revision.stamp or revision.shard is not None):
                 stamps[key] = doc.stamp
         return Sorted(news, known, behind, truth, stamps)
 
-    def look_again(self, of: Resolved, behind: Sequence[Document], known: Mapping[Key, Revision]) -> list[Document]:
-        """Those of ``behind`` that are there and not as known, as they are at this moment, with their content."""
-        met: list[Document] = []
+    def met(self, of: Resolved, what: Sorted, shards: Sequence[Shard] = (), content: bool = True) -> list[Document]:
+        """The documents of a page that are not as known. Without ``content`` the page has none, and it is read now.
+
+        ``shards`` are the copies that are followed.
+        """
+        met = what.news + self._vouched(of, what.behind, shards)
+        return met if content else self._contents(of, met, shards)
+
+    def _vouched(self, of: Resolved, behind: Sequence[Document], shards: Sequence[Shard]) -> list[Document]:
+        """Those that are so in realtime, too: what was known was taken back, or got a smaller version from outside."""
+        docs = {doc.key: doc for doc in behind}
+        vouched: list[Document] = []
+        for copy, keys in _by_copy(docs, docs, shards).items():
+            for some in _pieces(keys, _LOOKUP):
+                found = self._cluster.lookup(of, [(docs[key].uuid, key) for key in some], copy)
+                vouched += [docs[key] for key, now in zip(some, found, strict=True) if now and same(now, docs[key])]
+        self.doubt = self.doubt or len(vouched) < len(behind)
+        return vouched
+
+    def _contents(self, of: Resolved, docs: Sequence[Document], shards: Sequence[Shard]) -> list[Document]:
+        """The same with content, as searches show them by now.
+
+        One that is not shown any more is left out: what became of it was counted after the counters were read, so there
+        is another look.
+        """
+        before = {doc.key: doc for doc in docs}
+        found: dict[Key, Document] = {}
         most = self.weights.fitting(_LOOKUP)
-        for start in range(0, len(behind), most):
-            some = behind[start : start + most]
-            found = self._cluster.lookup(of, [(doc.uuid, doc.key) for doc in some], source=True)
-            for doc, before in zip(found, some, strict=True):
-                if doc is not None and not (doc.key in known and same(doc, known[doc.key])):
-                    stamp = before.stamp if doc.version == before.version else None
-                    met.append(msgspec.structs.replace(doc, shard=before.shard, stamp=stamp))
-        return met
+        for copy, keys in _by_copy(before, before, shards).items():
+            for some in _pieces(keys, most):
+                shown = self._cluster.shown(of, some, True, copy)
+                found.update((doc.key, doc) for doc in shown if doc.uuid == before[doc.key].uuid)
+        back = {key for key, doc in found.items() if older(doc, before[key])}
+        self.doubt = self.doubt or bool(back)
+        return [_placed(found[key], doc) for key, doc in before.items() if key in found and key not in back]
 
     def _unmet(self, of: Resolved, sweep: Sweep, shards: Sequence[Shard]) -> Found:
         losing = sweep.missing()
@@ -169,54 +191,54 @@ class Reader:
         return found
 
     def missed(self, of: Resolved, lost: Mapping[Key, Revision], losing: int, shards: Sequence[Shard] = ()) -> Found:
-        """What became of the known documents ``lost``, which a read did not show: gone, changed, or there after all.
+        """What became of the known documents ``lost``, which a read did not show: gone, or there after all.
 
         ``losing`` is how many the whole poll misses; ``shards`` the copies that are followed.
         """
         found = 0
-        for some in _pieces(lost, _LOOKUP):
-            gone, met, taken = self._confirm(of, some, shards)
+        for some in _pieces([*lost], _LOOKUP):
+            gone, taken = self._gone(of, {key: lost[key] for key in some}, shards)
             # What took the place of another is counted itself: both were one operation.
-            found += len(gone) + len(met) - len(taken)
-            if gone or met:
-                yield Batch(met, some, gone, losing=losing)
+            found += len(gone) - len(taken)
+            if gone:
+                yield Batch(gone=gone, losing=losing)
         return found
 
-    def _confirm(
+    def _gone(
         self, of: Resolved, lost: Mapping[Key, Revision], shards: Sequence[Shard]
-    ) -> tuple[list[tuple[Key, Revision]], list[Document], set[Key]]:
-        """(gone, changed, those of the gone whose place another document has)."""
+    ) -> tuple[list[tuple[Key, Revision]], set[Key]]:
+        """(gone, those of the gone whose place another document has)."""
         there: dict[Key, Document] = {}
         taken: set[Key] = set()
         for copy, keys in _by_copy(lost, lost, shards).items():
             for index in of.indices:
                 wanted = [(index.uuid, key) for key in keys if key.within in (None, index.within)]
                 if wanted:
-                    found = self._cluster.lookup(of, wanted, source=False, copy=copy)
+                    found = self._cluster.lookup(of, wanted, copy)
                     # Later indices have the truth, so they overwrite earlier ones.
                     there.update((doc.key, doc) for doc in found if doc and doc.version != TAKEN)
                     taken.update(doc.key for doc in found if doc and doc.version == TAKEN)
         missing = [key for key in lost if key not in there]
-        # A lookup is ahead of searches. Taken at its word alone, a document would be deleted that the next search still
-        # shows, and be created again by that; so both must have lost it.
+        # Taken at a lookup's word alone, a document would be deleted that the next search still shows, and be created
+        # again by that; so both must have lost it.
         shown: set[Key] = set()
         for copy, keys in _by_copy(missing, lost, shards).items():
-            shown.update(self._cluster.shown(of, keys, copy))
+            shown.update(doc.key for doc in self._cluster.shown(of, keys, False, copy))
         gone = [(key, lost[key]) for key in missing if key not in shown]
-        placed = [msgspec.structs.replace(doc, shard=lost[key].shard) for key, doc in there.items()]
-        changed = [doc for doc in placed if not same(doc, lost[doc.key])]
-        self.doubt = self.doubt or len(gone) + len(changed) < len(lost)
-        return gone, self.look_again(of, changed, lost), taken.intersection(key for key, _ in gone)
+        # What is ahead of what is known is an operation like any that no refresh has shown yet.
+        ahead = [key for key, doc in there.items() if not (same(doc, lost[key]) or older(doc, lost[key]))]
+        self.doubt = self.doubt or len(gone) + len(ahead) < len(lost)
+        return gone, taken.intersection(key for key, _ in gone)
 
 
 def _by_copy(
-    keys: Iterable[Key], lost: Mapping[Key, Revision], shards: Sequence[Shard]
+    keys: Iterable[Key], places: Mapping[Key, Document | Revision], shards: Sequence[Shard]
 ) -> Mapping[Shard | None, list[Key]]:
     """``keys`` by the copy that is followed (of ``shards``), ``None`` where none is."""
     copies: dict[tuple[str, int | None], Shard] = {(shard.name, shard.number): shard for shard in shards}
     by_copy: dict[Shard | None, list[Key]] = {}
     for key in keys:
-        by_copy.setdefault(copies.get((lost[key].index, lost[key].shard)), []).append(key)
+        by_copy.setdefault(copies.get((places[key].index, places[key].shard)), []).append(key)
     return by_copy
 
 
@@ -250,25 +272,30 @@ def _generator(pages: Iterator[Page]) -> Generator[Page, None, None]:
     yield from pages
 
 
-def _pieces(lost: Mapping[Key, Revision], size: int) -> Iterator[Mapping[Key, Revision]]:
-    rest = iter(lost.items())
-    while piece := dict(itertools.islice(rest, size)):
-        yield piece
+def _pieces(keys: Sequence[Key], size: int) -> Iterator[Sequence[Key]]:
+    return (keys[start : start + size] for start in range(0, len(keys), size))
 
 
-def same(doc: Document, revision: Revision) -> bool:
-    """Whether ``doc`` is at the revision that is known, as far as its numbers tell."""
-    if doc.uuid != revision.uuid or doc.version != revision.version:
+def _placed(doc: Document, before: Document) -> Document:
+    """``doc``, where it was a moment ago; its date is not known where it is another version."""
+    return msgspec.structs.replace(
+        doc, shard=before.shard, stamp=before.stamp if doc.version == before.version else None
+    )
+
+
+def same(doc: Document, other: Document | Revision) -> bool:
+    """Whether ``doc`` is at the revision that is known (or seen), as far as its numbers tell."""
+    if doc.uuid != other.uuid or doc.version != other.version:
         return False
-    if doc.shard is not None and (doc.shard != revision.shard or doc.seq_no != revision.seq_no):
+    if doc.shard is not None and (doc.shard != other.shard or doc.seq_no != other.seq_no):
         return False
-    return doc.seq_no is None or revision.seq_no is None or doc.seq_no == revision.seq_no
+    return doc.seq_no is None or other.seq_no is None or doc.seq_no == other.seq_no
 
 
-def older(doc: Document, revision: Revision) -> bool:
-    """Whether ``doc`` looks like an earlier state than the known one (or its version was set back)."""
-    if doc.uuid != revision.uuid:
+def older(doc: Document, other: Document | Revision) -> bool:
+    """Whether ``doc`` looks like an earlier state than the known (or seen) one, or its version was set back."""
+    if doc.uuid != other.uuid:
         return False
-    if doc.seq_no is not None and revision.seq_no is not None:
-        return doc.seq_no < revision.seq_no
-    return doc.version < revision.version
+    if doc.seq_no is not None and other.seq_no is not None:
+        return doc.seq_no < other.seq_no
+    return doc.version < other.version

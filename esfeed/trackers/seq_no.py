@@ -27,6 +27,8 @@ NAME = "seq_no"
 _TAIL = 1000
 _IDS_TAIL = 5000
 _AT_ONCE = 50
+_NO_NUMBER = 1 << 62
+"""Above all sequence numbers, as engines and the store can be asked about it."""
 
 
 class Unsuited(ClusterError):
@@ -65,6 +67,7 @@ class SeqNoTracker:
     def poll(self, since: Checkpoint | None) -> Iterator[Batch]:
         """Raises ``Unsuited`` besides, before anything was read, where sequence numbers do not serve."""
         now = self._counters()
+        self._reader.doubt = False
         state = None
         if since is not None and since.tracker == NAME:
             state = read(since.data, State)
@@ -72,14 +75,25 @@ class SeqNoTracker:
             of = self._suited()
             refresh = float("inf") if self._cluster.searches_lag else slowest(of.indices)
             now, begun = beginning.begin(now, refresh, self._counters, self._sleep, self._clock)
-            batches = self._all(of, now, begun, first=since is None)
+            distrust = state is not None and _undone(state, now)
+            batches = self._all(of, now, begun, since is None, distrust)
         elif self.reconcile or self._verification_is_due(state):
             batches = self._again(state, now)
         else:
             batches = self._changed(state, now)
-        copies = {_place(name): reading.identity for name, reading in now.shards.items()}
+        copies = {_place(name): self._copy(state, name, reading) for name, reading in now.shards.items()}
         for batch in batches:
             yield msgspec.structs.replace(batch, copies=copies)
+
+    def _copy(self, state: State | None, name: str, reading: ShardReading) -> str:
+        """Which copy of a shard this is, for the ids of events.
+
+        When it is looked at for the first time, its searches may be behind what is known: then what is told of it may
+        have to be told again.
+        """
+        if state is None or name not in state.marks or not marks.restarted(state.marks[name].looked, reading):
+            return reading.identity
+        return f"{reading.identity}/{self._now()}"
 
     def _suited(self) -> Resolved:
         """What is behind the name. It searches all shards, so that those nobody searched refresh again."""
@@ -90,34 +104,34 @@ class SeqNoTracker:
             raise Unsuited(why)
         return of
 
-    def _all(self, of: Resolved, now: Reading, begun: beginning.Marks, first: bool) -> Iterator[Batch]:
+    def _all(self, of: Resolved, now: Reading, begun: beginning.Marks, first: bool, distrust: bool) -> Iterator[Batch]:
         """The first reading, or the first behind other indices: content and all, as no number there is known yet.
 
-        Begun anew after a crash, it passes over what is known already.
+        Begun anew after a crash, it passes over what is known already; ``distrust``: see ``Reader.sort_out``.
         """
         shards = [_shard(name, reading) for name, reading in now.shards.items()]
         learn = first and self._following.learn
-        for batch in self._reader.everything(of, now, source=not learn, learn=learn, shards=shards):
+        for batch in self._reader.everything(of, now, source=not learn, learn=learn, shards=shards, distrust=distrust):
             yield msgspec.structs.replace(batch, snapshot=first)
         self.reconcile = False
         at = self._now()
-        fresh = {name: marks.after_a_look(begun[name], reading, at) for name, reading in now.shards.items()}
+        # Never looked at, as far as anybody is to know: so the next look distrusts, too.
+        fresh = (
+            dict(begun)
+            if self._reader.doubt
+            else {name: marks.after_a_look(begun[name], reading, at) for name, reading in now.shards.items()}
+        )
         yield _keep(State(of.indices, of.pattern, fresh, self._cluster.searches_lag, at))
 
     def _again(self, state: State, now: Reading) -> Iterator[Batch]:
         """Every id and version, and the content of what differs: the last net, and what ``esfeed reconcile`` does."""
         of = self._of(state)
         shards = [_shard(name, reading) for name, reading in now.shards.items()]
-        yield from self._reader.everything(of, now, source=False, shards=shards)
+        distrust = _undone(state, now)
+        yield from self._reader.everything(of, now, source=distrust, shards=shards, distrust=distrust)
         self.reconcile = False
-        at = self._now()
-        looked = {
-            name: marks.after_a_look(
-                self._advanced(state, self._begin(state.marks[name], reading), reading), reading, at
-            )
-            for name, reading in now.shards.items()
-        }
-        yield _keep(msgspec.structs.replace(state, marks=looked, read_at=at))
+        looked = {name: self._looked(state, name, reading) for name, reading in now.shards.items()}
+        yield _keep(msgspec.structs.replace(state, marks=looked, read_at=self._now()))
 
     def _changed(self, state: State, now: Reading) -> Iterator[Batch]:
         """Looks at the shards where anything can be new."""
@@ -142,21 +156,23 @@ class SeqNoTracker:
                 if last.seen:
                     yield last
                 last = yield from self._shard(of, shards[name], now, tails[shards[name]], size, distrust)
-                if self._reader.doubt:
-                    kept[name] = marks.after_a_doubt(begun[name], now.shards[name], self._now())
-                    continue
                 # Only now: what became visible since the last look stands below the new mark too.
-                mark = self._advanced(state, begun[name], now.shards[name])
-                kept[name] = marks.after_a_look(mark, now.shards[name], self._now())
+                kept[name] = self._looked(state, name, now.shards[name])
         # With the mark, in one transaction: it takes as long as all that a poll of few changes does besides.
         yield msgspec.structs.replace(last, checkpoint=_checkpoint(msgspec.structs.replace(state, marks=kept)))
 
     def _idle(self, state: State, name: str, reading: ShardReading) -> bool:
         return marks.unchanged(state.marks[name], reading, state.lag)
 
-    def _advanced(self, state: State, mark: ShardMark, reading: ShardReading) -> ShardMark:
+    def _looked(self, state: State, name: str, reading: ShardReading) -> ShardMark:
+        """The mark of a shard after a look that began at that ``reading``."""
+        before, at = state.marks[name], self._now()
+        mark = self._begin(before, reading)
+        if self._reader.doubt:
+            # Where what was known may be undone, it stays in question until a look had no doubt.
+            return before if marks.restarted(before.looked, reading) else marks.after_a_doubt(mark, reading, at)
         slow = patience(state.indices) if state.lag else None
-        return marks.advanced(mark, reading, self._now(), slow)
+        return marks.after_a_look(marks.advanced(mark, reading, at, slow), reading, at)
 
     def _begin(self, mark: ShardMark, reading: ShardReading) -> ShardMark:
         if marks.restarted(mark.looked, reading):
@@ -182,8 +198,7 @@ class SeqNoTracker:
             return last
         if last.seen:
             yield last
-        highest = now.shards[f"{shard.name}/{shard.number}"].max_seq_no or 0
-        yield from self._descend(of, shard, uuid, highest)
+        yield from self._descend(of, shard, uuid)
         return Batch()
 
     def _tail(
@@ -197,24 +212,20 @@ class SeqNoTracker:
             if last.seen:
                 yield last
             self._reader.weights.weigh(docs)
-            met, known, behind, _, _ = self._reader.sort_out(docs, of, distrust)
-            fresh = len(met)
-            if not source:
-                behind, met = behind + met, []
-            met += self._reader.look_again(of, behind, {} if distrust else known)
-            last = Batch(met, known)
+            what = self._reader.sort_out(docs, of, distrust)
+            last = Batch(self._reader.met(of, what, [shard], content=source), what.known)
             if len(docs) < size:
                 break
-            source = distrust or 2 * fresh > len(docs)
+            source = distrust or 2 * len(what.news) > len(docs)
             size = self._reader.weights.page(now, _TAIL) if source else _IDS_TAIL
             highest = docs[-1].seq_no or 0
             docs = self._cluster.tails(of, {shard: highest}, size, source)[shard].docs
         return last
 
-    def _descend(self, of: Resolved, shard: Shard, uuid: str, highest: int) -> Iterator[Batch]:
+    def _descend(self, of: Resolved, shard: Shard, uuid: str) -> Iterator[Batch]:
         """From counts of wide ranges of numbers down to the numbers that are on one side only."""
-        top = LADDER[0]
-        spans: Sequence[Span] = [(0, ((highest >> top) + 1) << top)]
+        # Whatever the shard's own largest number is: one that is known may be above it, after a failover.
+        spans: Sequence[Span] = [(0, _NO_NUMBER)]
         shown: Mapping[int, int] = {}
         for bits in LADDER:
             shown = self._cluster.histogram(of, shard, spans, bits)
@@ -231,10 +242,9 @@ class SeqNoTracker:
         if not numbers:
             return
         docs: Sequence[Document] = self._cluster.numbered(of, shard, numbers)
-        met, known, behind, _, _ = self._reader.sort_out(docs, of)
-        met += self._reader.look_again(of, behind, known)
-        if met:
-            yield Batch(met, known)
+        what = self._reader.sort_out(docs, of)
+        if met := self._reader.met(of, what, [shard]):
+            yield Batch(met, what.known)
 
     def check(self) -> str:
         """What is behind the name, in words. Raises ``Unsuited`` where this tracker cannot follow it."""
@@ -287,6 +297,14 @@ def _shards_of(state: State) -> Any:
 def _moved(state: State, now: Reading) -> bool:
     """Whether other indices are behind the name than those that the marks are of."""
     return {one.name: one.uuid for one in state.indices} != dict(now.indices)
+
+
+def _undone(state: State, now: Reading) -> bool:
+    """Whether a shard that was looked at before may have lost operations since."""
+    return any(
+        name in state.marks and marks.restarted(state.marks[name].looked, reading)
+        for name, reading in now.shards.items()
+    )
 
 
 def _uuid(of: Resolved, shard: Shard) -> str:

@@ -11,7 +11,7 @@ import pytest
 from esfeed.cluster.client import Client
 from esfeed.cluster.reads import EngineCluster
 from esfeed.errors import ClusterError
-from esfeed.event import UNTYPED, Document
+from esfeed.event import UNTYPED, Document, Key
 from esfeed.reads import TAKEN, Resolved
 from tests.support.clients import Raw, Refused
 
@@ -57,8 +57,24 @@ def all_docs(cluster: EngineCluster, of: Resolved) -> list[Document]:
     return [doc for page in cluster.everything(of, source=True, size=1000) for doc in page.docs]
 
 
-def looked_up(cluster: EngineCluster, of: Resolved, docs: list[Document]) -> list[Document | None]:
-    return list(cluster.lookup(of, [(doc.uuid, doc.key) for doc in docs], source=True))
+Found = list[tuple[Key, int, str | None] | None]
+
+
+def looked_up(cluster: EngineCluster, of: Resolved, docs: list[Document]) -> Found:
+    """(key, version, parent) of each of ``docs`` that a lookup has, the same one in its place."""
+    found = cluster.lookup(of, [(doc.uuid, doc.key) for doc in docs])
+    assert all(doc is None or doc.source is None for doc in found)
+    return [doc and (doc.key, doc.version, doc.parent) for doc in found]
+
+
+def told(docs: list[Document]) -> Found:
+    return [(doc.key, doc.version, doc.parent) for doc in docs]
+
+
+def shown(cluster: EngineCluster, of: Resolved, docs: list[Document]) -> list[Document]:
+    """What a search shows of ``docs``, in their order."""
+    found = {doc.key: doc for doc in cluster.shown(of, {doc.key for doc in docs}, source=True)}
+    return [found[doc.key] for doc in docs]
 
 
 def test_types(raw: Raw, client: Client, cluster: EngineCluster, index: str) -> None:
@@ -83,7 +99,7 @@ def test_equal_ids_of_two_types_are_two_documents(raw: Raw, cluster: EngineClust
     of = cluster.resolve(index, "w")
     docs = all_docs(cluster, of)
     assert {doc.key.type for doc in docs} == set(types)
-    assert looked_up(cluster, of, docs) == docs
+    assert looked_up(cluster, of, docs) == told(docs)
     assert all(json.loads(doc.source or b"")["kind"] == doc.key.type for doc in docs)
 
 
@@ -97,7 +113,7 @@ def test_a_type_of_old_on_7(raw: Raw, cluster: EngineCluster, index: str) -> Non
     of = cluster.resolve(index, "w")
     docs = all_docs(cluster, of)
     assert len(docs) == 1
-    assert looked_up(cluster, of, docs) == docs
+    assert looked_up(cluster, of, docs) == told(docs)
     assert cluster.field_types(index) == {"n": "integer"}
 
 
@@ -109,9 +125,10 @@ def test_sequence_numbers(raw: Raw, client: Client, cluster: EngineCluster, inde
     docs = all_docs(cluster, of)
     assert sorted(doc.seq_no or 0 for doc in docs) == ([0, 1, 2] if client.dialect.seq_no else [0, 0, 0])
     assert all((doc.seq_no is not None) is client.dialect.seq_no for doc in docs)
-    found = looked_up(cluster, of, docs)
-    assert [doc and (doc.version, doc.source) for doc in found] == [(doc.version, doc.source) for doc in docs]
+    assert looked_up(cluster, of, docs) == told(docs)
+    assert shown(cluster, of, docs) == docs
     if client.dialect.seq_no:
+        found = cluster.lookup(of, [(doc.uuid, doc.key) for doc in docs])
         assert [doc and doc.seq_no for doc in found] == [doc.seq_no for doc in docs]
 
 
@@ -152,7 +169,7 @@ def test_external_versions(raw: Raw, cluster: EngineCluster, index: str) -> None
     of = cluster.resolve(index, "w")
     docs = sorted(all_docs(cluster, of), key=lambda doc: doc.key.id)
     assert [doc.version for doc in docs] == versions
-    assert [doc and doc.version for doc in looked_up(cluster, of, docs)] == versions
+    assert looked_up(cluster, of, docs) == told(docs)
     raw.put(index, "1", {"n": 1}, version=2**53 + 2, version_type="external")
     with pytest.raises(Refused):
         raw.put(index, "1", {"n": 1}, version=2**53 + 1, version_type="external")
@@ -167,9 +184,8 @@ def test_odd_ids(raw: Raw, cluster: EngineCluster, index: str) -> None:
     docs = all_docs(cluster, of)
     assert sorted(doc.key.id for doc in docs) == sorted(ODD)
     assert all(json.loads(doc.source or b"")["is"]["id"] == doc.key.id for doc in docs)
-    assert [doc and (doc.key, doc.source) for doc in looked_up(cluster, of, docs)] == [
-        (doc.key, doc.source) for doc in docs
-    ]
+    assert looked_up(cluster, of, docs) == told(docs)
+    assert shown(cluster, of, docs) == docs
     windowed = [doc for page in cluster.window(of, "updated_at", 0, 7) for doc in page.docs]
     assert sorted(doc.key.id for doc in windowed) == sorted(ODD)
 
@@ -185,14 +201,12 @@ def test_odd_routings(raw: Raw, cluster: EngineCluster, index: str) -> None:
     of = cluster.resolve(index, "w")
     docs = all_docs(cluster, of)
     assert {doc.key.id: doc.key.routing for doc in docs} == {f"r{n}": text for n, text in enumerate(routings)}
-    found = looked_up(cluster, of, docs)
-    assert [doc and (doc.key, doc.version, doc.source) for doc in found] == [
-        (doc.key, doc.version, doc.source) for doc in docs
-    ]
+    assert looked_up(cluster, of, docs) == told(docs)
+    assert shown(cluster, of, docs) == docs
     wrong = [(doc.uuid, doc.key._replace(routing="elsewhere")) for doc in docs]
     # By chance "elsewhere" leads to the shard of some of them: then another document is found there, not this one.
-    assert {doc and doc.version for doc in cluster.lookup(of, wrong, source=False)} <= {None, TAKEN}
-    assert cluster.lookup(of, wrong, source=True) == [None] * len(docs)
+    assert {doc and doc.version for doc in cluster.lookup(of, wrong)} <= {None, TAKEN}
+    assert cluster.shown(of, {key for _, key in wrong}, source=False) == []
 
 
 def test_equal_ids_under_two_routings_are_two_documents(raw: Raw, cluster: EngineCluster, index: str) -> None:
@@ -205,9 +219,9 @@ def test_equal_ids_under_two_routings_are_two_documents(raw: Raw, cluster: Engin
     docs = all_docs(cluster, of)
     assert len(docs) > 1
     assert len({doc.key for doc in docs}) == len(docs)
-    assert [doc and (doc.key, doc.source) for doc in looked_up(cluster, of, docs)] == [
-        (doc.key, doc.source) for doc in docs
-    ]
+    assert looked_up(cluster, of, docs) == told(docs)
+    assert shown(cluster, of, docs) == docs
+    assert cluster.shown(of, {docs[0].key}, source=True) == docs[:1]
     raw.delete(index, "same", routing=docs[0].key.routing)
     assert [doc is None for doc in looked_up(cluster, of, docs)] == [True, *[False] * (len(docs) - 1)]
 
@@ -230,10 +244,8 @@ def test_parents_and_children(raw: Raw, cluster: EngineCluster, index: str) -> N
         assert (docs[f"p{n}"].parent, docs[f"p{n}"].key.routing) == (None, None)
         assert (docs[f"c{n}"].parent, docs[f"c{n}"].key.routing) == (f"p{n}", f"p{n}")
         assert (docs[f"d{n}"].parent, docs[f"d{n}"].key.routing) == (f"p{n}", "own")
-    found = looked_up(cluster, of, list(docs.values()))
-    assert [doc and (doc.key, doc.parent, doc.source) for doc in found] == [
-        (doc.key, doc.parent, doc.source) for doc in docs.values()
-    ]
+    assert looked_up(cluster, of, list(docs.values())) == told(list(docs.values()))
+    assert shown(cluster, of, list(docs.values())) == list(docs.values())
 
 
 def test_a_content_without_source(raw: Raw, cluster: EngineCluster, index: str) -> None:
@@ -244,22 +256,22 @@ def test_a_content_without_source(raw: Raw, cluster: EngineCluster, index: str) 
     of = cluster.resolve(index, "w")
     docs = all_docs(cluster, of)
     assert [(doc.source, doc.version) for doc in docs] == [(None, 1)] * 2
-    assert [doc and doc.source for doc in looked_up(cluster, of, docs)] == [None, None]
+    assert looked_up(cluster, of, docs) == told(docs)
+    assert shown(cluster, of, docs) == docs
 
 
 @pytest.mark.parametrize("engine", ["es2"], indirect=True)
 def test_a_number_that_2x_cannot_look_up(raw: Raw, cluster: EngineCluster, index: str) -> None:
-    """2.x cannot give a number beyond 64 bits before a refresh: the document is there, its content not to be had."""
+    """2.x cannot give a number beyond 64 bits before a refresh: it only says that the document is there."""
     raw.create(index, {"z": {"type": "object", "enabled": False}}, {"refresh_interval": "-1"})
     raw.put(index, "old", {"z": 1})
     raw.refresh(index)
     of = cluster.resolve(index, "w")
     (doc,) = all_docs(cluster, of)
     raw.put(index, "old", b'{"z": 12345678901234567890123}')
-    (there,) = cluster.lookup(of, [(doc.uuid, doc.key)], source=False)
+    (there,) = cluster.lookup(of, [(doc.uuid, doc.key)])
     assert there is not None
     assert there.version != doc.version
-    assert cluster.lookup(of, [(doc.uuid, doc.key)], source=True) == [None]
 
 
 def test_half_of_a_surrogate_pair(raw: Raw, cluster: EngineCluster, index: str) -> None:
@@ -277,9 +289,7 @@ def test_half_of_a_surrogate_pair(raw: Raw, cluster: EngineCluster, index: str) 
     docs = {doc.key.id: doc for doc in all_docs(cluster, of)}
     assert docs["cut"].source == rb'{"z": {"a":"x\ufffd","b":"\ufffd\ufffd\u0041"}}'
     assert docs["whole"].source == written["whole"]
-    assert [doc and doc.source for doc in looked_up(cluster, of, list(docs.values()))] == [
-        doc.source for doc in docs.values()
-    ]
+    assert shown(cluster, of, list(docs.values())) == list(docs.values())
 
 
 @pytest.mark.parametrize("engine", ["es2", "es7"], indirect=True)

@@ -56,7 +56,13 @@ def first_page(cluster: EngineCluster, of: Resolved) -> list[str]:
 def lookup(cluster: EngineCluster, of: Resolved) -> list[bool]:
     kind = "doc" if cluster.engine.distribution == "elasticsearch" and cluster.engine.version < (7,) else "_doc"
     wanted = [(of.indices[0].uuid, Key(kind, id)) for id in ("1", "2", "nowhere")]
-    return [doc is not None for doc in cluster.lookup(of, wanted, source=True)]
+    return [doc is not None for doc in cluster.lookup(of, wanted)]
+
+
+def shown(cluster: EngineCluster, of: Resolved) -> list[str]:
+    kind = "doc" if cluster.engine.distribution == "elasticsearch" and cluster.engine.version < (7,) else "_doc"
+    keys = [Key(kind, id) for id in ("1", "2", "nowhere")]
+    return sorted(doc.key.id for doc in cluster.shown(of, keys, source=True))
 
 
 def resolve(cluster: EngineCluster, of: Resolved) -> Resolved:
@@ -69,6 +75,7 @@ READS: dict[str, tuple[Read, str]] = {
     "window": (window, r"/_search\?"),
     "scroll": (first_page, r"/_search\?"),
     "lookup": (lookup, r"/_mget"),
+    "shown": (shown, r"/_search\?"),
     "resolve": (resolve, r"/_settings"),
 }
 FAULTS = {
@@ -270,7 +277,7 @@ def test_a_shard_that_fails_once_is_not_one_without_sequence_numbers(
 def test_a_terminated_search_is_an_error(through: EngineCluster, of: Resolved, proxy: Proxy) -> None:
     """`terminated_early` in a search that is not counted against its total."""
     proxy.on(r"/_search\?", wire.rewrite(wire.terminated_early), times=MANY)
-    for read in (newest, window):
+    for read in (newest, window, shown):
         with pytest.raises(ClusterError, match="terminated early"):
             read(through, of)
 
@@ -315,16 +322,10 @@ def test_a_failed_lookup_is_an_error(through: EngineCluster, of: Resolved, proxy
         parsed["docs"].reverse()
 
     for change in (refused, fewer, swapped):
-        for source in (True, False):
-            proxy.reset()
-            proxy.on("_mget", wire.rewrite(change))
-            with pytest.raises(ClusterError):
-                lookup_as(through, of, source)
-
-
-def lookup_as(cluster: EngineCluster, of: Resolved, source: bool) -> None:
-    kind = "doc" if cluster.engine.distribution == "elasticsearch" and cluster.engine.version < (7,) else "_doc"
-    cluster.lookup(of, [(of.indices[0].uuid, Key(kind, id)) for id in ("1", "2", "nowhere")], source)
+        proxy.reset()
+        proxy.on("_mget", wire.rewrite(change))
+        with pytest.raises(ClusterError):
+            lookup(through, of)
 
 
 def test_a_truncated_body_is_an_error(through: EngineCluster, of: Resolved, proxy: Proxy) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from esfeed.event import Document, Key, Revision
 from esfeed.reads import TAKEN, Index, Page, Reading, Resolved
-from esfeed.trackers.reading import Reader
+from esfeed.trackers.reading import Reader, Sorted
 
 KEY = Key("_doc", "a")
 KNOWN = Revision("u", "i", 3, 12, b"x" * 16, 0)
@@ -20,40 +20,86 @@ OF = Resolved("i", False, (Index("i", "u", 0, 1),))
 class Cluster:
     """What a lookup finds, and what a search shows."""
 
-    def __init__(self, found: Document | None, shown: bool) -> None:
+    def __init__(self, found: Document | None, shown: Document | None) -> None:
         self._found = found
         self._shown = shown
 
-    def lookup(
-        self, of: Resolved, wanted: Sequence[tuple[str, Key]], source: bool, copy: object = None
-    ) -> list[Document | None]:
+    def lookup(self, of: Resolved, wanted: Sequence[tuple[str, Key]], copy: object = None) -> list[Document | None]:
         return [self._found for _ in wanted]
 
-    def shown(self, of: Resolved, keys: Collection[Key], shard: object = None) -> Collection[Key]:
-        return set(keys) if self._shown else set()
+    def shown(self, of: Resolved, keys: Collection[Key], source: bool, shard: object = None) -> Collection[Document]:
+        return [self._shown] if self._shown else []
 
 
-def document(version: int, seq_no: int) -> Document:
-    return Document(KEY, "i", "u", version, seq_no, b"{}")
+def document(version: int, seq_no: int, source: bytes | None = None, uuid: str = "u") -> Document:
+    return Document(KEY, "i", uuid, version, seq_no, source, shard=0)
 
 
 @pytest.mark.parametrize(
-    ("found", "shown", "gone", "met"),
+    ("found", "shown", "gone", "doubt"),
     [
-        (None, False, [KEY], []),
-        (None, True, [], []),
-        (document(3, 12), False, [], []),
-        (document(4, 15), False, [], [15]),
+        (None, None, [KEY], False),
+        (None, document(3, 12), [], True),
+        (document(3, 12), None, [], True),
+        (document(2, 7), None, [], True),
+        (document(4, 15), None, [], False),
+        (document(1, 3, uuid="of another index"), None, [], False),
     ],
-    ids=["gone", "gone, but searches still show it", "there as known", "there, changed"],
+    ids=["gone", "still shown", "there as known", "there, taken back", "there, ahead", "there, in another index"],
 )
-def test_what_was_not_shown(found: Document | None, shown: bool, gone: list[Key], met: list[int]) -> None:
-    """Deleted is what neither a lookup nor a search has: a lookup alone is ahead of what the next search will show."""
+def test_what_was_not_shown(found: Document | None, shown: Document | None, gone: list[Key], doubt: bool) -> None:
+    """Deleted is what neither a lookup nor a search has: a lookup alone is ahead of what the next search will show.
+
+    And nothing that only a lookup has is told: the next searches may well show a state before that one.
+    """
     cluster: Any = Cluster(found, shown)
-    batches = list(Reader(cluster, cluster, 1 << 20).missed(OF, {KEY: KNOWN}, 1))
+    reader = Reader(cluster, cluster, 1 << 20)
+    batches = list(reader.missed(OF, {KEY: KNOWN}, 1))
     assert [key for batch in batches for key, _ in batch.gone] == gone
-    assert [doc.seq_no for batch in batches for doc in batch.seen] == met
-    assert all(doc.shard == KNOWN.shard for batch in batches for doc in batch.seen)
+    assert [doc for batch in batches for doc in batch.seen] == []
+    assert reader.doubt == doubt
+
+
+@pytest.mark.parametrize(
+    ("found", "met", "doubt"),
+    [
+        (document(2, 7), [7], False),
+        (document(3, 12), [], True),
+        (document(4, 15), [], True),
+        (Document(KEY, "i", "u", TAKEN), [], True),
+        (None, [], True),
+    ],
+    ids=["as shown", "as known", "ahead", "another one in its place", "gone"],
+)
+def test_what_looks_older_than_known(found: Document | None, met: list[int], doubt: bool) -> None:
+    """What was taken back is told once a lookup has it, too; a search that merely lags behind tells nothing."""
+    shown = document(2, 7, b"{}")
+    cluster: Any = Cluster(found, shown)
+    reader = Reader(cluster, cluster, 1 << 20)
+    what = Sorted([], {KEY: KNOWN}, [shown], [KEY], {})
+    assert [doc.seq_no for doc in reader.met(OF, what)] == met
+    assert reader.doubt == doubt
+
+
+@pytest.mark.parametrize(
+    ("shown", "met", "doubt"),
+    [
+        (document(4, 15, b"{}"), [15], False),
+        (document(5, 16, b"{}"), [16], False),
+        (document(2, 7, b"{}"), [], True),
+        (document(9, 90, b"{}", "of another index"), [], False),
+        (None, [], False),
+    ],
+    ids=["as listed", "later", "earlier", "elsewhere", "gone since"],
+)
+def test_a_content_is_what_a_search_shows(shown: Document | None, met: list[int], doubt: bool) -> None:
+    """Where only ids were listed: the same document or a later one, never one before it."""
+    cluster: Any = Cluster(None, shown)
+    reader = Reader(cluster, cluster, 1 << 20)
+    what = Sorted([document(4, 15)], {KEY: KNOWN}, [], [KEY], {})
+    found = reader.met(OF, what, content=False)
+    assert [(doc.seq_no, doc.source, doc.shard) for doc in found] == [(number, b"{}", 0) for number in met]
+    assert reader.doubt == doubt
 
 
 class Pages:
@@ -110,7 +156,7 @@ def test_a_page_that_is_too_large_is_the_last_of_its_size(sizes: list[int]) -> N
 @pytest.mark.parametrize(("found", "counted"), [(None, 1), (Document(KEY, "i", "u", TAKEN), 0)])
 def test_what_took_the_place_of_another_was_one_operation(found: Document | None, counted: int) -> None:
     """Two changes are told of it, and one is counted, or an operation that nobody saw would seem explained."""
-    cluster: Any = Cluster(found, False)
+    cluster: Any = Cluster(found, None)
     reading = Reader(cluster, cluster, 1 << 20).missed(OF, {KEY: KNOWN}, 1)
     assert [key for key, _ in next(reading).gone] == [KEY]
     with pytest.raises(StopIteration) as over:
