@@ -117,7 +117,9 @@ def seen(
         op: Op = "updated" if was is not None else "read" if snapshot else "created"
         changed = None if before is None else changed_fields(before, source)
         changes.append(Change(op, key, revision, before, source, changed, doc.parent, snapshot))
-    return Diff(changes, {doc.key: revision for doc, revision in zip(docs, revisions, strict=True)}, documents)
+    # Where nothing is trusted, all is read, and mostly it is as known to the letter: that need not be written.
+    pairs = zip(docs, revisions, strict=True)
+    return Diff(changes, {doc.key: now for doc, now in pairs if known.get(doc.key) != now}, documents)
 
 
 def gone(lost: Sequence[tuple[Key, Revision]], bodies: Mapping[Key, bytes]) -> Sequence[Change]:

@@ -164,10 +164,10 @@ def event_id(watch: str, key: Key, op: Op, revision: Revision, poll: int, copy: 
     """The stable id of an event: 32 hexadecimal digits.
 
     Where a watch is followed by ``_seq_no``, (index uuid, seq_no, content, copy) is unique for ever, so two independent
-    feeds name the same change alike. ``copy`` is the primary at that time: what a failover took back may be done again,
-    with the same number and content. Elsewhere a version can come back (deleted, then created again with the same
-    external version), so ``poll``, the number of the commit that found it, tells the two apart; the id is logged with
-    the event, so a repeat after a crash still carries it.
+    feeds name the same change alike. ``copy`` is the primary at that time, and the time of the first look at it: what a
+    failover took back may be done again, with the same number and content. Elsewhere a version can come back (deleted,
+    then created again with the same external version), so ``poll``, the number of the commit that found it, tells the
+    two apart; the id is logged with the event, so a repeat after a crash still carries it.
     """
     return hashlib.blake2b(event_text(watch, key, op, revision, poll, copy), digest_size=16).hexdigest()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -40,6 +40,15 @@ class Checkpoint(msgspec.Struct, frozen=True):
     number: int = 0
 
 
+class Passed(NamedTuple):
+    """How far a shard was read: ``counted`` is its largest sequence number when the poll began, ``mark`` the one up to
+    which no failover takes anything back.
+    """
+
+    counted: int
+    mark: int
+
+
 class Batch(msgspec.Struct, frozen=True):
     """What one step of a poll found.
 
@@ -49,6 +58,7 @@ class Batch(msgspec.Struct, frozen=True):
     is about to report gone, at most, told with the first of them. ``read`` documents of ``total`` (0: nobody knows)
     were read so far, for progress. ``stamps`` are dates of known documents that are to be remembered anew, and change
     nothing else. ``copies`` tells, by index and shard, which copy is the primary, where documents carry their shard.
+    ``passed`` tells with a checkpoint how far each shard (index uuid, number) is read by now, where it is by number.
     """
 
     seen: Sequence[Document] = ()
@@ -61,6 +71,7 @@ class Batch(msgspec.Struct, frozen=True):
     read: int = 0
     stamps: Mapping[Key, int | None] = msgspec.field(default_factory=dict)
     copies: Mapping[tuple[str, int], str] = msgspec.field(default_factory=dict)
+    passed: Mapping[tuple[str, int], Passed] = msgspec.field(default_factory=dict)
 
 
 class Cluster(Protocol):
@@ -183,6 +194,15 @@ class Known(Protocol):
     def at(self, uuid: str, shard: int, numbers: Collection[int]) -> Mapping[Key, Revision]:
         """The known documents of a shard with those sequence numbers."""
 
+    def above(self, uuid: str, shard: int, number: int, size: int) -> Iterator[Mapping[Key, Revision]]:
+        """The known documents of a shard above a sequence number, in its order, at most ``size`` at a time."""
+
+    def tombstones(self, uuid: str, shard: int, size: int) -> Iterator[Collection[Key]]:
+        """The documents of a shard whose deletes were told, but may be taken back; at most ``size`` at a time."""
+
+    def buried(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
+        """The same of any shards, by ``keys``: those among them, with the last revision that was known."""
+
     def dated(self, spans: Sequence[Span] | None, bits: int) -> Dated:
         """Known documents by ``bucket(stamp, bits)`` within ``spans`` (``None``: all, and how many have no stamp).
 
@@ -247,6 +267,7 @@ class Commit(msgspec.Struct, frozen=True):
     """What one batch leaves behind, all of it or nothing: revisions, documents, tombstones, log rows, checkpoint.
 
     ``stamps`` are new dates of known revisions (which so are not followed shard by shard).
+    What is ``gone`` of a shard leaves a tombstone, until the shard has ``passed`` what was counted after that.
     ``known`` has those of ``revisions`` that were known before, as this poll has read them; ``None`` where nobody
     looked. Where another process has made it otherwise by now, nothing is kept, and ``StateError`` raised.
     ``low`` is for a backfill, which reads beside the feed: entries of documents that the feed logged after position
@@ -262,6 +283,7 @@ class Commit(msgspec.Struct, frozen=True):
     low: int | None = None
     stamps: Mapping[Key, int | None] = msgspec.field(default_factory=dict)
     known: Mapping[Key, Revision] | None = None
+    passed: Mapping[tuple[str, int], Passed] = msgspec.field(default_factory=dict)
 
 
 Doc = tuple[int, bytes]

@@ -109,6 +109,7 @@ class Watcher:
             entries=self.teller.entries(changes, number, batch.copies),
             checkpoint=batch.checkpoint,
             known=batch.known,
+            passed=batch.passed,
         )
 
 

@@ -34,6 +34,8 @@ from esfeed.reads import (
 
 _NO_VERSION = -1
 _IDS_PAGE = 1000
+_ALIKE = 4
+"""As many documents as share an id mostly at most, under several routings or types: more take a scroll."""
 
 
 class EngineCluster:
@@ -156,7 +158,7 @@ class EngineCluster:
         self, of: Resolved, keys: Collection[Key], source: bool, shard: Shard | None = None
     ) -> Sequence[Document]:
         ids = {"query": {"ids": {"values": sorted({key.id for key in keys})}}}
-        body = {**ids, "size": len(keys), "_source": source, **self._client.versions()}
+        body = {**ids, "size": _ALIKE * len(keys), "_source": source, **self._client.versions()}
         found: list[Document] = []
         name, preference = shards.where(of, shard)
         for answer in self._client.pages(name, body, preference):

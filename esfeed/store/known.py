@@ -17,6 +17,7 @@ from esfeed.store import tally
 from esfeed.store.codec import pack_key, unpack_key
 from esfeed.store.connected import ByKey, Ready, chunks
 from esfeed.store.database import guarded
+from esfeed.store.tombstones import any_left
 
 _CHUNK = 1000
 
@@ -31,6 +32,7 @@ _COLUMNS = (
     t.revision.c.stamp,
 )
 _BY_KEY = ByKey(t.revision, ["key", "index_ref", "version", "seq_no", "digest", "shard", "stamp"])
+_TOMBSTONES = ByKey(t.tombstone, ["key", "index_ref", "version", "seq_no", "shard"])
 _INDICES = Ready(sa.select(t.index_ref.c.id, t.index_ref.c.uuid, t.index_ref.c.name))
 _REVISIONS = sa.select(*_COLUMNS).join(t.index_ref, t.index_ref.c.id == t.revision.c.index_ref)
 
@@ -61,8 +63,7 @@ class SqlKnown:
         packed = {pack_key(key): key for key in keys}
         with guarded(self._where), self._engine.connect() as connection:
             rows = [*_BY_KEY.of(connection, self._watch, sorted(packed))]
-            # Beside them, not joined to them: there are few, and each row would bring the same texts anew.
-            indices = {row.id: (row.uuid, row.name) for row in _INDICES.run(connection)} if rows else {}
+            indices = _indices(connection, bool(rows))
         return {
             packed[key]: Revision(*indices[index], version, seq_no, digest, shard, stamp)
             for key, index, version, seq_no, digest, shard, stamp in rows
@@ -105,6 +106,45 @@ class SqlKnown:
                 )
                 found.update((unpack_key(row.key), _revision(row)) for row in connection.execute(query))
         return found
+
+    def above(self, uuid: str, shard: int, number: int, size: int) -> Iterator[Mapping[Key, Revision]]:
+        while True:
+            page = _REVISIONS.where(
+                t.revision.c.watch == self._watch,
+                t.index_ref.c.uuid == uuid,
+                t.revision.c.shard == shard,
+                t.revision.c.seq_no > number,
+            )
+            with guarded(self._where), self._engine.connect() as connection:
+                rows = connection.execute(page.order_by(t.revision.c.seq_no).limit(size)).all()
+            if not rows:
+                return
+            number = rows[-1].seq_no
+            yield {unpack_key(row.key): _revision(row) for row in rows}
+
+    def tombstones(self, uuid: str, shard: int, size: int) -> Iterator[Collection[Key]]:
+        last = b""
+        while True:
+            found = _of_shard(t.tombstone, self._watch, uuid, shard, t.tombstone.c.key)
+            page = found.where(t.tombstone.c.key > last).order_by(t.tombstone.c.key).limit(size)
+            with guarded(self._where), self._engine.connect() as connection:
+                keys = connection.scalars(page).all()
+            if not keys:
+                return
+            last = keys[-1]
+            yield [unpack_key(key) for key in keys]
+
+    def buried(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
+        packed = {pack_key(key): key for key in keys}
+        with guarded(self._where), self._engine.connect() as connection:
+            if not (packed and any_left(connection, self._watch)):
+                return {}
+            rows = [*_TOMBSTONES.of(connection, self._watch, sorted(packed))]
+            indices = _indices(connection, bool(rows))
+        return {
+            packed[key]: Revision(*indices[index], version, seq_no, b"", shard)
+            for key, index, version, seq_no, shard in rows
+        }
 
     def dated(self, spans: Sequence[Span] | None, bits: int) -> Dated:
         buckets: Counter[int] = Counter()
@@ -227,6 +267,14 @@ class _SqlSweep:
                 return
             last = rows[-1].key
             yield {unpack_key(row.key): _revision(row) for row in rows}
+
+
+def _indices(connection: sa.Connection, wanted: bool) -> Mapping[int, tuple[str, str]]:
+    """The (uuid, name) of all indices by their numbers, where they are wanted.
+
+    Beside the rows, not joined to them: there are few, and each row would bring the same texts anew.
+    """
+    return {row.id: (row.uuid, row.name) for row in _INDICES.run(connection)} if wanted else {}
 
 
 def _of_indices(uuids: Collection[str]) -> sa.ColumnElement[bool]:

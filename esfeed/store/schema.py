@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest step of ``migrations``; a database that is at it needs nothing done."""
 
 metadata = sa.MetaData()
@@ -55,6 +55,20 @@ revision = sa.Table(
         "stamp",
         sqlite_where=sa.text("stamp IS NOT NULL"),
     ),
+    sqlite_with_rowid=False,
+)
+
+tombstone = sa.Table(
+    "tombstone",
+    metadata,
+    sa.Column("watch", sa.Integer, primary_key=True),
+    sa.Column("key", sa.LargeBinary, primary_key=True),
+    sa.Column("index_ref", sa.Integer, nullable=False),
+    sa.Column("shard", sa.Integer, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("seq_no", sa.BigInteger, nullable=False),
+    sa.Column("poll", sa.BigInteger, nullable=False),
+    sa.Column("number", sa.BigInteger),
     sqlite_with_rowid=False,
 )
 

@@ -21,6 +21,7 @@ from esfeed.store.outbox import append
 from esfeed.store.pruning import Pruner
 from esfeed.store.remembering import remember
 from esfeed.store.tokens import SqlTokens
+from esfeed.store.tombstones import bury, clear
 
 _CHUNK = 1000
 _MOST_FRESH = 8 << 20
@@ -107,12 +108,15 @@ class SqlStore(Pruner):
         documents = sorted((number, packed[key], body) for key, body in bodies.items())
         rows: Sequence[LogRow] = ()
         with self._writing() as connection:
+            bury(connection, number, gone)
             remember(connection, number, batch, packed, gone, indices)
             _DOCUMENTS.write(connection, documents)
             for chunk in chunks(gone, _CHUNK):
                 for table in (t.revision, t.document):
                     connection.execute(sa.delete(table).where(table.c.watch == number, table.c.key.in_(chunk)))
             rows = self._append(connection, number, batch, packed, bodies)
+            if batch.passed:
+                clear(connection, number, batch.passed)
             if batch.checkpoint is not None:
                 kept = batch.checkpoint
                 _KEEP.run(connection, watch=number, tracker=kept.tracker, data=kept.data)

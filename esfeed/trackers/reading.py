@@ -31,8 +31,8 @@ _IDS_PAGE = 5000
 class Sorted(NamedTuple):
     """What the documents of a page turn out to be, beside what is ``known`` of them.
 
-    ``news`` are not as known; ``behind`` look older than known. ``truth`` are the keys whose
-    truth the page holds. ``stamps`` are dates of known documents that are not remembered so.
+    ``news`` are not as known; ``behind`` look older than known, or no newer than what was told deleted. ``truth`` are
+    the keys whose truth the page holds. ``stamps`` are dates of known documents that are not remembered so.
     """
 
     news: list[Document]
@@ -130,6 +130,7 @@ class Reader:
             if other is not doc and of.rank(doc.uuid) > of.rank(other.uuid):
                 best[doc.key] = doc
         known = self._known.revisions(best.keys())
+        buried = self._known.buried([key for key in best if key not in known])
         news: list[Document] = []
         behind: list[Document] = []
         truth: list[Key] = []
@@ -139,7 +140,8 @@ class Reader:
             if revision is not None and doc.uuid != revision.uuid and of.rank(revision.uuid) > of.rank(doc.uuid):
                 continue
             truth.append(key)
-            if revision is not None and older(doc, revision):
+            last = buried.get(key)
+            if (revision is not None and older(doc, revision)) or (last is not None and not _newer(doc, last)):
                 behind.append(doc)
             elif revision is None or distrust or not same(doc, revision):
                 news.append(doc)
@@ -152,18 +154,23 @@ class Reader:
 
         ``shards`` are the copies that are followed.
         """
-        met = what.news + self._vouched(of, what.behind, shards)
+        met = what.news + self._vouched(of, what, shards)
         return met if content else self._contents(of, met, shards)
 
-    def _vouched(self, of: Resolved, behind: Sequence[Document], shards: Sequence[Shard]) -> list[Document]:
-        """Those that are so in realtime, too: what was known was taken back, or got a smaller version from outside."""
-        docs = {doc.key: doc for doc in behind}
+    def _vouched(self, of: Resolved, what: Sorted, shards: Sequence[Shard]) -> list[Document]:
+        """Those behind that are so in realtime, too: what was known was taken back, or got a smaller version."""
+        docs = {doc.key: doc for doc in what.behind}
         vouched: list[Document] = []
         for copy, keys in _by_copy(docs, docs, shards).items():
             for some in _pieces(keys, _LOOKUP):
                 found = self._cluster.lookup(of, [(docs[key].uuid, key) for key in some], copy)
-                vouched += [docs[key] for key, now in zip(some, found, strict=True) if now and same(now, docs[key])]
-        self.doubt = self.doubt or len(vouched) < len(behind)
+                for key, now in zip(some, found, strict=True):
+                    if now is None or now.version == TAKEN:
+                        continue  # gone, and searches will show that, too
+                    if same(now, docs[key]):
+                        vouched.append(docs[key])
+                    elif key in what.known and not _newer(now, what.known[key]):
+                        self.doubt = True
         return vouched
 
     def _contents(self, of: Resolved, docs: Sequence[Document], shards: Sequence[Shard]) -> list[Document]:
@@ -226,7 +233,7 @@ class Reader:
             shown.update(doc.key for doc in self._cluster.shown(of, keys, False, copy))
         gone = [(key, lost[key]) for key in missing if key not in shown]
         # What is ahead of what is known is an operation like any that no refresh has shown yet.
-        ahead = [key for key, doc in there.items() if not (same(doc, lost[key]) or older(doc, lost[key]))]
+        ahead = [key for key, doc in there.items() if _newer(doc, lost[key])]
         self.doubt = self.doubt or len(gone) + len(ahead) < len(lost)
         return gone, taken.intersection(key for key, _ in gone)
 
@@ -299,3 +306,8 @@ def older(doc: Document, other: Document | Revision) -> bool:
     if doc.seq_no is not None and other.seq_no is not None:
         return doc.seq_no < other.seq_no
     return doc.version < other.version
+
+
+def _newer(doc: Document, other: Document | Revision) -> bool:
+    """Whether ``doc`` looks like a later state, or like one in another index."""
+    return not (same(doc, other) or older(doc, other))

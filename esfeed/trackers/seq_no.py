@@ -8,15 +8,15 @@ the few documents that are gone. ``marks`` has the rules, docs/exactness.rst the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from esfeed.decoding import read
 from esfeed.errors import ClusterError, Forbidden
-from esfeed.event import Document
-from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known
+from esfeed.event import Key
+from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known, Passed
 from esfeed.reads import Index, Reading, Resolved, Shard, ShardReading, Span, Tail
 from esfeed.trackers import beginning, marks
 from esfeed.trackers.following import Following, patience, slowest
@@ -27,6 +27,8 @@ NAME = "seq_no"
 _TAIL = 1000
 _IDS_TAIL = 5000
 _AT_ONCE = 50
+_KEYS = 500
+_NOTHING = Batch()
 _NO_NUMBER = 1 << 62
 """Above all sequence numbers, as engines and the store can be asked about it."""
 
@@ -68,32 +70,34 @@ class SeqNoTracker:
         """Raises ``Unsuited`` besides, before anything was read, where sequence numbers do not serve."""
         now = self._counters()
         self._reader.doubt = False
-        state = None
+        state, unsure = None, False
         if since is not None and since.tracker == NAME:
             state = read(since.data, State)
+        else:
+            # What a reading left that was not finished is known, but not of which copy.
+            unsure = self._known.count() > 0
         if state is None or _shards_of(state) != now.shards.keys() or _moved(state, now):
             of = self._suited()
             refresh = float("inf") if self._cluster.searches_lag else slowest(of.indices)
             now, begun = beginning.begin(now, refresh, self._counters, self._sleep, self._clock)
-            distrust = state is not None and _undone(state, now)
-            batches = self._all(of, now, begun, since is None, distrust)
+            batches = self._all(of, now, begun, since is None, unsure if state is None else _undone(state, now))
         elif self.reconcile or self._verification_is_due(state):
             batches = self._again(state, now)
         else:
             batches = self._changed(state, now)
-        copies = {_place(name): self._copy(state, name, reading) for name, reading in now.shards.items()}
+        copies = {_place(name): self._copy(state, name, reading, unsure) for name, reading in now.shards.items()}
         for batch in batches:
             yield msgspec.structs.replace(batch, copies=copies)
 
-    def _copy(self, state: State | None, name: str, reading: ShardReading) -> str:
+    def _copy(self, state: State | None, name: str, reading: ShardReading, unsure: bool) -> str:
         """Which copy of a shard this is, for the ids of events.
 
-        When it is looked at for the first time, its searches may be behind what is known: then what is told of it may
-        have to be told again.
+        What is told of one that is looked at for the first time may be of what only another copy had: and that may be
+        done again, under the same number.
         """
-        if state is None or name not in state.marks or not marks.restarted(state.marks[name].looked, reading):
-            return reading.identity
-        return f"{reading.identity}/{self._now()}"
+        mark = state.marks.get(name) if state is not None else None
+        first = unsure or (mark is not None and marks.restarted(mark.looked, reading))
+        return f"{reading.identity}/{self._now()}" if first else reading.identity
 
     def _suited(self) -> Resolved:
         """What is behind the name. It searches all shards, so that those nobody searched refresh again."""
@@ -107,10 +111,11 @@ class SeqNoTracker:
     def _all(self, of: Resolved, now: Reading, begun: beginning.Marks, first: bool, distrust: bool) -> Iterator[Batch]:
         """The first reading, or the first behind other indices: content and all, as no number there is known yet.
 
-        Begun anew after a crash, it passes over what is known already; ``distrust``: see ``Reader.sort_out``.
+        ``distrust``: see ``Reader.sort_out``; not where contents are not to be known.
         """
         shards = [_shard(name, reading) for name, reading in now.shards.items()]
         learn = first and self._following.learn
+        distrust = distrust and not learn
         for batch in self._reader.everything(of, now, source=not learn, learn=learn, shards=shards, distrust=distrust):
             yield msgspec.structs.replace(batch, snapshot=first)
         self.reconcile = False
@@ -121,7 +126,7 @@ class SeqNoTracker:
             if self._reader.doubt
             else {name: marks.after_a_look(begun[name], reading, at) for name, reading in now.shards.items()}
         )
-        yield _keep(State(of.indices, of.pattern, fresh, self._cluster.searches_lag, at))
+        yield _keep(State(of.indices, of.pattern, fresh, self._cluster.searches_lag, at), now)
 
     def _again(self, state: State, now: Reading) -> Iterator[Batch]:
         """Every id and version, and the content of what differs: the last net, and what ``esfeed reconcile`` does."""
@@ -131,7 +136,7 @@ class SeqNoTracker:
         yield from self._reader.everything(of, now, source=distrust, shards=shards, distrust=distrust)
         self.reconcile = False
         looked = {name: self._looked(state, name, reading) for name, reading in now.shards.items()}
-        yield _keep(msgspec.structs.replace(state, marks=looked, read_at=self._now()))
+        yield _keep(msgspec.structs.replace(state, marks=looked, read_at=self._now()), now)
 
     def _changed(self, state: State, now: Reading) -> Iterator[Batch]:
         """Looks at the shards where anything can be new."""
@@ -155,11 +160,12 @@ class SeqNoTracker:
                 self._reader.doubt = False
                 if last.seen:
                     yield last
-                last = yield from self._shard(of, shards[name], now, tails[shards[name]], size, distrust)
+                undone = begun[name].mark if distrust else None
+                last = yield from self._shard(of, shards[name], now, tails[shards[name]], size, undone)
                 # Only now: what became visible since the last look stands below the new mark too.
                 kept[name] = self._looked(state, name, now.shards[name])
         # With the mark, in one transaction: it takes as long as all that a poll of few changes does besides.
-        yield msgspec.structs.replace(last, checkpoint=_checkpoint(msgspec.structs.replace(state, marks=kept)))
+        yield _keep(msgspec.structs.replace(state, marks=kept), now, last)
 
     def _idle(self, state: State, name: str, reading: ShardReading) -> bool:
         return marks.unchanged(state.marks[name], reading, state.lag)
@@ -184,17 +190,24 @@ class SeqNoTracker:
         at, patient = self._now(), patience(state.indices)
         settled = {name: marks.final(mark, now.shards[name], patient, at) for name, mark in state.marks.items()}
         if settled != state.marks:
-            yield _keep(msgspec.structs.replace(state, marks=settled))
+            yield _keep(msgspec.structs.replace(state, marks=settled), now)
 
     def _shard(
-        self, of: Resolved, shard: Shard, now: Reading, tail: Tail, size: int, distrust: bool
+        self, of: Resolved, shard: Shard, now: Reading, tail: Tail, size: int, undone: int | None
     ) -> Generator[Batch, None, Batch]:
-        """What is new in one shard. Returns the last batch instead of yielding it where nothing depends on it."""
-        last = yield from self._tail(of, shard, now, tail, size, distrust)
+        """What is new in one shard. Returns the last batch instead of yielding it where nothing depends on it.
+
+        ``undone``: the number above which a failover may have taken back what is known.
+        """
+        last = yield from self._tail(of, shard, now, tail, size, undone is not None)
         uuid = _uuid(of, shard)
+        if undone is not None:
+            if last.seen:
+                yield last
+            last = Batch()
+            yield from self._taken_back(of, shard, uuid, undone)
         known = self._known.in_shard(uuid, shard.number) + _coming(last, uuid, shard.number)
-        # What a failover took back may leave as many documents, at older numbers; so then the total says nothing.
-        if not distrust and known == tail.documents:
+        if known == tail.documents:
             return last
         if last.seen:
             yield last
@@ -222,6 +235,22 @@ class SeqNoTracker:
             docs = self._cluster.tails(of, {shard: highest}, size, source)[shard].docs
         return last
 
+    def _taken_back(self, of: Resolved, shard: Shard, uuid: str, above: int) -> Iterator[Batch]:
+        """What a failover took back: updates, which leave a document at an older number, and deletes.
+
+        What it took back of creates is gone, which counts will show: from here on, what is known of the shard is no
+        less than what it shows.
+        """
+        for known in self._known.above(uuid, shard.number, above, _KEYS):
+            yield from self._shown(of, shard, [*known])
+        for keys in self._known.tombstones(uuid, shard.number, _KEYS):
+            yield from self._shown(of, shard, keys)
+
+    def _shown(self, of: Resolved, shard: Shard, keys: Collection[Key]) -> Iterator[Batch]:
+        what = self._reader.sort_out(self._cluster.shown(of, keys, False, shard), of)
+        if met := self._reader.met(of, what, [shard], content=False):
+            yield Batch(met, what.known)
+
     def _descend(self, of: Resolved, shard: Shard, uuid: str) -> Iterator[Batch]:
         """From counts of wide ranges of numbers down to the numbers that are on one side only."""
         # Whatever the shard's own largest number is: one that is known may be above it, after a failover.
@@ -238,11 +267,13 @@ class SeqNoTracker:
         yield from self._reader.missed(of, lost, len(lost), [shard])
 
     def _unknown(self, of: Resolved, shard: Shard, numbers: Sequence[int]) -> Iterator[Batch]:
-        """Documents that became visible between two requests; the next look would find them too."""
+        """Documents that became visible between two requests, which the next look would find too; or that the searches
+        of another copy than before still show.
+        """
         if not numbers:
             return
-        docs: Sequence[Document] = self._cluster.numbered(of, shard, numbers)
-        what = self._reader.sort_out(docs, of)
+        what = self._reader.sort_out(self._cluster.numbered(of, shard, numbers), of)
+        what = what._replace(news=[], behind=what.behind + what.news)
         if met := self._reader.met(of, what, [shard]):
             yield Batch(met, what.known)
 
@@ -321,5 +352,14 @@ def _checkpoint(state: State) -> Checkpoint:
     return Checkpoint(NAME, msgspec.json.encode(state))
 
 
-def _keep(state: State) -> Batch:
-    return Batch(checkpoint=_checkpoint(state))
+def _keep(state: State, now: Reading, last: Batch = _NOTHING) -> Batch:
+    """The last batch of a poll that began at ``now``, with the checkpoint after it."""
+    uuids = {one.name: one.uuid for one in state.indices}
+    passed: dict[tuple[str, int], Passed] = {}
+    for name, mark in state.marks.items():
+        index, number = _place(name)
+        counted = now.shards[name].max_seq_no
+        if counted is not None:
+            # Where another copy is looked at for the first time, nothing that was known of the old one is forgotten.
+            passed[uuids[index], number] = Passed(counted, mark.mark if mark.looked == now.shards[name] else -1)
+    return msgspec.structs.replace(last, checkpoint=_checkpoint(state), passed=passed)

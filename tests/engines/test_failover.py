@@ -226,15 +226,37 @@ def write_same(raw: Raw, index: str) -> None:
     raw.put(index, "new", {"name": "later", "updated_at": STAMP})
 
 
+def write_delete(raw: Raw, index: str) -> None:
+    """Another delete, so that there are as many documents as before the one that is taken back."""
+    raw.delete(index, "d2")
+
+
 def write_none(raw: Raw, index: str) -> None:
     """Nothing."""
 
 
-@pytest.mark.parametrize("then", [write_none, write_other, write_same])
+def prove(world: World, raw: Raw, feed: Both) -> list[dict[str, Any]]:
+    """Polls, refreshes between them, until a mark stands above all that was written before."""
+    events = []
+    for n in range(4):
+        for word in ("one", "other"):
+            raw.put(world.index, "d7", {"name": f"{word} {n}", "updated_at": STAMP})
+            world.refresh()
+        events += feed.settle()
+    return events
+
+
+@pytest.mark.parametrize(
+    ("then", "proven"),
+    [(write_none, False), (write_other, False), (write_same, False), (write_none, True), (write_delete, True)],
+)
 def test_what_only_a_dead_primary_had_is_taken_back(
-    cluster: Pair, tracker: str, tmp_path: Path, then: Callable[[Raw, str], None]
+    cluster: Pair, tracker: str, tmp_path: Path, then: Callable[[Raw, str], None], proven: bool
 ) -> None:
-    """An update, a delete and a create that the replica never got are seen by a poll; then the primary is killed."""
+    """An update, a delete and a create that the replica never got are seen by a poll; then the primary is killed.
+
+    ``proven``: what they take the place of is below a mark, and so is not listed again.
+    """
     world = World(cluster.stays, SEED)
     world.make_index(shards=1)
     cluster.place(world.index)
@@ -245,6 +267,9 @@ def test_what_only_a_dead_primary_had_is_taken_back(
     feed, replay = Both(cluster, world.index, tmp_path, tracker), Replay()
     replay.apply(feed.settle())
     check(replay, world, "at first")
+    if proven:
+        replay.apply(prove(world, raw, feed))
+        check(replay, world, "proven")
 
     cluster.wire.hold(REPLICATION)
     phantom = {"name": "phantom", "updated_at": STAMP}

@@ -146,6 +146,7 @@ def old_state(path: Path) -> None:
     database.create_function("long_key", 1, lambda raw: long_key(unpack_key(raw)))
     for table in ("revision", "document", "log", "parked"):
         database.execute(f"UPDATE {table} SET key = long_key(key)")
+    database.execute("DROP TABLE tombstone")
     database.execute("UPDATE alembic_version SET version_num = '0004'")
     database.execute("VACUUM")
     database.close()

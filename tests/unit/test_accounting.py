@@ -237,6 +237,9 @@ class Memory:
     def revisions(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
         return {key: self.known[key] for key in keys if key in self.known}
 
+    def buried(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
+        return {}
+
     def count(self) -> int:
         return len(self.known)
 

@@ -218,3 +218,11 @@ def test_a_digest_of_meaning_tells_apart_what_the_one_of_old_did(one: object, ot
         for right in texts:
             equal = digest_of_old(left) == digest_of_old(right)
             assert (diff.digest(left, False) == diff.digest(right, False)) is equal
+
+
+def test_what_is_known_to_the_letter_is_not_written_again() -> None:
+    """Where nothing is trusted, all is read; of the same content with the same numbers nothing comes."""
+    known = {KEY: Revision("u", "i", 2, None, diff.digest(b'{"a":1}', kept=True))}
+    assert seen([doc(b'{"a":1}')], known, {KEY: b'{"a":1}'}, keep=True, snapshot=False) == diff.Diff([], {}, {})
+    found = seen([doc(b'{"a":1}', 3)], known, {KEY: b'{"a":1}'}, keep=True, snapshot=False)
+    assert (found.changes, found.revisions[KEY].version) == ([], 3)
