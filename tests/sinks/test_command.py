@@ -20,6 +20,7 @@ from esfeed.ports import Outcome
 from esfeed.sinks.command import CommandSettings, CommandSink
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import SinkContract
+from tests.support.freezing import freeze
 
 ACKING = """
 import json, os, sys
@@ -223,9 +224,7 @@ def test_stopped_program(tmp_path: Path) -> None:
     number = int(wait_for(pid))
     while b"cat" not in Path(f"/proc/{number}/cmdline").read_bytes():
         time.sleep(0.01)
-    os.kill(number, signal.SIGSTOP)
-    while Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "T":
-        time.sleep(0.01)
+    freeze(number)
     begin = time.monotonic()
     assert sink.send(some(1))[0].kind == "retry"
     assert time.monotonic() - begin < 2.5

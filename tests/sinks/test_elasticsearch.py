@@ -28,6 +28,7 @@ from tests.sinks.servers import kill_amid
 from tests.support import engines
 from tests.support.clients import Raw, Refused
 from tests.support.engines import Engine
+from tests.support.freezing import freeze, thaw
 from tests.support.proxy import Answer, Forward, Proxy, Request, answer, cut_after, cut_before, cut_middle, delay
 
 pytestmark = pytest.mark.engines
@@ -234,7 +235,7 @@ def test_frozen_engine(own: list[Engine]) -> None:
     """An engine that is stopped (SIGSTOP) is left after ``timeout``, within a batch and at the start."""
     sink = make(own[0].url, "frozen", timeout="1s")
     sink.open()
-    os.kill(own[0].pid, signal.SIGSTOP)
+    freeze(own[0].pid)
     try:
         begin = time.monotonic()
         out = send(sink, *A_B_A)
@@ -243,7 +244,7 @@ def test_frozen_engine(own: list[Engine]) -> None:
         assert time.monotonic() - begin < 3
         assert kinds(out) == [("retry", True), ("retry", False), ("retry", False)]
     finally:
-        os.kill(own[0].pid, signal.SIGCONT)
+        thaw(own[0].pid)
     sink.close()
     sink = make(own[0].url, "frozen", timeout="30s")
     sink.open()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from esfeed.sinks.oslo import OsloSettings, OsloSink
 from esfeed.template import Template
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import Received, SinkContract
+from tests.support.freezing import freeze, thaw
 from tests.support.stack import Stack
 
 
@@ -114,14 +114,14 @@ def test_a_broker_that_hangs_is_not_waited_for(rabbit: Stack) -> None:
     events = [sample_event(position=n, doc_id=str(n)) for n in range(3)]
     assert all(outcome.ok for outcome in sink.send(events))
     pid = rabbit.record["processes"]["rabbitmq"]["pid"]
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     try:
         began = time.monotonic()
         outcomes = sink.send(events)
         sink.close()
         assert time.monotonic() - began < 4
     finally:
-        os.kill(pid, signal.SIGCONT)
+        thaw(pid)
     assert [(outcome.kind, outcome.tried) for outcome in outcomes] == [("retry", True), *[("retry", False)] * 2]
     end = time.monotonic() + 30
     while not all(outcome.ok for outcome in sink.send(events)):

@@ -13,10 +13,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any
+
+from tests.support.freezing import freeze, thaw
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "services"
 NAMES = ("rabbitmq", "redis", "nats", "mosquitto", "postgresql", "kafka")
@@ -81,26 +83,25 @@ class OwnService:
 
     def kill(self) -> None:
         """kill -9, and of what descends from it; nothing is flushed or told to anybody."""
-        self._signal(signal.SIGKILL)
+        for pid in self._family():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def pause(self) -> None:
         """SIGSTOP: it takes connections still (the kernel does), and answers nothing."""
-        self._signal(signal.SIGSTOP)
+        freeze(*self._family())
 
     def resume(self) -> None:
         """Undoes ``pause``."""
-        self._signal(signal.SIGCONT)
+        thaw(*self._family())
 
     def discard(self) -> None:
         """Ends it and removes its data."""
         stop([self.name], self._instance)
 
-    def _signal(self, number: int) -> None:
-        if not _ours(self.now):
-            return
-        for pid in (self.now.pid, *_descendants(self.now.pid)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+    def _family(self) -> Sequence[int]:
+        """Its process and what descends from it; none, where that pid is another one's by now."""
+        return [self.now.pid, *_descendants(self.now.pid)] if _ours(self.now) else []
 
     def __enter__(self) -> OwnService:
         return self
