@@ -1,0 +1,67 @@
+"""What a watch remembers of its documents, as trackers ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from esfeed.event import Key, Revision
+from esfeed.reads import Dated, Span
+
+
+class Sweep(Protocol):
+    """One pass over all documents of a watch, to find the known ones that did not turn up."""
+
+    def see(self, keys: Collection[Key]) -> None:
+        """Notes that the pass met these documents."""
+
+    def missing(self) -> int:
+        """How many known documents the pass did not meet."""
+
+    def unseen(self, size: int) -> Iterator[Mapping[Key, Revision]]:
+        """The known documents that the pass did not meet, at most ``size`` at a time."""
+
+
+class Known(Protocol):
+    """What a tracker may ask of the memory of its watch."""
+
+    def revisions(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
+        """The revisions of those ``keys`` that are known."""
+
+    def count(self) -> int:
+        """How many documents are known."""
+
+    def in_shard(self, uuid: str, shard: int) -> int:
+        """How many documents are known of that shard of that index."""
+
+    def histogram(self, uuid: str, shard: int, spans: Sequence[Span], bits: int) -> Mapping[int, int]:
+        """Known documents of a shard by ``_seq_no >> bits``, within ``spans`` (whose edges are on such buckets)."""
+
+    def at(self, uuid: str, shard: int, numbers: Collection[int]) -> Mapping[Key, Revision]:
+        """The known documents of a shard with those sequence numbers."""
+
+    def above(self, uuid: str, shard: int, number: int, size: int) -> Iterator[Mapping[Key, Revision]]:
+        """The known documents of a shard above a sequence number, in its order, at most ``size`` at a time."""
+
+    def tombstones(self, uuid: str, shard: int, size: int) -> Iterator[Collection[Key]]:
+        """The documents of a shard whose deletes were told, but may be taken back; at most ``size`` at a time."""
+
+    def buried(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
+        """The same of any shards, by ``keys``: those among them, with the last revision that was known."""
+
+    def dated(self, spans: Sequence[Span] | None, bits: int) -> Dated:
+        """Known documents by ``bucket(stamp, bits)`` within ``spans`` (``None``: all, and how many have no stamp).
+
+        Only those count that are not followed shard by shard.
+        """
+
+    def within(self, spans: Sequence[Span], without: bool) -> Iterator[Mapping[Key, Revision]]:
+        """The same documents themselves, some at a time: with a stamp in ``spans``, and those ``without`` one."""
+
+    def sweep(self, uuids: Collection[str] = ()) -> AbstractContextManager[Sweep]:
+        """A new, empty sweep; its notes are dropped when the context ends.
+
+        ``uuids`` are those of the indices that the pass reads, where whatever it meets is kept (as theirs) before it
+        asks what it did not meet.
+        """
