@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ _TOGETHER = 20
 _BATCH = 10
 _STARTS_WITHIN = 30.0
 _WITHIN = 120.0
+_MORE = 4
 
 
 class Row(NamedTuple):
@@ -46,19 +47,22 @@ class Row(NamedTuple):
 
 
 class Writer(threading.Thread):
-    """Writes ``events`` changes, a tenth of them deletes, as far as ``allowed`` says; ``states`` is what is there."""
+    """Writes changes, a tenth of them deletes, as many as are ``allowed``, until ``ended``; ``states`` is what is
+    there.
+    """
 
-    def __init__(self, url: str, events: int, seed: int) -> None:
+    def __init__(self, url: str, seed: int) -> None:
         super().__init__(name="writer", daemon=True)
-        self._url, self._events, self._rng = url, events, random.Random(f"{seed}/writer")
+        self._url, self._rng = url, random.Random(f"{seed}/writer")
         self.written = 0
         self.allowed = 0
+        self.ended = False
         self.states: dict[str, int | None] = {}
         self.error = ""
 
     def run(self) -> None:
         try:
-            while self.written < self._events:
+            while self.written < self.allowed or not self.ended:
                 if self.written < self.allowed:
                     self._bulk(min(_TOGETHER, self.allowed - self.written))
                 time.sleep(0.03)
@@ -117,7 +121,10 @@ class State:
 
 
 class Kills:
-    """One run: ``events`` changes spread over ``kills`` lives of the feed, and one life more that ends by itself."""
+    """One run: ``events`` changes spread over ``kills`` lives of the feed, and one life more that ends by itself.
+
+    A quick target is seldom busy when the feed is killed: as long as one never was, there are more lives, aimed at it.
+    """
 
     def __init__(self, folder: Path, targets: Sequence[Target], *, kills: int, events: int, seed: int) -> None:
         self._folder = folder
@@ -125,6 +132,7 @@ class Kills:
         self._kills, self._events, self._seed = kills, events, seed
         self._rng = random.Random(f"{seed}/kills")
         self._state = State(folder / "state.db")
+        self._lives = 0
         self._busy = dict.fromkeys([target.name for target in targets], 0)
 
     def run(self) -> Sequence[Row]:
@@ -136,14 +144,16 @@ class Kills:
             call(f"{url}/{_INDEX}", json.dumps({"mappings": {"properties": {"updated_at": {"type": "date"}}}}), "PUT")
             feed = Feed(self._folder, url, _INDEX, mass_delete_limit="100%")
             feed.config.write_text(feed.config.read_text().partition("[sinks.")[0] + self._sinks())
-            writer = Writer(url, self._events, self._seed)
+            writer = Writer(url, self._seed)
             writer.start()
             try:
-                for number in range(1, self._kills + 1):
-                    writer.allowed = self._events * number // self._kills
-                    self._life(feed)
+                for aim in self._aims():
+                    self._lives += 1
+                    writer.allowed = self._events * self._lives // self._kills
+                    self._life(feed, aim)
                     assert not writer.error, writer.error
             finally:
+                writer.ended = True
                 feed.clean_up()
             writer.join()
             for target in self._targets:
@@ -159,9 +169,18 @@ class Kills:
             sections.append(f"[sinks.{target.name}]\n{lines}")
         return "".join(sections)
 
-    def _life(self, feed: Feed) -> None:
+    def _aims(self) -> Iterator[str]:
+        """The sink that each life is aimed at."""
+        for _ in range(self._kills):
+            yield self._rng.choice(self._targets).name
+        for _ in range(_MORE * self._kills):
+            idle = [sink for sink, busy in self._busy.items() if not busy]
+            if not idle:
+                return
+            yield idle[0]
+
+    def _life(self, feed: Feed, aim: str) -> None:
         """Starts the feed and kills it: one in eight times while it starts, else around some batch of its first ten."""
-        aim = self._rng.choice(self._targets).name
         before = self._state.cursor(aim)
         feed.start()
         assert feed.process is not None
@@ -213,7 +232,7 @@ class Kills:
             lost, faults = wrong(log, got, states, target.merged)
             repeats = len(got) - len({event["id"] for event in got})
             busy = self._busy[target.name]
-            made.append(Row(target.name, len(log), self._kills, busy, repeats, lost, faults))
+            made.append(Row(target.name, len(log), self._lives, busy, repeats, lost, faults))
         return made
 
 
