@@ -157,13 +157,14 @@ class EngineCluster:
     def shown(
         self, of: Resolved, keys: Collection[Key], source: bool, shard: Shard | None = None
     ) -> Sequence[Document]:
-        ids = {"query": {"ids": {"values": sorted({key.id for key in keys})}}}
-        body = {**ids, "size": _ALIKE * len(keys), "_source": source, **self._client.versions()}
+        wanted = set(keys)
+        ids = {"query": {"ids": {"values": sorted({key.id for key in wanted})}}}
+        body = {**ids, "size": _ALIKE * len(wanted), "_source": source, **self._client.versions()}
         found: list[Document] = []
         name, preference = shards.where(of, shard)
         for answer in self._client.pages(name, body, preference):
             docs = _page(answer, of).docs if shard is None else shards.documents(answer, of, shard)
-            found += [doc for doc in docs if doc.key in keys]
+            found += [doc for doc in docs if doc.key in wanted]
         return found
 
     def lookup(

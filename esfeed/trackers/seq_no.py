@@ -95,8 +95,7 @@ class SeqNoTracker:
         What is told of one that is looked at for the first time may be of what only another copy had: and that may be
         done again, under the same number.
         """
-        mark = state.marks.get(name) if state is not None else None
-        first = unsure or (mark is not None and marks.restarted(mark.looked, reading))
+        first = unsure or (state is not None and _restarted(state, name, reading))
         return f"{reading.identity}/{self._now()}" if first else reading.identity
 
     def _suited(self) -> Resolved:
@@ -156,11 +155,10 @@ class SeqNoTracker:
             size = max(1, self._reader.weights.page(now, _TAIL) // len(some))
             tails = self._cluster.tails(of, {shards[name]: begun[name].mark for name in some}, size, source=True)
             for name in some:
-                distrust = marks.restarted(state.marks[name].looked, now.shards[name])
                 self._reader.doubt = False
                 if last.seen:
                     yield last
-                undone = begun[name].mark if distrust else None
+                undone = begun[name].mark if _restarted(state, name, now.shards[name]) else None
                 last = yield from self._shard(of, shards[name], now, tails[shards[name]], size, undone)
                 # Only now: what became visible since the last look stands below the new mark too.
                 kept[name] = self._looked(state, name, now.shards[name])
@@ -330,12 +328,14 @@ def _moved(state: State, now: Reading) -> bool:
     return {one.name: one.uuid for one in state.indices} != dict(now.indices)
 
 
-def _undone(state: State, now: Reading) -> bool:
+def _restarted(state: State, name: str, reading: ShardReading) -> bool:
     """Whether a shard that was looked at before may have lost operations since."""
-    return any(
-        name in state.marks and marks.restarted(state.marks[name].looked, reading)
-        for name, reading in now.shards.items()
-    )
+    return name in state.marks and marks.restarted(state.marks[name].looked, reading)
+
+
+def _undone(state: State, now: Reading) -> bool:
+    """Whether any shard is such a one."""
+    return any(_restarted(state, name, reading) for name, reading in now.shards.items())
 
 
 def _uuid(of: Resolved, shard: Shard) -> str:

@@ -53,16 +53,19 @@ def first_page(cluster: EngineCluster, of: Resolved) -> list[str]:
     return sorted(doc.key.id for page in cluster.everything(of, source=True, size=100) for doc in page.docs)
 
 
-def lookup(cluster: EngineCluster, of: Resolved) -> list[bool]:
+def three(cluster: EngineCluster) -> list[Key]:
+    """The keys of two documents that are there, and of one that is not."""
     kind = "doc" if cluster.engine.distribution == "elasticsearch" and cluster.engine.version < (7,) else "_doc"
-    wanted = [(of.indices[0].uuid, Key(kind, id)) for id in ("1", "2", "nowhere")]
+    return [Key(kind, id) for id in ("1", "2", "nowhere")]
+
+
+def lookup(cluster: EngineCluster, of: Resolved) -> list[bool]:
+    wanted = [(of.indices[0].uuid, key) for key in three(cluster)]
     return [doc is not None for doc in cluster.lookup(of, wanted)]
 
 
 def shown(cluster: EngineCluster, of: Resolved) -> list[str]:
-    kind = "doc" if cluster.engine.distribution == "elasticsearch" and cluster.engine.version < (7,) else "_doc"
-    keys = [Key(kind, id) for id in ("1", "2", "nowhere")]
-    return sorted(doc.key.id for doc in cluster.shown(of, keys, source=True))
+    return sorted(doc.key.id for doc in cluster.shown(of, three(cluster), source=True))
 
 
 def resolve(cluster: EngineCluster, of: Resolved) -> Resolved:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -21,14 +20,6 @@ from tests.store.test_sql import entry, key, seen
 
 NOW = int(time.time() * 1000)
 LOG = 1 << 40
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    """A new store."""
-    store = SqlStore(f"sqlite:///{tmp_path}/state.db")
-    yield store
-    store.close()
 
 
 def fill(store: SqlStore, count: int, size: int = 10, at: str = "2026-11-24T10:00:00Z", watch: str = "w") -> None:

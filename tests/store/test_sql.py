@@ -9,7 +9,7 @@ import sys
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -26,14 +26,6 @@ from esfeed.store.sql import SqlStore
 from esfeed.testing.events import sample_event
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    """A new store."""
-    store = SqlStore(f"sqlite:///{tmp_path}/state.db")
-    yield store
-    store.close()
 
 
 def key(name: object) -> Key:

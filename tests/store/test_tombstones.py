@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from esfeed.event import Key, Revision
 from esfeed.ports import Checkpoint, Commit, Passed
 from esfeed.store.sql import SqlStore
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    """A new store."""
-    store = SqlStore(f"sqlite:///{tmp_path}/state.db")
-    yield store
-    store.close()
 
 
 def key(name: object) -> Key:
