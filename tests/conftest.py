@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import strategies as st
 
 from tests.support.clients import Raw
 from tests.support.engines import NAMES, SCRIPT, VARIABLE, Engine, selected, start, stop
@@ -24,6 +25,13 @@ if threading.current_thread() is threading.main_thread() and signal.getsignal(si
 pytest_plugins = ["tests.support.fixtures_services"]
 
 SECURED = "es8"
+
+
+def pytest_configure() -> None:
+    """Makes hypothesis's table of all characters, a second's work in a fresh clone: the first test that uses it would
+    fail by the check that no input takes so long.
+    """
+    st.text().validate()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
