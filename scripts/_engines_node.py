@@ -131,6 +131,7 @@ def node_settings(instance: Instance, record: Record) -> dict[str, str]:
         transport: str(record["transport_port"]),
         "path.data": str(folder / "data"),
         "path.logs": str(folder / "logs"),
+        "path.repo": str(folder / "snapshots"),
         "cluster.routing.allocation.disk.threshold_enabled": "false",  # a nearly full disk must not fail a test
     }
     if build.name == "es2":  # knows no single-node discovery; by default it would ask the neighbouring ports
@@ -199,7 +200,7 @@ def launch_command(instance: Instance, java: Path, settings: dict[str, str]) -> 
 def lay_folder(instance: Instance) -> None:
     """An empty folder with the engine's own settings, less what would make its JVM write into the shared home."""
     shutil.rmtree(instance.folder, ignore_errors=True)
-    for name in ("data", "logs", "tmp"):
+    for name in ("data", "logs", "snapshots", "tmp"):
         (instance.folder / name).mkdir(parents=True)
     shutil.copytree(instance.build.home / "config", instance.folder / "config", copy_function=shutil.copyfile)
     (instance.folder / "config").chmod(0o755)
