@@ -21,6 +21,7 @@ __all__ = [
     "changed_fields",
     "digest",
     "gone",
+    "holds",
     "in_doubt",
     "parse",
     "revised",
@@ -144,6 +145,14 @@ def _same_content(was: Revision, now: Revision, before: bytes | None, after: byt
         return before == after or same_meaning(parse(before), parse(after))
     except (Unreadable, RecursionError):
         return False
+
+
+def holds(doc: Document, was: Revision) -> bool:
+    """Whether ``doc`` is at that revision, and has its content as far as that was ever read."""
+    if (doc.uuid, doc.version, doc.seq_no) != (was.uuid, was.version, was.seq_no):
+        return False
+    (now,) = revised([doc], keep=len(was.digest) == _DIGEST)
+    return not was.digest or _same_content(was, now, None, doc.source)
 
 
 def changed_fields(before: bytes | None, after: bytes | None) -> tuple[str, ...] | None:

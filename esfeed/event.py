@@ -160,25 +160,31 @@ def one_line(raw: bytes) -> bytes:
 _json = msgspec.json.Encoder()
 
 
-def event_id(watch: str, key: Key, op: Op, revision: Revision, poll: int, copy: str = "") -> str:
+def event_id(watch: str, key: Key, op: Op, revision: Revision, head: int, copy: str = "") -> str:
     """The stable id of an event: 32 hexadecimal digits.
 
     Where a watch is followed by ``_seq_no``, (index uuid, seq_no, content, copy) is unique for ever, so two independent
     feeds name the same change alike. ``copy`` is the primary at that time, and the time of the first look at it: what a
     failover took back may be done again, with the same number and content. Elsewhere a version can come back (deleted,
-    then created again with the same external version), so ``poll``, the number of the commit that found it, tells the
-    two apart; the id is logged with the event, so a repeat after a crash still carries it.
+    forgotten by the engine a minute later, and created again as version 1), so ``head``, the log's last position before
+    the commit that tells it, tells the two apart: no two commits that tell anything have the same. The id is logged
+    with the event, so a repeat after a crash still carries it.
     """
-    return hashlib.blake2b(event_text(watch, key, op, revision, poll, copy), digest_size=16).hexdigest()
+    return hashlib.blake2b(event_text(watch, key, op, revision, head, copy), digest_size=16).hexdigest()
 
 
-def event_text(watch: str, key: Key, op: Op, revision: Revision, poll: int, copy: str) -> bytes:
+def content_digest(source: bytes | None) -> bytes:
+    """A content in 16 bytes, by its bytes; empty for one that was not read."""
+    return b"" if source is None else hashlib.blake2b(source, digest_size=16).digest()
+
+
+def event_text(watch: str, key: Key, op: Op, revision: Revision, head: int, copy: str) -> bytes:
     """What an event's id is the hash of."""
     mark: tuple[Any, ...]
     if copy and revision.seq_no is not None:
         mark = (revision.uuid, revision.seq_no, revision.digest.hex(), copy)
     else:
-        mark = (revision.uuid, revision.version, poll)
+        mark = (revision.uuid, revision.version, revision.digest.hex(), head)
     return _json.encode((watch, key, op, mark))
 
 

@@ -19,7 +19,7 @@ import msgspec
 
 from esfeed.block import Block
 from esfeed.envelopes.cloudevents import cloudevent
-from esfeed.event import Document, Event, Key, Origin, Revision, event_text, one_line
+from esfeed.event import Document, Event, Key, Origin, Revision, content_digest, event_text, one_line
 from esfeed.reads import Kind, Unread
 
 Long = Callable[[Document, int, str], bytes]
@@ -27,8 +27,9 @@ Long = Callable[[Document, int, str], bytes]
 
 _QUOTE = ord('"')
 _VERSION, _NUMBER, _POSITION = 7777777, 8888888, 9999999
+_DIGEST = b"\x5f\x2c\x91\xd0\x4b\x7e" * 2
 _AFTER = '{"esfeed":"the content 5f2c91d04b7e"}'
-_TEXT = b"%s", b"%d"
+_TEXT = b"%s", b"%d", b"%s"
 _LINE = b"%s", b"%s", b"%s", b"%s", b"%s", b"%d", b"%s", b"%s", b"%d"
 
 
@@ -78,7 +79,8 @@ class Lines:
                 continue
             form = self._form(Kind(key.type, doc.index, doc.uuid, key.within))
             word = name.encode()
-            event_id = hexlify(hashlib.blake2b(form.text % (word, doc.version), digest_size=16).digest())
+            text = form.text % (word, doc.version, hexlify(content_digest(source)))
+            event_id = hexlify(hashlib.blake2b(text, digest_size=16).digest())
             number = b"null" if doc.seq_no is None else b"%d" % doc.seq_no
             after = one_line(source)  # type: ignore[arg-type]  # it has one, or there were no date
             lines.append(form.line % (event_id, word, time, word, after, doc.version, number, date, position))
@@ -101,7 +103,8 @@ class Lines:
         """The form of all documents of a kind."""
         name, mark, time, date = (f"esfeed {part} 5f2c91d04b7e" for part in ("name", "id", "time", "date"))
         key = Key(kind.type, name, None, kind.within)
-        text = event_text(self._watch, key, "read", Revision(kind.uuid, kind.name, _VERSION, None, b""), 0, "")
+        revision = Revision(kind.uuid, kind.name, _VERSION, None, _DIGEST)
+        text = event_text(self._watch, key, "read", revision, 0, "")
         origin = Origin(self._cluster, kind.name, _VERSION, _NUMBER, date, None, None, True)
         after = msgspec.Raw(_AFTER.encode())
         event = Event(mark, self._watch, time, "read", key.type, name, None, None, after, origin, position=_POSITION)
@@ -113,7 +116,7 @@ class Lines:
             (":", f"{_POSITION}", "}"),
         ]
         line = _cut(cloudevent(event) + b"\n", places)
-        return _Form(_cut(text, [("", name, ""), (",", f"{_VERSION}", ",")]), line)
+        return _Form(_cut(text, [("", name, ""), (",", f"{_VERSION}", ","), ('"', _DIGEST.hex(), '"')]), line)
 
 
 def _plain(name: str) -> bool:

@@ -18,6 +18,10 @@ class ShardReading(msgspec.Struct, frozen=True):
     ``node`` holds the primary; ``refreshes`` are by node, its own among them.
     ``max_seq_no`` and ``global_checkpoint`` (which every copy has reached, and no failover takes back) are ``None``
     where the engine has no sequence numbers.
+
+    ``history`` names the history of operations that the numbers belong to: two copies with the same one agree on all
+    numbers up to the global checkpoint. ``term`` counts primaries, as far as the engine tells it here. Each is empty
+    (0) where it does not.
     """
 
     ops: int
@@ -26,6 +30,13 @@ class ShardReading(msgspec.Struct, frozen=True):
     node: str = ""
     max_seq_no: int | None = None
     global_checkpoint: int | None = None
+    history: str = ""
+    term: int = 0
+
+
+def another(before: str, now: str) -> bool:
+    """Whether these are two histories of operations; one that nobody told may be any."""
+    return bool(before and now) and before != now
 
 
 class Reading(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from esfeed.envelopes.cloudevents import cloudevent
-from esfeed.event import Change, Document, Event, Origin, Revision, event_id, one_line
+from esfeed.event import Change, Document, Event, Origin, Revision, content_digest, event_id, one_line
 from esfeed.meaning import Unreadable, parse
 from esfeed.passthrough import Lines
 from esfeed.ports import Clock, Entry, Profile
@@ -33,13 +33,13 @@ class Teller:
     def entries(
         self,
         changes: Iterable[Change],
-        number: int,
+        head: int,
         copies: Mapping[tuple[str, int], str] | None = None,
         first: int = 0,
     ) -> list[Entry]:
         """The log rows that tell of ``changes``, one each, for all sinks.
 
-        ``number`` is that of the poll that found them; ``copies``: see ``ports.Batch``. All are told at one time.
+        ``head`` is the log's last position before them; ``copies``: see ``ports.Batch``. All are told at one time.
         ``first``: the position of the first one, where they have places in the log before they are in it.
         """
         now = self._now()
@@ -47,7 +47,7 @@ class Teller:
         for position, change in enumerate(changes, first) if first else zip(itertools.repeat(0), changes):
             shard = change.revision.shard
             copy = copies.get((change.revision.index, shard), "") if copies and shard is not None else ""
-            found.append(Entry(change.key, self._event(change, number, copy, now, position)))
+            found.append(Entry(change.key, self._event(change, head, copy, now, position)))
         return found
 
     def reads(self, docs: Sequence[Document], first: int) -> list[Entry]:
@@ -67,7 +67,7 @@ class Teller:
     def _now(self) -> str:
         return self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-    def _event(self, change: Change, number: int, copy: str, now: str, position: int) -> Event:
+    def _event(self, change: Change, head: int, copy: str, now: str, position: int) -> Event:
         told, view = self._profile.describe(change)
         body = change.after if change.after is not None else change.before
         revision = change.revision
@@ -82,7 +82,7 @@ class Teller:
             change.snapshot,
         )
         return Event(
-            event_id(self._watch, change.key, change.op, revision, number, copy),
+            event_id(self._watch, change.key, change.op, revision, head, copy),
             self._watch,
             now,
             change.op,
@@ -99,7 +99,7 @@ class Teller:
 
 
 def _read(doc: Document) -> Change:
-    revision = Revision(doc.uuid, doc.index, doc.version, doc.seq_no, b"")
+    revision = Revision(doc.uuid, doc.index, doc.version, doc.seq_no, content_digest(doc.source))
     return Change("read", doc.key, revision, after=doc.source, parent=doc.parent, snapshot=True)
 
 

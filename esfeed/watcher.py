@@ -60,13 +60,12 @@ class Watcher:
         the same.
         """
         since = self._store.checkpoint(self.watch.name)
-        number = since.number if since else 0
         events: dict[str, int] = {}
         read = 0
         for batch in self._tracker.poll(since):
             self._guard(batch)
             for part in _parts(batch) if self.watch.beside else (batch,):
-                commit = self._settle(part, number)
+                commit = self._settle(part)
                 if commit is not None:
                     self._store.commit(self.watch.name, commit)
                 for entry in commit.entries if commit else ():
@@ -90,7 +89,7 @@ class Watcher:
                 "nothing was told or forgotten so far",
             )
 
-    def _settle(self, batch: Batch, number: int) -> Commit | None:
+    def _settle(self, batch: Batch) -> Commit | None:
         keep = self.watch.keep_documents
         revisions = diff.revised(batch.seen, keep=keep)
         keys = [*diff.in_doubt(batch.seen, revisions, batch.known), *(key for key, _ in batch.gone)]
@@ -106,7 +105,7 @@ class Watcher:
             stamps=batch.stamps,
             documents=found.documents,
             gone=[key for key, _ in batch.gone],
-            entries=self.teller.entries(changes, number, batch.copies),
+            entries=self.teller.entries(changes, self._store.head(), batch.copies) if changes else [],
             checkpoint=batch.checkpoint,
             known=batch.known,
             passed=batch.passed,

@@ -16,7 +16,7 @@ from esfeed.backfill.ahead import Pages, ahead
 from esfeed.backfill.parts import by_date, by_number, in_turn, width
 from esfeed.decoding import read
 from esfeed.errors import ConfigError, Forbidden, NameMoved
-from esfeed.event import Document, Key
+from esfeed.event import Document, Key, content_digest
 from esfeed.ports import BackfillMark, Clock, Cluster, Commit, Entry, Progress, Stop, Store
 from esfeed.reads import BLIND, Dates, Page, Part, Reading, Resolved, Shard
 from esfeed.telling import Teller
@@ -79,12 +79,12 @@ class Span(msgspec.Struct, frozen=True):
 class Mark(msgspec.Struct, frozen=True):
     """How far a backfill has come.
 
-    ``places``: everything before that number of a shard (``uuid/number``) is told, or (under no name) before that date;
-    and behind it some documents ``told``, at those versions.
+    ``places``: everything before that number of a shard (``uuid/number/history``) is told, or (under no name) before
+    that date; and behind it some documents ``told``, with those contents (see ``event.content_digest``).
     """
 
     places: dict[str, int] = {}
-    told: Sequence[tuple[Key, int]] = ()
+    told: Sequence[tuple[Key, bytes]] = ()
 
 
 class Backfill:
@@ -113,7 +113,8 @@ class Backfill:
         self._weights = Weights(span.max_page_bytes)
         self._places: dict[str, int] = {}
         self._told: list[Sequence[Document]] = []
-        self._told_before: dict[Key, int] = {}
+        self._told_before: dict[Key, bytes] = {}
+        self._histories: dict[str, str] = {}
         self._sent = 0
         self._kept_at = float("-inf")
 
@@ -127,6 +128,7 @@ class Backfill:
             raise ConfigError(f"watches.{self._span.watch}.timestamp_field", "", "a backfill needs a date to go by")
         self._go_on()
         now = self._counters()
+        self._histories = {name: shard.history for name, shard in now.shards.items()}
         parts = [*self._parts(of, now)]
         total = self._sent + sum(part.documents for part in parts) - len(self._told_before)
         with closing(ahead(parts, lambda part: self._read(of, now, part), _AHEAD)) as read:
@@ -181,7 +183,7 @@ class Backfill:
         return lambda spans, bits: self._cluster.dated(of, self._span.field, spans, bits).buckets
 
     def _numbered(self, of: Resolved, shard: Shard, end: int, most: int) -> Iterator[Part]:
-        begin, bits = self._places.get(_place(of, shard), 0), width(end)
+        begin, bits = self._places.get(self._place(of, shard), 0), width(end)
         spans = [(begin, max(begin, end))]
         counts = self._cluster.histogram(of, shard, spans, bits, self._span.dates) if begin < end else {}
         return by_number(self._span.dates, shard, counts, bits, begin, most)
@@ -194,12 +196,17 @@ class Backfill:
             for page in pages:
                 yield msgspec.structs.replace(page, low=low)
 
+    def _place(self, of: Resolved, shard: Shard) -> str:
+        """The name of a shard's place. Its history is in it, as under another one the same numbers are given again."""
+        uuid = next((one.uuid for one in of.indices if one.name == shard.name), "")
+        return f"{uuid}/{shard.number}/{self._histories.get(f'{shard.name}/{shard.number}', '')}"
+
     # --- telling
 
     def _tell(self, page: Page, stop: Stop) -> None:
         self._weights.weigh(page.docs)
         before = self._told_before
-        docs = [doc for doc in page.docs if before.get(doc.key) != doc.version] if before else page.docs
+        docs = [doc for doc in page.docs if before.get(doc.key) != content_digest(doc.source)] if before else page.docs
         first = self._store.reserve(len(docs)) if self._past and docs else 0
         left: list[Entry] = []
         for sink in self._span.sinks:
@@ -214,7 +221,7 @@ class Backfill:
         """A part is told: what comes is behind it."""
         self._told = []
         if part.shard is not None and part.numbers is not None and part.numbers[1] is not None:
-            self._places[_place(of, part.shard)] = part.numbers[1]
+            self._places[self._place(of, part.shard)] = part.numbers[1]
         elif part.shard is None and part.dates.until is not None:
             self._places[""] = part.dates.until
         if self._clock.monotonic() - self._kept_at > _MARK_EVERY:
@@ -227,7 +234,8 @@ class Backfill:
     def _keep(self, entries: Sequence[Entry], low: int | None) -> None:
         """Remembers what is told and logs ``entries``: in the log or at the sinks by then, all of it."""
         entries = [*entries, *self._finished()]
-        told = {**self._told_before, **{doc.key: doc.version for docs in self._told for doc in docs}}
+        told = dict(self._told_before)
+        told.update((doc.key, content_digest(doc.source)) for docs in self._told for doc in docs)
         text = msgspec.json.encode(Mark(self._places, [*told.items()])).decode()
         mark = BackfillMark(self._span.name, text, self._sent)
         self._store.commit(self._span.watch, Commit(entries=entries, backfill=mark, low=low))
@@ -236,8 +244,3 @@ class Backfill:
 
 def _for(sink: str, entries: Sequence[Entry]) -> list[Entry]:
     return [Entry(entry.key, entry.event, sink) for entry in entries]
-
-
-def _place(of: Resolved, shard: Shard) -> str:
-    uuid = next((one.uuid for one in of.indices if one.name == shard.name), "")
-    return f"{uuid}/{shard.number}"

@@ -24,7 +24,9 @@ _FIELDS = (
     f"{_SHARD}.refresh.total",
     f"{_SHARD}.refresh.external_total",
     f"{_SHARD}.commit.user_data.translog_uuid",
+    f"{_SHARD}.commit.user_data.history_uuid",
     f"{_SHARD}.seq_no",
+    f"{_SHARD}.retention_leases.primary_term",
 )
 _STARTED = ("STARTED", "RELOCATING")
 
@@ -55,6 +57,7 @@ class _Refresh(msgspec.Struct):
 
 class _UserData(msgspec.Struct):
     translog_uuid: str = ""
+    history_uuid: str = ""
 
 
 class _LuceneCommit(msgspec.Struct):
@@ -66,6 +69,10 @@ class _SeqNo(msgspec.Struct):
     global_checkpoint: int | None = None
 
 
+class _Leases(msgspec.Struct):
+    primary_term: int = 0
+
+
 class _Copy(msgspec.Struct):
     routing: _Routing
     docs: _Docs = msgspec.field(default_factory=_Docs)
@@ -74,6 +81,7 @@ class _Copy(msgspec.Struct):
     refresh: _Refresh = msgspec.field(default_factory=_Refresh)
     commit: _LuceneCommit = msgspec.field(default_factory=_LuceneCommit)
     seq_no: _SeqNo = msgspec.field(default_factory=_SeqNo)
+    retention_leases: _Leases = msgspec.field(default_factory=_Leases)
 
 
 class _Index(msgspec.Struct):
@@ -127,7 +135,14 @@ def _shard(primary: _Copy, copies: list[_Copy]) -> ShardReading:
     done = primary.indexing.index_total + primary.indexing.delete_total
     numbers = primary.seq_no
     return ShardReading(
-        done, identity, refreshes, primary.routing.node or "", numbers.max_seq_no, numbers.global_checkpoint
+        done,
+        identity,
+        refreshes,
+        primary.routing.node or "",
+        numbers.max_seq_no,
+        numbers.global_checkpoint,
+        primary.commit.user_data.history_uuid,
+        primary.retention_leases.primary_term,
     )
 
 

@@ -44,6 +44,9 @@ class Known(Protocol):
     def above(self, uuid: str, shard: int, number: int, size: int) -> Iterator[Mapping[Key, Revision]]:
         """The known documents of a shard above a sequence number, in its order, at most ``size`` at a time."""
 
+    def below(self, uuid: str, shard: int, number: int, size: int) -> Mapping[Key, Revision]:
+        """The known documents of a shard with the highest sequence numbers below that one, ``size`` at most."""
+
     def tombstones(self, uuid: str, shard: int, size: int) -> Iterator[Collection[Key]]:
         """The documents of a shard whose deletes were told, but may be taken back; at most ``size`` at a time."""
 

@@ -122,6 +122,17 @@ class SqlKnown:
             number = rows[-1].seq_no
             yield {unpack_key(row.key): _revision(row) for row in rows}
 
+    def below(self, uuid: str, shard: int, number: int, size: int) -> Mapping[Key, Revision]:
+        page = _REVISIONS.where(
+            t.revision.c.watch == self._watch,
+            t.index_ref.c.uuid == uuid,
+            t.revision.c.shard == shard,
+            t.revision.c.seq_no < number,
+        )
+        with guarded(self._where), self._engine.connect() as connection:
+            rows = connection.execute(page.order_by(t.revision.c.seq_no.desc()).limit(size)).all()
+        return {unpack_key(row.key): _revision(row) for row in rows}
+
     def tombstones(self, uuid: str, shard: int, size: int) -> Iterator[Collection[Key]]:
         last = b""
         while True:

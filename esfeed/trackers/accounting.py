@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from esfeed.reads import Reading, ShardReading
+from esfeed.reads import Reading, ShardReading, another
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -59,7 +59,7 @@ def restarted(before: Reading, now: Reading) -> bool:
         return True
     for shard, was in before.shards.items():
         found = now.shards[shard]
-        if found.identity != was.identity or found.ops < was.ops:
+        if found.identity != was.identity or another(was.history, found.history) or found.ops < was.ops:
             return True
         refreshes = dict(was.refreshes)
         if any(count < refreshes.get(node, 0) for node, count in found.refreshes):

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from esfeed.reads import ShardReading, Span
+from esfeed.reads import ShardReading, Span, another
 
 LADDER = (20, 16, 12, 8, 4, 0)
 """Widths of buckets, in bits, from the coarsest to a bucket for each number. The coarse ones are kept by the store."""
@@ -45,7 +45,8 @@ class ShardMark(msgspec.Struct, frozen=True):
     """What is known to be known of a shard.
 
     ``looked`` is the reading before the last full look, ``looks`` how many such looks there were at it, ``looked_at``
-    when the last of them ended (epoch seconds).
+    when the last of them ended (epoch seconds). ``history`` is the one that ``mark`` is a number of. ``since`` is when
+    numbers that were told before were found to be given again (epoch seconds), 0 where they never were.
     """
 
     mark: int = -1
@@ -53,6 +54,8 @@ class ShardMark(msgspec.Struct, frozen=True):
     looked: ShardReading | None = None
     looks: int = 0
     looked_at: float = 0.0
+    history: str = ""
+    since: float = 0.0
 
 
 def advanced(mark: ShardMark, now: ShardReading, at: float, slow: float | None = None) -> ShardMark:
@@ -72,7 +75,7 @@ def advanced(mark: ShardMark, now: ShardReading, at: float, slow: float | None =
     # The oldest becomes safe first and the newest brings the mark farthest; what lies between can be spared.
     while len(waiting) > _MOST_PENDING:
         del waiting[len(waiting) // 2]
-    return msgspec.structs.replace(mark, mark=highest, pending=tuple(waiting))
+    return msgspec.structs.replace(mark, mark=highest, pending=tuple(waiting), history=now.history)
 
 
 def refreshes(reading: ShardReading) -> int:
@@ -84,7 +87,13 @@ def restarted(before: ShardReading | None, now: ShardReading) -> bool:
     """Whether another copy is the primary now, or this one began anew: what stood above the mark may be undone."""
     if before is None or now.max_seq_no is None or before.max_seq_no is None:
         return True
-    return now.identity != before.identity or now.max_seq_no < before.max_seq_no or refreshes(now) < refreshes(before)
+    return (
+        now.identity != before.identity
+        or another(before.history, now.history)
+        or (before.term != now.term and before.term > 0)
+        or now.max_seq_no < before.max_seq_no
+        or refreshes(now) < refreshes(before)
+    )
 
 
 def unchanged(mark: ShardMark, now: ShardReading, lag: bool) -> bool:
@@ -120,14 +129,17 @@ def final(mark: ShardMark, now: ShardReading, patience: float, at: float) -> Sha
     return msgspec.structs.replace(mark, mark=max(mark.mark, checkpoint), pending=())
 
 
-def after_a_restart(mark: ShardMark, now: ShardReading) -> ShardMark:
+def after_a_restart(mark: ShardMark, now: ShardReading, proven: int, highest: int, at: float) -> ShardMark:
     """The mark when the primary is another one, or began anew.
 
-    What a global checkpoint stood for stays; refreshes are counted from zero again. Where even the largest number is
-    below the mark, operations that were acknowledged are lost (asynchronous translog), and all is read anew.
+    What a global checkpoint stood for stays, as far as it is ``proven`` (see ``history``); refreshes are counted from
+    zero again. Under another history nothing stays. ``highest`` is the largest number that was told: where the shard
+    has not come so far, or the mark does not hold, numbers are given again from now (``at``) on.
     """
-    kept = now.max_seq_no is not None and now.max_seq_no >= mark.mark
-    return ShardMark(mark.mark if kept else -1)
+    other = another(mark.history, now.history)
+    kept = -1 if other else min(mark.mark, proven)
+    again = other or kept < mark.mark or highest > (now.max_seq_no if now.max_seq_no is not None else -1)
+    return ShardMark(kept, history=now.history, since=at if again else mark.since)
 
 
 def differing(known: Mapping[int, int], shown: Mapping[int, int], bits: int) -> Sequence[Span]:

@@ -49,6 +49,7 @@ class Reader:
 
     ``doubt`` is set where a lookup contradicts a search, and not by being ahead of it: one of two copies lags. What was
     read then is no last word, even if nothing more happens; so whoever reads clears it before and looks at it after.
+    ``went_back`` is set where a document was found as it had been before, which the same copy never shows.
     """
 
     def __init__(self, cluster: Cluster, known: Known, max_page_bytes: int) -> None:
@@ -56,6 +57,7 @@ class Reader:
         self._known = known
         self.weights = Weights(max_page_bytes)
         self.doubt = False
+        self.went_back = False
 
     def _pages(self, read: Callable[[int], Iterator[Page]], size: int) -> Iterator[Page]:
         """The pages of ``read(size)``, which begins anew where one was too large: what was read so far is known by
@@ -154,7 +156,9 @@ class Reader:
 
         ``shards`` are the copies that are followed.
         """
-        met = what.news + self._vouched(of, what, shards)
+        vouched = self._vouched(of, what, shards)
+        self.went_back = self.went_back or bool(vouched)
+        met = what.news + vouched
         return met if content else self._contents(of, met, shards)
 
     def _vouched(self, of: Resolved, what: Sorted, shards: Sequence[Shard]) -> list[Document]:

@@ -18,7 +18,7 @@ from esfeed.errors import ClusterError, Forbidden
 from esfeed.event import Key
 from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known, Passed
 from esfeed.reads import Index, Reading, Resolved, Shard, ShardReading, Span, Tail
-from esfeed.trackers import beginning, marks
+from esfeed.trackers import beginning, history, marks
 from esfeed.trackers.following import Following, patience, slowest
 from esfeed.trackers.marks import LADDER, ShardMark
 from esfeed.trackers.reading import Reader
@@ -69,34 +69,36 @@ class SeqNoTracker:
     def poll(self, since: Checkpoint | None) -> Iterator[Batch]:
         """Raises ``Unsuited`` besides, before anything was read, where sequence numbers do not serve."""
         now = self._counters()
-        self._reader.doubt = False
-        state, unsure = None, False
+        self._reader.doubt = self._reader.went_back = False
+        state, unsure, at = None, False, self._now()
         if since is not None and since.tracker == NAME:
             state = read(since.data, State)
         else:
             # What a reading left that was not finished is known, but not of which copy.
             unsure = self._known.count() > 0
+        given_again: Mapping[str, float] = {name: mark.since for name, mark in state.marks.items()} if state else {}
         if state is None or _shards_of(state) != now.shards.keys() or _moved(state, now):
             of = self._suited()
             refresh = float("inf") if self._cluster.searches_lag else slowest(of.indices)
             now, begun = beginning.begin(now, refresh, self._counters, self._sleep, self._clock)
+            given_again = _given_again(state, of, now, at if unsure else 0.0, at)
+            begun = {name: msgspec.structs.replace(mark, since=given_again[name]) for name, mark in begun.items()}
             batches = self._all(of, now, begun, since is None, unsure if state is None else _undone(state, now))
         elif self.reconcile or self._verification_is_due(state):
             batches = self._again(state, now)
         else:
             batches = self._changed(state, now)
-        copies = {_place(name): self._copy(state, name, reading, unsure) for name, reading in now.shards.items()}
+        restarted = {
+            name: state is not None and _restarted(state, name, reading) for name, reading in now.shards.items()
+        }
         for batch in batches:
+            copies = {
+                _place(name): history.copy_name(
+                    reading, given_again[name], at, restarted[name] or self._reader.went_back
+                )
+                for name, reading in now.shards.items()
+            }
             yield msgspec.structs.replace(batch, copies=copies)
-
-    def _copy(self, state: State | None, name: str, reading: ShardReading, unsure: bool) -> str:
-        """Which copy of a shard this is, for the ids of events.
-
-        What is told of one that is looked at for the first time may be of what only another copy had: and that may be
-        done again, under the same number.
-        """
-        first = unsure or (state is not None and _restarted(state, name, reading))
-        return f"{reading.identity}/{self._now()}" if first else reading.identity
 
     def _suited(self) -> Resolved:
         """What is behind the name. It searches all shards, so that those nobody searched refresh again."""
@@ -130,11 +132,12 @@ class SeqNoTracker:
     def _again(self, state: State, now: Reading) -> Iterator[Batch]:
         """Every id and version, and the content of what differs: the last net, and what ``esfeed reconcile`` does."""
         of = self._of(state)
+        begun = {name: self._begin(of, state.marks[name], name, reading) for name, reading in now.shards.items()}
         shards = [_shard(name, reading) for name, reading in now.shards.items()]
         distrust = _undone(state, now)
         yield from self._reader.everything(of, now, source=distrust, shards=shards, distrust=distrust)
         self.reconcile = False
-        looked = {name: self._looked(state, name, reading) for name, reading in now.shards.items()}
+        looked = {name: self._looked(state, begun[name], name, reading) for name, reading in now.shards.items()}
         yield _keep(msgspec.structs.replace(state, marks=looked, read_at=self._now()), now)
 
     def _changed(self, state: State, now: Reading) -> Iterator[Batch]:
@@ -150,7 +153,7 @@ class SeqNoTracker:
         last = Batch()
         for start in range(0, len(changed), _AT_ONCE):
             some = changed[start : start + _AT_ONCE]
-            begun = {name: self._begin(state.marks[name], now.shards[name]) for name in some}
+            begun = {name: self._begin(of, state.marks[name], name, now.shards[name]) for name in some}
             shards = {name: _shard(name, now.shards[name]) for name in some}
             size = max(1, self._reader.weights.page(now, _TAIL) // len(some))
             tails = self._cluster.tails(of, {shards[name]: begun[name].mark for name in some}, size, source=True)
@@ -161,27 +164,33 @@ class SeqNoTracker:
                 undone = begun[name].mark if _restarted(state, name, now.shards[name]) else None
                 last = yield from self._shard(of, shards[name], now, tails[shards[name]], size, undone)
                 # Only now: what became visible since the last look stands below the new mark too.
-                kept[name] = self._looked(state, name, now.shards[name])
+                kept[name] = self._looked(state, begun[name], name, now.shards[name])
         # With the mark, in one transaction: it takes as long as all that a poll of few changes does besides.
         yield _keep(msgspec.structs.replace(state, marks=kept), now, last)
 
     def _idle(self, state: State, name: str, reading: ShardReading) -> bool:
         return marks.unchanged(state.marks[name], reading, state.lag)
 
-    def _looked(self, state: State, name: str, reading: ShardReading) -> ShardMark:
-        """The mark of a shard after a look that began at that ``reading``."""
+    def _looked(self, state: State, mark: ShardMark, name: str, reading: ShardReading) -> ShardMark:
+        """The mark of a shard after a look that began with ``mark``, at that ``reading``."""
         before, at = state.marks[name], self._now()
-        mark = self._begin(before, reading)
         if self._reader.doubt:
             # Where what was known may be undone, it stays in question until a look had no doubt.
             return before if marks.restarted(before.looked, reading) else marks.after_a_doubt(mark, reading, at)
         slow = patience(state.indices) if state.lag else None
         return marks.after_a_look(marks.advanced(mark, reading, at, slow), reading, at)
 
-    def _begin(self, mark: ShardMark, reading: ShardReading) -> ShardMark:
-        if marks.restarted(mark.looked, reading):
-            return marks.after_a_restart(mark, reading)
-        return mark
+    def _begin(self, of: Resolved, mark: ShardMark, name: str, reading: ShardReading) -> ShardMark:
+        """The mark to begin a look with."""
+        if not marks.restarted(mark.looked, reading):
+            return mark
+        shard = _shard(name, reading)
+        uuid = _uuid(of, shard)
+        size = self._reader.weights.fitting(_TAIL)
+        proven = history.proven(self._cluster, self._known, of, shard, uuid, mark.mark, size)
+        newest = self._known.below(uuid, shard.number, _NO_NUMBER, 1)
+        highest = max((one.seq_no or 0 for one in newest.values()), default=-1)
+        return marks.after_a_restart(mark, reading, proven, highest, self._now())
 
     def _rest(self, state: State, now: Reading) -> Iterator[Batch]:
         """Nothing can be new; at most the last look turns out to have been the final one."""
@@ -336,6 +345,27 @@ def _restarted(state: State, name: str, reading: ShardReading) -> bool:
 def _undone(state: State, now: Reading) -> bool:
     """Whether any shard is such a one."""
     return any(_restarted(state, name, reading) for name, reading in now.shards.items())
+
+
+def _given_again(state: State | None, of: Resolved, now: Reading, first: float, at: float) -> Mapping[str, float]:
+    """Since when each shard may give numbers again that were told (0: it never does), where other indices are followed
+    than before: from ``at`` on where an older index comes back, as one that was closed, or put back.
+
+    ``first``: what to say where nothing was followed before.
+    """
+    if state is None:
+        return dict.fromkeys(now.shards, first)
+    last = max((mark.looked_at for mark in state.marks.values()), default=0.0)
+    before = {one.name: one.uuid for one in state.indices}
+    made = {one.name: one.created / 1000 for one in of.indices}
+    found: dict[str, float] = {}
+    for name, reading in now.shards.items():
+        index, _ = _place(name)
+        if name in state.marks and before.get(index) == now.indices.get(index):
+            found[name] = at if _restarted(state, name, reading) else state.marks[name].since
+        else:
+            found[name] = at if made.get(index, 0.0) < last else 0.0
+    return found
 
 
 def _uuid(of: Resolved, shard: Shard) -> str:

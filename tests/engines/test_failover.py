@@ -318,3 +318,48 @@ def test_what_only_a_dead_primary_had_is_taken_back(
         check(replay, world, f"{n} after it")
     world.drop()
     feed.close()
+
+
+@pytest.mark.parametrize("what", ["stale", "empty"])
+def test_a_stale_or_an_empty_copy_is_made_the_primary(cluster: Pair, tracker: str, tmp_path: Path, what: str) -> None:
+    """By force, as operators do when the node that had the primary is lost: numbers are given again."""
+    if cluster.stays.name == "es2":
+        pytest.skip("2.x does it by other words, and has no numbers to give again")
+    world = World(cluster.stays, SEED)
+    world.make_index(shards=1)
+    cluster.place(world.index)
+    raw = Raw(cluster.stays, kind=world.kind)
+    for n in range(8):
+        raw.put(world.index, f"d{n}", {"name": "first", "updated_at": STAMP})
+    world.refresh()
+    feed, replay = Both(cluster, world.index, tmp_path, tracker), Replay()
+    replay.apply(feed.settle())
+    check(replay, world, "at first")
+    cluster.unassign(world.index)
+
+    def write() -> None:
+        raw.put(world.index, "d0", {"name": "second", "updated_at": STAMP})
+        raw.put(world.index, "new", {"name": "second", "updated_at": STAMP})
+        raw.delete(world.index, "d1")
+
+    write()
+    world.refresh()
+    replay.apply(feed.settle())
+    replay.apply(prove(world, raw, feed))
+    check(replay, world, "proven")
+    cluster.kill()
+    with pytest.raises(ClusterError):
+        feed.app.poll("w")
+    assert feed.new() == []
+    cluster.force(world.index, what)
+    world.refresh()
+    replay.apply(feed.settle())
+    check(replay, world, f"{what} primary")
+    write()
+    world.refresh()
+    replay.apply(feed.settle())
+    check(replay, world, "the same once more")
+    replay.apply(prove(world, raw, feed))
+    check(replay, world, "proven again")
+    world.drop()
+    feed.close()

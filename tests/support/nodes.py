@@ -157,6 +157,25 @@ class Pair:
         self.green(index)
         assert self.primaries(index) == {self.falls_name}
 
+    def unassign(self, index: str) -> None:
+        """Takes the replicas of ``index`` away from the node that stays, which keeps their files: they get stale."""
+        self.raw.call("PUT", f"/{index}/_settings", {"index.routing.allocation.enable": "primaries"})
+        about = {"index": index, "shard": 0, "node": self.stays_name}
+        self.raw.call("POST", "/_cluster/reroute", {"commands": [{"cancel": about}]})
+
+        def gone() -> bool:
+            copies = self.raw.call("GET", f"/_cat/shards/{index}", h="prirep,state", format="json")
+            return {(copy["prirep"], copy["state"]) for copy in copies} == {("p", "STARTED"), ("r", "UNASSIGNED")}
+
+        eventually(gone, seconds=60)
+
+    def force(self, index: str, what: str) -> None:
+        """Makes a copy on the node that stays the primary of shard 0: ``stale``, or ``empty``."""
+        self.raw.call("PUT", f"/{index}/_settings", {"index.routing.allocation.enable": "all"})
+        about = {"index": index, "shard": 0, "node": self.stays_name, "accept_data_loss": True}
+        self.raw.call("POST", "/_cluster/reroute", {"commands": [{f"allocate_{what}_primary": about}]})
+        self.raw.call("GET", f"/_cluster/health/{index}", wait_for_status="yellow", timeout="60s")
+
     @property
     def falls_name(self) -> str:
         return f"{self.instance}-falls"

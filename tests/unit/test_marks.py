@@ -138,10 +138,28 @@ def reading(**changes: object) -> ShardReading:
 
 
 def test_a_restart_keeps_what_no_failover_takes_back() -> None:
-    """The mark stays, all that was pending goes; where even the largest number is below it, all is read anew."""
+    """The mark stays as far as it is proven, and all that was pending goes."""
     mark = advanced(ShardMark(mark=7), reading(), 0.0)
-    assert after_a_restart(mark, reading()) == ShardMark(mark=7)
-    assert after_a_restart(mark, reading(max_seq_no=5)) == ShardMark(mark=-1)
+    assert after_a_restart(mark, reading(), 7, 9, at=1.0) == ShardMark(mark=7)
+    assert after_a_restart(mark, reading(), 8, 9, at=1.0) == ShardMark(mark=7)
+    assert after_a_restart(mark, reading(max_seq_no=5), 3, 4, at=1.0) == ShardMark(mark=3, since=1.0)
+
+
+def test_what_was_told_of_lost_numbers_is_told_under_other_ids_from_then_on() -> None:
+    """The mark holds, but the shard has not come as far as what was told; so the next operations repeat numbers."""
+    mark = after_a_restart(ShardMark(mark=7), reading(max_seq_no=8), 7, 9, at=1.0)
+    assert mark == ShardMark(mark=7, since=1.0)
+    assert after_a_restart(mark, reading(), 7, 9, at=2.0).since == 1.0
+
+
+def test_another_history_keeps_nothing() -> None:
+    """However much seems to be proven; where nobody told the history, the proof decides."""
+    mark = advanced(ShardMark(mark=7), reading(history="one"), 0.0)
+    assert after_a_restart(mark, reading(history="other"), 7, 7, 1.0) == ShardMark(history="other", since=1.0)
+    assert after_a_restart(ShardMark(mark=7), reading(history="other"), 7, 7, 1.0) == ShardMark(7, history="other")
+    looked = after_a_look(mark, reading(history="one"), 0.0)
+    assert not unchanged(looked, reading(history="other"), lag=False)
+    assert not unchanged(after_a_look(mark, reading(term=1), 0.0), reading(term=2), lag=False)
 
 
 def test_another_copy_is_never_taken_for_unchanged() -> None:

@@ -18,6 +18,7 @@ from unittest import mock
 from hypothesis import HealthCheck, event, example, given, note, settings
 from hypothesis import strategies as st
 
+from esfeed.diff import digest
 from esfeed.errors import ClusterError
 from esfeed.event import Document, Key, Revision
 from esfeed.ports import Batch, Checkpoint
@@ -80,12 +81,23 @@ class Copy:
         return next(number for number in range(len(self.done) + 1) if number not in self.done) - 1
 
 
+class Kept(NamedTuple):
+    """A shard as it was kept: a snapshot, or a copy of the data folder."""
+
+    done: Mapping[int, Operation]
+    node: str
+    history: str
+
+
 class ShardModel:
     """A shard with a replica. Operations take numbers, and finish in any order (those of one place in turn)."""
 
     def __init__(self) -> None:
         self.primary = Copy("node0")
         self.replica = Copy("node1")
+        self.history = "h0"
+        self.life = 0
+        self.kept: Kept | None = None
         self.taken = 0
         self.running: dict[int, Operation] = {}
         self.nodes = 2
@@ -93,7 +105,7 @@ class ShardModel:
     def start(self, place: int, doc: int | None) -> None:
         if any(place == other for other, _ in self.running.values()):
             return
-        content = b'{"n":"%d of %s"}' % (self.taken, self.primary.node.encode())
+        content = b'{"n":"%d of %s in life %d"}' % (self.taken, self.primary.node.encode(), self.life)
         self.running[self.taken] = place, None if doc is None else State(doc, self.taken, content)
         self.taken += 1
 
@@ -114,6 +126,32 @@ class ShardModel:
         self.running = {}
         self.replica = Copy(f"node{self.nodes}", dict(self.primary.done))
         self.nodes += 1
+
+    def keep(self) -> None:
+        """Keeps what the primary has by now."""
+        self.kept = Kept(dict(self.primary.done), self.primary.node, self.history)
+
+    def restore(self) -> None:
+        """A restore in place: what was kept, under another history, and numbers go on from there."""
+        if self.kept is not None:
+            self.life += 1
+            self._begin_anew(self.kept.done, f"node{self.nodes}", f"h{self.life}")
+
+    def put_back(self) -> None:
+        """The data folder as it was kept: the same node and history, as if nothing had happened since."""
+        if self.kept is not None:
+            self.life += 1
+            self._begin_anew(self.kept.done, self.kept.node, self.kept.history)
+
+    def _begin_anew(self, done: Mapping[int, Operation], node: str, history: str) -> None:
+        self.running = {}
+        self.history = history
+        reached = Copy(node, dict(done)).reached()
+        self.primary = Copy(node, {number: one for number, one in done.items() if number <= reached})
+        self.primary.shown = self.primary.realtime()
+        self.taken = reached + 1
+        self.replica = Copy(f"node{self.nodes + 1}", dict(self.primary.done))
+        self.nodes += 2
 
     def rest(self) -> None:
         """All is done and shown."""
@@ -147,8 +185,8 @@ class World:
             shard.finish(number)
         elif kind == "replicate":
             shard.replicate()
-        elif kind == "failover":
-            shard.fail_over()
+        elif kind in ("keep", "restore", "put_back", "fail_over"):
+            getattr(shard, kind)()
         else:
             for copy in (shard.primary, shard.replica):
                 getattr(copy, kind)()
@@ -201,6 +239,8 @@ class ModelCluster:
                     copy.node,
                     max([*copy.done, *(shard.running if copy is shard.primary else ())], default=-1),
                     min(copy.reached(), shard.replica.reached()),
+                    shard.history,
+                    shard.life + 1,
                 )
                 for number, (shard, (copy, refreshes)) in enumerate(zip(self.world.shards, counted, strict=True))
             },
@@ -295,7 +335,7 @@ class Memory:
             assert doc.source is not None
             was = self.known.get(doc.key)
             assert (batch.known.get(doc.key) is None) == (was is None)
-            revision = Revision(doc.uuid, doc.index, doc.version, doc.seq_no, b"", doc.shard)
+            revision = Revision(doc.uuid, doc.index, doc.version, doc.seq_no, digest(doc.source, True), doc.shard)
             self.known[doc.key] = revision, doc.source
             if was is None or was[1] != doc.source:
                 self._tell("created" if was is None else "updated", doc.key, revision, doc.source, batch)
@@ -358,6 +398,14 @@ class Memory:
             if revision.shard == shard and (revision.seq_no or 0) > number:
                 yield {one: revision}
 
+    def below(self, uuid: str, shard: int, number: int, size: int) -> Mapping[Key, Revision]:
+        found = [
+            (one, revision)
+            for one, (revision, _) in self.known.items()
+            if revision.shard == shard and (revision.seq_no or 0) < number
+        ]
+        return dict(sorted(found, key=lambda item: -(item[1].seq_no or 0))[:size])
+
     def tombstones(self, uuid: str, shard: int, size: int) -> Iterator[Collection[Key]]:
         for one, (revision, _, _) in list(self.graves.items()):
             if revision.shard == shard:
@@ -414,7 +462,10 @@ class Feed:
 
 
 kinds = st.sampled_from(
-    ["write", "write", "write", "delete", "start", "finish", "begin", "end", "begin", "end", "replicate", "failover"]
+    [
+        *("write", "write", "write", "delete", "start", "finish", "begin", "end", "begin", "end", "replicate"),
+        *("fail_over", "keep", "restore", "put_back"),
+    ]
 )
 steps = st.tuples(kinds, st.integers(0, 2 * PLACES - 1))
 between = st.lists(st.one_of(st.just([]), st.lists(steps, min_size=1, max_size=4)), min_size=1, max_size=8)
@@ -440,14 +491,14 @@ CAME_AND_WENT: Script = [
     None,
 ]
 """Gone from searches and there again, gone again while a refresh that has it is on its way, and shown by that."""
-ALL_LOST: Script = [None, None, quietly(("write", 1), ("begin", 0), ("end", 1)), quietly(("failover", 1))]
+ALL_LOST: Script = [None, None, quietly(("write", 1), ("begin", 0), ("end", 1)), quietly(("fail_over", 1))]
 """The new primary has nothing at all."""
 UPDATE_LOST: Script = [
     quietly(("write", 1)),
     None,
     None,
     quietly(("write", 1), ("begin", 1), ("end", 1)),
-    quietly(("failover", 1)),
+    quietly(("fail_over", 1)),
 ]
 """As many documents as before, and the one is at an older number."""
 DELETE_LOST: Script = [
@@ -455,11 +506,11 @@ DELETE_LOST: Script = [
     None,
     None,
     quietly(("delete", 1), ("begin", 1), ("end", 1)),
-    quietly(("failover", 1), ("delete", 3), ("begin", 1), ("end", 1)),
+    quietly(("fail_over", 1), ("delete", 3), ("begin", 1), ("end", 1)),
 ]
 """As many as before, as the new primary has lost one delete and done another."""
 FIRST_READING_LOST: Script = [
-    ([[], [], [], [("write", 0), ("begin", 0)], [("end", 0)], [("failover", 0), ("write", 0)]], None, False),
+    ([[], [], [], [("write", 0), ("begin", 0)], [("end", 0)], [("fail_over", 0), ("write", 0)]], None, False),
     None,
 ]
 """The first reading ends half-way, and the other copy gives the same number to something else."""
@@ -467,7 +518,7 @@ TAKEN_BACK_UNSEEN: Script = [
     quietly(("write", 0), ("replicate", 0), *SHOW),
     quietly(("write", 0), ("begin", 0), ("end", 0)),
     quietly(("write", 2), ("replicate", 0), ("write", 0), ("begin", 0), ("end", 0)),
-    quietly(("failover", 0)),
+    quietly(("fail_over", 0)),
     quietly(("write", 2)),
     None,
 ]

@@ -5,11 +5,11 @@ use blake2::{Blake2b, Digest};
 
 use crate::answer::Hit;
 
-/// What lines of a kind are alike in. `text` is what an id is the hash of: the name and the version go between its
-/// pieces. Between those of `line` go the id, the name, the time, the name, the content, the version, the sequence
+/// What lines of a kind are alike in. `text` is what an id is the hash of: the name, the version and the digest of the
+/// content go between its pieces. Between those of `line` go the id, the name, the time, the name, the content, the version, the sequence
 /// number, the date and the position.
 pub struct Form {
-    text: [Vec<u8>; 3],
+    text: [Vec<u8>; 4],
     line: [Vec<u8>; 10],
 }
 
@@ -22,7 +22,7 @@ pub type Pieces = Vec<Vec<u8>>;
 pub fn forms(all: Vec<(Pieces, Pieces)>) -> Result<Vec<Form>, &'static str> {
     all.into_iter()
         .map(|(text, line)| {
-            let text = text.try_into().map_err(|_| "an id's text has 3 pieces")?;
+            let text = text.try_into().map_err(|_| "an id's text has 4 pieces")?;
             let line = line.try_into().map_err(|_| "a line has 10 pieces")?;
             Ok(Form { text, line })
         })
@@ -41,6 +41,8 @@ pub fn line(to: &mut Vec<u8>, form: &Form, answer: &[u8], hit: &Hit, position: i
             .chain_update(&form.text[1])
             .chain_update(version)
             .chain_update(&form.text[2])
+            .chain_update(hexadecimal(Blake2b::<U16>::digest(&answer[hit.source.clone()]).into()))
+            .chain_update(&form.text[3])
             .finalize()
             .into(),
     );
