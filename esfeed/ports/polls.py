@@ -82,7 +82,7 @@ class Cluster(Protocol):
         """Makes every operation so far visible to searches: the one call that is not a read, for ``refresh = true``."""
 
     def field_types(self, name: str) -> Mapping[str, str]:
-        """The mapped fields (dotted) and their types, over all indices; a date mapping wins over others."""
+        """The mapped fields (dotted) and their types, over all indices; see ``cluster.names.field_types``."""
 
     def newest(self, name: str, field: str) -> int | None:
         """The largest ``field`` that is not in the cluster's own future, in epoch milliseconds; ``None`` for none."""

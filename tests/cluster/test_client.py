@@ -238,13 +238,14 @@ def test_a_closed_index_behind_a_pattern_is_known(raw: Raw, cluster: EngineClust
 
 
 def test_mapped_fields(raw: Raw, cluster: EngineCluster, index: str) -> None:
-    """Fields are dotted, nested ones left out, and a date in one index wins over another type in the next."""
+    """Fields are dotted, nested ones left out; a date in one index and a text in the next has both types."""
     text = {"type": "string"} if raw.engine.major < 5 and raw.typed else {"type": "text"}
     fields = {"at": {"type": "date"}, "meta": {"properties": {"when": {"type": "date"}, "what": text}}}
     raw.create(f"{index}-a", {**fields, "parts": {"type": "nested", "properties": {"at": {"type": "date"}}}})
     raw.create(f"{index}-b", {"at": text, "meta": {"properties": {"when": text}}})
     found = cluster.field_types(f"{index}-*")
-    assert found["at"] == found["meta.when"] == "date"
+    assert found["at"] == found["meta.when"] == f"date and {text['type']}"
+    assert cluster.field_types(f"{index}-a")["meta.when"] == "date"
     assert found["meta.what"] == text["type"]
     assert found["parts"] == "nested"
     assert "parts.at" not in found
