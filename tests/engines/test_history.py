@@ -1,4 +1,4 @@
-"""Operations taken back below the mark: restores in place, folders put back; and ids of events where versions repeat."""
+"""Operations taken back below the mark: restores, folders put back; and ids of events where versions repeat."""
 
 from __future__ import annotations
 
