@@ -6,6 +6,7 @@ import json
 import os
 import random
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Feed:
         found = []
         while rows := self.app.store.read_log(self._position, 1000):
             self._position = rows[-1].position
-            found += [json.loads(cloudevent(row.event)) for row in rows]
+            found += [json.loads(cloudevent(row.event), parse_float=Decimal) for row in rows]
         return found
 
     def close(self) -> None:
@@ -93,6 +94,54 @@ def test_nothing_is_lost_while_writers_go_on(world: World, tmp_path: Path) -> No
         replay.apply(feed.poll())
         check(replay, world, f"round {round_}")
     feed.close()
+
+
+def test_a_world_that_is_put_back(engine: Engine, tmp_path: Path) -> None:
+    """Snapshots and restores in place between any two polls, with writes before and after them."""
+    world, rng = World(engine, SEED), random.Random(SEED)
+    world.make_index()
+    feed, replay = Feed(engine.url, world.index, tmp_path), Replay()
+    world.write(100, rng)
+    world.snapshot()
+    for step in range(10):
+        world.refresh()
+        if rng.random() < 0.7:
+            replay.apply(feed.poll())
+            check(replay, world, f"step {step}")
+        if rng.random() < 0.3:
+            world.snapshot()
+        if rng.random() < 0.6:
+            world.restore(rng)
+        world.write(rng.choice((0, 1, 2, 30, 80)), rng)
+    world.refresh()
+    replay.apply(feed.poll())
+    check(replay, world, "at the end")
+    feed.close()
+    world.drop()
+
+
+def test_an_alias_that_rolls_over(engine: Engine, tmp_path: Path) -> None:
+    """Now and then one more index behind the alias, writes to all of them, and restores of any."""
+    world, rng = World(engine, SEED, rolling=True), random.Random(SEED)
+    world.make_index(shards=1)
+    feed, replay = Feed(engine.url, world.index, tmp_path), Replay()
+    world.write(100, rng)
+    world.snapshot()
+    for step in range(10):
+        world.refresh()
+        if rng.random() < 0.7:
+            replay.apply(feed.poll())
+            check(replay, world, f"step {step}")
+        if step in (3, 6):
+            world.roll()
+        if rng.random() < 0.2:
+            world.restore(rng)
+        world.write(rng.choice((1, 2, 30, 80)), rng)
+    world.refresh()
+    replay.apply(feed.poll())
+    check(replay, world, "at the end")
+    feed.close()
+    world.drop()
 
 
 @pytest.mark.parametrize("engine", ["es7", "es9", "os2", "os3"], indirect=True)

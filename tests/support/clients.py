@@ -30,11 +30,15 @@ class Refused(Exception):
 
 
 class Raw:
-    """One engine, in its own words. ``kind`` is the ``_type`` that documents get where the engine has types."""
+    """One engine, in its own words. ``kind`` is the ``_type`` that documents get where the engine has types.
 
-    def __init__(self, engine: Engine, kind: str = "doc") -> None:
+    ``numbers`` makes what it is of a number with a fraction or an exponent.
+    """
+
+    def __init__(self, engine: Engine, kind: str = "doc", numbers: Callable[[str], Any] = float) -> None:
         self.engine = engine
         self.kind = kind
+        self._numbers = numbers
         headers = {"content-type": "application/json"}
         options: dict[str, Any] = {}
         if engine.ca_certs:
@@ -53,7 +57,7 @@ class Raw:
         url = f"{self.engine.url}{path}" + (f"?{urlencode(params)}" if params else "")
         answer = self._pool.request(method, url, body=body)
         try:
-            parsed = json.loads(answer.data) if answer.data else None
+            parsed = json.loads(answer.data, parse_float=self._numbers) if answer.data else None
         except ValueError:
             parsed = answer.data.decode(errors="replace")
         if answer.status >= 400 and not (answer.status == 404 and method in ("DELETE", "HEAD")):

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,14 @@ from tests.support.clients import command, esfeed, eventually
 
 
 class Feed:
-    """One watch ``w`` on ``index``, one file sink ``audit``. More ``watch`` keys as they stand in the settings."""
+    """One watch ``w`` on ``index``, one file sink ``audit``. More ``watch`` keys as they stand in the settings.
 
-    def __init__(self, folder: Path, url: str, index: str, **watch: Any) -> None:
+    ``cluster``: more keys of the cluster.
+    """
+
+    def __init__(
+        self, folder: Path, url: str, index: str, cluster: Mapping[str, Any] | None = None, **watch: Any
+    ) -> None:
         self.folder = folder
         self.url = url
         self.events = folder / "events.jsonl"
@@ -23,7 +29,9 @@ class Feed:
         keys = {"index": index, "interval": "100ms", **watch}
         self.config.write_text(
             f'state = "sqlite:///{folder}/state.db"\n'
-            f'[clusters.main]\nhosts = ["{url}"]\n[watches.w]\n'
+            f'[clusters.main]\nhosts = ["{url}"]\n'
+            + "".join(f"{key} = {json.dumps(value)}\n" for key, value in (cluster or {}).items())
+            + "[watches.w]\n"
             + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
             + f'[sinks.audit]\ntype = "file"\npath = "{self.events}"\n'
         )

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,8 +44,8 @@ class _Told(NamedTuple):
 
 
 def digest(source: Any) -> bytes:
-    """A parsed JSON value in 16 bytes; the order of keys does not count, the kind of a number does."""
-    return hashlib.blake2b(json.dumps(source, sort_keys=True).encode(), digest_size=16).digest()
+    """A parsed JSON value in 16 bytes; the spelling of a number counts, the order of keys does not."""
+    return hashlib.blake2b(json.dumps(source, sort_keys=True, default=repr).encode(), digest_size=16).digest()
 
 
 class Oracle:
@@ -86,6 +87,10 @@ class Oracle:
             self._line(line)
         return len(lines)
 
+    def restored(self) -> None:
+        """What comes from here on may be older than what was told."""
+        self._told = {key: last._replace(version=-1, seq_no=None) for key, last in self._told.items()}
+
     def compare(self, index: Mapping[Identity, bytes]) -> list[Fault]:
         """How what was told differs from the digests of what the index holds, now."""
         told = {key: last.digest for key, last in self._told.items() if last.digest is not None}
@@ -102,7 +107,7 @@ class Oracle:
 
     def _line(self, line: bytes) -> None:
         try:
-            event = json.loads(line)
+            event = json.loads(line, parse_float=Decimal)
             data, place = event["data"], event["data"]["position"]
             identity = data["type"], data["id"], data["origin"]["routing"]
         except (ValueError, KeyError, TypeError) as error:
@@ -170,7 +175,7 @@ class Oracle:
 def _bare(event: Mapping[str, Any]) -> str:
     """The event without its documents."""
     data = {name: value for name, value in event["data"].items() if name not in ("before", "after")}
-    return json.dumps({**event, "data": data})
+    return json.dumps({**event, "data": data}, default=str)
 
 
 def _goes_back(last: _Told, now: _Told) -> bool:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import secrets
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from tests.support.clients import Raw, Refused
@@ -18,19 +20,39 @@ from tests.support.engines import Engine
 
 ODD_IDS = ("a/b", "a b", "50%", "a+b", "é😀", "x" * 512, 'quo"te', "back\\slash", "?q=1&r", "#frag", "..", "ünï")
 _DAY = 86_400_000
+_DECIMALS = (
+    "12345678901234567.89",
+    "12345678901234567.12",
+    "9007199254740993.0",
+    "9007199254740992.0",
+    "-0.0",
+    "0.0",
+    "1e-400",
+    "1e400",
+    "1e401",
+)
+"""Numbers that a double does not tell apart, or does not hold."""
 
 Identity = tuple[str, str, str | None]
 """What makes a document one document: (type, id, routing)."""
 
 
+def dumps(source: Mapping[str, Any]) -> str:
+    """JSON text; what is written ``number 1e400`` in it is that number."""
+    return re.sub(r'"number ([^"]+)"', r"\1", json.dumps(source))
+
+
 class World:
     """Writes seeded operations to an index. The same seed gives the same operations (their order in threads aside).
 
-    ``external``: versions are given from outside, as Searchlight's are; else the engine counts them.
+    ``external``: versions are given from outside, as Searchlight's are; else the engine counts them. ``rolling``: what
+    is watched is an alias, and each ``roll`` adds an index; each has documents of its own.
     """
 
-    def __init__(self, engine: Engine, seed: int, *, external: bool = False, documents: int = 120) -> None:
-        self.raw = Raw(engine)
+    def __init__(
+        self, engine: Engine, seed: int, *, external: bool = False, documents: int = 120, rolling: bool = False
+    ) -> None:
+        self.raw = Raw(engine, numbers=Decimal)
         self.index = f"world-{secrets.token_hex(5)}"
         self.seed = seed
         self.written = 0
@@ -41,6 +63,10 @@ class World:
         # 2.x takes no number beyond 64 bits, wherever it stands.
         self._huge = 2**62 if self._old else 2**70
         self._ids = [*ODD_IDS, *(f"doc-{number}" for number in range(documents))]
+        self._rolling = rolling
+        self._indices: list[str] = []
+        self._kept: list[str] = []
+        self._how: dict[str, Any] = {}
         self._versions: dict[Identity, int] = {}
         self._lock = threading.Lock()
 
@@ -54,9 +80,41 @@ class World:
         }
         mapping: dict[str, Any] = {"properties": properties}
         settings = {"number_of_shards": shards, "number_of_replicas": replicas}
-        self.raw.create(
-            self.index, settings=settings, mappings=dict.fromkeys(self._types, mapping) if self.raw.typed else mapping
-        )
+        mappings = dict.fromkeys(self._types, mapping) if self.raw.typed else mapping
+        self._how = {"settings": settings, "mappings": mappings}
+        if self._rolling:
+            self.roll()
+        else:
+            self._indices = [self.index]
+            self.raw.create(self.index, **self._how)
+
+    def roll(self) -> None:
+        """One more index behind the alias, to which most is written from now on."""
+        name = f"{self.index}-{len(self._indices) + 1:06}"
+        self.raw.create(name, **self._how)
+        self.raw.alias(name, self.index)
+        self._indices.append(name)
+
+    def snapshot(self) -> None:
+        """Keeps all that there is, in the place of what was kept before."""
+        where = f"/_snapshot/{self.index}"
+        if self._kept:
+            self.raw.call("DELETE", f"{where}/one")
+        else:
+            self.raw.call("PUT", where, {"type": "fs", "settings": {"location": self.index}})
+        self._kept = [*self._indices]
+        about = {"indices": f"{self.index}*", "include_global_state": False}
+        self.raw.call("PUT", f"{where}/one", about, wait_for_completion="true")
+
+    def restore(self, rng: random.Random) -> None:
+        """Puts one index back to what was kept of it. Nobody may write meanwhile."""
+        name = rng.choice(self._kept)
+        self.raw.call("POST", f"/{name}/_close")
+        about = {"indices": name, "include_global_state": False, "include_aliases": False}
+        self.raw.call("POST", f"/_snapshot/{self.index}/one/_restore", about, wait_for_completion="true")
+        if self._rolling:
+            self.raw.alias(name, self.index)
+        self.raw.call("GET", f"/_cluster/health/{name}", wait_for_status="yellow", timeout="30s")
 
     def refresh(self) -> None:
         """Makes all operations visible."""
@@ -88,7 +146,7 @@ class World:
         for action, source in operations:
             lines.append(json.dumps(action))
             if source is not None:
-                lines.append(json.dumps(source))
+                lines.append(dumps(source))
         answer = self._send(("\n".join(lines) + "\n").encode())
         for item in answer["items"]:
             (verdict,) = item.values()
@@ -108,10 +166,13 @@ class World:
                 time.sleep(0.5)
 
     def _operation(self, rng: random.Random, ids: list[str]) -> tuple[dict[str, Any], dict[str, Any] | None]:
-        doc_id = rng.choice(ids)
+        doc_id, index = rng.choice(ids), self._indices[-1]
+        if self._rolling:
+            index = rng.choice((index, index, rng.choice(self._indices)))
+            doc_id = f"{doc_id}-{index[-6:]}"[-512:]
         routing = rng.choice((None, None, None, "r1", "r2"))
         kind = rng.choice(self._types)
-        where: dict[str, Any] = {"_index": self.index, "_id": doc_id}
+        where: dict[str, Any] = {"_index": index, "_id": doc_id}
         if self.raw.typed:
             where["_type"] = kind
         if routing is not None:
@@ -132,7 +193,10 @@ class World:
     def _source(self, rng: random.Random) -> dict[str, Any]:
         now = int(time.time() * 1000)
         source: dict[str, Any] = {"name": f"n{rng.randrange(50)}"}
-        source["extra"] = {"odd": rng.choice((1, 2**53 + 1, self._huge, 0.5, 1.0, True, None, [], {"a": {}}))}
+        odd = rng.choice(
+            (1, 2**53 + 1, self._huge, 0.5, 1.0, True, None, [], {"a": {}}, *(f"number {text}" for text in _DECIMALS))
+        )
+        source["extra"] = {"odd": odd}
         stamp: object = rng.choice(
             (
                 now,
@@ -160,8 +224,11 @@ class World:
         return truth(self.raw, self.index)
 
     def drop(self) -> None:
-        """Deletes the index."""
+        """Deletes the index, or all behind the alias, and what was kept."""
         self.raw.drop(self.index)
+        if self._kept:
+            self.raw.call("DELETE", f"/_snapshot/{self.index}/one")
+            self.raw.call("DELETE", f"/_snapshot/{self.index}")
 
 
 def truth(raw: Raw, name: str) -> dict[Identity, Any]:
