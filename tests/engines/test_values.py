@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from esfeed.event import Event
+from tests.engines.test_oracle import Feed
 from tests.support.clients import Raw
 from tests.support.engines import Engine
-from tests.support.feed import Feed
 
 pytestmark = pytest.mark.engines
 
@@ -28,57 +27,52 @@ CHANGES = {
     "kind": (b"1", b"1.0"),
     "digits": (b"0.1", b"0.10000000000000000001"),
 }
-"""By id, a number before and after. 2.x reads every number in a document, so there those of doubles alone."""
+"""By id, a number before and after."""
 SAME = {"spelling": (b"1.0", b"10e-1"), "zeros": (b"12345678901234567.89", b"12345678901234567.890")}
 
 
 @pytest.fixture
-def raw(engine: Engine) -> Iterator[Raw]:
-    made = Raw(engine)
-    made.index = f"values-{secrets.token_hex(4)}"  # type: ignore[attr-defined]
-    yield made
-    made.drop(made.index)  # type: ignore[attr-defined]
+def raw(engine: Engine) -> Raw:
+    return Raw(engine)
+
+
+@pytest.fixture
+def index(raw: Raw) -> Iterator[str]:
+    name = f"values-{secrets.token_hex(4)}"
+    yield name
+    raw.drop(name)
 
 
 def _put(raw: Raw, index: str, values: dict[str, bytes]) -> None:
-    raw.bulk(
-        index,
-        [({"index": {"_id": id}}, b'{%s"amount":%s}' % (HALF if id == "kind" else b"", value)) for id, value in values.items()],
-        refresh="true",
-    )
+    half = {"kind": HALF}
+    documents = [(id, b'{%b"amount":%b}' % (half.get(id, b""), value)) for id, value in values.items()]
+    raw.bulk(index, [({"index": {"_id": id}}, source) for id, source in documents], refresh="true")
 
 
-@pytest.mark.parametrize("keep", [True, False])
-def test_a_change_of_a_decimal_is_told(raw: Raw, tmp_path: Path, keep: bool) -> None:
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "digested"])
+def test_a_change_of_a_decimal_is_told(raw: Raw, index: str, tmp_path: Path, keep: bool) -> None:
     """Beyond what doubles tell apart, too; another spelling of the same decimal is none. A reconcile finds nothing."""
-    index: str = raw.index  # type: ignore[attr-defined]
     raw.create(index, {"amount": {"type": "object", "enabled": False}})
     before, after = ({id: both[place] for id, both in {**CHANGES, **SAME}.items()} for place in (0, 1))
     _put(raw, index, before)
-    feed = Feed(tmp_path, raw.engine.url, index, keep_documents=keep)
-    feed.poll()
-    assert _amounts(feed, 0) == {id: ("read", value) for id, value in before.items()}
+    feed = Feed(raw.engine.url, index, tmp_path, keep_documents=keep, timestamp_field="")
+    assert _told(feed) == {id: ("read", value, None) for id, value in before.items()}
     _put(raw, index, after)
-    feed.poll()
-    assert _amounts(feed, len(before)) == {id: ("updated", both[1]) for id, both in CHANGES.items()}
-    done = feed("reconcile")
-    assert done.returncode == 0, done.stderr
-    assert not _amounts(feed, len(before) + len(CHANGES))
+    changed = ("amount",) if keep else None
+    assert _told(feed) == {id: ("updated", both[1], changed) for id, both in CHANGES.items()}
+    feed.app.trackers["w"].reconcile = True
+    assert not _told(feed)
+    feed.close()
 
 
-def _amounts(feed: Feed, after: int) -> dict[str, tuple[str, bytes]]:
-    """(op, amount as it is spelled) by id, of the events after so many."""
-    found = {}
-    for line in feed.events.read_bytes().splitlines()[after:]:
-        data: dict[str, Any] = json.loads(line, parse_float=_Spelled, parse_int=_Spelled)["data"]
-        amount = data["after"]["amount"]
-        found[data["id"]] = (data["op"], _spelled(amount))
-    return found
+def _told(feed: Feed) -> dict[str, tuple[str, bytes, tuple[str, ...] | None]]:
+    """(op, amount to the letter, changed) by id, of one poll."""
+    after = feed.app.store.head()
+    feed.app.poll("w")
+    events = [row.event for row in feed.app.store.read_log(after, 100)]
+    return {event.doc_id: (event.op, _amount(event), event.changed) for event in events}
 
 
-class _Spelled(str):
-    """A number as it is written."""
-
-
-def _spelled(amount: Any) -> bytes:
-    return f'{{"deep":[{amount["deep"][0]}]}}'.encode() if isinstance(amount, dict) else amount.encode()
+def _amount(event: Event) -> bytes:
+    assert event.after is not None
+    return bytes(event.after).partition(b'"amount":')[2][:-1]
