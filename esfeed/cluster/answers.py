@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from esfeed import native
+from esfeed.cluster.limits import refusal
 from esfeed.decoding import read
 from esfeed.errors import ClusterError, NameGone
 from esfeed.event import UNTYPED, Document, Key
+from esfeed.reasons import of_failures
 
 _Answer = TypeVar("_Answer")
 
@@ -206,7 +208,7 @@ def whole(page: Page, counted: bool = False) -> Page:
     if shards.failed or shards.successful < shards.total:
         reasons.append(f"{shards.total - shards.successful} of {shards.total} shards gave none{_why(shards.failures)}")
     if reasons:
-        raise ClusterError(
+        raise refusal(
             f"the cluster gave a partial answer: {', '.join(reasons)}",
             "nothing was taken from it; see the cluster's health (`_cluster/health`, `_cat/shards`)",
         )
@@ -214,10 +216,8 @@ def whole(page: Page, counted: bool = False) -> Page:
 
 
 def _why(failures: list[Any]) -> str:
-    for failure in failures:
-        if isinstance(failure, dict) and isinstance(reason := failure.get("reason"), dict):
-            return f" ({reason.get('type')}: {reason.get('reason')})"
-    return ""
+    why = of_failures(failures)
+    return f" ({why.kind}: {why.text})" if why else ""
 
 
 def document(hit: Hit, uuid: str, within: str | None, shard: int | None = None, stamp: int | None = None) -> Document:

@@ -28,7 +28,12 @@ def nested(levels: int, **top: Any) -> dict[str, Any]:
         {**WORD, "root_cause": []},
         {"type": "search_phase_execution_exception", "reason": "all shards failed", "root_cause": [WORD]},
         {"type": "search_phase_execution_exception", "reason": "", "root_cause": [], "caused_by": WORD},
-        {"type": "search_phase_execution_exception", "reason": "all shards failed", "root_cause": [], "caused_by": WORD},
+        {
+            "type": "search_phase_execution_exception",
+            "reason": "all shards failed",
+            "root_cause": [],
+            "caused_by": WORD,
+        },
         {"type": "x", "reason": None, "root_cause": [{"type": "y", "reason": None}], "caused_by": WORD},
         {"type": "x", "reason": "", "root_cause": [], "failed_shards": [{"shard": 0, "reason": WORD}]},
         {"root_cause": "none", "caused_by": {"caused_by": {"caused_by": WORD}}},
@@ -63,9 +68,11 @@ def test_hostile_shapes_are_bounded() -> None:
 
 _ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["error", "reason", "root_cause", "caused_by", "type", "failed_shards"]), inner, max_size=4
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["error", "reason", "root_cause", "caused_by", "type", "failed_shards"]), inner, max_size=4
+        )
     ),
     max_leaves=20,
 )
