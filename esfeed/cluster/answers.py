@@ -157,8 +157,9 @@ def decode(raw: bytes | msgspec.Raw, kind: type[_Answer]) -> _Answer:
         mended = _ESCAPE.sub(_whole_escape, text)
         if mended != text:
             return decode(mended, kind)
+        beginning = text[:80].decode("utf-8", "replace")
         raise ClusterError(
-            f"the answer is cut short or not of Elasticsearch or OpenSearch ({error}): {text[:80]!r}",
+            f"the answer is cut short or not of Elasticsearch or OpenSearch ({error}): {beginning!r}",
             "look at `hosts` of that cluster, and at what stands between",
         ) from error
     except RecursionError as error:

@@ -20,7 +20,7 @@ import msgspec
 import tenacity
 
 from esfeed.cluster.answers import Answers, Failed, Hit, Multi, Page, decode, page, whole
-from esfeed.cluster.connection import Connection
+from esfeed.cluster.connection import Connection, leads_to
 from esfeed.cluster.dialect import Dialect, Engine, dialect
 from esfeed.cluster.limits import Limit, Limited, Limits, refusal, without_scroll
 from esfeed.cluster.node import Meter, RawSerializer, metered
@@ -48,7 +48,7 @@ class Client:
         self._limits = Limits(_KEEP)
         self.known_engine: Engine | None = None
         self._client = elasticsearch.Elasticsearch(
-            list(connection.hosts),
+            list(connection.addresses),
             node_class=metered(self.meter),
             serializers={"application/json": RawSerializer()},
             request_timeout=connection.timeout,
@@ -121,7 +121,7 @@ class Client:
             ) from error
         except elastic_transport.TransportError as error:
             raise Retryable(
-                f"cluster {self.name!r} cannot be reached at {', '.join(self._connection.hosts)} ({_short(error)})",
+                f"cluster {self.name!r} cannot be reached at {', '.join(self._connection.addresses)} ({_short(error)})",
                 f"start it, or correct `clusters.{self.name}.hosts`",
             ) from error
         raw = answer.body
@@ -138,6 +138,16 @@ class Client:
         text = f"cluster {self.name!r} answered {status} to {path}: {kind or ''} {reason}".strip()
         if isinstance(limited := refusal(text, ""), Limited):
             return limited
+        if 300 <= status < 400:
+            node = error.meta.node
+            host = f"[{node.host}]" if ":" in node.host else node.host
+            asked = f"{node.scheme}://{host}:{node.port}{node.path_prefix}{path}"
+            where = leads_to(error.meta.headers.get("location") or "", asked)
+            return ClusterError(
+                f"cluster {self.name!r} redirects {path} to {where or 'nowhere that can be told'} ({status})",
+                f"write the address of Elasticsearch or OpenSearch itself as `clusters.{self.name}.hosts`, past any "
+                "login page and with the scheme that it has",
+            )
         if status in _RETRY:
             return Retryable(text, "see its load and health", _retry_after(error.meta.headers.get("retry-after")))
         if status == 401:

@@ -13,6 +13,7 @@ import pytest
 from esfeed.app import App
 from esfeed.backfill import Backfill
 from esfeed.backfill import Span as Asked
+from esfeed.reads import Shard
 from tests.engines.test_oracle import Feed
 from tests.support.clients import Raw
 from tests.support.engines import Engine, selected, start, stop
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.engines
 
 MANY = 130
 DATES = {"updated_at": {"type": "date"}, "n": {"type": "integer"}}
-BY_NUMBER = ("es7", "es8", "es9", "os2", "os3")
+BY_NUMBER = ("es6", "es7", "es8", "es9", "os2", "os3")
 CLUSTER = {
     "search.default_keep_alive": "1m",
     "search.max_keep_alive": "1m",
@@ -140,6 +141,18 @@ def test_small_steps(raw: Raw, tmp_path: Path, tracker: str) -> None:
     followed.feed.close()
 
 
+@pytest.mark.parametrize("engine", BY_NUMBER, indirect=True)
+def test_few_numbers_at_once(raw: Raw, tmp_path: Path) -> None:
+    """Documents by their numbers, of which a query holds few and an answer fewer."""
+    followed = Followed(raw, tmp_path, {"index.max_terms_count": 7, "index.max_result_window": 5})
+    cluster = followed.feed.app.clusters["w"]
+    of = cluster.resolve(followed.index, "w")
+    (place,) = cluster.counters(followed.index).shards.values()
+    found = cluster.numbered(of, Shard(followed.index, 0, place.node), range(0, 60, 2))
+    assert sorted(doc.seq_no or 0 for doc in found) == [*range(0, 60, 2)]
+    followed.feed.close()
+
+
 def test_one_index_of_two_gives_less(raw: Raw, tmp_path: Path) -> None:
     """A refusal of some shards, in an answer that is whole to HTTP."""
     name = f"limits-{secrets.token_hex(4)}"
@@ -173,11 +186,12 @@ def test_a_cluster_that_allows_little(limited: Raw, tmp_path: Path, tracker: str
     Followed(limited, tmp_path, {"index.max_result_window": 50, "number_of_shards": 2}, tracker=tracker).everything()
 
 
-@pytest.mark.parametrize("tracker", ["auto", "updated_at"])
-def test_short_scrolls_and_few_buckets(limited: Raw, tmp_path: Path, tracker: str) -> None:
+def test_short_scrolls(limited: Raw, tmp_path: Path) -> None:
     """With scrolls, as long as the cluster keeps them."""
     limited.call("PUT", "/_cluster/settings", {"persistent": {"search.max_open_scroll_context": None}})
     try:
-        Followed(limited, tmp_path, {"index.max_result_window": 50}, tracker=tracker).everything()
+        followed = Followed(limited, tmp_path, {"index.max_result_window": 50})
+        assert followed.poll() == MANY
+        followed.feed.close()
     finally:
         limited.call("PUT", "/_cluster/settings", {"persistent": CLUSTER})
