@@ -8,6 +8,7 @@ from typing import Any
 
 from esfeed.cluster.answers import Aliases, Mappings, Settings, decode
 from esfeed.cluster.client import Client, encoded
+from esfeed.cluster.mapping import kind_of
 from esfeed.errors import ClusterError, ConfigError, NameGone
 from esfeed.reads import Index, Resolved
 
@@ -92,14 +93,14 @@ def field_types(client: Client, name: str) -> dict[str, str]:
         mappings = index.mappings
         groups = [mappings] if "properties" in mappings else [m for m in mappings.values() if isinstance(m, dict)]
         for group in groups:
-            _collect(group.get("properties", {}), "", found)
+            _collect(group.get("properties", {}), "", found, client.dialect.date_values)
     return found
 
 
-def _collect(properties: dict[str, Any], prefix: str, found: dict[str, str]) -> None:
+def _collect(properties: dict[str, Any], prefix: str, found: dict[str, str], date_values: bool) -> None:
     for field, how in properties.items():
-        kind = how.get("type", "object")
+        kind = kind_of(how, date_values)
         if kind in DATES or prefix + field not in found:
             found[prefix + field] = kind
         if "properties" in how and kind != "nested":
-            _collect(how["properties"], f"{prefix}{field}.", found)
+            _collect(how["properties"], f"{prefix}{field}.", found, date_values)

@@ -12,6 +12,7 @@ from esfeed.cluster.answers import Page as Answer
 from esfeed.cluster.client import Client, encoded
 from esfeed.cluster.connection import Connection
 from esfeed.cluster.dialect import Engine
+from esfeed.cluster.mapping import mapped
 from esfeed.cluster.names import field_types, resolve
 from esfeed.cluster.node import Meter
 from esfeed.cluster.stats import read_stats
@@ -79,6 +80,9 @@ class EngineCluster:
 
     def field_types(self, name: str) -> Mapping[str, str]:
         return field_types(self._client, name)
+
+    def mapped(self, name: str) -> Mapping[str, Mapping[str, str]]:
+        return mapped(self._client, name)
 
     def newest(self, name: str, field: str) -> int | None:
         # By sorting, not by a max aggregation: OpenSearch 3 says `terminated_early` of those without a reason to.

@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 
-from esfeed.app import App
-from esfeed.backfill import Backfill
-from esfeed.backfill import Span as Asked
 from esfeed.reads import Shard
 from tests.engines.test_oracle import Feed
+from tests.engines.test_values import backfilled
 from tests.support.clients import Raw
 from tests.support.engines import Engine, selected, start, stop
 
@@ -92,18 +90,6 @@ class Followed:
         assert self.reconcile() == 0
         assert backfilled(self.feed.app, self.index) == set(self.truth)
         self.feed.close()
-
-
-def backfilled(app: App, index: str) -> set[str]:
-    """The ids that a backfill of all dates tells."""
-    after = app.store.head()
-    span = Asked("w", index, "updated_at", ("none",), 0, None)
-    job = Backfill(span, app.clusters["w"], app.watchers["w"].teller, app.store, lambda: None, app.clock)
-    sent, finished = job.run(lambda: False, lambda sent, total: None)
-    told = [row.event.doc_id for row in app.store.read_log(after, 1000)]
-    assert finished
-    assert sent == len(told) == len(set(told))
-    return set(told)
 
 
 @pytest.fixture

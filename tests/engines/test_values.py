@@ -5,13 +5,19 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from esfeed.app import App
+from esfeed.backfill import Backfill
+from esfeed.backfill import Span as Asked
+from esfeed.errors import ConfigError
 from esfeed.event import Event
 from tests.engines.test_oracle import Feed
 from tests.support.clients import Raw
 from tests.support.engines import Engine
+from tests.support.feed import Feed as Command
 
 pytestmark = pytest.mark.engines
 
@@ -76,3 +82,107 @@ def _told(feed: Feed) -> dict[str, tuple[str, bytes, tuple[str, ...] | None]]:
 def _amount(event: Event) -> bytes:
     assert event.after is not None
     return bytes(event.after).partition(b'"amount":')[2][:-1]
+
+
+def backfilled(app: App, index: str, field: str = "updated_at") -> set[str]:
+    """The ids that a backfill of all dates tells."""
+    after = app.store.head()
+    span = Asked("w", index, field, ("none",), 0, None)
+    job = Backfill(span, app.clusters["w"], app.watchers["w"].teller, app.store, lambda: None, app.clock)
+    sent, finished = job.run(lambda: False, lambda sent, total: None)
+    told = [row.event.doc_id for row in app.store.read_log(after, 1000)]
+    assert finished
+    assert sent == len(told) == len(set(told))
+    return set(told)
+
+
+KINDS: dict[str, Any] = {
+    "seconds": {"type": "long"},
+    "word": {"type": "keyword"},
+    "words": {"type": "text"},
+    "yes": {"type": "boolean"},
+    "steps": {"type": "nested", "properties": {"at": {"type": "date"}}},
+    "made": {"type": "date"},
+    "outer": {"properties": {"inner": {"properties": {"at": {"type": "date"}}}}},
+}
+DOCUMENT = {
+    "seconds": 1764000000,
+    "word": "2026-11-24T10:00:00Z",
+    "words": "2026-11-24T10:00:00Z",
+    "yes": True,
+    "steps": [{"at": "2026-11-24T10:00:00Z"}],
+    "made": "2026-11-24T10:00:00Z",
+    "outer": {"inner": {"at": "2026-11-24T10:00:00Z"}},
+}
+NO_DATES = {
+    "seconds": "mapped as long",
+    "word": "mapped as (keyword|string)",
+    "words": "mapped as (text|string)",
+    "yes": "mapped as boolean",
+    "steps": "mapped as nested",
+    "steps.at": "mapped as date within the nested 'steps'",
+    "outer.inner": "mapped as object",
+    "updated_at": "no document has such a field",
+}
+
+
+def _mapping(raw: Raw, kinds: dict[str, Any]) -> dict[str, Any]:
+    """Before 5.x a text and a keyword were strings."""
+    old = raw.typed and raw.engine.major < 5
+    return {
+        name: {"type": "string"} if old and how.get("type") in ("text", "keyword") else how
+        for name, how in kinds.items()
+    }
+
+
+def test_a_backfill_by_what_is_no_date(raw: Raw, index: str, tmp_path: Path) -> None:
+    """It is refused before anything is read: by its kind, and with the dates that there are."""
+    raw.create(index, _mapping(raw, KINDS))
+    raw.bulk(index, [({"index": {"_id": "a"}}, DOCUMENT)], refresh="true")
+    feed = Feed(raw.engine.url, index, tmp_path, timestamp_field="")
+    for field, what in NO_DATES.items():
+        with pytest.raises(ConfigError, match=what) as refused:
+            backfilled(feed.app, index, field)
+        assert "made" in refused.value.hint
+        assert "outer.inner.at" in refused.value.hint
+        assert refused.value.key == "watches.w.timestamp_field"
+    assert feed.new() == []
+    assert backfilled(feed.app, index, "made") == backfilled(feed.app, index, "outer.inner.at") == {"a"}
+    feed.close()
+
+
+def test_a_backfill_of_indices_that_disagree(raw: Raw, index: str, tmp_path: Path) -> None:
+    """Where a field is a date in one index and none in another, it is no date; where it is missing, there is no date."""
+    for name, kinds in (("a", {"at": KINDS["made"]}), ("b", {"at": KINDS["word"]}), ("c", {"n": KINDS["seconds"]})):
+        raw.create(f"{index}-{name}", _mapping(raw, kinds))
+    raw.put(f"{index}-a", "a", {"at": "2026-11-24T10:00:00Z"})
+    raw.put(f"{index}-b", "b", {"at": "2026-11-24T10:00:00Z"})
+    raw.put(f"{index}-c", "c", {"n": 1})
+    raw.refresh(f"{index}-*")
+    feed = Feed(raw.engine.url, f"{index}-*", tmp_path, timestamp_field="")
+    with pytest.raises(ConfigError, match=f"as (keyword|string) in '{index}-b', not as a date.*no date field"):
+        backfilled(feed.app, f"{index}-*", "at")
+    assert backfilled(feed.app, f"{index}-a,{index}-c", "at") == {"a"}
+    feed.close()
+
+
+def test_a_backfill_of_nothing(raw: Raw, index: str, tmp_path: Path) -> None:
+    """Where no document is yet, no field has to be."""
+    raw.create(index, {})
+    feed = Feed(raw.engine.url, index, tmp_path, timestamp_field="")
+    assert backfilled(feed.app, index) == set()
+    feed.close()
+
+
+@pytest.mark.parametrize("engine", ["es2", "es7", "es9", "os3"], indirect=True)
+def test_check_and_backfill_say_the_same(raw: Raw, index: str, tmp_path: Path) -> None:
+    """As commands: exit 2 by one, and a word beforehand by the other, where the watch can be followed otherwise."""
+    raw.create(index, _mapping(raw, KINDS))
+    raw.bulk(index, [({"index": {"_id": "a"}}, DOCUMENT)], refresh="true")
+    feed = Command(tmp_path, raw.engine.url, index, timestamp_field="seconds")
+    refused, checked = feed("backfill", "--since", "7d"), feed("check")
+    assert refused.returncode == 2
+    told = "mapped as long"
+    assert told in refused.stderr
+    assert told in " ".join((checked.stdout + checked.stderr).split())
+    assert checked.returncode == (3 if raw.engine.name == "es2" else 0)
