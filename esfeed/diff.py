@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from esfeed.event import Change, Document, Key, Op, Revision
-from esfeed.meaning import Unreadable, parse, same_meaning
+from esfeed.meaning import Unreadable, parse, quick, same_meaning, slow, text_of
 
 __all__ = [
     "Diff",
@@ -30,8 +30,9 @@ __all__ = [
 ]
 
 _DIGEST = 16
-_MEANING, _MEANING_ONCE = b"n", b"m"
-"""Before the digest of a meaning: as it is made now, and as it was in states of old."""
+_MEANING, _OF_DOUBLES, _OF_DOUBLES_ONCE = b"x", b"n", b"m"
+"""Before the digest of a meaning: as it is made now, and as it was in states of old, to which numbers were doubles."""
+_EXACT = msgspec.json.Encoder(order="sorted", decimal_format="number")
 _SORTED = msgspec.json.Encoder(order="sorted")
 
 
@@ -55,17 +56,31 @@ def digest(source: bytes | None, kept: bool) -> bytes:
         return _hashed(source)
     try:
         # Only what the quick parser reads: it takes no number that the quick encoder would write as null.
-        text = _SORTED.encode(msgspec.json.decode(source))
-    except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError, RecursionError):
+        text = _EXACT.encode(quick(source))
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
         text = _slowly(source)
     return _MEANING + _hashed(text)
 
 
 def _slowly(source: bytes) -> bytes:
     try:
-        return json.dumps(parse(source), sort_keys=True).encode()
+        return text_of(slow(source)).encode()
     except (Unreadable, RecursionError):
         return source
+
+
+def _is_digest_of_old(digest: bytes, source: bytes) -> bool:
+    """Whether an earlier esfeed had made that digest of ``source``. It took numbers for the nearest doubles."""
+    if digest.startswith(_OF_DOUBLES):
+        try:
+            return digest == _OF_DOUBLES + _hashed(_SORTED.encode(msgspec.json.decode(source)))
+        except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError, RecursionError):
+            pass
+    try:
+        text = json.dumps(json.loads(source), sort_keys=True).encode()
+    except (ValueError, RecursionError):
+        text = source
+    return digest[:1] in (_OF_DOUBLES, _OF_DOUBLES_ONCE) and digest[1:] == _hashed(text)
 
 
 def _hashed(text: bytes) -> bytes:
@@ -137,8 +152,7 @@ def _same_content(was: Revision, now: Revision, before: bytes | None, after: byt
         return True
     if len(was.digest) > _DIGEST and after is not None:
         # Contents are kept from now on, but this one was not yet; or its digest is one of old.
-        old = was.digest.startswith(_MEANING_ONCE)
-        return was.digest == (_MEANING_ONCE + _hashed(_slowly(after)) if old else digest(after, kept=False))
+        return was.digest == digest(after, kept=False) or _is_digest_of_old(was.digest, after)
     if before is None or after is None:
         return False
     try:

@@ -119,6 +119,9 @@ class Tail(msgspec.Struct, frozen=True):
     documents: int
 
 
+BARE_DATE = 'date with "doc_values": false'
+"""The kind of a date by which an engine can search, but neither sort nor count."""
+
 TAKEN = -2
 """Stands for the version of a document that is gone because another one, of the same id with another routing, has its
 place: one operation that made two changes."""

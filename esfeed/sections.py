@@ -163,7 +163,9 @@ class ClusterSettings(Section):
     """An Elasticsearch or OpenSearch cluster, and how to reach it. Files are relative to the working directory."""
 
     hosts: Annotated[tuple[Host, ...], BeforeValidator(_tuple)] = Field(
-        min_length=1, description='urls of its nodes, such as ["http://127.0.0.1:9200"]; the next is tried if one fails'
+        min_length=1,
+        description='urls of its nodes, such as ["http://127.0.0.1:9200"] (port 9200 where none is written); the '
+        "next is tried if one fails",
     )
     basic_auth: Credentials | None = Field(
         None, description='"user:password", or ["user", "password"]; each may be "env:NAME"; kept as "user:password"'

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -22,7 +21,7 @@ import msgspec
 from esfeed.errors import EsfeedError
 from esfeed.event import Event
 from esfeed.fields import Pattern, Patterns
-from esfeed.meaning import Unreadable, parse, same_meaning
+from esfeed.meaning import Unreadable, parse, same_meaning, text_of
 from esfeed.template import Template, TemplateFailed
 
 Action = Literal["remove", "mask", "hash"]
@@ -58,7 +57,7 @@ class Redaction(NamedTuple):
         if self.action == "mask":
             return msgspec.Raw(_encode(self.mask))
         try:
-            text = json.dumps(parse(value), sort_keys=True).encode()
+            text = text_of(parse(value)).encode()
         except (Unreadable, RecursionError):
             text = bytes(value)
         return msgspec.Raw(_encode(hmac.new(self.key, text, hashlib.sha256).hexdigest()))

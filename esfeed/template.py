@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal
 from typing import Annotated, Any
 
 import msgspec
@@ -11,7 +12,7 @@ from pydantic import PlainValidator
 
 from esfeed.errors import EsfeedError
 from esfeed.event import Event
-from esfeed.meaning import Unreadable, parse
+from esfeed.meaning import Unreadable, exact_number, parse
 
 _PLACE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _OF_EVENT = ("op", "type", "id", "watch", "index", "routing", "route", "owner")
@@ -77,6 +78,8 @@ class Template:
             return "true" if value else "false"
         if isinstance(value, int | float | str) and value != "":
             return str(value)
+        if isinstance(value, Decimal) and len(text := str(value)) < _MOST_DIGITS:
+            return text
         place = "{" + ".".join(path) + "}"
         why = "is not there" if value is None else "is empty" if value == "" else "is no text or number"
         raise TemplateFailed(f"{self.text!r} has no text for this event: {place} {why}", "name a field that all have")
@@ -132,7 +135,7 @@ def _document(event: Event) -> dict[str, Any]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        found = json.loads(bytes(raw).decode(errors="replace"), parse_int=_whole)
+        found = json.loads(bytes(raw).decode(errors="replace"), parse_int=_whole, parse_float=exact_number)
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

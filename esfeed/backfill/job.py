@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from esfeed.backfill.ahead import Pages, ahead
+from esfeed.backfill.dates import why_not
 from esfeed.backfill.parts import by_date, by_number, in_turn, width
 from esfeed.decoding import read
 from esfeed.errors import ConfigError, Forbidden, NameMoved
@@ -87,6 +88,18 @@ class Mark(msgspec.Struct, frozen=True):
     told: Sequence[tuple[Key, bytes]] = ()
 
 
+def check_field(cluster: Cluster, watch: str, index: str, field: str, now: Reading, timed: bool = False) -> None:
+    """Raises ``ConfigError`` where documents behind ``index`` cannot be told by the dates in ``field``.
+
+    ``timed``: they are read by spans of time.
+    """
+    key = f"watches.{watch}.timestamp_field"
+    if not field:
+        raise ConfigError(key, "", "a backfill needs a date to go by")
+    if why := why_not(field, cluster.mapped(index), by_date=timed, empty=not now.docs and not now.blind):
+        raise ConfigError(key, field, why)
+
+
 class Backfill:
     """One backfill. ``pace`` is called after each page and waits while the sinks lag far behind.
 
@@ -124,12 +137,12 @@ class Backfill:
         Raises ``ClusterError``; what was told until then is remembered.
         """
         of = self._cluster.resolve(self._span.index, self._span.watch)
-        if not self._span.field:
-            raise ConfigError(f"watches.{self._span.watch}.timestamp_field", "", "a backfill needs a date to go by")
-        self._go_on()
         now = self._counters()
         self._histories = {name: shard.history for name, shard in now.shards.items()}
-        parts = [*self._parts(of, now)]
+        timed = self._goes_by_date(of, now)
+        check_field(self._cluster, self._span.watch, self._span.index, self._span.field, now, timed)
+        self._go_on()
+        parts = [*self._parts(of, now, timed)]
         total = self._sent + sum(part.documents for part in parts) - len(self._told_before)
         with closing(ahead(parts, lambda part: self._read(of, now, part), _AHEAD)) as read:
             for part, pages in read:
@@ -162,10 +175,15 @@ class Backfill:
 
     # --- reading
 
-    def _parts(self, of: Resolved, now: Reading) -> Iterator[Part]:
+    def _goes_by_date(self, of: Resolved, now: Reading) -> bool:
+        """Whether documents are read by spans of time, as their numbers are not known."""
+        unnumbered = any(one.max_seq_no is None for one in now.shards.values())
+        return unnumbered or now.blind or bool(self._cluster.without_seq_no(of))
+
+    def _parts(self, of: Resolved, now: Reading, timed: bool) -> Iterator[Part]:
         most = self._weights.page(now, _PAGE)
         numbered = {name: one.max_seq_no for name, one in now.shards.items() if one.max_seq_no is not None}
-        if len(numbered) < len(now.shards) or now.blind or self._cluster.without_seq_no(of):
+        if timed:
             begin = self._places.get("", self._span.since)
             return by_date(self._span.dates, self._dated(of), begin, most)
         # Of two indices that have a document, the later one has its truth, and tells last.

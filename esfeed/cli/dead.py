@@ -21,6 +21,7 @@ from esfeed.cli.feed import settings, some
 from esfeed.cli.output import errors, fail, out
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, StateError
+from esfeed.meaning import parse, text_of
 from esfeed.plugins import one_of
 from esfeed.ports import Parked
 from esfeed.sinks.pretty import clean
@@ -175,14 +176,14 @@ def _told(one: Parked) -> dict[str, Any]:
 def _show_one(one: Parked, as_json: bool) -> None:
     assert one.event is not None
     told = _told(one)
-    event = json.loads(envelope("cloudevents").encode(one.event))
+    event = parse(envelope("cloudevents").encode(one.event))
     if as_json:
-        click.echo(json.dumps({**told, "event": event}, indent=2))
+        click.echo(text_of({**told, "event": event}, indent=2, ordered=False))
         return
     for name, value in told.items():
         if value is not None:
             out.print(Text(f"{name:9} {clean(str(value), 2000)}"), soft_wrap=True)
-    click.echo(json.dumps(event, indent=2))
+    click.echo(text_of(event, indent=2, ordered=False))
 
 
 def _discard(app: App, names: Sequence[str], sink: str | None, position: int | None, every: bool) -> None:

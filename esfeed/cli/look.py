@@ -19,7 +19,7 @@ from esfeed.app import App
 from esfeed.cli.feed import settings
 from esfeed.cli.output import fail, out
 from esfeed.envelopes import envelope
-from esfeed.errors import ConfigError, EsfeedError, Retryable
+from esfeed.errors import ConfigError, EsfeedError, Forbidden, Retryable
 from esfeed.report import report
 from esfeed.signals import Told
 from esfeed.sinks.pretty import describe
@@ -156,11 +156,32 @@ def check(path: Path) -> None:
         for name, cluster in app.engines():
             good, bad = _say(f"cluster {name}", lambda cluster=cluster: str(cluster.engine), good, bad)
         for name in app.config.watches:
-            good, bad = _say(f"watch {name}", lambda name=name: app.trackers[name].check(), good, bad)
+            good, bad = _say(f"watch {name}", lambda name=name: _followed(app, name), good, bad)
         for name in app.config.sinks:
             good, bad = _say(f"sink {name}", lambda name=name: _opened(app, name), good, bad)
     if bad:
         sys.exit(3 if good else 1)
+
+
+def _followed(app: App, watch: str) -> str:
+    return app.trackers[watch].check() + _without_backfill(app, watch)
+
+
+def _without_backfill(app: App, watch: str) -> str:
+    """Why a backfill would refuse a watch that can be followed; empty where none is to be expected."""
+    section = app.config.watches[watch]
+    if not section.timestamp_field:
+        return ""
+    from esfeed.backfill import check_field
+
+    cluster = app.clusters[watch]
+    try:
+        check_field(cluster, watch, section.index, section.timestamp_field, cluster.counters(section.index))
+    except Forbidden:
+        return ""
+    except ConfigError as error:
+        return f"; no backfill: {error}"
+    return ""
 
 
 def _opened(app: App, name: str) -> str:

@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from esfeed import native
+from esfeed.cluster.limits import refusal
 from esfeed.decoding import read
 from esfeed.errors import ClusterError, NameGone
 from esfeed.event import UNTYPED, Document, Key
+from esfeed.reasons import of_failures
 
 _Answer = TypeVar("_Answer")
 
@@ -155,8 +157,9 @@ def decode(raw: bytes | msgspec.Raw, kind: type[_Answer]) -> _Answer:
         mended = _ESCAPE.sub(_whole_escape, text)
         if mended != text:
             return decode(mended, kind)
+        beginning = text[:80].decode("utf-8", "replace")
         raise ClusterError(
-            f"the answer is cut short or not of Elasticsearch or OpenSearch ({error}): {text[:80]!r}",
+            f"the answer is cut short or not of Elasticsearch or OpenSearch ({error}): {beginning!r}",
             "look at `hosts` of that cluster, and at what stands between",
         ) from error
     except RecursionError as error:
@@ -206,7 +209,7 @@ def whole(page: Page, counted: bool = False) -> Page:
     if shards.failed or shards.successful < shards.total:
         reasons.append(f"{shards.total - shards.successful} of {shards.total} shards gave none{_why(shards.failures)}")
     if reasons:
-        raise ClusterError(
+        raise refusal(
             f"the cluster gave a partial answer: {', '.join(reasons)}",
             "nothing was taken from it; see the cluster's health (`_cluster/health`, `_cat/shards`)",
         )
@@ -214,10 +217,8 @@ def whole(page: Page, counted: bool = False) -> Page:
 
 
 def _why(failures: list[Any]) -> str:
-    for failure in failures:
-        if isinstance(failure, dict) and isinstance(reason := failure.get("reason"), dict):
-            return f" ({reason.get('type')}: {reason.get('reason')})"
-    return ""
+    why = of_failures(failures)
+    return f" ({why.kind}: {why.text})" if why else ""
 
 
 def document(hit: Hit, uuid: str, within: str | None, shard: int | None = None, stamp: int | None = None) -> Document:

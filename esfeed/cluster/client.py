@@ -20,12 +20,14 @@ import msgspec
 import tenacity
 
 from esfeed.cluster.answers import Answers, Failed, Hit, Multi, Page, decode, page, whole
-from esfeed.cluster.connection import Connection
+from esfeed.cluster.connection import Connection, leads_to
 from esfeed.cluster.dialect import Dialect, Engine, dialect
+from esfeed.cluster.limits import Limit, Limited, Limits, refusal, without_scroll
 from esfeed.cluster.node import Meter, RawSerializer, metered
 from esfeed.cluster.pace import Pace
 from esfeed.errors import ClusterError, Forbidden, NameGone, NameMoved, Retryable
 from esfeed.event import Key
+from esfeed.reasons import of_body, of_error
 
 _RETRY = frozenset({429, 502, 503, 504})
 _LONGEST_WAIT = 60.0
@@ -43,9 +45,10 @@ class Client:
         self._connection = connection
         self._sleep = sleep
         self._pace = Pace(connection.most_per_second, sleep)
+        self._limits = Limits(_KEEP)
         self.known_engine: Engine | None = None
         self._client = elasticsearch.Elasticsearch(
-            list(connection.hosts),
+            list(connection.addresses),
             node_class=metered(self.meter),
             serializers={"application/json": RawSerializer()},
             request_timeout=connection.timeout,
@@ -118,7 +121,7 @@ class Client:
             ) from error
         except elastic_transport.TransportError as error:
             raise Retryable(
-                f"cluster {self.name!r} cannot be reached at {', '.join(self._connection.hosts)} ({_short(error)})",
+                f"cluster {self.name!r} cannot be reached at {', '.join(self._connection.addresses)} ({_short(error)})",
                 f"start it, or correct `clusters.{self.name}.hosts`",
             ) from error
         raw = answer.body
@@ -131,8 +134,20 @@ class Client:
 
     def _refused(self, error: elasticsearch.ApiError, path: str) -> Exception:
         status = error.status_code
-        kind, reason = _reason(error.body)
+        kind, reason = of_body(error.body)
         text = f"cluster {self.name!r} answered {status} to {path}: {kind or ''} {reason}".strip()
+        if isinstance(limited := refusal(text, ""), Limited):
+            return limited
+        if 300 <= status < 400:
+            node = error.meta.node
+            host = f"[{node.host}]" if ":" in node.host else node.host
+            asked = f"{node.scheme}://{host}:{node.port}{node.path_prefix}{path}"
+            where = leads_to(error.meta.headers.get("location") or "", asked)
+            return ClusterError(
+                f"cluster {self.name!r} redirects {path} to {where or 'nowhere that can be told'} ({status})",
+                f"write the address of Elasticsearch or OpenSearch itself as `clusters.{self.name}.hosts`, past any "
+                "login page and with the scheme that it has",
+            )
         if status in _RETRY:
             return Retryable(text, "see its load and health", _retry_after(error.meta.headers.get("retry-after")))
         if status == 401:
@@ -201,7 +216,8 @@ class Client:
     ) -> Page:
         """One whole page of a search behind ``name``, as ``read`` makes it; ``counted``: see ``answers.whole``."""
         params = {"preference": preference or self.dialect.preference}
-        return self._page(f"/{encoded(name)}/_search", params, body, read, counted=counted)
+        path = f"/{encoded(name)}/_search"
+        return self._limits.within(name, body, lambda some: self._page(path, params, some, read, counted=counted))
 
     def pages(
         self,
@@ -225,15 +241,27 @@ class Client:
 
         Raises ``ClusterError`` rather than skip or cut short.
         """
-        params = {"preference": preference or self.dialect.preference, "scroll": _KEEP}
-        page = self._page(f"/{encoded(name)}/_search", params, body, read, counted=True)
+        preference = preference or self.dialect.preference
+        path = f"/{encoded(name)}/_search"
+
+        def begin(some: Mapping[str, Any]) -> Page:
+            params = {"preference": preference, "scroll": self._limits.keep}
+            return self._page(path, params, some, read, counted=True)
+
+        try:
+            page = self._limits.within(name, body, begin)
+        except Limited as error:
+            if error.limit is not Limit.SCROLLS or not self.dialect.seq_no:
+                raise
+            yield from without_scroll(lambda some: self.search(name, some, preference, True, read), body)
+            return
         got = 0
         total = page.total
         try:
             while page.count:
                 got += page.count
                 yield page
-                more = {"scroll": _KEEP, "scroll_id": page.scroll_id}
+                more = {"scroll": self._limits.keep, "scroll_id": page.scroll_id}
                 page = self._page("/_search/scroll", {}, more, read, repeatable=False, counted=True)
             if got < total:
                 raise ClusterError(
@@ -252,20 +280,29 @@ class Client:
 
     def multi_search(self, searches: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[Page]:
         """Whole pages of several (header, body) searches, in one request. Raises ``ClusterError`` if any one fails."""
-        lines = [msgspec.json.encode(part) for search in searches for part in search]
+        fitted = [(header, self._limits.fitted(str(header["index"]), body)) for header, body in searches]
+        lines = [msgspec.json.encode(part) for search in fitted for part in search]
         answer = decode(self.request("POST", "/_msearch", body=b"\n".join(lines) + b"\n"), Answers)
         if len(answer.responses) != len(searches):
             raise ClusterError(
                 f"cluster {self.name!r} answered {len(answer.responses)} of {len(searches)} searches",
                 "nothing was taken from it; look at what stands between",
             )
-        return [self._one_of_many(raw) for raw in answer.responses]
+        pages = []
+        for (header, body), raw in zip(searches, answer.responses, strict=True):
+            try:
+                pages.append(self._one_of_many(raw))
+            except Limited as error:
+                if not self._limits.taught(str(header["index"]), body, error):
+                    raise
+                return self.multi_search(searches)
+        return pages
 
     def _one_of_many(self, raw: msgspec.Raw) -> Page:
         failed = decode(raw, Failed)
         if failed.error is not None:
-            kind, reason = _reason(bytes(raw))
-            error = NameMoved if kind == "index_not_found_exception" else ClusterError
+            kind, reason = of_error(failed.error)
+            error = NameMoved if kind == "index_not_found_exception" else refusal
             raise error(
                 f"cluster {self.name!r} failed a search: {kind}: {reason}", "it is asked again at the next poll"
             )
@@ -321,7 +358,7 @@ class Client:
 
     def _check_lookup(self, hit: Hit) -> None:
         """Raises what a failed lookup stands for, unless it is the document's own fault (see ``_UNREADABLE``)."""
-        kind, reason = _reason(msgspec.json.encode({"error": hit.error}))
+        kind, reason = of_error(hit.error)
         if kind == "index_not_found_exception":
             raise NameMoved(f"cluster {self.name!r}: {reason}", "it is read anew at the next poll")
         if kind in _CLOSED:
@@ -384,18 +421,6 @@ def _retry_after(value: str | None) -> float | None:
     if when.tzinfo is None:  # "-0000": UTC, without a word on where it came from
         when = when.replace(tzinfo=UTC)
     return max(0.0, (when - datetime.now(UTC)).total_seconds())
-
-
-def _reason(body: object) -> tuple[str | None, str]:
-    try:
-        error = json.loads(body)["error"] if isinstance(body, bytes | str) else {}
-    except (ValueError, KeyError, TypeError):
-        return None, str(body)[:200]
-    if not isinstance(error, dict):
-        return None, str(error)[:200]
-    causes = error.get("root_cause") or [error]
-    cause = causes[0] if isinstance(causes[0], dict) else error
-    return cause.get("type") or error.get("type"), str(cause.get("reason") or error.get("reason"))[:300]
 
 
 def _short(error: Exception) -> str:

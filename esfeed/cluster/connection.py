@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+_PORT = 9200
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +30,29 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"Connection({self.name!r}, {list(self.hosts)!r})"
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """``hosts``, each with its port: 9200 where none is written, as all programs of this kind have it."""
+        return [_with_port(host) for host in self.hosts]
+
+
+def _with_port(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.port is not None:
+        return url
+    return urlunsplit(parts._replace(netloc=f"{parts.netloc.removesuffix(':')}:{_PORT}"))
+
+
+def leads_to(location: str, asked: str) -> str:
+    """Where a redirect of a request to the url ``asked`` leads, as it may be shown: without user, query or fragment.
+
+    Empty where that cannot be told.
+    """
+    try:
+        parts = urlsplit(urljoin(asked, "".join(filter(str.isprintable, location))))
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        port = "" if parts.port is None else f":{parts.port}"
+    except ValueError:
+        return ""
+    return urlunsplit((parts.scheme, f"{host}{port}", parts.path, "", ""))[:200] if host else ""

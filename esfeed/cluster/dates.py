@@ -8,16 +8,19 @@ https://www.elastic.co/guide/en/elasticsearch/reference/7.17/search-aggregations
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from esfeed.cluster.answers import Hit
+from esfeed.cluster.answers import Hit, Page
 from esfeed.cluster.client import Client
+from esfeed.cluster.limits import Limit, Limited
 from esfeed.errors import ClusterError
 from esfeed.reads import FAR, ODD, Dated, Dates, Span, bucket
 
 _NO_MILLISECONDS = 10**15
 _MOST_SPANS = 400
+_NONE = 2**63 - 1
+"""What documents without a date are sorted by."""
 
 
 def dated(client: Client, name: str, field: str, spans: Sequence[Span] | None, bits: int) -> Dated:
@@ -69,7 +72,29 @@ def query(dates: Dates) -> dict[str, Any]:
     return should[0] if len(should) == 1 else {"bool": {"should": should}}
 
 
-def with_stamps(client: Client, field: str) -> dict[str, Any]:
+def stamped(
+    client: Client, name: str, body: Mapping[str, Any], field: str, preference: str = ""
+) -> Iterator[tuple[Page, Callable[[Hit], int | None]]]:
+    """All pages of a search, and what takes the date in ``field`` out of a hit of each.
+
+    Where an index gives no values of fields beside its documents, they are sorted by it, which gives it as well.
+    """
+    if not field:
+        yield from ((page, none) for page in client.scroll(name, body, preference))
+        return
+    try:
+        stamp = stamp_of(field)
+        for page in client.scroll(name, {**_with_stamps(client, field), **body}, preference):
+            yield page, stamp
+        return
+    except Limited as error:
+        if error.limit is not Limit.DOC_VALUES:
+            raise
+    sorted_body = {**body, "sort": sort(client, field, "asc")}
+    yield from ((page, sorted_by) for page in client.scroll(name, sorted_body, preference))
+
+
+def _with_stamps(client: Client, field: str) -> dict[str, Any]:
     """What a search body needs to bring the date of each hit as the engine has it indexed."""
     known = client.dialect
     return {known.values_key: [{"field": field, "format": "epoch_millis"} if known.values_format else field]}
@@ -94,7 +119,7 @@ def sort(client: Client, field: str, order: str) -> list[dict[str, Any]]:
 def sorted_by(hit: Hit) -> int | None:
     """The date of a hit of a search that is sorted by it."""
     value = hit.sorted_by
-    return None if value is None else milliseconds(value)
+    return None if value is None or value >= _NONE else milliseconds(value)
 
 
 def none(hit: Hit) -> int | None:

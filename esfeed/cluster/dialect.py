@@ -58,6 +58,9 @@ class Dialect:
     values_format: bool
     """Those can be asked for in a format; without it, a date is its epoch milliseconds."""
 
+    date_values: bool
+    """A date can be sorted and counted by only where it has ``doc_values``."""
+
 
 _TWO = Dialect(
     typed=True,
@@ -71,8 +74,9 @@ _TWO = Dialect(
     values_key="fielddata_fields",
     sort_as_date=False,
     values_format=False,
+    date_values=False,
 )
-_FIVE = replace(_TWO, stored_key="stored_fields", values_key="docvalue_fields")
+_FIVE = replace(_TWO, stored_key="stored_fields", values_key="docvalue_fields", date_values=True)
 _SIX = replace(_FIVE, routing_key="routing", searches_lag=True)
 _SIX_SEVEN = replace(_SIX, seq_no=True, values_format=True)
 _MODERN = replace(

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from esfeed.cluster.answers import Aliases, Mappings, Settings, decode
+from esfeed.cluster.answers import Aliases, Settings, decode
 from esfeed.cluster.client import Client, encoded
+from esfeed.cluster.mapping import WITHIN, mapped
 from esfeed.errors import ClusterError, ConfigError, NameGone
 from esfeed.reads import Index, Resolved
 
@@ -86,22 +87,14 @@ def _seconds(text: str) -> float:
 
 
 def field_types(client: Client, name: str) -> dict[str, str]:
-    """The fields behind ``name`` (dotted) and their types, over all indices and types.
+    """The fields behind ``name`` (dotted, none within a nested one) and their types, over all indices and types.
 
-    An alias of a field has the type of that field. A field that is a date here and something else there, which no
-    search can sort by, has both (``date and keyword``).
+    A field that is a date here and something else there, which no search can sort by, has both (``date and keyword``).
     """
     found: dict[str, str] = {}
-    for index in decode(client.request("GET", f"/{encoded(name)}/_mapping"), dict[str, Mappings]).values():
-        mappings = index.mappings
-        groups = [mappings] if "properties" in mappings else [m for m in mappings.values() if isinstance(m, dict)]
-        for group in groups:
-            fields: dict[str, str] = {}
-            paths: dict[str, str] = {}
-            _collect(group.get("properties", {}), "", fields, paths)
-            for field, path in paths.items():
-                fields[field] = fields.get(path, fields[field])
-            for field, kind in fields.items():
+    for fields in mapped(client, name).values():
+        for field, kind in fields.items():
+            if WITHIN not in kind:
                 found[field] = _both(found.get(field, kind), kind)
     return found
 
@@ -110,14 +103,3 @@ def _both(kind: str, other: str) -> str:
     if kind == other or {kind, other}.isdisjoint(DATES):
         return kind
     return max(kind, other) if {kind, other} == set(DATES) else " and ".join(sorted({*kind.split(" and "), other}))
-
-
-def _collect(properties: dict[str, Any], prefix: str, found: dict[str, str], paths: dict[str, str]) -> None:
-    """``found``: types by dotted name. ``paths``: where aliases lead."""
-    for field, how in properties.items():
-        name, kind = prefix + field, how.get("type", "object")
-        found[name] = kind
-        if kind == "alias":
-            paths[name] = str(how.get("path"))
-        if "properties" in how and kind != "nested":
-            _collect(how["properties"], f"{name}.", found, paths)

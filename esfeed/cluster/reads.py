@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from functools import partial
 
-from esfeed.cluster import dates, shards
+from esfeed.cluster import counts, dates, shards
 from esfeed.cluster.answers import Hit, Packed, document, packed
 from esfeed.cluster.answers import Page as Answer
 from esfeed.cluster.client import Client, encoded
 from esfeed.cluster.connection import Connection
 from esfeed.cluster.dialect import Engine
+from esfeed.cluster.mapping import mapped
 from esfeed.cluster.names import field_types, resolve
 from esfeed.cluster.node import Meter
 from esfeed.cluster.stats import read_stats
@@ -80,6 +81,9 @@ class EngineCluster:
     def field_types(self, name: str) -> Mapping[str, str]:
         return field_types(self._client, name)
 
+    def mapped(self, name: str) -> Mapping[str, Mapping[str, str]]:
+        return mapped(self._client, name)
+
     def newest(self, name: str, field: str) -> int | None:
         # By sorting, not by a max aggregation: OpenSearch 3 says `terminated_early` of those without a reason to.
         body = {
@@ -114,25 +118,23 @@ class EngineCluster:
     def everything(
         self, of: Resolved, source: bool, size: int, shard: Shard | None = None, field: str = ""
     ) -> Iterator[Page]:
-        stamps = dates.with_stamps(self._client, field) if field else {}
-        body = {"sort": ["_doc"], "size": size, "_source": source, **stamps, **self._client.versions()}
+        body = {"sort": ["_doc"], "size": size, "_source": source, **self._client.versions()}
         name, preference = shards.where(of, shard)
-        for answer in self._client.scroll(name, body, preference):
+        for answer, stamp in dates.stamped(self._client, name, body, field, preference):
             if shard is None:
-                yield _page(answer, of, dates.stamp_of(field))
+                yield _page(answer, of, stamp)
             else:
                 yield Page(shards.documents(answer, of, shard), answer.total)
 
     def dated(self, of: Resolved, field: str, spans: Sequence[Span] | None, bits: int) -> Dated:
-        return dates.dated(self._client, of.name, field, spans, bits)
+        return counts.dated(self._client, of.name, field, spans, bits)
 
     def within(self, of: Resolved, field: str, spans: Sequence[Span], without: bool) -> Iterator[Page]:
-        stamps = dates.with_stamps(self._client, field)
-        body = {**stamps, "sort": ["_doc"], "size": _IDS_PAGE, "_source": False, **self._client.versions()}
+        body = {"sort": ["_doc"], "size": _IDS_PAGE, "_source": False, **self._client.versions()}
         for some in dates.pieces(spans) or [()]:
             query = dates.in_spans(field, some or (), without)
-            for answer in self._client.scroll(of.name, {"query": query, **body}):
-                yield _page(answer, of, dates.stamp_of(field))
+            for answer, stamp in dates.stamped(self._client, of.name, {"query": query, **body}, field):
+                yield _page(answer, of, stamp)
             without = False
 
     def without_seq_no(self, of: Resolved) -> str:
@@ -149,7 +151,7 @@ class EngineCluster:
         bits: int,
         only: Dates | None = None,
     ) -> Mapping[int, int]:
-        return shards.histogram(self._client, shard, spans, bits, dates.query(only) if only else None)
+        return counts.histogram(self._client, shard, spans, bits, dates.query(only) if only else None)
 
     def numbered(self, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
         return shards.numbered(self._client, of, shard, numbers)

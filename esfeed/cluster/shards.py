@@ -11,6 +11,7 @@ from typing import Any
 
 from esfeed.cluster.answers import Page, document
 from esfeed.cluster.client import Client
+from esfeed.cluster.limits import in_pieces
 from esfeed.errors import ClusterError, NameMoved
 from esfeed.event import Document
 from esfeed.reads import Ends, Resolved, Shard, Span, Tail
@@ -64,10 +65,18 @@ def tails(client: Client, of: Resolved, after: Mapping[Shard, int], size: int, s
             (header, {"size": 0, **_counted(client)}),
         ]
     pages = client.multi_search(searches)
-    return {
-        shard: Tail(documents(pages[2 * place], of, shard), pages[2 * place].total, pages[2 * place + 1].total)
-        for place, shard in enumerate(after)
-    }
+    found = {}
+    for place, shard in enumerate(after):
+        page, documents_now = pages[2 * place], pages[2 * place + 1].total
+        docs, total = documents(page, of, shard), page.total
+        while docs and len(docs) < size and page.count < page.total:
+            # The shard gives fewer at once than were asked for: more stands above the last one.
+            header, body = searches[2 * place]
+            above = {"query": {"range": {"_seq_no": {"gt": docs[-1].seq_no}}}}
+            (page,) = client.multi_search([(header, {**body, **above, "size": size - len(docs)})])
+            docs += documents(page, of, shard)
+        found[shard] = Tail(docs, total, documents_now)
+    return found
 
 
 def between(ends: Ends) -> dict[str, Any]:
@@ -94,12 +103,17 @@ def histogram(
 
 def numbered(client: Client, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
     """The documents with those sequence numbers."""
+
+    def ask(some: Sequence[int]) -> Page:
+        body = {"query": {"terms": {"_seq_no": some}}, "size": len(some), **client.versions()}
+        return client.search(shard.name, body, preference(shard))
+
     found: list[Document] = []
     wanted = sorted(numbers)
     for start in range(0, len(wanted), _MOST_SPANS):
         some = wanted[start : start + _MOST_SPANS]
-        body = {"query": {"terms": {"_seq_no": some}}, "size": len(some), **client.versions()}
-        found += documents(client.search(shard.name, body, preference(shard)), of, shard)
+        for page in in_pieces(ask, some):
+            found += documents(page, of, shard)
     return found
 
 

@@ -84,6 +84,9 @@ class Cluster(Protocol):
     def field_types(self, name: str) -> Mapping[str, str]:
         """The mapped fields (dotted) and their types, over all indices; see ``cluster.names.field_types``."""
 
+    def mapped(self, name: str) -> Mapping[str, Mapping[str, str]]:
+        """The mapped fields (dotted) of each index and their types, in words where a field is within a nested one."""
+
     def newest(self, name: str, field: str) -> int | None:
         """The largest ``field`` that is not in the cluster's own future, in epoch milliseconds; ``None`` for none."""
 

@@ -7,12 +7,12 @@ which raises. https://docs.openstack.org/oslo.messaging/latest/reference/notifie
 from __future__ import annotations
 
 import contextlib
-import json
 import queue
 import re
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any, Literal
 
 from oslo_config import cfg
@@ -21,6 +21,7 @@ from pydantic import ConfigDict, Field, SecretStr, field_validator
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError
 from esfeed.event import Event
+from esfeed.meaning import Unreadable, parse
 from esfeed.ports import OK, Outcome, rejected, retry, waits
 from esfeed.settings import Duration, Secret, SinkSection, Text
 from esfeed.sinks.answers import shown
@@ -123,13 +124,17 @@ class OsloSink:
             topic = self._settings.topic.render(event)
         except TemplateFailed as error:
             return rejected(str(error))
+        try:
+            payload = _without_decimals(parse(self._encode(event)))
+        except (Unreadable, RecursionError) as error:
+            return rejected(f"the event cannot be taken apart for a notification: {error}")
         target = oslo_messaging.Target(topic=f"{topic}.info", exchange=self._settings.exchange)
         message = {
             "message_id": event.id,
             "publisher_id": self._settings.publisher_id,
             "event_type": f"esfeed.{event.op}",
             "priority": "INFO",
-            "payload": json.loads(self._encode(event)),
+            "payload": payload,
             "timestamp": event.time.replace("T", " ").replace("Z", ""),
         }
         transport = self._transport
@@ -147,6 +152,15 @@ class OsloSink:
             # The driver is chosen by the url, and each has errors of its own client's.
             return retry(f"oslo: {type(error).__name__}: {_reason(error)}")
         return OK
+
+
+def _without_decimals(value: Any) -> Any:
+    """The value with numbers that no double holds as texts: a notification's serializer has doubles only."""
+    if isinstance(value, dict):
+        return {name: _without_decimals(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_without_decimals(part) for part in value]
+    return str(value) if isinstance(value, Decimal) else value
 
 
 class _Worker:

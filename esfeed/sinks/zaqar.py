@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,6 +19,7 @@ import msgspec
 from esfeed.envelopes import envelope
 from esfeed.errors import Retryable
 from esfeed.event import Event
+from esfeed.meaning import exact_number, may_be_inexact
 from esfeed.ports import OK, Outcome, rejected, retry, waits
 from esfeed.sinks.answers import judge
 from esfeed.sinks.order import DocumentKey
@@ -279,13 +281,13 @@ def body(event: bytes) -> bytes:
     """An encoded event as the body of a message: the object itself, or its text where Zaqar could not keep the object.
 
     Zaqar takes no integers beyond 64 bits (with a sign), and stores bodies as MessagePack, which has no halves of
-    surrogate pairs and no end of nesting; to such a message it would say 400, or 503 for ever. The few events that hold
-    one go as a JSON text, whole.
+    surrogate pairs, no decimals but doubles and no end of nesting; to such a message it would say 400, or 503 for ever,
+    or it would keep another number. The few events that hold one go as a JSON text, whole.
     """
     if not _suspect(event):
         return event
     try:
-        if _storable(json.loads(event), 0):
+        if _storable(json.loads(event, parse_float=exact_number), 0):
             return event
     except (ValueError, RecursionError):
         pass
@@ -295,6 +297,8 @@ def body(event: bytes) -> bytes:
 def _suspect(event: bytes) -> bool:
     """Whether it is worth the time to look closely. A number stands behind a colon, a comma, a bracket or a space."""
     if event.count(b"{") + event.count(b"[") > _DEEPEST or (b"\\u" in event and _HALF.search(event)):
+        return True
+    if may_be_inexact(event):
         return True
     return any(len(it) > 19 or not it.isdigit() or int(it) > _LARGEST for it in _NUMBER.findall(event))
 
@@ -312,4 +316,6 @@ def _storable(value: Any, depth: int) -> bool:
         return -(1 << 63) <= value <= _LARGEST
     if isinstance(value, float):
         return math.isfinite(value)
+    if isinstance(value, Decimal):
+        return False
     return not _SURROGATE.search(value)

@@ -5,7 +5,6 @@ JavaScript has no integers beyond 2**53, and Searchlight's versions are larger: 
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -13,10 +12,12 @@ import msgspec
 
 from esfeed.envelopes import envelope
 from esfeed.event import Event
+from esfeed.meaning import quick
 
 LARGEST_SAFE = 2**53 - 1
 _MAY_BE_LARGE = re.compile(rb"\d{16}")
 _encode = envelope("cloudevents").encode
+_exact = msgspec.json.Encoder(decimal_format="number")
 
 
 def text(event: Event, safe_integers: bool = False) -> bytes:
@@ -25,8 +26,8 @@ def text(event: Event, safe_integers: bool = False) -> bytes:
     if not safe_integers or not _MAY_BE_LARGE.search(plain):
         return plain
     try:
-        return msgspec.json.encode(safe(json.loads(plain)))
-    except (ValueError, RecursionError):
+        return _exact.encode(safe(quick(plain)))
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
         return plain
 
 

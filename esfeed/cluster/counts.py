@@ -1,0 +1,76 @@
+"""Counts by spans, in as many requests as it takes where an engine does not make so many buckets in one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from esfeed.cluster import dates, shards
+from esfeed.cluster.client import Client
+from esfeed.cluster.limits import Limit, Limited, halves
+from esfeed.reads import FAR, ODD, Dated, Shard, Span, bucket
+
+Count = Callable[[Sequence[Span]], Mapping[int, int]]
+_TOO_MUCH = (Limit.BUCKETS, Limit.CLAUSES)
+
+
+def dated(client: Client, name: str, field: str, spans: Sequence[Span] | None, bits: int) -> Dated:
+    """See ``ports.Cluster.dated``."""
+    try:
+        return dates.dated(client, name, field, spans, bits)
+    except Limited as error:
+        if error.limit not in _TOO_MUCH:
+            raise
+
+    def count(some: Sequence[Span]) -> Mapping[int, int]:
+        try:
+            return dates.dated(client, name, field, some, bits).buckets
+        except Limited:
+            if list(some) != [ODD]:
+                raise
+            # All of these are one bucket here, and any number of them there.
+            odd = client.search(name, {"size": 0, "query": dates.in_spans(field, some, False), **client.versions()})
+            return {-1: odd.total}
+
+    if spans is not None:
+        return Dated(_in_parts(count, spans, bits), 0)
+    undated = {"size": 0, "query": dates.in_spans(field, (), True), **client.versions()}
+    return Dated(_in_parts(count, [ODD, (0, FAR)], bits), client.search(name, undated).total)
+
+
+def histogram(
+    client: Client, shard: Shard, spans: Sequence[Span], bits: int, only: Mapping[str, Any] | None = None
+) -> Mapping[int, int]:
+    """See ``ports.Cluster.histogram``."""
+    try:
+        return shards.histogram(client, shard, spans, bits, only)
+    except Limited as error:
+        if error.limit not in _TOO_MUCH:
+            raise
+    return _in_parts(lambda some: shards.histogram(client, shard, some, bits, only), spans, bits)
+
+
+def _in_parts(count: Count, spans: Sequence[Span], bits: int) -> Mapping[int, int]:
+    """The counts of ``spans``, each half by itself where both are too many at once.
+
+    A document with several dates is counted wherever it has one, so only what lies in a half is taken from it.
+    """
+    found: Counter[int] = Counter()
+    parts = [spans]
+    while parts:
+        some = parts.pop()
+        try:
+            counted = count(some)
+        except Limited as error:
+            both = halves(some, bits)
+            if both is None or error.limit not in _TOO_MUCH:
+                raise
+            parts += both
+            continue
+        found.update({place: many for place, many in counted.items() if _lies_in(place, some, bits)})
+    return found
+
+
+def _lies_in(place: int, spans: Sequence[Span], bits: int) -> bool:
+    return any(bucket(low, bits) <= place <= bucket(high - 1, bits) for low, high in spans)

@@ -1,0 +1,167 @@
+"""What engines say is the most that they do at once, and how to ask for less: in smaller steps, rather than not at all.
+
+Most of these limits are settings of an index or of the cluster that whoever reads cannot see; but an engine names the
+limit when it refuses a request. So a request is made as usual, and what a refusal teaches counts from then on.
+https://www.elastic.co/guide/en/elasticsearch/reference/7.17/index-modules.html#dynamic-index-settings
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from esfeed.errors import ClusterError
+from esfeed.reads import ODD, Span
+
+if TYPE_CHECKING:
+    from esfeed.cluster.answers import Page
+
+_Found = TypeVar("_Found")
+
+
+class Limit(Enum):
+    """What there may be too much of, by the setting that says how much."""
+
+    WINDOW = "index.max_result_window"
+    KEEP_ALIVE = "search.max_keep_alive"
+    BUCKETS = "search.max_buckets"
+    TERMS = "index.max_terms_count"
+    CLAUSES = "indices.query.bool.max_clause_count"
+    SCROLLS = "search.max_open_scroll_context"
+    DOC_VALUES = "index.max_docvalue_fields_search"
+
+
+_SAID = (
+    (Limit.WINDOW, re.compile(r"\bsize must be less than or equal to: \[(\d+)\]")),
+    (Limit.KEEP_ALIVE, re.compile(r"(?i)keep alive for .{1,80} is too large\. It must be less than \((\d+\w+)\)")),
+    (Limit.BUCKETS, re.compile(r"(?i)too many buckets\. Must be less than or equal to: \[(\d+)\]")),
+    (Limit.TERMS, re.compile(r"terms .{1,120} exceeded the allowed maximum of \[(\d+)\]")),
+    (Limit.CLAUSES, re.compile(r"(?i)max_?clause_?count\w* is set to \[?(\d+)")),
+    (Limit.SCROLLS, re.compile(r"(?i)too many scroll contexts\. Must be less than or equal to: \[(\d+)\]")),
+    (Limit.DOC_VALUES, re.compile(r"too many docvalue_fields\. Must be less than or equal to: \[(\d+)\]")),
+)
+
+
+class Limited(ClusterError):
+    """The cluster does not do so much at once. ``most`` is what it does: a number, or a time with its unit."""
+
+    def __init__(self, message: str, limit: Limit, most: str) -> None:
+        super().__init__(message, f"raise {limit.value} there")
+        self.limit = limit
+        self.most = most
+
+
+def refusal(message: str, mend: str) -> ClusterError:
+    """The error of a refused search: a ``Limited`` where the engine's words (in ``message``) name a limit."""
+    for limit, said in _SAID:
+        if found := said.search(message):
+            return Limited(message, limit, found[1])
+    return ClusterError(message, mend)
+
+
+class Limits:
+    """What one cluster has refused so far. For many threads: whoever does not know yet is refused once more."""
+
+    def __init__(self, keep: str) -> None:
+        self.keep = keep
+        self._windows: dict[str, int] = {}
+
+    def fitted(self, name: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A search behind ``name`` that asks for no more documents than are given at once there."""
+        most = self._windows.get(name)
+        return body if most is None or body.get("size", 0) <= most else {**body, "size": most}
+
+    def taught(self, name: str, body: Mapping[str, Any], error: Limited) -> bool:
+        """Whether the same search may do, now that the refusal is known."""
+        if error.limit is Limit.KEEP_ALIVE and error.most != self.keep:
+            self.keep = error.most
+            return True
+        asked = self.fitted(name, body).get("size", 0)
+        if error.limit is not Limit.WINDOW or not 0 < int(error.most) < asked:
+            return False
+        self._windows[name] = int(error.most)
+        return True
+
+    def within(self, name: str, body: Mapping[str, Any], ask: Callable[[Mapping[str, Any]], _Found]) -> _Found:
+        """What ``ask`` says to a search, asked in a size that is given."""
+        while True:
+            try:
+                return ask(self.fitted(name, body))
+            except Limited as error:
+                if not self.taught(name, body, error):
+                    raise
+
+
+def without_scroll(ask: Callable[[Mapping[str, Any]], Page], body: Mapping[str, Any]) -> Iterator[Page]:
+    """All that a search finds, by spans of sequence numbers, for where no scroll can be opened.
+
+    It is no snapshot: a document that is written meanwhile comes (again) with its later number, behind all others.
+    """
+    size = int(body["size"])
+    low, step, got, total = 0, size, 0, -1
+    while True:
+        rest = _numbered(ask, body, low, None) if got + size >= total else None
+        if rest is not None and rest.total <= rest.count:
+            if rest.count:
+                yield _of(rest, got + rest.count)
+            return
+        total = got + rest.total if rest is not None else total
+        page = _numbered(ask, body, low, low + step)
+        if page.total > page.count:
+            if step == 1:
+                raise ClusterError(
+                    f"{page.total} documents have one sequence number, and only {page.count} are given at once",
+                    f"raise {Limit.WINDOW.value} above the number of shards",
+                )
+            step = max(1, step // 2)
+            continue
+        if page.count:
+            got += page.count
+            yield _of(page, max(got, total))
+        low += step
+        if 2 * page.count <= size:
+            step *= 2
+
+
+def _numbered(ask: Callable[[Mapping[str, Any]], Page], body: Mapping[str, Any], low: int, high: int | None) -> Page:
+    numbers = {"range": {"_seq_no": {"gte": low} | ({} if high is None else {"lt": high})}}
+    also = [body["query"]] if "query" in body else []
+    return ask({**body, "query": {"bool": {"filter": [*also, numbers]}}})
+
+
+def _of(page: Page, total: int) -> Page:
+    """``page``, as one of a read that has that many documents in all."""
+    page.hits.total = total
+    return page
+
+
+def halves(spans: Sequence[Span], bits: int) -> tuple[Sequence[Span], Sequence[Span]] | None:
+    """``spans`` in two, at the edge of a bucket of ``bits`` bits; ``None`` where there is but one bucket."""
+    if len(spans) > 1:
+        middle = len(spans) // 2
+        return spans[:middle], spans[middle:]
+    if not spans or spans[0] == ODD:
+        return None
+    low, high = spans[0]
+    first, last = low >> bits, (high - 1) >> bits
+    if first >= last:
+        return None
+    middle = (first + last + 1) // 2 << bits
+    return [(low, middle)], [(middle, high)]
+
+
+def in_pieces(ask: Callable[[Sequence[_Found]], Page], items: Sequence[_Found]) -> Iterator[Page]:
+    """The answers for ``items``, asked for in as many pieces as it takes; each brings a document an item at most."""
+    try:
+        page = ask(items)
+        if page.total <= page.count or len(items) < 2:
+            yield page
+            return
+    except Limited as error:
+        if len(items) < 2 or error.limit not in (Limit.TERMS, Limit.CLAUSES):
+            raise
+    middle = len(items) // 2
+    yield from in_pieces(ask, items[:middle])
+    yield from in_pieces(ask, items[middle:])

@@ -1,0 +1,58 @@
+"""What kind of field stands where in an index, as its mapping says. Pure, but for one request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from esfeed.cluster.answers import Mappings, decode
+from esfeed.cluster.client import Client, encoded
+from esfeed.reads import BARE_DATE
+
+_COMPUTED = ("runtime", "derived")
+_DEEPEST = 100
+WITHIN = " within the nested "
+"""Stands in the kind of a field that is within a nested one, where it says nothing of the document."""
+
+
+def mapped(client: Client, name: str) -> Mapping[str, Mapping[str, str]]:
+    """The fields (dotted) of each index behind ``name``, and their kinds; see ``ports.Cluster.mapped``."""
+    found = decode(client.request("GET", f"/{encoded(name)}/_mapping"), dict[str, Mappings])
+    known = client.dialect
+    return {index: _fields(one.mappings, known.typed, known.date_values) for index, one in found.items()}
+
+
+def kind_of(how: Mapping[str, Any], date_values: bool) -> str:
+    """The kind of a field by how it is mapped. ``date_values``: a date without them cannot be sorted or counted by."""
+    kind = str(how.get("type", "object"))
+    bare = date_values and how.get("doc_values") is False and kind in ("date", "date_nanos")
+    return BARE_DATE if bare else kind
+
+
+def _fields(mappings: Mapping[str, Any], typed: bool, date_values: bool) -> Mapping[str, str]:
+    groups = [one for one in mappings.values() if isinstance(one, dict)] if typed else [mappings]
+    found: dict[str, str] = {}
+    aliases: dict[str, str] = {}
+    for group in groups:
+        for field, how, nested in _walk(group.get("properties"), "", "", 0):
+            kind = kind_of(how, date_values)
+            if kind == "alias":
+                aliases[field] = str(how.get("path"))
+            found[field] = f"{kind}{WITHIN}{nested!r}" if nested else kind
+        for part in _COMPUTED:
+            computed = group.get(part)
+            for field, how in computed.items() if isinstance(computed, dict) else ():
+                found[field] = kind_of(how, False) if isinstance(how, dict) else "object"
+    return found | {field: found.get(path, "alias") for field, path in aliases.items()}
+
+
+def _walk(properties: Any, prefix: str, nested: str, depth: int) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """Every field with how it is mapped, and the nested object that it is within, if any."""
+    for name, how in properties.items() if isinstance(properties, dict) and depth < _DEEPEST else ():
+        if not isinstance(how, dict):
+            continue
+        field = prefix + name
+        yield field, how, nested
+        within = field if how.get("type") == "nested" else nested
+        yield from _walk(how.get("properties"), f"{field}.", within, depth + 1)
+        yield from _walk(how.get("fields"), f"{field}.", nested, depth + 1)

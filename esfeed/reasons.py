@@ -1,0 +1,95 @@
+"""Finds what an engine says of a fault, wherever in its answer the words stand. Pure.
+
+The first words mostly stand in ``root_cause``. Where that is empty, and so is the fault's own ``reason`` (or it says no
+more than that shards failed), they stand in one of the causes, some levels down.
+https://www.elastic.co/guide/en/elasticsearch/reference/7.17/common-options.html#common-options-error-options
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_DEEPEST = 100
+_MOST_CAUSES = 100
+_LONGEST = 300
+_SHORT = 200
+_SAYS_LITTLE = re.compile(r"(?i)(all shards failed|partial shards failure|no reason given|null)?\W*")
+_CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]+")
+
+
+class Reason(NamedTuple):
+    """The kind of a fault (an exception's name, where the engine gives one), and the words for it."""
+
+    kind: str | None
+    text: str
+
+
+def of_body(body: object) -> Reason:
+    """What the body of an answer says: an engine's error, or the beginning of whatever it is."""
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return Reason(None, _line(text)[:_SHORT])
+    if isinstance(found, dict) and "error" in found:
+        return of_error(found["error"])
+    return Reason(None, _line(text)[:_SHORT])
+
+
+def of_error(error: object) -> Reason:
+    """What an ``error`` (or the ``reason`` of a shard's failure) says: the first words that say something."""
+    if not isinstance(error, dict):
+        return Reason(None, _line(str(error))[:_SHORT])
+    kind, little = None, ""
+    for cause in _causes(error):
+        text = _text(cause.get("reason"))
+        if not _SAYS_LITTLE.fullmatch(text):
+            return Reason(_kind(cause) or kind or _kind(error), text[:_LONGEST])
+        kind, little = kind or _kind(cause), little or text
+    return Reason(kind, little)
+
+
+def of_failures(failures: object) -> Reason | None:
+    """What the first of some shards' failures says that says anything."""
+    for failure in failures[:_MOST_CAUSES] if isinstance(failures, list) else ():
+        if isinstance(failure, dict) and failure.get("reason"):
+            return of_error(failure["reason"])
+    return None
+
+
+def _causes(error: dict[str, object]) -> Iterator[dict[str, object]]:
+    """The error's causes, those first that say most: root causes, the error, what caused it, what shards say."""
+    roots = error.get("root_cause")
+    yield from (one for one in (roots[:_MOST_CAUSES] if isinstance(roots, list) else ()) if isinstance(one, dict))
+    cause: object = error
+    for _ in range(_DEEPEST):
+        if not isinstance(cause, dict):
+            break
+        yield cause
+        cause = cause.get("caused_by")
+    shards = error.get("failed_shards")
+    for shard in shards[:_MOST_CAUSES] if isinstance(shards, list) else ():
+        cause = shard.get("reason") if isinstance(shard, dict) else None
+        for _ in range(_DEEPEST):
+            if not isinstance(cause, dict):
+                break
+            yield cause
+            cause = cause.get("caused_by")
+
+
+def _kind(cause: dict[str, object]) -> str | None:
+    kind = cause.get("type")
+    return _line(kind)[:_SHORT] if isinstance(kind, str) and kind else None
+
+
+def _text(reason: object) -> str:
+    if isinstance(reason, dict):  # a reason with a kind of its own, as a shard's failure has
+        return _text(reason.get("reason")) if not isinstance(reason.get("reason"), dict) else ""
+    return "" if reason is None else _line(str(reason))
+
+
+def _line(text: str) -> str:
+    return _CONTROL.sub(" ", text[: 4 * _LONGEST]).strip()
