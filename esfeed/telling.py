@@ -116,12 +116,16 @@ def date_of(field: str) -> Callable[[bytes], str | None]:
         return lambda source: None
     parts = field.split(".")
     decode = msgspec.json.Decoder(_path(parts)).decode
+    # A name with dots in it is the same field to an engine, and is not on the path.
+    dotted = [f"{one}.{two}".encode() for one, two in itertools.pairwise(parts)]
 
     def date(source: bytes) -> str | None:
         try:
             value: Any = decode(source)
             for _ in parts:
                 value = getattr(value, "value", None)
+            if value is None and any(name in source for name in dotted):
+                value = _slowly(source, parts)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             value = _slowly(source, parts)
         return value if isinstance(value, str) else None if value is None else str(value)
@@ -139,9 +143,17 @@ def _path(parts: Sequence[str]) -> Any:
 
 def _slowly(source: bytes, parts: Sequence[str]) -> Any:
     try:
-        value = parse(source)
-    except Unreadable:
+        return _found(parse(source), parts)
+    except (Unreadable, RecursionError):
         return None
-    for part in parts:
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
+
+
+def _found(value: Any, parts: Sequence[str]) -> Any:
+    """What stands at the end of a path, of which some names may stand together, with dots; ``None`` for nothing."""
+    if not parts:
+        return value
+    if not isinstance(value, dict):
+        return None
+    ways = ((".".join(parts[:length]), parts[length:]) for length in range(1, len(parts) + 1))
+    inside = (_found(value[name], rest) for name, rest in ways if name in value)
+    return next((one for one in inside if one is not None), None)

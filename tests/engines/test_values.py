@@ -152,7 +152,7 @@ def test_a_backfill_by_what_is_no_date(raw: Raw, index: str, tmp_path: Path) -> 
 
 
 def test_a_backfill_of_indices_that_disagree(raw: Raw, index: str, tmp_path: Path) -> None:
-    """A date in one index and none in another is no date; where it is missing, there is no date."""
+    """A date in one index and none in another is no date; documents of an index without the field have no date."""
     for name, kinds in (("a", {"at": KINDS["made"]}), ("b", {"at": KINDS["word"]}), ("c", {"n": KINDS["seconds"]})):
         raw.create(f"{index}-{name}", _mapping(raw, kinds))
     raw.put(f"{index}-a", "a", {"at": "2026-11-24T10:00:00Z"})
@@ -186,3 +186,36 @@ def test_check_and_backfill_say_the_same(raw: Raw, index: str, tmp_path: Path) -
     assert told in refused.stderr
     assert told in " ".join((checked.stdout + checked.stderr).split())
     assert checked.returncode == (3 if raw.engine.name == "es2" else 0)
+
+
+@pytest.mark.parametrize("engine", ["es5", "es6", "es7", "es8", "es9", "os2", "os3"], indirect=True)
+def test_a_date_whose_name_has_dots(raw: Raw, index: str, tmp_path: Path) -> None:
+    """Written as one name or as an object, it is the same field to an engine, and the date of the document. (2.x
+    refuses such names.)"""
+    raw.create(index, {"event": {"properties": {"ingested": {"type": "date"}}}})
+    at = "2026-11-24T10:00:00Z"
+    documents = {"one": {"event.ingested": at}, "two": {"event": {"ingested": at}}, "none": {"event.other": 1}}
+    raw.bulk(index, [({"index": {"_id": id}}, source) for id, source in documents.items()], refresh="true")
+    feed = Feed(raw.engine.url, index, tmp_path, timestamp_field="event.ingested", tracker="updated_at")
+    dates = {event["data"]["id"]: event["data"]["origin"]["updated_at"] for event in feed.poll()}
+    assert dates == {"one": at, "two": at, "none": None}
+    assert backfilled(feed.app, index, "event.ingested") == {"one", "two"}
+    feed.close()
+
+
+def test_a_date_without_doc_values(raw: Raw, index: str, tmp_path: Path) -> None:
+    """An engine can search by it, but neither sort nor count: said in words where a watch or a backfill has to."""
+    raw.create(index, {"updated_at": {"type": "date", "doc_values": False}})
+    raw.bulk(index, [({"index": {"_id": "a"}}, {"updated_at": "2026-11-24T10:00:00Z"})], refresh="true")
+    feed = Feed(raw.engine.url, index, tmp_path, tracker="updated_at")
+    if raw.engine.name == "es2":  # it has other means
+        assert [event["data"]["id"] for event in feed.poll()] == ["a"]
+    else:
+        with pytest.raises(ConfigError, match='mapped as date with "doc_values": false'):
+            feed.poll()
+    if raw.engine.name == "es5":
+        with pytest.raises(ConfigError, match='mapped as date with "doc_values": false'):
+            backfilled(feed.app, index)
+    else:
+        assert backfilled(feed.app, index) == {"a"}
+    feed.close()

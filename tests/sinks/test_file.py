@@ -197,6 +197,19 @@ def test_whole_event_without_line_feed_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "odd", [b'{"a":1e400}', b'{"a":12345678901234567.89}', b'{"a":"\\ud83d"}', b'{"a":%s}' % (b"9" * 5000)]
+)
+def test_whole_event_is_known_whatever_it_holds(tmp_path: Path, odd: bytes) -> None:
+    """Numbers beyond doubles and half of a surrogate pair are no reason to take a whole line for half of one."""
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(WHOLE + odd)
+    sink = make(path)
+    sink.open()
+    assert path.read_bytes() == WHOLE + odd + b"\n"
+    sink.close()
+
+
+@pytest.mark.parametrize(
     "foreign", [b'{ "a": 1,\n "b": 2\n}', b"Dear diary,\ntoday I", b'{\n  "port": 80\n} # end', b"\x7fELF\x02", b"{ a"]
 )
 def test_foreign_file_is_not_cut(tmp_path: Path, foreign: bytes) -> None:

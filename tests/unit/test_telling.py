@@ -54,6 +54,28 @@ def test_of_documents_that_are_read_slowly_or_not_at_all(source: bytes, date: st
     assert date_of("at")(source) == date
 
 
+@pytest.mark.parametrize(
+    ("source", "date"),
+    [
+        (b'{"event.ingested": "2026"}', "2026"),
+        (b'{"event": {"ingested": "2026"}, "event.ingested": "2025"}', "2026"),
+        (b'{"event": {"other": 1}, "event.ingested": "2026"}', "2026"),
+        (b'{"event": "event.ingested"}', None),
+        (b'{"event.ingested": null}', None),
+        (b'{"event.ingested": "2026", "other": 1e999, "half": "\\ud83d"}', "2026"),
+    ],
+)
+def test_a_name_with_dots_in_it(source: bytes, date: str | None) -> None:
+    """To an engine it is the same field."""
+    assert date_of("event.ingested")(source) == date
+
+
+def test_names_that_stand_together_in_part() -> None:
+    assert date_of("a.b.c")(b'{"a": {"b.c": "2026"}}') == "2026"
+    assert date_of("a.b.c")(b'{"a.b": {"c": "2026"}}') == "2026"
+    assert date_of("a.b.c")(b'{"a.b": {"d": 1}, "a": {"b.c": "2026"}}') == "2026"
+
+
 def test_without_a_field_there_is_no_date() -> None:
     assert date_of("")(b'{"": "2026"}') is None
 
