@@ -51,21 +51,40 @@ class Keystone:
         )
         verify = True if settings.ca_certs is None else str(settings.ca_certs)
         self._session = session.Session(auth=auth, verify=verify, timeout=settings.timeout)
-        self._remembered: dict[str, tuple[float, Caller | None]] = {}
+        self._good: dict[str, tuple[float, Caller]] = {}
+        self._refused: dict[str, float] = {}
 
-    async def caller(self, token: str) -> Caller:
-        """Whom the token is of. Raises ``Problem``: 401 for a bad one, 503 where Keystone does not answer."""
-        mark = hashlib.sha256(token.encode()).hexdigest()
-        until, found = self._remembered.get(mark, (0.0, None))
-        if time.monotonic() >= until:
+    def knows(self, token: str) -> bool:
+        """Whether Keystone said of this token that it is good, the last time that it was asked."""
+        return _mark(token) in self._good
+
+    async def caller(self, token: str, trust: float = float("inf")) -> Caller:
+        """Whom the token is of, as Keystone said ``trust`` seconds ago at most, and no longer ago than ``cache``.
+
+        Raises ``Problem``: 401 for a bad one, 503 where Keystone does not answer.
+        """
+        mark, asked = _mark(token), time.monotonic()
+        at, found = self._good.get(mark, (0.0, None))
+        if asked - self._refused.get(mark, -_REFUSED_FOR) < _REFUSED_FOR:
+            found = None
+        elif found is None or asked - at >= min(trust, self._settings.cache):
             found = await asyncio.to_thread(self._ask, token, mark)
-            if len(self._remembered) >= _MOST_REMEMBERED:
-                self._remembered.clear()
-            trust = self._settings.cache if found else _REFUSED_FOR
-            self._remembered[mark] = time.monotonic() + trust, found
+            self._keep(mark, asked, found)
         if found is None or (found.expires is not None and found.expires <= time.time()):
             raise unauthorized("Keystone does not know this token, or it has expired, or it has no project")
         return found
+
+    def _keep(self, mark: str, at: float, found: Caller | None) -> None:
+        """Remembers an answer; good and bad ones apart, so that guesses push out nothing but guesses."""
+        self._good.pop(mark, None)
+        self._refused.pop(mark, None)
+        for kept in (self._good, self._refused):
+            if len(kept) >= _MOST_REMEMBERED:
+                kept.clear()
+        if found is None:
+            self._refused[mark] = at
+        else:
+            self._good[mark] = at, found
 
     def _ask(self, token: str, mark: str) -> Caller | None:
         try:
@@ -81,6 +100,10 @@ class Keystone:
             log.error("web.keystone_failed", error=type(error).__name__)
             raise Problem(503, "Keystone does not answer; try again", None, {"retry-after": "5"}) from None
         return _caller(answer.json().get("token") or {}, mark, frozenset(self._settings.admin_roles))
+
+
+def _mark(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _caller(body: dict[str, Any], mark: str, admin_roles: frozenset[str]) -> Caller | None:
