@@ -146,7 +146,8 @@ class App:
         from esfeed.cluster.reads import EngineCluster
 
         settings = self.config.clusters[watch.cluster]
-        cluster = EngineCluster(settings.connection(watch.cluster, watch.max_requests_per_second), self.sleep)
+        reach = settings.connection(watch.cluster, watch.max_requests_per_second, watch.max_page_bytes)
+        cluster = EngineCluster(reach, self.sleep)
         self._stack.callback(cluster.close)
         return cluster
 

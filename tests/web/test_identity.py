@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -387,6 +388,16 @@ def test_a_keystone_that_does_not_answer_is_not_a_wrong_token(open_desk: Open, o
     refused = wrong.get("/v1/me", headers={"x-auth-token": "gAAAA"})
     assert refused.status_code == 503
     assert "wrong" not in refused.text
+
+
+@pytest.mark.parametrize(
+    "odd", [[], "x", 7, {"roles": "x"}, {"roles": [7]}, {"project": "p1"}, {"expires_at": "soon"}, {"expires_at": 5}]
+)
+def test_a_keystone_that_answers_something_else_lets_nobody_in(open_desk: Open, openstack: Keystone, odd: Any) -> None:
+    """And is told apart from a wrong token."""
+    desk = open_desk(_openstack(openstack))
+    openstack.tokens["gAAAA"] = odd if not isinstance(odd, dict) else {"project": {"id": "p1"}, **odd}
+    assert desk.get("/v1/me", headers={"x-auth-token": "gAAAA"}).status_code == 503
 
 
 def test_without_the_section_openstacks_tokens_are_refused(desk: Desk) -> None:
