@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from esfeed import plugins
-from esfeed.clock import SystemClock
+from esfeed.clock import SteadyClock, SystemClock, steady
 from esfeed.config import Config, WatchSettings
 from esfeed.delivery.terms import Terms
 from esfeed.errors import ConfigError, EsfeedError
-from esfeed.health import SinkHealth, WatchHealth, pack, unpack
+from esfeed.health import Alive, SinkHealth, WatchHealth, pack, unpack
 from esfeed.observer import Observer
 from esfeed.onlookers import Watched, together
 from esfeed.ports import Clock, Progress, Sink, Stop
@@ -119,6 +119,22 @@ class App:
         return store
 
     @cached_property
+    def steady(self) -> SteadyClock:
+        """The clock by which it is noted when something was: nobody sets it, and all processes have the same."""
+        return steady(self.clock, self.store)
+
+    def begin(self) -> None:
+        """Notes that the feed runs from now on: what was not heard of since is not late yet."""
+        self.store.note("alive", "", pack(Alive(self._at())))
+
+    def alive(self, watch: str) -> None:
+        """Notes that the poll of a watch that is still going on gets answers."""
+        self.store.note("alive", watch, pack(Alive(self._at())))
+
+    def _at(self) -> float:
+        return self.steady.now().timestamp()
+
+    @cached_property
     def clusters(self) -> Mapping[str, EngineCluster]:
         """The cluster of each watch, by watch: its own, so that what a watch costs is counted and bounded apart.
 
@@ -130,7 +146,8 @@ class App:
         from esfeed.cluster.reads import EngineCluster
 
         settings = self.config.clusters[watch.cluster]
-        cluster = EngineCluster(settings.connection(watch.cluster, watch.max_requests_per_second), self.sleep)
+        reach = settings.connection(watch.cluster, watch.max_requests_per_second, watch.max_page_bytes)
+        cluster = EngineCluster(reach, self.sleep)
         self._stack.callback(cluster.close)
         return cluster
 
@@ -164,7 +181,7 @@ class App:
             self._eager,
         )
         cluster = self.clusters[name]
-        return AutoTracker(settings.tracker, cluster, self.store.known(name), following, self.clock, self.sleep)
+        return AutoTracker(settings.tracker, cluster, self.store.known(name), following, self.steady, self.sleep)
 
     @cached_property
     def watchers(self) -> Mapping[str, Watcher]:
@@ -215,7 +232,9 @@ class App:
 
         made: Dispatcher | Straight
         if settings.persist:
-            made = Dispatcher(name, self.targets[name], self.router, self.store, terms(settings), self.clock)
+            made = Dispatcher(
+                name, self.targets[name], self.router, self.store, terms(settings), self.clock, steady=self.steady
+            )
         else:
             made = Straight(name, self.targets[name], self.router, terms(settings), self.clock)
             self.store.listen(made.hear)
@@ -252,7 +271,7 @@ class App:
         try:
             poll = self.watchers[name].run_once(stop, progress)
             events = poll.events
-            self._well[name] = self.clock.now().timestamp()
+            self._well[name] = self._at()
             if wished and not poll.stopped:
                 self._reconciled[name] = self._well[name]
         except EsfeedError as fault:
@@ -261,7 +280,7 @@ class App:
         finally:
             requests_now, octets_now = cluster.meter.totals()
             health = WatchHealth(
-                self.clock.now().timestamp(),
+                self._at(),
                 self.clock.monotonic() - began,
                 requests_now - requests,
                 octets_now - octets,
@@ -323,7 +342,7 @@ class App:
     def _note_sink(self, name: str, error: str, wait: float, failing: bool) -> None:
         from esfeed.delivery.straight import Straight
 
-        now = self.clock.now().timestamp()
+        now = self._at()
         found = self.dispatchers[name]
         straight = (self._lost.get(name, 0), found.backlog) if isinstance(found, Straight) else (0, 0)
         retry_at = now + wait if wait else 0.0

@@ -7,7 +7,6 @@ logged is delivered as far as ten seconds allow, and the rest waits in the log f
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 import time
@@ -16,16 +15,12 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import structlog
-from apscheduler.executors.base import BaseExecutor, run_job
-from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.interval import IntervalTrigger
 
 from esfeed.app import App
-from esfeed.config import WatchSettings
 from esfeed.delivery.dispatcher import Delivery
 from esfeed.errors import ConfigError, EsfeedError, MassDelete, ReaderGone
 from esfeed.health import Wish, unpack
+from esfeed.scheduler import NO_THREAD, Schedule
 from esfeed.signals import Told
 
 log = structlog.get_logger("esfeed")
@@ -42,21 +37,6 @@ _MENDED_AFTER = 60.0
 _SWITCH_AFTER = 0.0005
 
 
-class _ThreadEach(BaseExecutor):  # type: ignore[misc]  # APScheduler has no py.typed
-    """Runs every job in a daemon thread: a poll that hangs on a dead cluster must not keep the process from ending."""
-
-    def _do_submit_job(self, job: Any, run_times: Any) -> None:
-        threading.Thread(target=self._run, args=(job, run_times), name=f"poll {job.id}", daemon=True).start()
-
-    def _run(self, job: Any, run_times: Any) -> None:
-        try:
-            events = run_job(job, job._jobstore_alias, run_times, self._logger.name)
-        except BaseException as error:
-            self._run_job_error(job.id, error, error.__traceback__)
-        else:
-            self._run_job_success(job.id, events)
-
-
 class Daemon:
     """Runs a feed until it is told to stop. ``beside`` is entered once it has the state, and left at the very end."""
 
@@ -67,12 +47,8 @@ class Daemon:
         self._drained = threading.Event()
         self._busy = threading.Semaphore(0)
         self._said: dict[str, tuple[str, float]] = {}
-        logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
-        self._scheduler = BackgroundScheduler(
-            executors={"default": _ThreadEach()},
-            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
-            timezone="UTC",
-        )
+        self._schedule = Schedule(app.clock)
+        self._began: dict[str, int] = {}
         self._polling: dict[str, threading.Lock] = {name: threading.Lock() for name in app.config.watches}
 
     def run(self) -> None:
@@ -86,45 +62,52 @@ class Daemon:
             self._run(told)
 
     def _run(self, told: Told) -> None:
+        self._app.begin()
         sinks = [self._start(f"sink {name}", self._deliver, name) for name in self._app.dispatchers]
         for name, settings in self._app.config.watches.items():
-            self._schedule(name, settings)
-        every = IntervalTrigger(seconds=_WISHES_EVERY)
-        self._scheduler.add_job(self._grant_wishes, every, id=" wishes")
-        self._scheduler.add_job(self._prune, IntervalTrigger(seconds=_PRUNE_EVERY), id=" prune")
-        self._scheduler.start()
+            if settings.cron is None:
+                self._schedule.every(settings.interval, name, self._poll, name, at_once=True)
+            else:
+                self._schedule.cron(settings.cron, name, self._poll, name)
+        self._schedule.every(_WISHES_EVERY, " wishes", self._grant_wishes)
+        self._schedule.every(_PRUNE_EVERY, " prune", self._prune)
+        self._schedule.start()
         log.info("feed.started", watches=[*self._app.config.watches], sinks=[*self._app.config.sinks])
         while not (told() or self.stopping.is_set()):
             time.sleep(_LISTEN_EVERY)
+            if step := self._schedule.look():
+                log.warning("clock.stepped", seconds=round(step, 1), what="every watch is polled now")
         self.stopping.set()
         self._end(sinks)
-
-    def _schedule(self, name: str, settings: WatchSettings) -> None:
-        if settings.cron is not None:
-            trigger = CronTrigger.from_crontab(settings.cron)
-            self._scheduler.add_job(self._poll, trigger, id=name, args=[name])
-            return
-        trigger = IntervalTrigger(seconds=settings.interval)
-        self._scheduler.add_job(self._poll, trigger, id=name, args=[name], next_run_time=self._app.clock.now())
 
     def _grant_wishes(self) -> None:
         """Does what ``esfeed reconcile`` asks for in another process; a watch that stopped goes on with it."""
         try:
+            self._note_long_polls()
             if not self._app.store.notes("wish"):
                 return
             for name, wish in self._app.store.take_notes("wish").items():
                 if name in self._app.config.watches:
                     self._app.ask(name, unpack(wish, Wish).allow_mass_delete)
-                    self._scheduler.resume_job(name)
+                    self._schedule.resume(name)
                     log.info("watch.reconciling", watch=name)
         except EsfeedError as error:
             self._failed("state.failed", "state", error)
+
+    def _note_long_polls(self) -> None:
+        """A poll that takes long, but whose cluster goes on answering, is not stalled."""
+        for name, before in [*self._began.items()]:
+            answered, _ = self._app.clusters[name].meter.totals()
+            if answered != before:
+                self._began[name] = answered
+                self._app.alive(name)
 
     def _poll(self, name: str) -> None:
         with self._polling[name]:
             if self.stopping.is_set():
                 return
             try:
+                self._began[name], _ = self._app.clusters[name].meter.totals()
                 tracker = self._app.trackers[name]
                 before = tracker.name
                 poll = self._app.poll(name, stop=self.stopping.is_set)
@@ -134,13 +117,15 @@ class Daemon:
                     log.info("watch.polled", watch=name, events=poll.events)
                 self._recovered(f"watch {name}")
             except MassDelete as error:
-                self._scheduler.pause_job(name)
+                self._schedule.pause(name)
                 log.error("watch.stopped", watch=name, error=error.message, mend=error.mend)
             except EsfeedError as error:
                 if not self.stopping.is_set():
                     self._failed("watch.failed", f"watch {name}", error)
             except Exception as error:
                 self._failed("watch.failed", f"watch {name}", error)
+            finally:
+                self._began.pop(name, None)
 
     def _deliver(self, name: str) -> None:
         while not self._drained.is_set():
@@ -189,7 +174,7 @@ class Daemon:
     def _end(self, sinks: list[threading.Thread]) -> None:
         log.info("feed.stopping")
         began = self._app.clock.monotonic()
-        self._scheduler.shutdown(wait=False)
+        self._schedule.stop()
         for lock in self._polling.values():
             lock.acquire(timeout=max(0.0, began + _POLLS_MAY_TAKE - self._app.clock.monotonic()))
         for thread in sinks:
@@ -200,7 +185,10 @@ class Daemon:
 
     def _start(self, name: str, target: Callable[..., None], *args: Any) -> threading.Thread:
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise EsfeedError(f"no thread can be started for {name}: {error}", NO_THREAD) from error
         return thread
 
     def _failed(self, event: str, part: str, error: object) -> None:

@@ -154,7 +154,8 @@ def _fault(model: type[BaseModel], raw: Mapping[str, Any], at: str, detail: Erro
 def _hint(model: type[BaseModel], path: Sequence[int | str], detail: ErrorDetails, cause: object) -> str:
     kind = detail["type"]
     if cause is not None:
-        return str(cause)
+        # What a check says may quote the value, of which a plugin's author need not know what is secret.
+        return _USER_INFO.sub("***@", str(cause))
     if kind == "missing":
         owner = _owner(model, path[:-1])
         field = owner.model_fields.get(str(path[-1])) if owner else None

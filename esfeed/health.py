@@ -12,6 +12,8 @@ from esfeed.decoding import read
 class WatchHealth(msgspec.Struct, frozen=True):
     """The last poll of a watch. ``at`` is epoch seconds; ``took`` seconds; ``octets`` bytes received.
 
+    Times of day, here and below, are of the steady clock (``App.steady``).
+
     ``since`` is when the watch last was well, ``reconciled`` when it last was reconciled on request, 0 for never.
     ``error`` is empty where the poll went well. ``behind``: operations that the index had counted at the last poll and
     that the feed cannot be sure yet to have seen, ``None`` where it cannot tell.
@@ -47,13 +49,19 @@ class SinkHealth(msgspec.Struct, frozen=True):
     backlog: int = 0
 
 
+class Alive(msgspec.Struct, frozen=True):
+    """When a part was last seen to do something that is not finished. ``at`` is epoch seconds."""
+
+    at: float
+
+
 class Wish(msgspec.Struct, frozen=True):
     """What another process asks of the one that holds the state: to reconcile a watch."""
 
     allow_mass_delete: bool
 
 
-def pack(health: WatchHealth | SinkHealth | Wish) -> bytes:
+def pack(health: WatchHealth | SinkHealth | Alive | Wish) -> bytes:
     """As it lies in the state."""
     return msgspec.json.encode(health)
 

@@ -60,7 +60,7 @@ class KeystoneSettings(Section):
     admin_roles: Names = Field(
         (), description="the roles, in any project, that see everything, such as cloud_admin; none where left out"
     )
-    cache: Wait = Field(60.0, description="how long an answer of Keystone is trusted; a revoked token lives as long")
+    cache: Wait = Field(60.0, description="how long an answer of Keystone is trusted for a new request")
     timeout: Wait = Field(10.0, description="how long Keystone may take to answer")
 
 
@@ -74,7 +74,8 @@ class HttpSettings(Section):
         "loopback", description="who needs no token: whoever is on this machine (and then sees everything), or nobody"
     )
     cors: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_tuple)] = Field(
-        (), description='the origins whose pages may read the feed, such as ["https://horizon.example.org"]'
+        (),
+        description='the origins whose pages may read the feed, with a token, such as ["https://horizon.example.org"]',
     )
     certificate: File | None = Field(None, description="a PEM file with the certificate chain to serve https with")
     key: File | None = Field(None, description="a PEM file with its key, where certificate does not hold it")

@@ -8,6 +8,7 @@ from typing import Any
 
 from esfeed.app import App
 from esfeed.health import SinkHealth, WatchHealth, unpack
+from esfeed.stalls import stalled
 from esfeed.store.outbox import Counts
 
 
@@ -17,15 +18,17 @@ def report(app: App) -> dict[str, Any]:
     ``lag_seconds`` of a watch is how old the oldest change that was not seen yet may be; of a sink, how long the first
     log entry behind its cursor has been waiting. Raises ``StateError`` where the state cannot be read.
     """
-    now = app.clock.now().timestamp()
-    watches, sinks = app.store.notes("watch"), app.store.notes("sink")
+    now = app.steady.now().timestamp()
+    sinks = app.store.notes("sink")
+    watches: dict[str, WatchHealth] = {name: unpack(raw, WatchHealth) for name, raw in app.store.notes("watch").items()}
+    stuck = stalled(app, watches)
     head, counts = app.store.head(), app.store.counts()
     return {
         "running": app.lock.held_by(),
         "state": app.config.state,
         "position": head,
         "watches": {
-            name: _watch(unpack(watches[name], WatchHealth) if name in watches else None, now)
+            name: _watch(watches.get(name), now, name in stuck)
             | {"index": section.index, "documents": app.store.known(name).count()}
             for name, section in app.config.watches.items()
         },
@@ -33,23 +36,23 @@ def report(app: App) -> dict[str, Any]:
         "sinks": {
             name: _sink(unpack(sinks[name], SinkHealth) if name in sinks else None, counts.get(name, Counts()), now)
             | {"type": section.type}
-            | (_logged(app, name, now) if section.persist else {"persist": False})
+            | (_logged(app, name) if section.persist else {"persist": False})
             for name, section in app.config.sinks.items()
         },
     }
 
 
-def _logged(app: App, name: str, now: float) -> dict[str, Any]:
+def _logged(app: App, name: str) -> dict[str, Any]:
     cursor = app.store.cursor(name)
     backlog = 0 if cursor is None else app.store.log_count(cursor)
-    return {"cursor": cursor, "backlog": backlog, "lag_seconds": round(waiting_since(app, name, now), 1)}
+    return {"cursor": cursor, "backlog": backlog, "lag_seconds": round(waiting_since(app, name), 1)}
 
 
-def _watch(health: WatchHealth | None, now: float) -> dict[str, Any]:
+def _watch(health: WatchHealth | None, now: float, stuck: bool) -> dict[str, Any]:
     if health is None:
-        return {"state": "never polled"}
+        return {"state": "stalled" if stuck else "never polled"}
     return {
-        "state": "failing" if health.error else "ok",
+        "state": "failing" if health.error else "stalled" if stuck else "ok",
         "error": health.error,
         "tracker": health.tracker,
         "why": health.why,
@@ -81,9 +84,9 @@ def _sink(health: SinkHealth | None, counts: Counts, now: float) -> dict[str, An
     }
 
 
-def waiting_since(app: App, sink: str, now: float) -> float:
+def waiting_since(app: App, sink: str) -> float:
     """How long the first log entry that is not settled for a sink has been waiting, in seconds; 0 where none is."""
-    cursor = app.store.cursor(sink)
+    cursor, now = app.store.cursor(sink), app.clock.now().timestamp()
     rows = [] if cursor is None else app.store.read_log(cursor, 1)
     return max(0.0, now - datetime.fromisoformat(rows[0].event.time).timestamp()) if rows else 0.0
 

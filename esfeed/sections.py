@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 
-from esfeed.cluster.connection import Connection
+from esfeed.cluster.connection import MOST_BYTES, Connection
 from esfeed.fields import Pattern, Patterns, checked
 from esfeed.settings import Duration, Misplaced, Secret, Section, Size, Text, from_environment
 from esfeed.shape import Redaction, Shape
@@ -188,8 +188,11 @@ class ClusterSettings(Section):
             raise Misplaced("client_key", "write client_cert as well; a key alone proves nothing")
         return self
 
-    def connection(self, name: str, most_per_second: float | None = None) -> Connection:
-        """How to reach the cluster, which has that ``name``, with so many requests a second at most."""
+    def connection(self, name: str, most_per_second: float | None = None, page_bytes: int = 0) -> Connection:
+        """How to reach the cluster, which has that ``name``, with so many requests a second at most.
+
+        ``page_bytes``: how many bytes an answer should have; one of several times as many is an error.
+        """
         basic: Any = None if self.basic_auth is None else tuple(self.basic_auth.get_secret_value().split(":", 1))
         return Connection(
             name,
@@ -203,6 +206,7 @@ class ClusterSettings(Section):
             timeout=self.timeout,
             tries=self.retries,
             most_per_second=most_per_second,
+            most_bytes=max(MOST_BYTES, 4 * page_bytes),
         )
 
 

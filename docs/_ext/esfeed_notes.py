@@ -15,7 +15,13 @@ from reno.defaults import PRELUDE_SECTION_NAME
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-_TITLES = {"features": "New", "fixes": "Mended", "upgrade": "To know when upgrading", "issues": "Known troubles"}
+_TITLES = {
+    "features": "New",
+    "fixes": "Mended",
+    "security": "Security",
+    "upgrade": "To know when upgrading",
+    "issues": "Known troubles",
+}
 
 
 def notes_in(folder: Path) -> list[str]:

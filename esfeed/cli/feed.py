@@ -132,7 +132,7 @@ def reconcile(path: Path, watches: tuple[str, ...], allow_mass_delete: bool, tim
 
 def _wish(app: App, watches: list[str], allow_mass_delete: bool, timeout: float) -> None:
     """Asks the running feed to do it, and waits for each watch's next poll."""
-    began = app.clock.now().timestamp()
+    began = app.steady.now().timestamp()
     for name in watches:
         app.store.note("wish", name, pack(Wish(allow_mass_delete)))
     until = app.clock.monotonic() + timeout

@@ -113,7 +113,12 @@ def _table(*columns: str) -> Table:
 
 
 def _state(row: dict[str, Any]) -> Text:
-    return Text(row["state"], style={"ok": "green", "failing": "bold red", "parked": "yellow"}.get(row["state"], "dim"))
+    return Text(
+        row["state"],
+        style={"ok": "green", "failing": "bold red", "stalled": "bold red", "parked": "yellow"}.get(
+            row["state"], "dim"
+        ),
+    )
 
 
 def _ago(seconds: float) -> str:

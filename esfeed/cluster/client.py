@@ -19,11 +19,12 @@ import elasticsearch
 import msgspec
 import tenacity
 
+from esfeed.bounds import TooLarge
 from esfeed.cluster.answers import Answers, Failed, Hit, Multi, Page, decode, page, whole
 from esfeed.cluster.connection import Connection, leads_to
 from esfeed.cluster.dialect import Dialect, Engine, dialect
 from esfeed.cluster.limits import Limit, Limited, Limits, refusal, without_scroll
-from esfeed.cluster.node import Meter, RawSerializer, metered
+from esfeed.cluster.node import Bounds, Meter, RawSerializer, metered
 from esfeed.cluster.pace import Pace
 from esfeed.errors import ClusterError, Forbidden, NameGone, NameMoved, Retryable
 from esfeed.event import Key
@@ -31,6 +32,7 @@ from esfeed.reasons import of_body, of_error
 
 _RETRY = frozenset({429, 502, 503, 504})
 _LONGEST_WAIT = 60.0
+_LONGEST_WORD = 1 << 20
 _KEEP = "5m"
 _UNREADABLE = "illegal_state_exception"  # 2.x, of a number beyond 64 bits in a document that is not refreshed yet
 _CLOSED = ("index_closed_exception", "cluster_block_exception")
@@ -46,10 +48,11 @@ class Client:
         self._sleep = sleep
         self._pace = Pace(connection.most_per_second, sleep)
         self._limits = Limits(_KEEP)
+        self._bounds = Bounds()
         self.known_engine: Engine | None = None
         self._client = elasticsearch.Elasticsearch(
             list(connection.addresses),
-            node_class=metered(self.meter),
+            node_class=metered(self.meter, self._bounds),
             serializers={"application/json": RawSerializer()},
             request_timeout=connection.timeout,
             max_retries=0,
@@ -103,6 +106,8 @@ class Client:
 
     def _once(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any) -> bytes:
         self._pace()
+        # Only what names documents or indices can be long; what a cluster says of itself cannot.
+        self._bounds.most = _LONGEST_WORD if path == "/" or path.startswith("/_nodes") else self._connection.most_bytes
         try:
             answer = self._client.perform_request(
                 method, path, params=params, headers={"content-type": "application/json"}, body=body
@@ -120,6 +125,11 @@ class Client:
                 f"see its load, or raise `clusters.{self.name}.timeout`",
             ) from error
         except elastic_transport.TransportError as error:
+            if isinstance(large := error.__cause__, TooLarge):
+                raise ClusterError(
+                    f"cluster {self.name!r} answered more than {large.most:,} bytes to {path}",
+                    "lower the watch's `max_page_bytes`, if its documents are that large; else see what stands between",
+                ) from error
             raise Retryable(
                 f"cluster {self.name!r} cannot be reached at {', '.join(self._connection.addresses)} ({_short(error)})",
                 f"start it, or correct `clusters.{self.name}.hosts`",

@@ -6,13 +6,17 @@ plain JSON and the product header that it insists on is there on the way back.
 
 from __future__ import annotations
 
+import socket
 import threading
-from typing import Any, ClassVar
+import time
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
-from elastic_transport import ApiResponseMeta, HttpHeaders, Serializer, Urllib3HttpNode
+from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig, Serializer, Urllib3HttpNode
 from elastic_transport._node import NodeApiResponse  # the return type of a node; the package does not export it
 from elastic_transport.client_utils import DEFAULT
+
+from esfeed.bounds import Bounded, tls_context, whole
 
 
 class Meter:
@@ -35,10 +39,71 @@ class Meter:
             return self._requests, self._octets
 
 
+class Bounds(threading.local):
+    """What this thread's request may cost: ``most`` bytes of answer, and time until ``end`` (monotonic)."""
+
+    most = 256 << 20
+    end = 0.0
+
+    def left(self) -> float:
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        return left
+
+
+class _Whole(NamedTuple):
+    """An answer that was read to its end, as the transport looks at it."""
+
+    status: int
+    headers: Any
+    data: bytes
+
+
+class _Pool:
+    """The connections of a node, of which each request is read within its bounds."""
+
+    def __init__(self, pool: Any, bounds: Bounds) -> None:
+        self._pool = pool
+        self._bounds = bounds
+
+        def new_conn(connection: Any) -> socket.socket:
+            plain = kind._new_conn(connection)
+            sock = Bounded(plain.family, plain.type, plain.proto, fileno=plain.detach())
+            sock.settimeout(bounds.left())
+            sock.limits = bounds
+            return sock
+
+        def connect(connection: Any) -> None:
+            kind.connect(connection)
+            if isinstance(connection.sock, Bounded):
+                connection.sock.limits = bounds
+
+        kind = pool.ConnectionCls
+        pool.ConnectionCls = type("BoundedConnection", (kind,), {"_new_conn": new_conn, "connect": connect})
+        if "ssl_context" in pool.conn_kw:
+            tls_context(pool.conn_kw["ssl_context"])
+
+    def urlopen(self, method: str, target: str, **more: Any) -> _Whole:
+        response = self._pool.urlopen(method, target, preload_content=False, **more)
+        return _Whole(response.status, response.headers, whole(response, self._bounds.most))
+
+    def close(self) -> None:
+        self._pool.close()
+
+
 class PlainNode(Urllib3HttpNode):
-    """Sends plain ``application/json`` and answers with the header by which the client knows its product."""
+    """Sends plain ``application/json`` and answers with the header by which the client knows its product.
+
+    A request and its answer, to the last byte, have the time and the size that ``bounds`` says.
+    """
 
     meter: ClassVar[Meter]
+    bounds: ClassVar[Bounds]
+
+    def __init__(self, config: NodeConfig) -> None:
+        super().__init__(config)
+        self.pool: Any = _Pool(self.pool, self.bounds)
 
     def perform_request(
         self,
@@ -48,6 +113,8 @@ class PlainNode(Urllib3HttpNode):
         headers: HttpHeaders | None = None,
         request_timeout: Any = DEFAULT,
     ) -> NodeApiResponse:
+        seconds = self.config.request_timeout if request_timeout is DEFAULT else request_timeout
+        self.bounds.end = time.monotonic() + (float("inf") if seconds is None else seconds)
         plain = HttpHeaders(headers or {})
         plain["accept"] = "application/json"
         if body:
@@ -64,9 +131,9 @@ class PlainNode(Urllib3HttpNode):
         return NodeApiResponse(seen, data)
 
 
-def metered(meter: Meter) -> type[PlainNode]:
-    """A node class that counts on ``meter`` (the transport makes its nodes itself, from the class alone)."""
-    return type("MeteredNode", (PlainNode,), {"meter": meter})
+def metered(meter: Meter, bounds: Bounds) -> type[PlainNode]:
+    """A node class that counts on ``meter``, within ``bounds`` (the transport makes nodes itself, from the class)."""
+    return type("MeteredNode", (PlainNode,), {"meter": meter, "bounds": bounds})
 
 
 class RawSerializer(Serializer):

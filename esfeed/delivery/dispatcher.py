@@ -49,10 +49,14 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class _Step:
-    """What a step leaves behind, gathered on the way: ``over`` are positions that are of no concern any more."""
+    """What a step leaves behind, gathered on the way: ``over`` are positions that are of no concern any more.
 
-    def __init__(self, now: float) -> None:
+    ``now`` is the time of day, as events have theirs; ``steady`` that of tries, which do not wait for a clock set back.
+    """
+
+    def __init__(self, now: float, steady: float) -> None:
         self.now = now
+        self.steady = steady
         self.parked: dict[int, Parked] = {}
         self.over: dict[int, Doc] = {}
         self.sent = self.dropped = 0
@@ -70,6 +74,7 @@ class Dispatcher:
         terms: Terms,
         clock: Clock,
         chance: Callable[[], float] = random.random,
+        steady: Clock | None = None,
     ) -> None:
         self.name = name
         self._target = target
@@ -77,6 +82,7 @@ class Dispatcher:
         self._store = store
         self._terms = terms
         self._clock = clock
+        self._steady = steady or clock
         self._chance = chance
         self._loaded = False
         self._parking = Parking()
@@ -102,18 +108,18 @@ class Dispatcher:
     def run_once(self) -> Delivery:
         """One batch; a target's trouble is in the result. Raises ``StateError``, ``ConfigError``, ``ReaderGone``."""
         self._load()
-        step = _Step(self._clock.now().timestamp())
+        step = _Step(self._clock.now().timestamp(), self._steady.now().timestamp())
         left = self._left()
         if left and not self._curious:
             return Delivery(wait=left, error=self._why)
-        due = None if left else self._parking.due(step.now)
+        due = None if left else self._parking.due(step.steady)
         if due and not (self._parked_last or self._doubt.suspects):
             self._parked_last = True
             return self._send_parked(step, due)
         self._parked_last = False
         found = self._send_logged(step, left)
         if due and (found.idle or (found.wait and not found.error)):
-            return self._send_parked(_Step(step.now), due)
+            return self._send_parked(_Step(step.now, step.steady), due)
         return found
 
     def _left(self) -> float:
@@ -130,7 +136,7 @@ class Dispatcher:
             self._loaded = True
         if self._clock.monotonic() - self._asked_at < _WISHES_EVERY:
             return
-        now = self._clock.now().timestamp()
+        now = self._steady.now().timestamp()
         # A newer state may have been taken since somebody asked: only this thread knows for sure.
         again = [
             _replace(one, state="retry", attempts=0, next_try=now)
@@ -152,7 +158,7 @@ class Dispatcher:
         at = self._store.cursor(self.name) or 0
         page = self._reader.page(at, step.now, self._parking, self._taken, bool(self._doubt.suspects))
         if page is None:
-            waits = self._parking.next_in(step.now)
+            waits = self._parking.next_in(step.steady)
             return Delivery(idle=True, wait=waits if waits is None else max(waits, left), error=self._why)
         batch, full = pick(page.items, self._limit, self._terms.batch_bytes, self._doubt.suspects)
         wait = page.wait
@@ -178,7 +184,7 @@ class Dispatcher:
         if page.waiting or page.broken or page.late or self._cursor(step, page, at) > at:
             return _replace(self._settle(step, page, at), wait=wait, wake=True)
         if not page.items and not wait:
-            return Delivery(idle=True, wait=self._parking.next_in(step.now), error=self._why)
+            return Delivery(idle=True, wait=self._parking.next_in(step.steady), error=self._why)
         return Delivery(wait=wait, wake=True, error=self._why)
 
     def _send_parked(self, step: _Step, document: Doc) -> Delivery:
@@ -268,7 +274,7 @@ class Dispatcher:
             elif document not in met and before is not None:
                 met.add(document)
                 error = outcome.reason[:_SAID]
-                step.parked[item.position] = _replace(before, state="retry", error=error, next_try=step.now)
+                step.parked[item.position] = _replace(before, state="retry", error=error, next_try=step.steady)
 
     def _convict(self, step: _Step, page: Page, document: Doc, said: Outcome | None) -> None:
         """Parks the first event of a document that was not in this step; without ``said``, to be tried by itself."""
@@ -293,14 +299,14 @@ class Dispatcher:
 
     def _new(self, step: _Step, item: Item, state: ParkedState, why: str = "") -> Parked:
         raw = item.raw if item.merged else None
-        return Parked(self.name, item.position, 0, why[:_SAID], item.document, state, step.now, step.now, None, raw)
+        return Parked(self.name, item.position, 0, why[:_SAID], item.document, state, step.now, step.steady, None, raw)
 
     def _failed(self, step: _Step, one: Parked, said: Outcome) -> Parked:
         """The same after one more attempt; dead, where that was the last."""
         attempts, error = one.attempts + 1, said.reason[:_SAID]
         if attempts >= self._terms.attempts:
             return _replace(one, state="dead", attempts=attempts, error=error)
-        until = step.now + for_document(attempts, said.wait, self._chance())
+        until = step.steady + for_document(attempts, said.wait, self._chance())
         return _replace(one, state="retry", attempts=attempts, error=error, next_try=until)
 
     def _cursor(self, step: _Step, page: Page, at: int) -> int:

@@ -102,6 +102,9 @@ class Reader:
 
 
 def left_of(span: float, first: Event, now: float) -> float:
-    """Seconds until ``span`` is over since ``first`` was logged; 0 where it is, or where nobody knows when that was."""
+    """Seconds until ``span`` is over since ``first`` was logged; 0 where it is, or where nobody knows when that was.
+
+    Where the clock was set back since, nobody does: to wait for it would take as long as it was set back by.
+    """
     begun = seconds(first)
-    return 0.0 if begun == float("inf") else max(0.0, min(span, begun + span - now))
+    return 0.0 if begun > now else max(0.0, begun + span - now)

@@ -19,9 +19,10 @@ from urllib3.util import make_headers
 from urllib3.util.ssl_ import create_urllib3_context
 
 from esfeed import __version__
+from esfeed.bounds import tls_context
 from esfeed.errors import ConfigError, Retryable
 from esfeed.sinks.answers import shown
-from esfeed.sinks.guarded import GuardedHTTP, GuardedHTTPS, Limits, LookupFailed, Refused, resolve, tls_context
+from esfeed.sinks.guarded import GuardedHTTP, GuardedHTTPS, Limits, LookupFailed, Refused, resolve
 from esfeed.sinks.webhook_messages import Message
 from esfeed.sinks.webhook_settings import Target, WebhookSettings, target_of
 

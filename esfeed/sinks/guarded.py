@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import ssl
+import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from esfeed.bounds import Bounded
 from esfeed.sinks.bounded import within
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, WriteableBuffer
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -71,6 +69,10 @@ class Limits:
         return left
 
 
+class ThreadLimits(threading.local, Limits):
+    """The same, for each thread by itself."""
+
+
 def resolve(host: str, port: int, limits: Limits) -> Sequence[tuple[Any, ...]]:
     """The addresses (as ``getaddrinfo`` gives them) of ``host`` that may be connected to; at least one.
 
@@ -91,44 +93,12 @@ def resolve(host: str, port: int, limits: Limits) -> Sequence[tuple[Any, ...]]:
     return allowed
 
 
-class _Bounded(socket.socket):
-    """A socket that asks before each call how long it may still wait."""
-
-    limits: Limits | None = None
-
-    def _bound(self) -> None:
-        if self.limits is not None:
-            self.settimeout(self.limits.left())
-
-    def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
-        self._bound()
-        return super().recv_into(buffer, nbytes or 0, flags)
-
-    def sendall(self, data: ReadableBuffer, flags: int = 0) -> None:
-        self._bound()
-        super().sendall(data, flags)
-
-
-class _BoundedTLS(_Bounded, ssl.SSLSocket):
-    """The same over TLS; ``ssl`` makes these itself (``SSLContext.sslsocket_class``)."""
-
-    def send(self, data: ReadableBuffer, flags: int = 0) -> int:
-        self._bound()
-        return super().send(data, flags)
-
-
-def tls_context(context: ssl.SSLContext) -> ssl.SSLContext:
-    """``context``, so that the sockets it makes hold to the deadline."""
-    context.sslsocket_class = _BoundedTLS
-    return context
-
-
 def _connect(host: str, port: int, limits: Limits) -> socket.socket:
     """A connected socket. Where there are many addresses, each has its share of the time that is left."""
     addresses = resolve(host, port, limits)
     fault: OSError = OSError("no address")
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
-        sock = _Bounded(family, kind, protocol)
+        sock = Bounded(family, kind, protocol)
         try:
             sock.settimeout(limits.left() / (len(addresses) - number))
             sock.connect(address)
@@ -162,5 +132,5 @@ class GuardedHTTPS(HTTPSConnection):
 
     def connect(self) -> None:
         super().connect()
-        if isinstance(self.sock, _Bounded):
+        if isinstance(self.sock, Bounded):
             self.sock.limits = self.limits

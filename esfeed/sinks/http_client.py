@@ -10,14 +10,16 @@ from typing import NamedTuple
 
 import urllib3
 
+from esfeed.bounds import TooLarge, Undecodable, tls_context, whole
 from esfeed.errors import Retryable
 from esfeed.sinks.address import Address
 from esfeed.sinks.answers import shown
-from esfeed.sinks.guarded import GuardedHTTP, GuardedHTTPS, Limits, tls_context
+from esfeed.sinks.guarded import GuardedHTTP, GuardedHTTPS, Limits
 from esfeed.sinks.tls import plain
 
-_MOST_BODY = 256 << 20
-_FAULTS = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
+_MOST_BODY = 64 << 20
+"""Of an answer: a bulk request of 10,000 events is answered with a few kilobytes for each that fails, at most."""
+_FAULTS = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, TooLarge, Undecodable)
 
 
 class Answer(NamedTuple):
@@ -64,8 +66,8 @@ class HttpClient:
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     connection.request(method, path, body=body, headers=headers, preload_content=False)
                 response = connection.getresponse()
-                said = response.read(_MOST_BODY)
-                if connection.sock is None or response.read(1):
+                said = whole(response, _MOST_BODY)
+                if connection.sock is None:
                     self.close()
                 return Answer(response.status, response.headers, said)
             except _FAULTS as error:
@@ -102,6 +104,8 @@ class HttpClient:
     def _reason(self, error: BaseException) -> str:
         if isinstance(error, urllib3.exceptions.HTTPError) and error.__cause__ is not None:
             error = error.__cause__
+        if isinstance(error, TooLarge | Undecodable):
+            return str(error)
         if isinstance(error, TimeoutError):
             return f"no whole answer within {self._timeout:g} s"
         if isinstance(error, ssl.SSLError):

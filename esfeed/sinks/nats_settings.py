@@ -73,7 +73,8 @@ class NatsSettings(TlsKeys, SinkSection):
     def _hosts(cls, hosts: list[str]) -> list[str]:
         for host in hosts:
             if not host or any(char <= " " or char in "/@,\x7f" for char in host):
-                raise ValueError(f'{host!r} is no host; write such as "nats-1:4222", and user and password as own keys')
+                # Not the host itself: it may hold a password, and ``esfeed.faults`` shows what may be shown.
+                raise ValueError('one is no host; write such as "nats-1:4222", and user and password as own keys')
         return hosts
 
     @field_validator("stream")

@@ -18,16 +18,15 @@ import requests
 from keystoneauth1 import exceptions as keystone
 from keystoneauth1 import session as keystone_session
 from keystoneauth1.identity import v3
-from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
-from urllib3.util.ssl_ import create_urllib3_context
 from zaqarclient.queues.v2.client import Client
 from zaqarclient.transport.http import HttpTransport
 
 from esfeed import __version__
+from esfeed.bounds import TooLarge, Undecodable
 from esfeed.errors import ConfigError
 from esfeed.sinks.answers import shown
-from esfeed.sinks.guarded import GuardedHTTP, GuardedHTTPS, Limits, tls_context
+from esfeed.sinks.guarded import Limits
+from esfeed.sinks.guarded_requests import GuardedAdapter
 from esfeed.sinks.zaqar_settings import ZaqarSettings
 
 _MOST_PROJECTS = 4096
@@ -139,6 +138,9 @@ class ZaqarClient:
             seen.append(inner)
             given = [part for part in (getattr(inner, "reason", None), *inner.args) if isinstance(part, BaseException)]
             inner = given[0] if given else inner.__cause__ or inner.__context__
+        odd = next((each for each in seen if isinstance(each, TooLarge | Undecodable)), None)
+        if odd is not None:
+            return str(odd)
         if any(isinstance(each, TimeoutError | requests.Timeout) for each in seen):
             return f"no whole answer within {self._settings.timeout:g} s"
         for each in reversed(seen):
@@ -219,7 +221,7 @@ class ZaqarClient:
         session.trust_env = False  # no proxy or .netrc of whoever started esfeed
         session.verify = self._verify()
         for scheme in ("http://", "https://"):
-            session.mount(scheme, _Adapter(self._limits, self._settings.verify_certs))
+            session.mount(scheme, GuardedAdapter(self._limits, self._settings.verify_certs))
         return session
 
 
@@ -274,27 +276,6 @@ class _Transport(HttpTransport):  # type: ignore[misc]  # the client has no type
         if not 200 <= response.status_code < 300:
             raise Answer(response.status_code, response.headers, response.content)
         return response
-
-
-class _Adapter(HTTPAdapter):
-    """Connections that hold to one deadline for everything, from looking up to the last byte (see ``guarded``)."""
-
-    def __init__(self, limits: Limits, verify: bool) -> None:
-        self._limits = limits
-        self._verify = verify
-        super().__init__()
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **more: Any) -> None:
-        context = tls_context(create_urllib3_context())
-        context.check_hostname = self._verify
-        self.poolmanager = PoolManager(connections, maxsize=maxsize, block=block, ssl_context=context, **more)
-        held = {"limits": self._limits}
-        plain = type("_Plain", (GuardedHTTP,), held)
-        tls = type("_TLS", (GuardedHTTPS,), held)
-        self.poolmanager.pool_classes_by_scheme = {
-            "http": type("_PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
-            "https": type("_TLSPool", (HTTPSConnectionPool,), {"ConnectionCls": tls}),
-        }
 
 
 def _agent() -> str:

@@ -15,6 +15,7 @@ from esfeed.app import App
 from esfeed.errors import EsfeedError
 from esfeed.health import SinkHealth, WatchHealth, unpack
 from esfeed.report import held, report
+from esfeed.stalls import stalled
 from esfeed.web.callers import Caller
 from esfeed.web.meters import CONTENT_TYPE, Meters, size
 from esfeed.web.problems import Problem
@@ -32,7 +33,7 @@ class Admin:
     def __init__(self, app: App, meters: Meters) -> None:
         self._app = app
         self._meters = meters
-        self._began = app.clock.now().timestamp()
+        self._began = app.steady.now().timestamp()
 
     async def status(self, request: Request) -> Response:
         """``GET /v1/status``: what ``esfeed status --json`` tells, and the events of the last two minutes."""
@@ -119,24 +120,37 @@ class Admin:
     def _ready(self) -> dict[str, Any]:
         watches = {name: unpack(raw, WatchHealth) for name, raw in self._app.store.notes("watch").items()}
         sinks = {name: unpack(raw, SinkHealth) for name, raw in self._app.store.notes("sink").items()}
-        of_watches = self._count(self._app.config.watches, watches)
+        of_watches = self._count(self._app.config.watches, watches, stalled(self._app, watches))
         of_sinks = self._count(self._app.config.sinks, sinks)
         return {"status": _word(of_watches, of_sinks), "watches": of_watches, "sinks": of_sinks}
 
-    def _count(self, names: Iterable[str], healths: Mapping[str, WatchHealth | SinkHealth]) -> dict[str, int]:
-        """How many of some parts are ``ok``, ``failing``, or ``starting``: not heard of since this process began."""
-        counted = {"ok": 0, "failing": 0, "starting": 0}
+    def _count(
+        self,
+        names: Iterable[str],
+        healths: Mapping[str, WatchHealth | SinkHealth],
+        stuck: frozenset[str] | None = None,
+    ) -> dict[str, int]:
+        """How many of some parts are ``ok``, ``failing``, or ``starting``: not heard of since this process began.
+
+        Of watches, those that are ``stalled`` too.
+        """
+        counted = {"ok": 0, "failing": 0, "starting": 0} | ({} if stuck is None else {"stalled": 0})
         for name in names:
             health = healths.get(name)
-            fresh = health is not None and health.at >= self._began
-            counted["starting" if health is None or not fresh else "failing" if health.error else "ok"] += 1
+            if name in (stuck or ()):
+                counted["stalled"] += 1
+            elif health is None or health.at < self._began:
+                counted["starting"] += 1
+            else:
+                counted["failing" if health.error else "ok"] += 1
         return counted
 
 
 def _word(watches: Mapping[str, int], sinks: Mapping[str, int]) -> str:
+    bad = watches["failing"] + watches["stalled"]
     if not watches["ok"]:
-        return "dead" if watches["failing"] else "starting"
-    return "degraded" if watches["failing"] or sinks["failing"] else "ok"
+        return "dead" if bad else "starting"
+    return "degraded" if bad or sinks["failing"] else "ok"
 
 
 def _administrator(request: Request) -> None:

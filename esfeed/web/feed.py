@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 import msgspec
@@ -26,7 +26,7 @@ from esfeed.web import query
 from esfeed.web.callers import Caller
 from esfeed.web.identity import Identity
 from esfeed.web.meters import Meters
-from esfeed.web.problems import Problem
+from esfeed.web.problems import Problem, unauthorized
 from esfeed.web.query import Eyes, Query
 from esfeed.web.tail import PAGE, Slot, Tail
 from esfeed.web.texts import text
@@ -68,13 +68,15 @@ class Feed:
         asked = query.parse(request.query_params, request.headers, caller, self._watches, self._eyes)
         since = await self._place(asked.since)
         if asked.feed == "normal" or request.method == "HEAD":
-            return await self._page(asked, since, 0.0)
+            return await self._page(asked, since)
         self._have_room(caller)
         if asked.feed == "longpoll":
             with self._among_the_readers(caller, "longpoll"):
-                return await self._page(asked, since, asked.timeout)
+                return await self._page(asked, since, self._welcome(request, caller), asked.timeout)
         place = self._among_the_readers(caller, "eventsource")
-        return _Stream(self._stream(asked, since), self._settings.cut_off, place, self._meters)
+        return _Stream(
+            self._stream(asked, since, self._welcome(request, caller)), self._settings.cut_off, place, self._meters
+        )
 
     async def _place(self, since: int | None) -> int:
         """The position to read after. Raises ``Problem`` 410 for what is no longer there, 409 for what never was."""
@@ -113,14 +115,21 @@ class Feed:
             if not self._readers[caller.name]:
                 del self._readers[caller.name]
 
-    async def _page(self, asked: Query, since: int, timeout: float) -> Response:
-        """Up to ``limit`` events; with a ``timeout``, not before there is one or the time is over."""
+    def _welcome(self, request: Request, caller: Caller) -> Welcome:
+        """Made when a reader is let in: its token was looked up by now."""
+        return Welcome(lambda: self._identity.still_good(request, caller), self._identity.recheck)
+
+    async def _page(self, asked: Query, since: int, welcome: Welcome | None = None, timeout: float = 0.0) -> Response:
+        """Up to ``limit`` events; with a ``timeout``, not before there is one or the time is over.
+
+        Raises ``Problem`` 401 where the reader's token ends while it waits.
+        """
         until = time.monotonic() + timeout
         page = _Page(asked, since)
         for _ in range(_MOST_PAGES):
             wait = 0.0 if page.events else until - time.monotonic()
-            if timeout > 0:
-                slots = await self._tail.after(page.position, max(0.0, wait))
+            if timeout > 0 and welcome is not None:
+                slots = await self._wait(page.position, wait, welcome)
             else:
                 slots = await self._tail.page(page.position, page.room)
             if slots and slots[0].position > page.position + 1 and (first := await self._dropped(page.position)):
@@ -138,17 +147,24 @@ class Feed:
         body = b'{"events":[%b],"last":%d,"head":%d}' % (b",".join(page.events), page.position, head)
         return Response(body, media_type="application/json")
 
-    async def _stream(self, asked: Query, since: int) -> AsyncIterator[bytes]:
+    async def _wait(self, position: int, seconds: float, welcome: Welcome) -> Sequence[Slot]:
+        """What stands after ``position``, as soon as there is something; asks every now and then for the reader."""
+        until = time.monotonic() + seconds
+        while True:
+            slots = await self._tail.after(position, max(0.0, min(until - time.monotonic(), welcome.left)))
+            if not await welcome.holds():
+                raise unauthorized("the token was removed or has expired while this request waited")
+            if slots or self._tail.closing or time.monotonic() >= until:
+                return slots
+
+    async def _stream(self, asked: Query, since: int, welcome: Welcome) -> AsyncIterator[bytes]:
         position, told_of = since, -1
-        checked = spoke = time.monotonic()
+        spoke = time.monotonic()
         yield b"retry: %d\n\n" % _RETRY_MS
-        while not self._tail.closing:
-            if time.monotonic() - checked >= self._settings.heartbeat:
-                checked = time.monotonic()
-                if not await self._identity.still_good(asked.wanted.caller):
-                    return
+        while not self._tail.closing and await welcome.holds():
+            silent = time.monotonic() - spoke
             try:
-                slots = await self._tail.after(position, self._settings.heartbeat)
+                slots = await self._tail.after(position, min(max(0.0, self._settings.heartbeat - silent), welcome.left))
             except EsfeedError as error:
                 log.error("web.log_unreadable", error=str(error))
                 return
@@ -157,11 +173,13 @@ class Feed:
                 yield b"event: gone\ndata: %b\n\n" % msgspec.json.encode({"first": first})
                 return
             for chunk, number, last in _chunks(slots, asked):
+                if not await welcome.holds():
+                    return
                 self._meters.events_out("eventsource", number)
                 told_of, spoke = last, time.monotonic()
                 yield chunk
             position = slots[-1].position if slots else position
-            if not slots or time.monotonic() - spoke >= self._settings.heartbeat:
+            if time.monotonic() - spoke >= self._settings.heartbeat:
                 # An id alone is remembered and dispatches nothing: a reader with a narrow filter keeps its place.
                 yield b":\n\n" if told_of == position else b"id: %d\n\n" % position
                 told_of, spoke = position, time.monotonic()
@@ -175,6 +193,26 @@ class Feed:
 def _gone(since: int, first: int, head: int | None = None) -> Problem:
     detail = f"the log no longer holds position {since + 1}; the first left is {first}: read since={first - 1}"
     return Problem(410, detail, {"first": first, **({} if head is None else {"last": head})})
+
+
+class Welcome:
+    """Whether a reader that was let in may stay: asks ``good`` again every ``recheck`` seconds, and not more often."""
+
+    def __init__(self, good: Callable[[], Awaitable[bool]], recheck: float) -> None:
+        self._good = good
+        self._recheck = recheck
+        self._asked = time.monotonic()
+
+    @property
+    def left(self) -> float:
+        """Seconds until it is to be asked again."""
+        return max(0.0, self._asked + self._recheck - time.monotonic())
+
+    async def holds(self) -> bool:
+        if self.left:
+            return True
+        self._asked = time.monotonic()
+        return await self._good()
 
 
 class _Page:

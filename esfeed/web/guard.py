@@ -84,3 +84,9 @@ class Pace:
                 if rest + (now - then) * self._rate < self._burst
             }
         self._buckets[name] = left - 1, now
+
+    def give_back(self, name: str) -> None:
+        """Uncounts the last request of ``name``."""
+        if name in self._buckets:
+            left, at = self._buckets[name]
+            self._buckets[name] = min(self._burst, left + 1), at

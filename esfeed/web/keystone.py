@@ -9,12 +9,13 @@ import asyncio
 import hashlib
 import time
 from datetime import datetime
-from typing import Any
 
+import msgspec
 import structlog
 
 from esfeed.errors import ConfigError
 from esfeed.http_section import KeystoneSettings
+from esfeed.sinks.guarded import ThreadLimits
 from esfeed.web.callers import Caller
 from esfeed.web.problems import Problem, unauthorized
 
@@ -33,8 +34,11 @@ class Keystone:
 
     def __init__(self, settings: KeystoneSettings) -> None:
         try:
+            import requests
             from keystoneauth1 import exceptions, session
             from keystoneauth1.identity import v3
+
+            from esfeed.sinks.guarded_requests import GuardedAdapter
         except ImportError:
             hint = "it needs keystoneauth1; run: pip install 'esfeed[keystone]'"
             raise ConfigError("http.keystone", None, hint) from None
@@ -50,24 +54,49 @@ class Keystone:
             project_domain_name=settings.project_domain_name,
         )
         verify = True if settings.ca_certs is None else str(settings.ca_certs)
-        self._session = session.Session(auth=auth, verify=verify, timeout=settings.timeout)
-        self._remembered: dict[str, tuple[float, Caller | None]] = {}
+        # A thread has a deadline of its own; where a question needs esfeed's own token first, both have to fit.
+        self._limits = ThreadLimits(allow_private=True)
+        carrier = requests.Session()
+        for scheme in ("http://", "https://"):
+            carrier.mount(scheme, GuardedAdapter(self._limits, verify=True))
+        self._session = session.Session(auth=auth, session=carrier, verify=verify, timeout=settings.timeout)
+        self._good: dict[str, tuple[float, Caller]] = {}
+        self._refused: dict[str, float] = {}
 
-    async def caller(self, token: str) -> Caller:
-        """Whom the token is of. Raises ``Problem``: 401 for a bad one, 503 where Keystone does not answer."""
-        mark = hashlib.sha256(token.encode()).hexdigest()
-        until, found = self._remembered.get(mark, (0.0, None))
-        if time.monotonic() >= until:
+    def knows(self, token: str) -> bool:
+        """Whether Keystone said of this token that it is good, the last time that it was asked."""
+        return _mark(token) in self._good
+
+    async def caller(self, token: str, trust: float = float("inf")) -> Caller:
+        """Whom the token is of, as Keystone said ``trust`` seconds ago at most, and no longer ago than ``cache``.
+
+        Raises ``Problem``: 401 for a bad one, 503 where Keystone does not answer.
+        """
+        mark, asked = _mark(token), time.monotonic()
+        at, found = self._good.get(mark, (0.0, None))
+        if asked - self._refused.get(mark, -_REFUSED_FOR) < _REFUSED_FOR:
+            found = None
+        elif found is None or asked - at >= min(trust, self._settings.cache):
             found = await asyncio.to_thread(self._ask, token, mark)
-            if len(self._remembered) >= _MOST_REMEMBERED:
-                self._remembered.clear()
-            trust = self._settings.cache if found else _REFUSED_FOR
-            self._remembered[mark] = time.monotonic() + trust, found
+            self._keep(mark, asked, found)
         if found is None or (found.expires is not None and found.expires <= time.time()):
             raise unauthorized("Keystone does not know this token, or it has expired, or it has no project")
         return found
 
+    def _keep(self, mark: str, at: float, found: Caller | None) -> None:
+        """Remembers an answer; good and bad ones apart, so that guesses push out nothing but guesses."""
+        self._good.pop(mark, None)
+        self._refused.pop(mark, None)
+        for kept in (self._good, self._refused):
+            if len(kept) >= _MOST_REMEMBERED:
+                kept.clear()
+        if found is None:
+            self._refused[mark] = at
+        else:
+            self._good[mark] = at, found
+
     def _ask(self, token: str, mark: str) -> Caller | None:
+        self._limits.start(self._settings.timeout)
         try:
             answer = self._session.get(
                 f"{self._settings.auth_url}/auth/tokens?nocatalog",
@@ -80,15 +109,40 @@ class Keystone:
             # What it says may quote the request, and with it a token.
             log.error("web.keystone_failed", error=type(error).__name__)
             raise Problem(503, "Keystone does not answer; try again", None, {"retry-after": "5"}) from None
-        return _caller(answer.json().get("token") or {}, mark, frozenset(self._settings.admin_roles))
+        try:
+            body = msgspec.convert(answer.json(), _Answer).token
+            return _caller(body, mark, frozenset(self._settings.admin_roles))
+        except (msgspec.ValidationError, ValueError, RecursionError):
+            log.error("web.keystone_failed", error="it answered something else than what a token is worth")
+            raise Problem(503, "Keystone does not answer; try again", None, {"retry-after": "5"}) from None
 
 
-def _caller(body: dict[str, Any], mark: str, admin_roles: frozenset[str]) -> Caller | None:
-    project = (body.get("project") or {}).get("id")
-    roles = {role.get("name") for role in body.get("roles") or ()}
-    admin = bool(roles & admin_roles)
+def _mark(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class _Project(msgspec.Struct):
+    id: str
+
+
+class _Role(msgspec.Struct):
+    name: str
+
+
+class _Token(msgspec.Struct):
+    project: _Project | None = None
+    roles: list[_Role] = []
+    expires_at: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    token: _Token
+
+
+def _caller(body: _Token, mark: str, admin_roles: frozenset[str]) -> Caller | None:
+    project = body.project.id if body.project else None
+    admin = bool({role.name for role in body.roles} & admin_roles)
     if not project and not admin:
         return None
-    expires = body.get("expires_at")
-    until = datetime.fromisoformat(expires).timestamp() if expires else None
+    until = datetime.fromisoformat(body.expires_at).timestamp() if body.expires_at else None
     return Caller(f"keystone {mark[:12]}", None if admin else project, admin, until)

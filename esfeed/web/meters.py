@@ -29,6 +29,7 @@ from esfeed.health import SinkHealth, WatchHealth, unpack
 from esfeed.observer import Observer
 from esfeed.ports import Outcome
 from esfeed.report import waiting_since
+from esfeed.stalls import stalled
 from esfeed.store.outbox import Counts
 
 log = structlog.get_logger("esfeed")
@@ -194,9 +195,13 @@ class _State(Collector):
             log.error("web.state_unreadable", error=str(error))
 
     def _collect(self) -> Iterator[Metric]:
-        store, now = self._app.store, self._app.clock.now().timestamp()
-        notes = {name: unpack(raw, WatchHealth) for name, raw in store.notes("watch").items()}
+        store, now = self._app.store, self._app.steady.now().timestamp()
+        notes: dict[str, WatchHealth] = {name: unpack(raw, WatchHealth) for name, raw in store.notes("watch").items()}
+        stuck = stalled(self._app, notes)
         up = _gauge("esfeed_watch_up", "Whether the last poll went well.", "watch")
+        held_up = _gauge(
+            "esfeed_watch_stalled", "Whether it was not polled for three intervals, with no error to say why.", "watch"
+        )
         lag = _gauge(
             "esfeed_watch_lag_seconds", "Since when the feed last was sure to know all: its last good poll.", "watch"
         )
@@ -204,13 +209,14 @@ class _State(Collector):
             "esfeed_watch_lag_operations", "Operations on the index that the feed is not sure to have seen.", "watch"
         )
         for name in self._app.config.watches:
-            health: WatchHealth | None = notes.get(name)
+            health = notes.get(name)
             up.add_metric([name], float(health is not None and not health.error))
+            held_up.add_metric([name], float(name in stuck))
             if health is not None and health.since:
                 lag.add_metric([name], max(0.0, now - health.since))
             if health is not None and health.behind is not None:
                 behind.add_metric([name], health.behind)
-        yield from (up, lag, behind)
+        yield from (up, held_up, lag, behind)
         head, first = store.head(), store.first()
         backlog = _gauge("esfeed_sink_backlog", "Log entries behind a sink's cursor.", "sink")
         waiting = _gauge("esfeed_sink_lag_seconds", "How long the first of them has been waiting.", "sink")
@@ -227,7 +233,7 @@ class _State(Collector):
             known = unpack(sinks[name], SinkHealth) if name in sinks else SinkHealth(0.0, 0)
             logged = 0 if cursor is None else store.log_count(cursor)
             backlog.add_metric([name], logged if section.persist else known.backlog)
-            waiting.add_metric([name], waiting_since(self._app, name, now))
+            waiting.add_metric([name], waiting_since(self._app, name))
             parked.add_metric([name], count.parked)
             dead.add_metric([name], count.dead)
             dropped.add_metric([name], count.dropped + known.dropped)

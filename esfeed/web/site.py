@@ -97,16 +97,27 @@ class Site:
                 self._loop.call_soon_threadsafe(self.tail.close)
 
     def _route(self, path: str, endpoint: Endpoint, method: str = "GET") -> Route:
-        """A path that only known callers may ask for; who asks too often is told so, known or not."""
+        """A path that only known callers may ask for; who asks too often is told so, known or not.
+
+        A token that was never seen to be good is counted by its address before anybody is asked what it is worth: a
+        guess costs neither the state nor Keystone more than the bound allows.
+        """
 
         async def guarded(request: Request) -> Response:
-            address = request.client.host if request.client else ""
+            address = f"address {request.client.host if request.client else ''}"
+            pace = self._coming_back if is_stream(request) else self._pace
+            unknown = not self._identity.knows(request)
+            if unknown:
+                pace.take(address)
             try:
                 caller = await self._identity.caller(request)
             except Problem:
-                self._pace.take(f"address {address}")
+                if not unknown:
+                    pace.take(address)
                 raise
-            (self._coming_back if is_stream(request) else self._pace).take(caller.name)
+            if unknown:
+                pace.give_back(address)
+            pace.take(caller.name)
             request.state.caller = caller
             return await endpoint(request)
 

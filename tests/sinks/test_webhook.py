@@ -479,7 +479,7 @@ def test_rebinding(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionRefusedError(111, "Connection refused")
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(guarded._Bounded, "connect", connect)
+    monkeypatch.setattr(guarded.Bounded, "connect", connect)
     sink = make(f"http://rebind.example:{server.port}/", allow_private=False)
     sink.open()
     assert "127.0.0.1" in sink.send([sample_event()])[0].reason

@@ -67,6 +67,7 @@ class Oracle:
         self._lines: list[bytes | None] = []
         self._ids: set[str] = set()
         self._told: dict[Identity, _Told] = {}
+        self._put_back: set[Identity] = set()
 
     def follow(self) -> int:
         """Applies the whole lines that came since the last call, and returns how many; half a one waits."""
@@ -88,8 +89,9 @@ class Oracle:
         return len(lines)
 
     def restored(self) -> None:
-        """What comes from here on may be older than what was told."""
+        """What comes from here on may be older than what was told; and a delete tells numbers that are given again."""
         self._told = {key: last._replace(version=-1, seq_no=None) for key, last in self._told.items()}
+        self._put_back = {*self._told}
 
     def compare(self, index: Mapping[Identity, bytes]) -> list[Fault]:
         """How what was told differs from the digests of what the index holds, now."""
@@ -169,6 +171,9 @@ class Oracle:
         now = _Told(content, origin["index"], origin["version"], origin["seq_no"])
         if last is not None and _goes_back(last, now):
             self._fault("out of order", f"position {place}: {op} {identity} at {now[1:]} after {last[1:]}")
+        if identity in self._put_back:
+            self._put_back.remove(identity)
+            now = now._replace(version=-1, seq_no=None) if op == "deleted" else now
         self._told[identity] = now
 
 

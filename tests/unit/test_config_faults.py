@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError, field_validator
 
 from esfeed.config import ConfigErrors, parse
+from esfeed.faults import of_section
+from esfeed.settings import SinkSection
+from esfeed.sinks.nats_settings import NatsSettings
 
 from . import plugin_fakes
 from .plugin_fakes import CLUSTER, FILE, ROUTE, SINK, WATCH, WHOLE, said, with_
@@ -151,3 +155,27 @@ def test_cluster_must_be_named_where_there_are_two() -> None:
     """With two clusters a watch says which; and the text names both."""
     text = WHOLE + '[clusters.other]\nhosts = ["http://x"]\n'
     assert said(text) == 'watches.servers.cluster: is missing, as several are defined; known: "main", "other"'
+
+
+def test_a_check_that_quotes_a_value_does_not_show_its_password() -> None:
+    """What stands before an ``@`` is hidden in what a sink's own check says, too."""
+
+    class Quoting(SinkSection):
+        """A plugin whose author did not think of passwords."""
+
+        host: str
+
+        @field_validator("host")
+        @classmethod
+        def _host(cls, host: str) -> str:
+            raise ValueError(f"{host} is no host, nor is u:hunter2@x:5")
+
+    for model, raw in (
+        (Quoting, {"type": "x", "host": "nats://u:hunter2@x"}),
+        (NatsSettings, {"hosts": ["nats://u:hunter2@x"], "stream": "s", "subject": "s"}),
+    ):
+        with pytest.raises(ValidationError) as caught:
+            model.model_validate(raw)
+        text = "".join(str(fault) for fault in of_section(model, raw, "sinks.audit", caught.value))
+        assert "is no host" in text
+        assert "hunter2" not in text

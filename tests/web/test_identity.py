@@ -5,16 +5,17 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from esfeed.store.tokens import digest
+from esfeed.store.tokens import SqlTokens, Token, digest
 from esfeed.testing.events import sample_event
-from esfeed.web import identity
 from tests.support.clients import eventually
 from tests.web.conftest import Open
 from tests.web.keystone import Keystone, keystone
@@ -54,7 +55,18 @@ def test_where_the_settings_say_never_everybody_does(open_desk: Open) -> None:
         ({"sec-fetch-site": "same-origin"}, 200),
         ({"host": "localhost:1"}, 200),
         ({"host": "[::1]:1"}, 200),
-        ({"origin": "https://horizon.example.org", "sec-fetch-site": "cross-site"}, 200),
+        # An origin of `cors` is no identity.
+        ({"origin": "https://horizon.example.org", "sec-fetch-site": "cross-site"}, 403),
+        ({"origin": "https://horizon.example.org"}, 403),
+        ({"host": "evil@127.0.0.1"}, 401),
+        ({"host": "127.0.0.1#evil"}, 401),
+        ({"host": "127.0.0.1/evil"}, 401),
+        ({"host": "127.0.0.1?evil"}, 401),
+        ({"host": "[::1]evil"}, 401),
+        ({"host": "127.0.0.1:80:80"}, 401),
+        ({"x-auth-token": ""}, 401),
+        ({"authorization": ""}, 401),
+        ({"authorization": "Bearer"}, 401),
     ],
 )
 def test_what_comes_through_a_proxy_or_a_page_is_not_this_machine(
@@ -117,9 +129,8 @@ def test_a_wrong_token_on_this_machine_is_not_anonymous(desk: Desk) -> None:
     assert desk.get("/v1/me", "esfeed_wrong").status_code == 401
 
 
-def test_a_token_that_is_removed_or_expires_ends_its_streams(open_desk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_that_is_removed_or_expires_ends_its_streams(open_desk: Open) -> None:
     """Within a heartbeat, whether anything happens on them or not."""
-    monkeypatch.setattr(identity, "_TRUST", 0.1)
     desk = open_desk(f'{CLOSED}\nheartbeat = "200ms"')
     removed, expiring = desk.token("p1", name="gone"), desk.token("p1", expires=int(time.time()) + 2)
     with desk.stream(removed) as one, desk.stream(expiring) as two, desk.stream(desk.token("p1")) as three:
@@ -130,6 +141,33 @@ def test_a_token_that_is_removed_or_expires_ends_its_streams(open_desk: Open, mo
         assert two.ended.wait(5)
         assert not three.ended.is_set()
     assert desk.get("/v1/me", removed).status_code == 401
+
+
+def test_a_token_of_the_same_name_is_another(open_desk: Open) -> None:
+    """What a stream or a long poll holds on to is its own token: never another tenant's, added under that name."""
+    desk = open_desk(f'{CLOSED}\nheartbeat = "400ms"')
+    old = desk.token("p1", name="shared")
+    with ThreadPoolExecutor(1) as pool, desk.stream(old, since=0) as stream:
+        waiting = pool.submit(desk.get, "/v1/changes", old, feed="longpoll", timeout=60, since=0)
+        eventually(lambda: desk.server._meters.reading() == {"longpoll": 1, "eventsource": 1})
+        assert desk.app.store.tokens.remove("shared")
+        new = desk.token("p2", name="shared")
+        assert desk.get("/v1/me", new).json() == {"name": "token shared", "tenant": "p2", "admin": False}
+        assert stream.ended.wait(60)
+        assert waiting.result(60).status_code == 401
+        desk.put(sample_event(op="created", doc_id="a", after={"project_id": "p2"}))
+    assert stream.events == []
+    assert [event["data"]["id"] for event in desk.get("/v1/changes", new).json()["events"]] == ["a"]
+
+
+def test_a_tenant_does_not_learn_which_watches_there_are(open_desk: Open) -> None:
+    """One of another's and one of nobody's are answered alike; an administrator is told of a mistake."""
+    desk = open_desk(CLOSED)
+    tenant, admin = desk.token("p1"), desk.token(admin=True)
+    answers = [desk.get("/v1/changes", tenant, watch=name) for name in ("images", "nothing")]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].text == answers[1].text
+    assert desk.get("/v1/changes", admin, watch="nothing").status_code == 400
 
 
 def test_two_tenants_see_each_their_own(open_desk: Open) -> None:
@@ -188,7 +226,7 @@ def test_what_tenants_may_not_see(open_desk: Open) -> None:
     assert len(desk.get("/v1/changes", admin, where="has(after.secret)").json()["events"]) == 3
 
 
-def test_too_many_requests(open_desk: Open) -> None:
+def test_too_many_requests(open_desk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """One caller's flood is its own: it is told how long to wait, and others come through."""
     desk = open_desk(f"{CLOSED}\nrequests_per_second = 1.0")
     flood, calm = desk.token("p1"), desk.token("p2")
@@ -200,7 +238,20 @@ def test_too_many_requests(open_desk: Open) -> None:
     assert 1 <= int(refused.headers["retry-after"]) <= 2
     assert desk.get("/v1/me", calm).status_code == 200
     # Who guesses at tokens is held up all the same.
-    assert {desk.get("/v1/me", f"esfeed_{guess}").status_code for guess in range(20)} == {401, 429}
+    looked_up: list[str] = []
+
+    def find(tokens: SqlTokens, mark: str) -> Token | None:
+        looked_up.append(mark)
+        return found(tokens, mark)
+
+    found = SqlTokens.find
+    monkeypatch.setattr(SqlTokens, "find", find)
+    refused_to = [desk.get("/v1/me", f"esfeed_{guess}").status_code for guess in range(20)]
+    assert {*refused_to} == {401, 429}
+    # And costs no look into the state for more guesses than are answered.
+    assert len(looked_up) == refused_to.count(401)
+    # Who was let in before comes through, from the same address (of a proxy).
+    assert desk.get("/v1/me", calm).status_code == 200
     time.sleep(1.2)
     assert desk.get("/v1/me", flood).status_code == 200
 
@@ -305,6 +356,25 @@ def test_keystone_is_asked_once_in_a_while(open_desk: Open, openstack: Keystone)
     eventually(lambda: desk.get("/v1/me", headers={"x-auth-token": "gAAAA"}).status_code == 401, seconds=8)
 
 
+def test_a_token_that_keystone_revokes_ends_its_readers(open_desk: Open, openstack: Keystone) -> None:
+    """Streams and long polls, within a heartbeat, however long an answer is trusted for what is asked anew."""
+    desk = open_desk('heartbeat = "400ms"\n' + _openstack(openstack).replace('"3s"', '"1h"'))
+    openstack.give("gAAAA", "p1", "member")
+    own = {"x-auth-token": "gAAAA"}
+    with ThreadPoolExecutor(2) as pool:
+        waits = [
+            pool.submit(desk.get, "/v1/changes", headers=own, feed=feed, timeout=60, since=0)
+            for feed in ("longpoll", "eventsource")
+        ]
+        eventually(lambda: desk.server._meters.reading() == {"longpoll": 1, "eventsource": 1})
+        asked = len(openstack.asked)
+        eventually(lambda: len(openstack.asked) > asked + 2)
+        assert not any(wait.done() for wait in waits)
+        del openstack.tokens["gAAAA"]
+        assert waits[0].result(60).status_code == 401
+        assert waits[1].result(60).text.startswith("retry:")
+
+
 def test_a_keystone_that_does_not_answer_is_not_a_wrong_token(open_desk: Open, openstack: Keystone) -> None:
     """503, to be tried again; neither that nor a wrong password of esfeed's own lets anybody in."""
     desk = open_desk(_openstack(openstack))
@@ -318,6 +388,16 @@ def test_a_keystone_that_does_not_answer_is_not_a_wrong_token(open_desk: Open, o
     refused = wrong.get("/v1/me", headers={"x-auth-token": "gAAAA"})
     assert refused.status_code == 503
     assert "wrong" not in refused.text
+
+
+@pytest.mark.parametrize(
+    "odd", [[], "x", 7, {"roles": "x"}, {"roles": [7]}, {"project": "p1"}, {"expires_at": "soon"}, {"expires_at": 5}]
+)
+def test_a_keystone_that_answers_something_else_lets_nobody_in(open_desk: Open, openstack: Keystone, odd: Any) -> None:
+    """And is told apart from a wrong token."""
+    desk = open_desk(_openstack(openstack))
+    openstack.tokens["gAAAA"] = odd if not isinstance(odd, dict) else {"project": {"id": "p1"}, **odd}
+    assert desk.get("/v1/me", headers={"x-auth-token": "gAAAA"}).status_code == 503
 
 
 def test_without_the_section_openstacks_tokens_are_refused(desk: Desk) -> None:

@@ -138,7 +138,7 @@ def test_the_grafana_board_names_only_what_there_is(desk: Desk) -> None:
         for name in known(desk)
         if name.startswith(("esfeed_watch", "esfeed_sink", "esfeed_events", "esfeed_poll", "esfeed_cluster"))
     }
-    missing = of_feed - shown - {"esfeed_sink_send_duration_seconds", "esfeed_watch_up"}
+    missing = of_feed - shown - {"esfeed_sink_send_duration_seconds", "esfeed_watch_up", "esfeed_watch_stalled"}
     assert not missing
     ids = [panel["id"] for panel in board["panels"]]
     assert len(ids) == len(set(ids))

@@ -11,7 +11,7 @@ function fact(name, ...value) {
   return [el("dt", {}, name), el("dd", {}, ...value)];
 }
 
-const kinds = { ok: "good", failing: "bad", parked: "warn" };
+const kinds = { ok: "good", failing: "bad", stalled: "bad", parked: "warn" };
 
 function watchCard([name, watch]) {
   const history = watch.history ?? [];
@@ -103,7 +103,7 @@ async function redrive(button, sink, which, number) {
 function summary(told) {
   const watches = Object.values(told.watches);
   const sinks = Object.values(told.sinks);
-  const failing = [...watches, ...sinks].filter((part) => part.state === "failing").length;
+  const failing = [...watches, ...sinks].filter((part) => ["failing", "stalled"].includes(part.state)).length;
   const lag = Math.max(0, ...watches.map((watch) => watch.lag_seconds ?? 0));
   const held = sinks.reduce((sum, sink) => sum + sink.dead + sink.parked, 0);
   const word = failing ? badge(`${failing} failing`, "bad") : held ? badge("look below", "warn") : badge("all well", "good");
@@ -140,7 +140,7 @@ function draw(told, dead) {
   replace(byId("sinks"), ...Object.entries(told.sinks).map(sinkCard));
   byId("held").hidden = dead.length === 0;
   replace(byId("held-rows"), ...dead.map(heldRow));
-  const failing = [...Object.entries(told.watches), ...Object.entries(told.sinks)].filter(([, part]) => part.state === "failing").map(([name]) => name);
+  const failing = [...Object.entries(told.watches), ...Object.entries(told.sinks)].filter(([, part]) => ["failing", "stalled"].includes(part.state)).map(([name]) => name);
   const word = failing.join(", ");
   if (word !== drawn) say(word ? `Failing: ${word}` : "All well");
   drawn = word;

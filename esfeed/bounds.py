@@ -1,0 +1,106 @@
+"""What an HTTP request may cost: one deadline for all of it, and so many bytes of answer, however it is compressed.
+
+The time-outs of urllib3 begin anew with each byte that arrives: a server that drips would hold them for ever. And it
+reads an answer as far as it goes: one without an end, or a few kilobytes of gzip, would fill the memory.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import zlib
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+_PIECE = 1 << 20
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+
+
+class TooLarge(Exception):
+    """An answer has more bytes than it may have. ``most`` is how many it may."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the answer is larger than {most:,} bytes")
+        self.most = most
+
+
+class Undecodable(Exception):
+    """An answer is compressed in a way that nobody asked for, or is not what it says."""
+
+
+class Limits(Protocol):
+    """What a socket asks before each call."""
+
+    def left(self) -> float:
+        """Seconds left. Raises ``TimeoutError`` where there are none."""
+
+
+class Bounded(socket.socket):
+    """A socket that asks before each call how long it may still wait."""
+
+    limits: Limits | None = None
+
+    def _bound(self) -> None:
+        if self.limits is not None:
+            self.settimeout(self.limits.left())
+
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
+        self._bound()
+        return super().recv_into(buffer, nbytes or 0, flags)
+
+    def sendall(self, data: ReadableBuffer, flags: int = 0) -> None:
+        self._bound()
+        super().sendall(data, flags)
+
+
+class BoundedTLS(Bounded, ssl.SSLSocket):
+    """The same over TLS; ``ssl`` makes these itself (``SSLContext.sslsocket_class``)."""
+
+    def send(self, data: ReadableBuffer, flags: int = 0) -> int:
+        self._bound()
+        return super().send(data, flags)
+
+
+def tls_context(context: ssl.SSLContext) -> ssl.SSLContext:
+    """``context``, so that the sockets it makes hold to the deadline."""
+    context.sslsocket_class = BoundedTLS
+    return context
+
+
+def whole(response: Any, most: int) -> bytes:
+    """All of an answer of urllib3 that was not read yet, decompressed.
+
+    Raises ``TooLarge`` for more than ``most`` bytes, and ``Undecodable``; then the connection is of no further use, and
+    closed.
+    """
+    try:
+        data = _read(response, most, (response.headers.get("content-encoding") or "identity").strip().lower())
+    except BaseException:
+        response.close()
+        raise
+    response.release_conn()
+    return data
+
+
+def _read(response: Any, most: int, coding: str) -> bytes:
+    if coding not in ("identity", "gzip", "x-gzip", "deflate"):
+        raise Undecodable(f"the answer is compressed as {coding[:30]!r}, which nobody asked for")
+    plain = coding == "identity"
+    decoder = zlib.decompressobj(_GZIP_OR_ZLIB)
+    parts: list[bytes] = []
+    room = most
+    while piece := response.read(_PIECE, decode_content=False):
+        if not plain:
+            try:
+                piece = decoder.decompress(piece, room + 1)
+            except zlib.error as error:
+                raise Undecodable(f"the answer is no {coding}: {error}") from error
+        room -= len(piece)
+        if room < 0:
+            raise TooLarge(most)
+        parts.append(piece)
+    if not plain and parts and not decoder.eof:
+        raise Undecodable(f"the answer ends in the middle of its {coding}")
+    return b"".join(parts)

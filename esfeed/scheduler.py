@@ -1,0 +1,116 @@
+"""When each watch is polled: by APScheduler, whose clock is the time of day, kept on time when that clock is set.
+
+APScheduler notes for each job at what time of day it is due, so a clock that is set back by an hour would let nothing
+happen for an hour. ``look`` notices that the time of day and the monotonic clock have moved apart, and schedules anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from apscheduler.executors.base import BaseExecutor, run_job
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from esfeed.ports import Clock
+
+log = structlog.get_logger("esfeed")
+
+_STEP = 0.25
+"""Seconds that the two clocks may differ by before it counts: less than that, a clock that is slewed differs soon."""
+
+
+class _ThreadEach(BaseExecutor):  # type: ignore[misc]  # APScheduler has no py.typed
+    """Runs every job in a daemon thread: a poll that hangs on a dead cluster must not keep the process from ending."""
+
+    def _do_submit_job(self, job: Any, run_times: Any) -> None:
+        thread = threading.Thread(target=self._run, args=(job, run_times), name=f"poll {job.id}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # APScheduler would tell its own logger, to which nobody listens. The job's next time comes all the same.
+            log.error("schedule.no_thread", job=job.id.strip(), error=str(error), mend=NO_THREAD)
+            raise
+
+    def _run(self, job: Any, run_times: Any) -> None:
+        try:
+            events = run_job(job, job._jobstore_alias, run_times, self._logger.name)
+        except BaseException as error:
+            self._run_job_error(job.id, error, error.__traceback__)
+        else:
+            self._run_job_success(job.id, events)
+
+
+NO_THREAD = "raise the limit of threads or memory of this process (ulimit -u, TasksMax, MemoryMax)"
+
+
+class Schedule:
+    """Runs jobs by name, each at most once at a time, in a thread of its own."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
+        self._scheduler = BackgroundScheduler(
+            executors={"default": _ThreadEach()},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+            timezone="UTC",
+        )
+        self._apart = self._difference()
+
+    def every(self, seconds: float, name: str, job: Callable[..., None], *args: Any, at_once: bool = False) -> None:
+        """Runs ``job`` every so many seconds."""
+        first = self._clock.now() + timedelta(seconds=0 if at_once else seconds)
+        trigger = IntervalTrigger(seconds=seconds)
+        self._scheduler.add_job(job, trigger, id=name, args=args, next_run_time=first)
+
+    def cron(self, when: str, name: str, job: Callable[..., None], *args: Any) -> None:
+        """Runs ``job`` at the times of day that ``when`` says."""
+        self._scheduler.add_job(job, CronTrigger.from_crontab(when), id=name, args=args)
+
+    def start(self) -> None:
+        """From now on they run."""
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """No further one begins."""
+        self._scheduler.shutdown(wait=False)
+
+    def pause(self, name: str) -> None:
+        """That job runs no more until ``resume``."""
+        self._scheduler.pause_job(name)
+
+    def resume(self, name: str) -> None:
+        """It does again: at once, or when its time of day comes."""
+        job = self._scheduler.get_job(name)
+        if job is not None:
+            self._again(job)
+
+    def look(self) -> float:
+        """To be called often: where the clock was set, all intervals begin anew, with a run at once.
+
+        Returns by how many seconds it was set, 0 where it was not. A machine that slept looks like one whose clock was
+        set forward.
+        """
+        apart = self._difference()
+        step = apart - self._apart
+        if abs(step) < _STEP:
+            return 0.0
+        self._apart = apart
+        for job in self._scheduler.get_jobs():
+            if job.next_run_time is not None:
+                self._again(job)
+        return step
+
+    def _again(self, job: Any) -> None:
+        now = self._clock.now()
+        cron = isinstance(job.trigger, CronTrigger)
+        job.modify(next_run_time=job.trigger.get_next_fire_time(None, now) if cron else now)
+
+    def _difference(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()
