@@ -84,6 +84,15 @@ class HttpSettings(Section):
     )
     readers: int = Field(1000, ge=1, le=100_000, description="the most readers that wait for events at a time")
     readers_of_one: int = Field(100, ge=1, le=100_000, description="the most of them that one token may have")
+    connections: int | None = Field(
+        None, ge=1, le=1_000_000, description="the most connections at a time; 1,000 more than readers where left out"
+    )
+    connections_of_one: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="the most of them from one address, such as a proxy's; half of them, or readers, where left out",
+    )
     heartbeat: Wait = Field(15.0, description="how long a stream may be silent before a sign of life")
     cut_off: Wait = Field(
         10.0, description="how long a reader may leave unread what it was sent before it is cut off; it can resume"
@@ -100,6 +109,16 @@ class HttpSettings(Section):
     def address(self) -> tuple[str, int]:
         """Host and port to listen at."""
         return split_address(self.listen)
+
+    @property
+    def most(self) -> int:
+        """The most connections at a time."""
+        return self.readers + 1000 if self.connections is None else self.connections
+
+    @property
+    def most_of_one(self) -> int:
+        """The most connections from one address."""
+        return max(self.most // 2, self.readers) if self.connections_of_one is None else self.connections_of_one
 
     def shape(self) -> Shape | None:
         """What is made of events before a tenant sees them, compiled; ``None`` where that is nothing."""

@@ -56,7 +56,7 @@ def _get(
         found["responses"]["503"] = _answer(schema, "It is not so.")
     if public:
         found["security"] = [{}]
-    codes = (429, *more) if public else (401, 403, 429, 503, *more)
+    codes = (414, 431, 429, *more) if public else (401, 403, 414, 431, 429, 503, *more)
     found["responses"] |= {str(code): _problem(code) for code in codes if str(code) not in found["responses"]}
     return found
 
@@ -72,6 +72,8 @@ _WHY = {
     409: "The position is beyond the end of the log: it is of another log.",
     410: "The log no longer holds that position; first is the first one that is left.",
     413: "Too much was sent.",
+    414: "The URL is longer than 8 KB.",
+    431: "The head of the request is longer than 16 KB.",
     415: "Send application/json.",
     429: "Too often, or too many readers at once; wait as long as retry-after says.",
     503: "Not now; try again after retry-after seconds.",

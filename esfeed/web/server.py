@@ -17,6 +17,7 @@ import uvicorn
 from esfeed.app import App
 from esfeed.errors import ConfigError, EsfeedError
 from esfeed.http_section import HttpSettings
+from esfeed.web.connections import Connections
 from esfeed.web.meters import Meters
 from esfeed.web.site import Site
 
@@ -28,7 +29,7 @@ _LOOK_AGAIN = 0.01
 _ENDS_WITHIN = 0.9
 _GRACE = 2.0
 _OTHER_FILES = 512
-_LONGEST_HEADERS = 64 << 10
+_LEAST_CONNECTIONS = 16
 
 
 class WebServer:
@@ -49,7 +50,7 @@ class WebServer:
 
     def __enter__(self) -> WebServer:
         """Raises ``ConfigError`` where it cannot listen at that address."""
-        _allow_files(self._settings.readers + _OTHER_FILES)
+        most = self._most_connections()
         sock = _listen(*self._settings.address, self._settings)
         try:
             self._site = Site(self._app, self._settings, self._meters)
@@ -63,9 +64,8 @@ class WebServer:
                 timeout_graceful_shutdown=1,
                 ssl_certfile=self._settings.certificate,
                 ssl_keyfile=self._settings.key,
-                h11_max_incomplete_event_size=_LONGEST_HEADERS,
                 loop="auto",
-                http="auto",
+                http=Connections(most, min(most, self._settings.most_of_one), self._meters.answered).protocol(),
             )
             config.load()
         except (OSError, ValueError) as error:
@@ -89,6 +89,17 @@ class WebServer:
         self.url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         log.info("web.listening", url=self.url)
         return self
+
+    def _most_connections(self) -> int:
+        """How many connections there may be, so that the feed never wants for a file of its own."""
+        wanted = self._settings.most
+        _allow_files(wanted + _OTHER_FILES)
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft == resource.RLIM_INFINITY or soft >= wanted + _OTHER_FILES:
+            return wanted
+        fewer = max(_LEAST_CONNECTIONS, soft - _OTHER_FILES)
+        log.warning("web.few_files", files=soft, connections=fewer, wanted=wanted)
+        return fewer
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None

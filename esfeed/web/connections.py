@@ -1,0 +1,168 @@
+"""Bounds on what a connection may take before anybody knows who is at its other end: bytes, time, and its like.
+
+uvicorn bounds neither the head of a request nor the time it takes where httptools parses it. The bounds here are those
+that nginx and Apache have by default, or about them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from esfeed.web.problems import Problem
+
+MOST_URL = 8 << 10
+MOST_HEAD = 16 << 10
+MOST_BODY = 1 << 20
+HEAD_WITHIN = 10.0
+"""Seconds for the head of a request, from the connection or the end of the answer before it."""
+BODY_WITHIN = 30.0
+"""Seconds for what comes after the head."""
+
+_BESIDE = 4
+"""What stands between a name and its value, and behind that."""
+_WHY = {
+    HTTPStatus.REQUEST_TIMEOUT: f"the head of a request has to come within {HEAD_WITHIN:g} s",
+    HTTPStatus(413): f"the body of a request has {MOST_BODY:,} bytes at most",
+    HTTPStatus(414): f"a URL has {MOST_URL:,} bytes at most",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"the head of a request has {MOST_HEAD:,} bytes at most",
+    HTTPStatus.SERVICE_UNAVAILABLE: "there are too many connections (http.connections, http.connections_of_one)",
+}
+
+
+class Connections:
+    """How many there are, in all and by address; ``most`` and ``most_of_one`` are how many there may be.
+
+    ``refused`` is told the status of each one that is sent away. Lives in the server's event loop.
+    """
+
+    def __init__(self, most: int, most_of_one: int, refused: Callable[[int], None]) -> None:
+        self._most = most
+        self._most_of_one = most_of_one
+        self.refused = refused
+        self._by_address: Counter[str] = Counter()
+
+    def enter(self, address: str) -> bool:
+        """Counts one more; whether that is not too many."""
+        self._by_address[address] += 1
+        return self._by_address.total() <= self._most and self._by_address[address] <= self._most_of_one
+
+    def leave(self, address: str) -> None:
+        """Counts one less."""
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
+
+    def protocol(self) -> type[asyncio.Protocol]:
+        """The protocol of a connection that is counted here, for ``uvicorn.Config(http=…)``."""
+        return type("CountedProtocol", (BoundedProtocol,), {"counted": self})
+
+
+class _Refused(Exception):
+    """Raised in the parser's callbacks, which end it."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """A connection whose requests are bounded; a request beyond a bound is answered with why, and ends it."""
+
+    counted: Connections
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._address = ""
+        self._in_head = True
+        self._octets = 0
+        self._why: HTTPStatus | None = None
+        self._ended = False
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._address = self.client[0] if self.client else ""
+        if self.counted.enter(self._address):
+            self._wait(HEAD_WITHIN)
+        else:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._quiet()
+        self.counted.leave(self._address)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended:
+            return
+        self._octets += len(data)
+        super().data_received(data)
+        # What the parser keeps of a line that has no end yet calls nothing back.
+        if self._in_head and self._octets > MOST_HEAD:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._octets = True, 0
+        self._wait(HEAD_WITHIN)
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > MOST_URL:
+            self._why = HTTPStatus(414)
+            raise _Refused
+
+    def on_headers_complete(self) -> None:
+        if len(self.url) + sum(len(name) + len(value) + _BESIDE for name, value in self.headers) > MOST_HEAD:
+            self._why = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            raise _Refused
+        self._in_head, self._octets = False, 0
+        self._wait(BODY_WITHIN)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._octets > MOST_BODY:
+            self._why = HTTPStatus(413)
+            raise _Refused
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._quiet()
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        if self._why is None:
+            super().send_400_response(msg)
+        else:
+            self._refuse(self._why)
+
+    def _wait(self, seconds: float) -> None:
+        self._quiet()
+        self._alarm = self.loop.call_later(seconds, self._late)
+
+    def _quiet(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _late(self) -> None:
+        if self._in_head:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        else:
+            self.transport.abort()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Answers with that status, and ends the connection without reading on."""
+        if self._ended:
+            return
+        self._ended = True
+        self._quiet()
+        self.counted.refused(status)
+        if self.cycle is None or self.cycle.response_complete:
+            answer = Problem(status, _WHY[status], headers={"connection": "close"}).response()
+            lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
+            lines += [name + b": " + value for name, value in answer.raw_headers]
+            self.transport.write(b"\r\n".join([*lines, b"", bytes(answer.body)]))
+        self.transport.close()
