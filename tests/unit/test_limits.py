@@ -1,4 +1,4 @@
-"""What refusals teach, and how reads are cut where little is given at once: by models of an engine that gives little."""
+"""What refusals teach, and how reads are cut where little is given at once, by models of such an engine."""
 
 from __future__ import annotations
 
