@@ -7,7 +7,8 @@ What CEL's own semantics mean for events, and what to write:
   is. CEL has no answer to a question about a field of ``null``; here that means no: ``after.status == 'ACTIVE'`` lets
   no delete through, ``'status' in changed`` no create, and neither is a mistake. ``&&`` and ``||`` forgive one side
   where the other side decides alone.
-- Numbers compare across kinds (``1 == 1.0``). Integers beyond 64 bits are looked at as doubles. Arithmetic does not mix
+- Numbers compare across kinds (``1 == 1.0``). Integers beyond 64 bits, and decimals that no
+  double holds, are looked at as the nearest doubles. Arithmetic does not mix
   kinds: ``double(after.size) * 1.5``.
 """
 

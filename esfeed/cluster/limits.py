@@ -35,13 +35,19 @@ class Limit(Enum):
 
 _SAID = (
     (Limit.WINDOW, re.compile(r"\bsize must be less than or equal to: \[(\d+)\]")),
-    (Limit.KEEP_ALIVE, re.compile(r"(?i)keep alive for .{1,80} is too large\. It must be less than \((\d+\w+)\)")),
+    (
+        Limit.KEEP_ALIVE,
+        re.compile(r"(?i)keep alive for .{1,80} It must be less than \((\d+(?:\.\d+)?[a-z]+)\)"),
+    ),
     (Limit.BUCKETS, re.compile(r"(?i)too many buckets\. Must be less than or equal to: \[(\d+)\]")),
     (Limit.TERMS, re.compile(r"terms .{1,120} exceeded the allowed maximum of \[(\d+)\]")),
     (Limit.CLAUSES, re.compile(r"(?i)max_?clause_?count\w* is set to \[?(\d+)")),
     (Limit.SCROLLS, re.compile(r"(?i)too many scroll contexts\. Must be less than or equal to: \[(\d+)\]")),
     (Limit.DOC_VALUES, re.compile(r"too many docvalue_fields\. Must be less than or equal to: \[(\d+)\]")),
 )
+
+
+_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 class Limited(ClusterError):
@@ -75,9 +81,11 @@ class Limits:
 
     def taught(self, name: str, body: Mapping[str, Any], error: Limited) -> bool:
         """Whether the same search may do, now that the refusal is known."""
-        if error.limit is Limit.KEEP_ALIVE and error.most != self.keep:
-            self.keep = error.most
-            return True
+        if error.limit is Limit.KEEP_ALIVE:
+            most = _milliseconds(error.most)
+            shorter = 0 < most < _milliseconds(self.keep)
+            self.keep = f"{most}ms" if shorter else self.keep
+            return shorter
         asked = self.fitted(name, body).get("size", 0)
         if error.limit is not Limit.WINDOW or not 0 < int(error.most) < asked:
             return False
@@ -92,6 +100,12 @@ class Limits:
             except Limited as error:
                 if not self.taught(name, body, error):
                     raise
+
+
+def _milliseconds(time: str) -> int:
+    """A time as engines write it; they say "1.5m", which they cannot read."""
+    number, unit = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]+)", time).groups()  # type: ignore[union-attr]
+    return int(float(number) * _UNITS.get(unit, 0))
 
 
 def without_scroll(ask: Callable[[Mapping[str, Any]], Page], body: Mapping[str, Any]) -> Iterator[Page]:

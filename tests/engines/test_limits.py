@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,11 @@ from typing import Any
 import pytest
 
 from esfeed.reads import Shard
-from tests.engines.test_oracle import Feed
+from tests.engines.test_oracle import SEED, Feed, check
 from tests.engines.test_values import backfilled
 from tests.support.clients import Raw
 from tests.support.engines import Engine, selected, start, stop
+from tests.support.world import Replay, World
 
 pytestmark = pytest.mark.engines
 
@@ -166,6 +169,16 @@ def limited(request: pytest.FixtureRequest) -> Iterator[Raw]:
         stop([request.param], INSTANCE)
 
 
+@contextmanager
+def _scrolls(limited: Raw) -> Iterator[None]:
+    """Scrolls may be opened meanwhile."""
+    limited.call("PUT", "/_cluster/settings", {"persistent": {"search.max_open_scroll_context": None}})
+    try:
+        yield
+    finally:
+        limited.call("PUT", "/_cluster/settings", {"persistent": CLUSTER})
+
+
 @pytest.mark.parametrize("tracker", ["auto", "updated_at"])
 def test_a_cluster_that_allows_little(limited: Raw, tmp_path: Path, tracker: str) -> None:
     """Few buckets, short scrolls or none: all of it together, beside small pages."""
@@ -174,10 +187,26 @@ def test_a_cluster_that_allows_little(limited: Raw, tmp_path: Path, tracker: str
 
 def test_short_scrolls(limited: Raw, tmp_path: Path) -> None:
     """With scrolls, as long as the cluster keeps them."""
-    limited.call("PUT", "/_cluster/settings", {"persistent": {"search.max_open_scroll_context": None}})
-    try:
+    with _scrolls(limited):
         followed = Followed(limited, tmp_path, {"index.max_result_window": 50})
         assert followed.poll() == MANY
         followed.feed.close()
-    finally:
-        limited.call("PUT", "/_cluster/settings", {"persistent": CLUSTER})
+
+
+@pytest.mark.parametrize("tracker", ["auto", "updated_at"])
+def test_nothing_is_lost_beside_writers(limited: Raw, tmp_path: Path, tracker: str) -> None:
+    """Without a scroll a read is no snapshot: what is written meanwhile comes once more, and nothing is missed."""
+    world = World(limited.engine, SEED)
+    world.make_index()
+    world.write(200, random.Random(SEED))
+    feed, replay = Feed(limited.engine.url, world.index, tmp_path, tracker=tracker, max_page_bytes="20KB"), Replay()
+    writers = world.write_concurrently(400, rest=0.01)
+    while any(writer.is_alive() for writer in writers):
+        replay.apply(feed.poll())
+        feed.app.trackers["w"].reconcile = True
+    world.refresh()
+    replay.apply(feed.poll())
+    with _scrolls(limited):
+        check(replay, world, tracker)
+    feed.close()
+    world.drop()
