@@ -156,11 +156,15 @@ def check(path: Path) -> None:
         for name, cluster in app.engines():
             good, bad = _say(f"cluster {name}", lambda cluster=cluster: str(cluster.engine), good, bad)
         for name in app.config.watches:
-            good, bad = _say(f"watch {name}", lambda name=name: app.trackers[name].check(), good, bad)
+            good, bad = _say(f"watch {name}", lambda name=name: _followed(app, name), good, bad)
         for name in app.config.sinks:
             good, bad = _say(f"sink {name}", lambda name=name: _opened(app, name), good, bad)
     if bad:
         sys.exit(3 if good else 1)
+
+
+def _followed(app: App, watch: str) -> str:
+    return app.trackers[watch].check(app.store.checkpoint(watch))
 
 
 def _opened(app: App, name: str) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from esfeed.cluster.answers import Aliases, Mappings, Settings, decode
-from esfeed.cluster.client import Client, encoded
-from esfeed.errors import ClusterError, ConfigError, NameGone
+from esfeed.cluster.answers import Aliases, Behind, Mappings, Settings, decode
+from esfeed.cluster.client import Client
+from esfeed.cluster.lots import each, encoded, matches
+from esfeed.errors import ClusterError, ConfigError, NameGone, NothingThere, brief
 from esfeed.reads import Index, Resolved
 
+_Found = TypeVar("_Found")
 _UNITS = (("micros", 1e-6), ("nanos", 1e-9), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0))
 DATES = ("date", "date_nanos")
 
@@ -22,25 +23,26 @@ def is_pattern(name: str) -> bool:
 
 def resolve(client: Client, name: str, watch: str) -> Resolved:
     """Asks what is behind ``name``. Raises ``NameGone`` for nothing, ``ConfigError`` for an alias that filters."""
-    path = f"/{encoded(name)}"
     # Closed ones behind a pattern too, or their documents would look gone: to look one up there is an error.
     params = {"flat_settings": "true", "expand_wildcards": "open,closed"}
-    raw = client.request("GET", f"{path}/_settings", params=params)
-    settings = decode(raw, dict[str, Settings])
+    settings = _by_index(client, name, "_settings", Settings, params)
     if not settings:
-        raise NameGone(f"cluster {client.name!r} has no index behind {name!r}", "correct the watch's `index`")
-    aliases = decode(client.request("GET", f"{path}/_alias"), dict[str, Aliases])
+        raise NothingThere(
+            f"cluster {client.name!r} has no index behind {brief(name)!r} that these credentials may see",
+            "correct the watch's `index`, or grant `view_index_metadata` on it",
+        )
+    aliases, streams = _aliases(client, name, settings)
     for index, found in aliases.items():
         for alias, how in found.aliases.items():
             narrow = "filter" in how or "search_routing" in how
-            if narrow and _addresses(name, alias) and not _addresses(name, index):
+            if narrow and addresses(name, alias) and not addresses(name, index):
                 raise ConfigError(
                     f"watches.{watch}.index",
                     name,
                     f"this alias filters or routes, so what leaves it cannot be told from what is deleted; "
                     f"watch {index!r} and put the filter into a route's `where`",
                 )
-    pattern = is_pattern(name)
+    pattern = is_pattern(name) or streams
     indices = [
         _index(index, found.settings, _alias(name, index, aliases) if pattern else "")
         for index, found in settings.items()
@@ -48,19 +50,56 @@ def resolve(client: Client, name: str, watch: str) -> Resolved:
     return Resolved(name, pattern, tuple(sorted(indices, key=lambda one: (one.created, one.name))))
 
 
+def _aliases(client: Client, name: str, settings: Mapping[str, Settings]) -> tuple[Mapping[str, Aliases], bool]:
+    """The aliases behind ``name``, by index; and whether it leads to a data stream.
+
+    Such a stream, or an alias of one, stands for its backing indices as a pattern does: the same id in two of them is
+    two documents. Where engines answer for an alias of a stream, they name the stream, which is no index; for a stream
+    OpenSearch knows no aliases at all.
+    """
+    try:
+        aliases = _by_index(client, name, "_alias", Aliases)
+    except NameGone:
+        if _streams(client, name):
+            return {}, True
+        raise
+    if aliases.keys() - settings.keys():
+        return aliases, True
+    named = name in settings or any(name in found.aliases for found in aliases.values())
+    return aliases, not named and not is_pattern(name) and _streams(client, name)
+
+
+def _streams(client: Client, name: str) -> bool:
+    """Whether a data stream is behind ``name``, or one of a list of names."""
+    if not client.dialect.streams:
+        return False
+    answers = each(name, lambda some: client.request("GET", f"/_resolve/index/{encoded(some)}"))
+    return any(decode(raw, Behind).data_streams for raw in answers)
+
+
+def _by_index(
+    client: Client, name: str, what: str, kind: type[_Found], params: Mapping[str, Any] | None = None
+) -> dict[str, _Found]:
+    """What engines tell of each index behind ``name``."""
+    found: dict[str, _Found] = {}
+    for raw in each(name, lambda some: client.request("GET", f"/{encoded(some)}/{what}", params=params)):
+        found.update(decode(raw, dict[str, kind]))  # type: ignore[valid-type]
+    return found
+
+
 def _alias(name: str, index: str, aliases: Mapping[str, Aliases]) -> str:
     """The alias by which a pattern leads to an index that it does not match itself."""
-    if _addresses(name, index) or index not in aliases:
+    if addresses(name, index) or index not in aliases:
         return ""
-    return min((alias for alias in aliases[index].aliases if _addresses(name, alias)), default="")
+    return min((alias for alias in aliases[index].aliases if addresses(name, alias)), default="")
 
 
-def _addresses(name: str, one: str) -> bool:
+def addresses(name: str, one: str) -> bool:
     """Whether ``name`` (with patterns, commas and exclusions) leads to the index or alias ``one`` itself."""
     found = False
     for part in name.split(","):
         excluding = part.startswith("-")
-        if re.fullmatch(re.escape(part.removeprefix("-")).replace(r"\*", ".*"), one):
+        if matches(part.removeprefix("-"), one):
             found = not excluding
     return found
 
@@ -88,7 +127,7 @@ def _seconds(text: str) -> float:
 def field_types(client: Client, name: str) -> dict[str, str]:
     """The fields behind ``name`` (dotted) and their types, over all indices and types; a ``date`` mapping wins."""
     found: dict[str, str] = {}
-    for index in decode(client.request("GET", f"/{encoded(name)}/_mapping"), dict[str, Mappings]).values():
+    for index in _by_index(client, name, "_mapping", Mappings).values():
         mappings = index.mappings
         groups = [mappings] if "properties" in mappings else [m for m in mappings.values() if isinstance(m, dict)]
         for group in groups:
