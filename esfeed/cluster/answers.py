@@ -145,6 +145,7 @@ class Cluster(msgspec.Struct):
 class Behind(msgspec.Struct):
     """A ``_resolve/index`` answer: what a name leads to."""
 
+    aliases: list[Any] = []
     data_streams: list[Any] = []
 
 

@@ -7,19 +7,14 @@ https://www.elastic.co/guide/en/elasticsearch/reference/7.17/security-limitation
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 
 from esfeed.cluster.answers import Aliases, Cluster, Settings, decode
 from esfeed.cluster.client import Client
 from esfeed.cluster.lots import encoded
-from esfeed.cluster.names import addresses, is_pattern
+from esfeed.cluster.names import addresses, is_pattern, stream_of
 from esfeed.errors import ClusterError, Forbidden, NameGone, brief
 from esfeed.reads import Held, Resolved
-
-_BACKING = re.compile(r"\.ds-(?P<stream>.+?)-(?:\d{4}\.\d{2}\.\d{2}-)?\d{6,}")
-"""The name of a data stream's backing index, as engines give it: with a date from 7.11 on, without one on OpenSearch.
-https://www.elastic.co/guide/en/elasticsearch/reference/7.17/data-streams.html#backing-indices"""
 
 _NOT_TOLD = (400, 403, 404, 405)
 
@@ -53,10 +48,10 @@ def check(client: Client, of: Resolved, held: Collection[Held]) -> None:
 
 def _check(client: Client, watched: str, one: Held) -> None:
     """Asks for what led the watch to the index: the data stream, the alias, or its own name."""
-    backing = _BACKING.search(one.name)
-    if backing and addresses(watched, backing["stream"]):
+    stream = stream_of(one.name)
+    if stream and addresses(watched, stream):
         # Who may read a stream may read all that is behind it, and need not be allowed that by its own name.
-        found = _found(client, watched, one, backing["stream"])
+        found = _found(client, watched, one, stream)
         if one.name in found:
             raise _there(client, watched, one, found[one.name])
         if found:

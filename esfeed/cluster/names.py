@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -13,12 +14,22 @@ from esfeed.reads import Index, Resolved
 
 _Found = TypeVar("_Found")
 _UNITS = (("micros", 1e-6), ("nanos", 1e-9), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0))
+_BACKING = re.compile(r"\.ds-(?P<stream>.+?)-(?:\d{4}\.\d{2}\.\d{2}-)?\d{6,}$")
+"""The name of a data stream's backing index, as engines give it: with a date from 7.11 on, without one on OpenSearch.
+https://www.elastic.co/guide/en/elasticsearch/reference/7.17/data-streams.html#backing-indices"""
+
 DATES = ("date", "date_nanos")
 
 
 def is_pattern(name: str) -> bool:
     """Whether ``name`` stands for several names (so that equal ids in two indices are two documents)."""
     return any(sign in name for sign in "*,")
+
+
+def stream_of(index: str) -> str:
+    """The data stream that an index belongs to, by its name; empty for one that belongs to none."""
+    backing = _BACKING.search(index)
+    return backing["stream"] if backing else ""
 
 
 def resolve(client: Client, name: str, watch: str) -> Resolved:
@@ -54,27 +65,28 @@ def _aliases(client: Client, name: str, settings: Mapping[str, Settings]) -> tup
     """The aliases behind ``name``, by index; and whether it leads to a data stream.
 
     Such a stream, or an alias of one, stands for its backing indices as a pattern does: the same id in two of them is
-    two documents. Where engines answer for an alias of a stream, they name the stream, which is no index; for a stream
-    OpenSearch knows no aliases at all.
+    two documents. OpenSearch knows no aliases of a stream, and Elasticsearch tells them of the stream alone.
     """
     try:
         aliases = _by_index(client, name, "_alias", Aliases)
     except NameGone:
-        if _streams(client, name):
+        if _behind_a_stream(client, name):
             return {}, True
         raise
-    if aliases.keys() - settings.keys():
-        return aliases, True
     named = name in settings or any(name in found.aliases for found in aliases.values())
-    return aliases, not named and not is_pattern(name) and _streams(client, name)
+    if named or is_pattern(name) or not _behind_a_stream(client, name):
+        return aliases, False
+    for stream in {stream_of(index) for index in settings} - {"", name}:
+        aliases |= _by_index(client, stream, "_alias", Aliases)
+    return aliases, True
 
 
-def _streams(client: Client, name: str) -> bool:
-    """Whether a data stream is behind ``name``, or one of a list of names."""
+def _behind_a_stream(client: Client, name: str) -> bool:
+    """Whether ``name``, which is no index and no alias of one, is a data stream or an alias of one."""
     if not client.dialect.streams:
         return False
     answers = each(name, lambda some: client.request("GET", f"/_resolve/index/{encoded(some)}"))
-    return any(decode(raw, Behind).data_streams for raw in answers)
+    return any(found.data_streams or found.aliases for found in (decode(raw, Behind) for raw in answers))
 
 
 def _by_index(

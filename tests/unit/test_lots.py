@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esfeed.cluster.lots import chain, each, encoded, lots
-from esfeed.errors import NameGone, NothingThere
+from esfeed.cluster.names import stream_of
+from esfeed.errors import ConfigError, NameGone, NothingThere, brief, many
 
 NAMES = ["a", "b", "aa", "ab", "ba", "bb", "abc"]
 PATTERNS = ["*", "a*", "*b", "b*a"]
@@ -70,3 +71,29 @@ def test_a_lot_with_nothing_behind_it() -> None:
 
     with pytest.raises(NameGone):
         [*each(name, gone)]
+
+
+@pytest.mark.parametrize(
+    ("index", "stream"),
+    [
+        (".ds-orders-2026.11.29-000001", "orders"),
+        (".ds-orders-000012", "orders"),
+        (".ds-orders-1234567890-2026.11.29-000001", "orders-1234567890"),
+        (".ds-my-orders-2026.11.29-1000000", "my-orders"),
+        ("shrink-ab1c-.ds-orders-2026.11.29-000001", "orders"),
+        ("orders-000001", ""),
+        (".ds-orders", ""),
+    ],
+)
+def test_the_stream_of_a_backing_index(index: str, stream: str) -> None:
+    """With a date in its name or without one, whatever digits the stream has in its own."""
+    assert stream_of(index) == stream
+
+
+def test_messages_are_brief() -> None:
+    """They neither repeat a long name nor say "1 indices"."""
+    assert brief("shop-*") == "shop-*"
+    assert len(brief("x" * 10_000)) <= 200
+    assert len(str(ConfigError("watches.w.index", "x" * 10_000, "write less"))) < 300
+    assert [many(n, "shard") for n in (0, 1, 1200)] == ["0 shards", "1 shard", "1,200 shards"]
+    assert many(2, "index", "indices") == "2 indices"
