@@ -179,6 +179,7 @@ class App:
             settings.refresh,
             settings.verify,
             self._eager,
+            assumed=settings.tracker == "auto" and "timestamp_field" not in settings.model_fields_set,
         )
         cluster = self.clusters[name]
         return AutoTracker(settings.tracker, cluster, self.store.known(name), following, self.steady, self.sleep)
@@ -305,8 +306,9 @@ class App:
             return None
 
     def ask(self, name: str, allow_mass_delete: bool) -> None:
-        """Sets a watch to reconcile at its next poll."""
+        """Sets a watch to reconcile at its next poll; with ``allow_mass_delete``, behind another cluster too."""
         self.trackers[name].reconcile = True
+        self.trackers[name].accept = allow_mass_delete
         self.watchers[name].allow_mass_delete = allow_mass_delete
 
     def _engine(self, watch: str, cluster: EngineCluster) -> str:

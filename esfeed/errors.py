@@ -5,6 +5,18 @@ Nothing here imports anything of esfeed, so every room of the house may raise th
 
 from __future__ import annotations
 
+_BRIEF = 200
+
+
+def brief(text: str) -> str:
+    """``text`` as it may stand in a message: its beginning and its end, where it is longer than a reader reads."""
+    return text if len(text) <= _BRIEF else f"{text[: _BRIEF - 50]} … {text[-40:]}"
+
+
+def many(number: int, one: str, more: str = "") -> str:
+    """``number`` and its noun, in the plural (``more``, or ``one`` with an s) unless it is 1."""
+    return f"{number:,} {one if number == 1 else more or f'{one}s'}"
+
 
 class EsfeedError(Exception):
     """Base of all errors that esfeed raises on purpose.
@@ -29,7 +41,7 @@ class ConfigError(EsfeedError):
     """
 
     def __init__(self, key: str, value: object, hint: str) -> None:
-        shown = "" if value is None else f" = {value!r}"
+        shown = "" if value is None else f" = {brief(repr(value))}"
         super().__init__(f"{key}{shown}", hint)
         self.key = key
         self.value = value
@@ -46,6 +58,10 @@ class Forbidden(ClusterError):
 
 class NameGone(ClusterError):
     """The watched name resolves to nothing, or to something that cannot be read now (closed, red)."""
+
+
+class NothingThere(NameGone):
+    """The watched name is of patterns that lead to nothing; a name that must be there is another error."""
 
 
 class NameMoved(ClusterError):

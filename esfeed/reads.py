@@ -102,6 +102,14 @@ class Resolved(msgspec.Struct, frozen=True):
         return -1
 
 
+class Held(NamedTuple):
+    """An index of which documents are known, and what their keys name (see ``Resolved.within``)."""
+
+    name: str
+    uuid: str
+    within: str | None
+
+
 class Shard(NamedTuple):
     """A shard of a concrete index (``name``), and the node whose copy of it is read."""
 

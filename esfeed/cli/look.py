@@ -169,7 +169,7 @@ def check(path: Path) -> None:
 
 
 def _followed(app: App, watch: str) -> str:
-    return app.trackers[watch].check() + _without_backfill(app, watch)
+    return app.trackers[watch].check(app.store.checkpoint(watch)) + _without_backfill(app, watch)
 
 
 def _without_backfill(app: App, watch: str) -> str:

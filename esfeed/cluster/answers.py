@@ -13,7 +13,7 @@ import msgspec
 from esfeed import native
 from esfeed.cluster.limits import refusal
 from esfeed.decoding import read
-from esfeed.errors import ClusterError, NameGone
+from esfeed.errors import ClusterError, NothingThere, many
 from esfeed.event import UNTYPED, Document, Key
 from esfeed.reasons import of_failures
 
@@ -138,6 +138,19 @@ class Aliases(msgspec.Struct):
     aliases: dict[str, dict[str, Any]] = {}
 
 
+class Cluster(msgspec.Struct):
+    """What an answer about the whole cluster says of which one it is."""
+
+    cluster_uuid: str = ""
+
+
+class Behind(msgspec.Struct):
+    """A ``_resolve/index`` answer: what a name leads to."""
+
+    aliases: list[Any] = []
+    data_streams: list[Any] = []
+
+
 class Mappings(msgspec.Struct):
     """One index in a ``_mapping`` answer: of types, each with its properties, before 7.x."""
 
@@ -200,14 +213,17 @@ def whole(page: Page, counted: bool = False) -> Page:
     """
     shards = page.shards
     if shards.total == 0:
-        raise NameGone("no open index is behind the name that was searched", "correct the watch's `index`, or open it")
+        raise NothingThere(
+            "no open index is behind the name that was searched", "correct the watch's `index`, or open it"
+        )
     reasons = []
     if page.timed_out:
         reasons.append("it timed out")
     if page.terminated_early and not counted:
         reasons.append("it was terminated early")
     if shards.failed or shards.successful < shards.total:
-        reasons.append(f"{shards.total - shards.successful} of {shards.total} shards gave none{_why(shards.failures)}")
+        missing = f"{shards.total - shards.successful} of {many(shards.total, 'shard')}"
+        reasons.append(f"{missing} gave none{_why(shards.failures)}")
     if reasons:
         raise refusal(
             f"the cluster gave a partial answer: {', '.join(reasons)}",

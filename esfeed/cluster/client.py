@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import elastic_transport
 import elasticsearch
@@ -20,22 +20,22 @@ import msgspec
 import tenacity
 
 from esfeed.bounds import TooLarge
-from esfeed.cluster.answers import Answers, Failed, Hit, Multi, Page, decode, page, whole
+from esfeed.cluster.answers import Answers, Failed, Page, decode, page, whole
 from esfeed.cluster.connection import Connection, leads_to
 from esfeed.cluster.dialect import Dialect, Engine, dialect
 from esfeed.cluster.limits import Limit, Limited, Limits, refusal, without_scroll
+from esfeed.cluster.lots import chain, encoded
 from esfeed.cluster.node import Bounds, Meter, RawSerializer, metered
 from esfeed.cluster.pace import Pace
-from esfeed.errors import ClusterError, Forbidden, NameGone, NameMoved, Retryable
-from esfeed.event import Key
+from esfeed.errors import ClusterError, Forbidden, NameGone, NameMoved, Retryable, brief
 from esfeed.reasons import of_body, of_error
 
 _RETRY = frozenset({429, 502, 503, 504})
 _LONGEST_WAIT = 60.0
 _LONGEST_WORD = 1 << 20
 _KEEP = "5m"
-_UNREADABLE = "illegal_state_exception"  # 2.x, of a number beyond 64 bits in a document that is not refreshed yet
-_CLOSED = ("index_closed_exception", "cluster_block_exception")
+_CLOSED = "index_closed_exception"
+_BLOCKED = "cluster_block_exception"
 
 
 class Client:
@@ -145,6 +145,8 @@ class Client:
     def _refused(self, error: elasticsearch.ApiError, path: str) -> Exception:
         status = error.status_code
         kind, reason = of_body(error.body)
+        named = brief(unquote(path.split("/")[1]))
+        path = brief(path)
         text = f"cluster {self.name!r} answered {status} to {path}: {kind or ''} {reason}".strip()
         if isinstance(limited := refusal(text, ""), Limited):
             return limited
@@ -165,21 +167,18 @@ class Client:
                 f"cluster {self.name!r} does not accept these credentials (401)",
                 f"correct `clusters.{self.name}.basic_auth` or `api_key`",
             )
-        if status == 403 and kind not in _CLOSED:
+        if unreadable(kind):
+            return NameGone(f"cluster {self.name!r}: something behind {named!r} cannot be read ({reason})", way(reason))
+        if status == 403:
             return Forbidden(
                 f"cluster {self.name!r} does not allow {path} (403: {reason})",
                 "grant that user `read`, `view_index_metadata` and `monitor` on the watched indices, and `monitor` on "
                 "the cluster, to tell its version",
             )
-        named = unquote(path.split("/")[1])
         if kind == "index_not_found_exception":
             return NameGone(
-                f"cluster {self.name!r} has no index or alias {named!r} ({reason})", "correct the watch's `index`"
-            )
-        if kind in _CLOSED:
-            return NameGone(
-                f"cluster {self.name!r}: something behind {named!r} cannot be read ({reason})",
-                "open that index, or take it out of the watched name",
+                f"cluster {self.name!r} has no index, alias or data stream {named!r} ({reason})",
+                "correct the watch's `index`",
             )
         return ClusterError(text, "see the cluster's log")
 
@@ -237,20 +236,33 @@ class Client:
         counted: bool = False,
         read: Callable[[bytes], Page] = page,
     ) -> Iterator[Page]:
-        """All pages of a search, from one snapshot: of a scroll, unless all fit into one. See ``search``."""
+        """All pages of a search, from one snapshot: of a scroll, unless all fit into one. See ``search``.
+
+        Of a list of names that is too long for one request: of one snapshot a lot.
+        """
+        yield from chain(name, lambda some: self._pages(some, body, preference, counted, read))
+
+    def _pages(
+        self, name: str, body: Mapping[str, Any], preference: str, counted: bool, read: Callable[[bytes], Page]
+    ) -> Iterator[Page]:
         first = self.search(name, body, preference, counted, read)
         if first.total <= first.count:
             yield first
         else:
-            yield from self.scroll(name, body, preference, read)
+            yield from self._scroll(name, body, preference, read)
 
     def scroll(
         self, name: str, body: Mapping[str, Any], preference: str = "", read: Callable[[bytes], Page] = page
     ) -> Iterator[Page]:
-        """All pages of a search, from one snapshot, as ``read`` makes them.
+        """All pages of a search, from one snapshot, as ``read`` makes them; see ``pages``.
 
         Raises ``ClusterError`` rather than skip or cut short.
         """
+        yield from chain(name, lambda some: self._scroll(some, body, preference, read))
+
+    def _scroll(
+        self, name: str, body: Mapping[str, Any], preference: str, read: Callable[[bytes], Page]
+    ) -> Iterator[Page]:
         preference = preference or self.dialect.preference
         path = f"/{encoded(name)}/_search"
 
@@ -314,7 +326,8 @@ class Client:
             kind, reason = of_error(failed.error)
             error = NameMoved if kind == "index_not_found_exception" else refusal
             raise error(
-                f"cluster {self.name!r} failed a search: {kind}: {reason}", "it is asked again at the next poll"
+                f"cluster {self.name!r} failed a search: {kind}: {reason}",
+                way(reason) if unreadable(kind) else "it is asked again at the next poll",
             )
         return whole(decode(raw, Page))
 
@@ -336,55 +349,19 @@ class Client:
             asked["seq_no_primary_term"] = True
         return asked
 
-    def mget(self, wanted: Sequence[tuple[str, Key]], preference: str = "") -> list[Hit]:
-        """Realtime reads by (concrete index, key), no content: one hit each, in that order: ``found``, not, or with its
-        ``error``.
 
-        Realtime: it sees what no refresh has shown yet, and it asks the copy that knows. Raises ``NameMoved`` where an
-        index is not there any more, ``ClusterError`` where a shard does not answer or an answer is missing.
-        """
-        known = self.dialect
-        docs: list[dict[str, Any]] = []
-        for index, key in wanted:
-            doc: dict[str, Any] = {"_index": index, "_id": key.id, "_source": False}
-            doc[known.stored_key] = ["_routing", "_parent"] if known.typed else ["_routing"]
-            if known.typed:
-                doc["_type"] = key.type
-            if key.routing is not None:
-                doc[known.routing_key] = key.routing
-            docs.append(doc)
-        preference = preference or known.lookup_preference
-        params = {"preference": preference} if preference else None
-        answer = decode(self.request("POST", "/_mget", params=params, body={"docs": docs}), Multi)
-        if [hit.id for hit in answer.docs] != [key.id for _, key in wanted]:
-            raise ClusterError(
-                f"cluster {self.name!r} answered {len(answer.docs)} of {len(docs)} lookups, or others than those",
-                "nothing was taken from it; look at what stands between",
-            )
-        for hit in answer.docs:
-            if hit.error is not None:
-                self._check_lookup(hit)
-        return answer.docs
-
-    def _check_lookup(self, hit: Hit) -> None:
-        """Raises what a failed lookup stands for, unless it is the document's own fault (see ``_UNREADABLE``)."""
-        kind, reason = of_error(hit.error)
-        if kind == "index_not_found_exception":
-            raise NameMoved(f"cluster {self.name!r}: {reason}", "it is read anew at the next poll")
-        if kind in _CLOSED:
-            raise NameGone(
-                f"cluster {self.name!r}: index {hit.index!r} is {reason}", "open it, or take it out of the watched name"
-            )
-        if kind != _UNREADABLE:
-            raise ClusterError(
-                f"cluster {self.name!r} could not look up {hit.id!r} ({kind}: {reason})",
-                "nothing was taken from it, and it is asked again; see the cluster's health",
-            )
+def way(reason: str) -> str:
+    """What to do about an index that is closed or blocked, by what the engine says of it."""
+    if "index metadata" in reason:
+        return "take `index.blocks.metadata` off that index, or leave it out of the watched name"
+    if "index read" in reason:
+        return "take `index.blocks.read` off that index, or leave it out of the watched name"
+    return "open that index, or leave it out of the watched name"
 
 
-def encoded(name: str) -> str:
-    """An index name, alias or pattern as one segment of a path."""
-    return quote(name, safe="*,-+<>")
+def unreadable(kind: str | None) -> bool:
+    """Whether an index is closed or blocked, by the type of the failure."""
+    return kind in (_CLOSED, _BLOCKED)
 
 
 def _security(connection: Connection) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from esfeed.cluster import dates, shards
 from esfeed.cluster.client import Client
 from esfeed.cluster.limits import Limit, Limited, halves
+from esfeed.cluster.lots import each
 from esfeed.reads import FAR, ODD, Dated, Shard, Span, bucket
 
 Count = Callable[[Sequence[Span]], Mapping[int, int]]
@@ -30,13 +31,16 @@ def dated(client: Client, name: str, field: str, spans: Sequence[Span] | None, b
             if list(some) != [ODD]:
                 raise
             # All of these are one bucket here, and any number of them there.
-            odd = client.search(name, {"size": 0, "query": dates.in_spans(field, some, False), **client.versions()})
-            return {-1: odd.total}
+            return {-1: _total(client, name, dates.in_spans(field, some, False))}
 
     if spans is not None:
         return Dated(_in_parts(count, spans, bits), 0)
-    undated = {"size": 0, "query": dates.in_spans(field, (), True), **client.versions()}
-    return Dated(_in_parts(count, [ODD, (0, FAR)], bits), client.search(name, undated).total)
+    return Dated(_in_parts(count, [ODD, (0, FAR)], bits), _total(client, name, dates.in_spans(field, (), True)))
+
+
+def _total(client: Client, name: str, query: Mapping[str, Any]) -> int:
+    body = {"size": 0, "query": query, **client.versions()}
+    return sum(page.total for page in each(name, lambda some: client.search(some, body)))
 
 
 def histogram(

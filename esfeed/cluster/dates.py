@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from esfeed.cluster.answers import Hit, Page
 from esfeed.cluster.client import Client
 from esfeed.cluster.limits import Limit, Limited
+from esfeed.cluster.lots import each
 from esfeed.errors import ClusterError
 from esfeed.reads import FAR, ODD, Dated, Dates, Span, bucket
 
@@ -34,18 +36,18 @@ def dated(client: Client, name: str, field: str, spans: Sequence[Span] | None, b
             body["aggs"]["without"] = {"missing": {"field": field}}
         else:
             body["query"] = in_spans(field, some, False)
-        page = client.search(name, body, counted=True)
-        found: Counter[int] = Counter()
-        for one in page.aggregations["dates"]["buckets"]:
-            found[bucket(int(one["key"]), bits)] += one["doc_count"]
-        none = page.aggregations["without"]["doc_count"] if some is None else 0
-        if found.total() + none < page.total:
-            raise ClusterError(
-                f"of {page.total} documents only {found.total() + none} were counted by {field}",
-                "nothing was taken from it; it is asked again at the next poll",
-            )
-        buckets.update(found)
-        without += none
+        for page in each(name, partial(client.search, body=body, counted=True)):
+            found: Counter[int] = Counter()
+            for one in page.aggregations["dates"]["buckets"]:
+                found[bucket(int(one["key"]), bits)] += one["doc_count"]
+            none = page.aggregations["without"]["doc_count"] if some is None else 0
+            if found.total() + none < page.total:
+                raise ClusterError(
+                    f"of {page.total} documents only {found.total() + none} were counted by {field}",
+                    "nothing was taken from it; it is asked again at the next poll",
+                )
+            buckets.update(found)
+            without += none
     return Dated(buckets, without)
 
 

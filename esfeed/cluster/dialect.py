@@ -61,6 +61,9 @@ class Dialect:
     date_values: bool
     """A date can be sorted and counted by only where it has ``doc_values``."""
 
+    streams: bool = False
+    """There may be data streams, and ``_resolve/index`` tells them."""
+
 
 _TWO = Dialect(
     typed=True,
@@ -92,7 +95,9 @@ _MODERN = replace(
 
 def dialect(engine: Engine) -> Dialect:
     """The dialect of ``engine``. An engine newer than the table is spoken to like the newest known one."""
-    if engine.distribution == "opensearch" or engine.version >= (7, 2):
+    if engine.distribution == "opensearch" or engine.version >= (7, 9):
+        return replace(_MODERN, streams=True)
+    if engine.version >= (7, 2):
         return _MODERN
     if engine.version >= (7,):
         return replace(_MODERN, sort_as_date=False)

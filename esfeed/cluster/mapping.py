@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from esfeed.cluster.answers import Mappings, decode
-from esfeed.cluster.client import Client, encoded
+from esfeed.cluster.client import Client
+from esfeed.cluster.lots import each, encoded
 from esfeed.reads import BARE_DATE
 
 _COMPUTED = ("runtime", "derived")
@@ -17,9 +18,12 @@ WITHIN = " within the nested "
 
 def mapped(client: Client, name: str) -> Mapping[str, Mapping[str, str]]:
     """The fields (dotted) of each index behind ``name``, and their kinds; see ``ports.Cluster.mapped``."""
-    found = decode(client.request("GET", f"/{encoded(name)}/_mapping"), dict[str, Mappings])
     known = client.dialect
-    return {index: _fields(one.mappings, known.typed, known.date_values) for index, one in found.items()}
+    found: dict[str, Mapping[str, str]] = {}
+    for raw in each(name, lambda some: client.request("GET", f"/{encoded(some)}/_mapping")):
+        for index, one in decode(raw, dict[str, Mappings]).items():
+            found[index] = _fields(one.mappings, known.typed, known.date_values)
+    return found
 
 
 def kind_of(how: Mapping[str, Any], date_values: bool) -> str:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from esfeed.cluster.answers import Aliases, Settings, decode
-from esfeed.cluster.client import Client, encoded
+from esfeed.cluster.answers import Aliases, Behind, Settings, decode
+from esfeed.cluster.client import Client
+from esfeed.cluster.lots import each, encoded, matches
 from esfeed.cluster.mapping import WITHIN, mapped
-from esfeed.errors import ClusterError, ConfigError, NameGone
+from esfeed.errors import ClusterError, ConfigError, NameGone, NothingThere, brief
 from esfeed.reads import Index, Resolved
 
+_Found = TypeVar("_Found")
 _UNITS = (("micros", 1e-6), ("nanos", 1e-9), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0))
+_BACKING = re.compile(r"\.ds-(?P<stream>.+?)-(?:\d{4}\.\d{2}\.\d{2}-)?\d{6,}$")
+"""The name of a data stream's backing index, as engines give it: with a date from 7.11 on, without one on OpenSearch.
+https://www.elastic.co/guide/en/elasticsearch/reference/7.17/data-streams.html#backing-indices"""
+
 DATES = ("date", "date_nanos")
 
 
@@ -21,27 +27,34 @@ def is_pattern(name: str) -> bool:
     return any(sign in name for sign in "*,")
 
 
+def stream_of(index: str) -> str:
+    """The data stream that an index belongs to, by its name; empty for one that belongs to none."""
+    backing = _BACKING.search(index)
+    return backing["stream"] if backing else ""
+
+
 def resolve(client: Client, name: str, watch: str) -> Resolved:
     """Asks what is behind ``name``. Raises ``NameGone`` for nothing, ``ConfigError`` for an alias that filters."""
-    path = f"/{encoded(name)}"
     # Closed ones behind a pattern too, or their documents would look gone: to look one up there is an error.
     params = {"flat_settings": "true", "expand_wildcards": "open,closed"}
-    raw = client.request("GET", f"{path}/_settings", params=params)
-    settings = decode(raw, dict[str, Settings])
+    settings = _by_index(client, name, "_settings", Settings, params)
     if not settings:
-        raise NameGone(f"cluster {client.name!r} has no index behind {name!r}", "correct the watch's `index`")
-    aliases = decode(client.request("GET", f"{path}/_alias"), dict[str, Aliases])
+        raise NothingThere(
+            f"cluster {client.name!r} has no index behind {brief(name)!r} that these credentials may see",
+            "correct the watch's `index`, or grant `view_index_metadata` on it",
+        )
+    aliases, streams = _aliases(client, name, settings)
     for index, found in aliases.items():
         for alias, how in found.aliases.items():
             narrow = "filter" in how or "search_routing" in how
-            if narrow and _addresses(name, alias) and not _addresses(name, index):
+            if narrow and addresses(name, alias) and not addresses(name, index):
                 raise ConfigError(
                     f"watches.{watch}.index",
                     name,
                     f"this alias filters or routes, so what leaves it cannot be told from what is deleted; "
                     f"watch {index!r} and put the filter into a route's `where`",
                 )
-    pattern = is_pattern(name)
+    pattern = is_pattern(name) or streams
     indices = [
         _index(index, found.settings, _alias(name, index, aliases) if pattern else "")
         for index, found in settings.items()
@@ -49,19 +62,57 @@ def resolve(client: Client, name: str, watch: str) -> Resolved:
     return Resolved(name, pattern, tuple(sorted(indices, key=lambda one: (one.created, one.name))))
 
 
+def _aliases(client: Client, name: str, settings: Mapping[str, Settings]) -> tuple[Mapping[str, Aliases], bool]:
+    """The aliases behind ``name``, by index; and whether it leads to a data stream.
+
+    Such a stream, or an alias of one, stands for its backing indices as a pattern does: the same id in two of them is
+    two documents. OpenSearch knows no aliases of a stream, and Elasticsearch tells them of the stream alone.
+    """
+    try:
+        aliases = _by_index(client, name, "_alias", Aliases)
+    except NameGone:
+        if _behind_a_stream(client, name):
+            return {}, True
+        raise
+    named = name in settings or any(name in found.aliases for found in aliases.values())
+    if named or is_pattern(name) or not _behind_a_stream(client, name):
+        return aliases, False
+    for stream in {stream_of(index) for index in settings} - {"", name}:
+        aliases |= _by_index(client, stream, "_alias", Aliases)
+    return aliases, True
+
+
+def _behind_a_stream(client: Client, name: str) -> bool:
+    """Whether ``name``, which is no index and no alias of one, is a data stream or an alias of one."""
+    if not client.dialect.streams:
+        return False
+    answers = each(name, lambda some: client.request("GET", f"/_resolve/index/{encoded(some)}"))
+    return any(found.data_streams or found.aliases for found in (decode(raw, Behind) for raw in answers))
+
+
+def _by_index(
+    client: Client, name: str, what: str, kind: type[_Found], params: Mapping[str, Any] | None = None
+) -> dict[str, _Found]:
+    """What engines tell of each index behind ``name``."""
+    found: dict[str, _Found] = {}
+    for raw in each(name, lambda some: client.request("GET", f"/{encoded(some)}/{what}", params=params)):
+        found.update(decode(raw, dict[str, kind]))  # type: ignore[valid-type]
+    return found
+
+
 def _alias(name: str, index: str, aliases: Mapping[str, Aliases]) -> str:
     """The alias by which a pattern leads to an index that it does not match itself."""
-    if _addresses(name, index) or index not in aliases:
+    if addresses(name, index) or index not in aliases:
         return ""
-    return min((alias for alias in aliases[index].aliases if _addresses(name, alias)), default="")
+    return min((alias for alias in aliases[index].aliases if addresses(name, alias)), default="")
 
 
-def _addresses(name: str, one: str) -> bool:
+def addresses(name: str, one: str) -> bool:
     """Whether ``name`` (with patterns, commas and exclusions) leads to the index or alias ``one`` itself."""
     found = False
     for part in name.split(","):
         excluding = part.startswith("-")
-        if re.fullmatch(re.escape(part.removeprefix("-")).replace(r"\*", ".*"), one):
+        if matches(part.removeprefix("-"), one):
             found = not excluding
     return found
 

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from functools import partial
 
-from esfeed.cluster import counts, dates, shards
+from esfeed.cluster import counts, dates, gone, lookups, shards
 from esfeed.cluster.answers import Hit, Packed, document, packed
 from esfeed.cluster.answers import Page as Answer
-from esfeed.cluster.client import Client, encoded
+from esfeed.cluster.client import Client
 from esfeed.cluster.connection import Connection
 from esfeed.cluster.dialect import Engine
+from esfeed.cluster.lots import each, encoded, lots
 from esfeed.cluster.mapping import mapped
 from esfeed.cluster.names import field_types, resolve
 from esfeed.cluster.node import Meter
@@ -22,6 +23,7 @@ from esfeed.reads import (
     TAKEN,
     Dated,
     Dates,
+    Held,
     Kind,
     Page,
     Part,
@@ -72,11 +74,18 @@ class EngineCluster:
     def counters(self, name: str) -> Reading:
         return read_stats(self._client, name)
 
+    def uuid(self) -> str:
+        return gone.cluster_uuid(self._client)
+
     def resolve(self, name: str, watch: str) -> Resolved:
         return resolve(self._client, name, watch)
 
+    def check_gone(self, of: Resolved, held: Collection[Held]) -> None:
+        gone.check(self._client, of, held)
+
     def refresh(self, name: str) -> None:
-        self._client.request("POST", f"/{encoded(name)}/_refresh")
+        for some in lots(name):
+            self._client.request("POST", f"/{encoded(some)}/_refresh")
 
     def field_types(self, name: str) -> Mapping[str, str]:
         return field_types(self._client, name)
@@ -92,8 +101,8 @@ class EngineCluster:
             "size": 1,
             "_source": False,
         }
-        hits = self._client.search(name, body).hits.hits
-        return dates.milliseconds(hits[0].sorted_by) if hits else None
+        hits = [hit for page in each(name, lambda some: self._client.search(some, body)) for hit in page.hits.hits]
+        return max((dates.milliseconds(hit.sorted_by) for hit in hits), default=None)
 
     def window(self, of: Resolved, field: str, since: int, size: int) -> Iterator[Page]:
         body = {
@@ -174,7 +183,7 @@ class EngineCluster:
     ) -> Sequence[Document | None]:
         names = {one.uuid: one.name for one in of.indices}
         preference = f"_prefer_nodes:{copy.node}" if copy and copy.node else ""
-        hits = self._client.mget([(names[uuid], key) for uuid, key in wanted], preference)
+        hits = lookups.mget(self._client, [(names[uuid], key) for uuid, key in wanted], preference)
         return [_looked_up(hit, uuid, key) for hit, (uuid, key) in zip(hits, wanted, strict=True)]
 
 

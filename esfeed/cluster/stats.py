@@ -8,8 +8,9 @@ from __future__ import annotations
 import msgspec
 
 from esfeed.cluster.answers import decode
-from esfeed.cluster.client import Client, encoded
-from esfeed.errors import ClusterError, NameGone
+from esfeed.cluster.client import Client
+from esfeed.cluster.lots import each, encoded
+from esfeed.errors import ClusterError, NothingThere, brief, many
 from esfeed.reads import Reading, ShardReading
 
 _SHARD = "indices.*.shards.*"
@@ -104,18 +105,12 @@ def read_stats(client: Client, name: str) -> Reading:
 
     Raises ``NameGone`` where nothing is behind it, ``ClusterError`` where a shard could not tell.
     """
-    params = {"level": "shards", "filter_path": ",".join(_FIELDS)}
-    raw = client.request("GET", f"/{encoded(name)}/_stats/docs,store,indexing,refresh", params=params)
-    stats = decode(raw, _Stats)
-    if stats.shards.failed:
-        raise ClusterError(f"{stats.shards.failed} shards of {name!r} gave no statistics", "see the cluster's health")
-    if not stats.indices:
-        raise NameGone(
-            f"cluster {client.name!r} has no open index behind {name!r}", "correct the watch's `index`, or open it"
-        )
+    indices: dict[str, _Index] = {}
+    for stats in each(name, lambda some: _read(client, some)):
+        indices.update(stats.indices)
     shards: dict[str, ShardReading] = {}
     docs = octets = 0
-    for index, found in stats.indices.items():
+    for index, found in indices.items():
         for number, copies in found.shards.items():
             primary = next((copy for copy in copies if copy.routing.primary), None)
             if primary is None or primary.routing.state not in _STARTED:
@@ -125,7 +120,23 @@ def read_stats(client: Client, name: str) -> Reading:
             docs += primary.docs.count
             octets += primary.store.size_in_bytes
             shards[f"{index}/{number}"] = _shard(primary, copies)
-    return Reading(shards, {index: found.uuid for index, found in stats.indices.items()}, docs, octets)
+    return Reading(shards, {index: found.uuid for index, found in indices.items()}, docs, octets)
+
+
+def _read(client: Client, name: str) -> _Stats:
+    params = {"level": "shards", "filter_path": ",".join(_FIELDS)}
+    raw = client.request("GET", f"/{encoded(name)}/_stats/docs,store,indexing,refresh", params=params)
+    stats = decode(raw, _Stats)
+    if stats.shards.failed:
+        raise ClusterError(
+            f"{many(stats.shards.failed, 'shard')} of {brief(name)!r} gave no statistics", "see the cluster's health"
+        )
+    if not stats.indices:
+        raise NothingThere(
+            f"cluster {client.name!r} has no open index behind {brief(name)!r} that these credentials may see",
+            "correct the watch's `index`, open the index, or grant `monitor` and `view_index_metadata` on it",
+        )
+    return stats
 
 
 def _shard(primary: _Copy, copies: list[_Copy]) -> ShardReading:

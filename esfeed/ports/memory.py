@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from esfeed.event import Key, Revision
-from esfeed.reads import Dated, Span
+from esfeed.reads import Dated, Held, Span
 
 
 class Sweep(Protocol):
@@ -31,6 +31,9 @@ class Known(Protocol):
 
     def count(self) -> int:
         """How many documents are known."""
+
+    def indices(self) -> Collection[Held]:
+        """The indices of which documents are known: of each, what the keys of at least one and two at most name."""
 
     def in_shard(self, uuid: str, shard: int) -> int:
         """How many documents are known of that shard of that index."""

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from esfeed.event import Change, Document, Key, Owners, Revision, View
-from esfeed.reads import Dated, Dates, Page, Part, Reading, Resolved, Shard, Span, Tail
+from esfeed.reads import Dated, Dates, Held, Page, Part, Reading, Resolved, Shard, Span, Tail
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -77,6 +77,16 @@ class Cluster(Protocol):
 
     def resolve(self, name: str, watch: str) -> Resolved:
         """The indices behind ``name``. Raises ``NameGone``, or ``ConfigError`` for an alias that filters."""
+
+    def uuid(self) -> str:
+        """What tells this cluster from all others; empty where these credentials may not ask, or it does not tell."""
+
+    def check_gone(self, of: Resolved, held: Collection[Held]) -> None:
+        """Makes sure of indices that are not behind the name any more, by asking for each by its own name.
+
+        Raises ``ClusterError`` where one is only out of sight: these credentials may not see it, it is hidden, or the
+        answer says nothing.
+        """
 
     def refresh(self, name: str) -> None:
         """Makes every operation so far visible to searches: the one call that is not a read, for ``refresh = true``."""

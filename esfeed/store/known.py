@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from esfeed.event import Key, Revision
 from esfeed.ports import Sweep
-from esfeed.reads import FAR, ODD, Dated, Span
+from esfeed.reads import FAR, ODD, Dated, Held, Span
 from esfeed.store import schema as t
 from esfeed.store import tally
 from esfeed.store.codec import pack_key, unpack_key
@@ -73,6 +73,18 @@ class SqlKnown:
         query = sa.select(sa.func.count()).select_from(t.revision).where(t.revision.c.watch == self._watch)
         with guarded(self._where), self._engine.connect() as connection:
             return int(connection.scalar(query) or 0)
+
+    def indices(self) -> Collection[Held]:
+        key = t.revision.c.key
+        some = sa.select(t.index_ref.c.uuid, t.index_ref.c.name, sa.func.min(key), sa.func.max(key)).group_by(
+            t.revision.c.index_ref
+        )
+        query = some.join(t.index_ref, t.index_ref.c.id == t.revision.c.index_ref).where(
+            t.revision.c.watch == self._watch
+        )
+        with guarded(self._where), self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return {Held(name, uuid, unpack_key(key).within) for uuid, name, *keys in rows for key in keys}
 
     def in_shard(self, uuid: str, shard: int) -> int:
         with guarded(self._where), self._engine.connect() as connection:

@@ -21,7 +21,8 @@ _THINK_AGAIN = 600.0
 class AutoTracker:
     """See ``ports.Tracker``. ``choice`` is ``auto``, ``seq_no`` or ``updated_at``, as the settings say.
 
-    ``name`` and ``why`` tell what follows the watch now, for ``esfeed status``.
+    ``name`` and ``why`` tell what follows the watch now, for ``esfeed status``. Once ``reconcile`` is set, the next
+    whole poll reads all ids; with ``accept``, it may be of another cluster than the last one.
     """
 
     def __init__(
@@ -43,18 +44,20 @@ class AutoTracker:
         self.name = "" if choice == "auto" else choice
         self.why = "" if choice == "auto" else "the settings say so"
         self.reconcile = False
+        self.accept = False
 
     def poll(self, since: Checkpoint | None) -> Iterator[Batch]:
         """Raises ``ConfigError`` where the settings ask for sequence numbers and there are none."""
         self._by_number.reconcile = self._by_date.reconcile = self.reconcile
+        self._by_number.behind.accept = self._by_date.behind.accept = self.accept
         yield from self._poll(since)
-        self.reconcile = False
+        self.reconcile = self.accept = False
 
     def _poll(self, since: Checkpoint | None) -> Iterator[Batch]:
         if self._choice == updated_at.NAME:
             yield from self._by_date.poll(since)
             return
-        if self._choice == "auto" and since is not None and since.tracker == updated_at.NAME and not self._due():
+        if self._choice == "auto" and self._by_date_before(since):
             self._say(updated_at.NAME, self.why or "sequence numbers did not serve when it was last tried")
             yield from self._by_date.poll(since)
             return
@@ -62,9 +65,7 @@ class AutoTracker:
             yield from self._by_number.poll(since)
             self._say(seq_no.NAME, "the engine has sequence numbers")
         except Unsuited as error:
-            if self._choice != "auto":
-                hint = f'{error.message}; write "auto" or "updated_at"'
-                raise ConfigError(f"watches.{self._following.watch}.tracker", "seq_no", hint) from error
+            self._refuse(error)
             self._thought = self._clock.monotonic()
             self._say(updated_at.NAME, error.message)
             yield from self._by_date.poll(since)
@@ -77,17 +78,28 @@ class AutoTracker:
             return seq_no.behind(checkpoint)
         return updated_at.behind(checkpoint)
 
-    def check(self) -> str:
-        """What is behind the name, and how it would be followed, in words."""
-        if self._choice != updated_at.NAME:
-            try:
-                return f"{self._by_number.check()}, followed by seq_no"
-            except Unsuited as error:
-                if self._choice != "auto":
-                    hint = f'{error.message}; write "auto" or "updated_at"'
-                    raise ConfigError(f"watches.{self._following.watch}.tracker", "seq_no", hint) from error
-                return f"{self._by_date.check()}, followed by updated_at ({error.message})"
-        return f"{self._by_date.check()}, followed by updated_at"
+    def check(self, since: Checkpoint | None) -> str:
+        """What is behind the name, and how a poll after that checkpoint would follow it, in words.
+
+        It decides by what a poll decides by, so it raises what that would raise.
+        """
+        if self._choice == updated_at.NAME or (self._choice == "auto" and self._by_date_before(since)):
+            return f"{self._by_date.check(since)}, followed by updated_at"
+        try:
+            return f"{self._by_number.check(since)}, followed by seq_no"
+        except Unsuited as error:
+            self._refuse(error)
+            return f"{self._by_date.check(since)}, followed by updated_at ({error.message})"
+
+    def _refuse(self, why: Unsuited) -> None:
+        """Raises ``ConfigError`` where nothing but sequence numbers is asked for."""
+        if self._choice != "auto":
+            hint = f'{why.message}; write "auto" or "updated_at"'
+            raise ConfigError(f"watches.{self._following.watch}.tracker", "seq_no", hint) from why
+
+    def _by_date_before(self, since: Checkpoint | None) -> bool:
+        """Whether the last poll went by dates, and it is too early to try sequence numbers once more."""
+        return since is not None and since.tracker == updated_at.NAME and not self._due()
 
     def _due(self) -> bool:
         """Whether to try sequence numbers once more: not at once in a new process, as that costs cron's idle poll."""

@@ -13,7 +13,8 @@ _REFRESHES = 10
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """What to follow and how. ``overlap`` in seconds; ``timestamp_field`` empty: by the counters alone.
+    """What to follow and how. ``overlap`` in seconds; ``timestamp_field`` empty: by the counters alone. ``assumed``:
+    nobody wrote that field, so where there is no such date it is as if it were empty.
 
     ``learn``: the first reading learns ids and versions and tells nothing. ``eager``: a full reading whenever one is
     called for (a single poll, for cron); a daemon, which polls on, waits for one more poll, as most operations only
@@ -30,6 +31,7 @@ class Following:
     refresh: bool = False
     verify: float | None = None
     eager: bool = True
+    assumed: bool = False
 
 
 def slowest(indices: Sequence[Index]) -> float:

@@ -117,7 +117,7 @@ class Reader:
                     sweep.see(what.truth)
                     met = self.met(of, what, shards, content=source or learn)
                     found += len(met)
-                    total = page.total if shard is None else max(now.docs, read)
+                    total = max(page.total if shard is None else now.docs, read)
                     yield Batch(met, what.known, total=total, read=read, stamps=what.stamps)
             found += yield from self._unmet(of, sweep, shards)
         return found

@@ -14,11 +14,12 @@ from typing import Any
 import msgspec
 
 from esfeed.decoding import read
-from esfeed.errors import ClusterError, Forbidden
+from esfeed.errors import ClusterError, Forbidden, NameGone, brief, many
 from esfeed.event import Key
 from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known, Passed
 from esfeed.reads import Index, Reading, Resolved, Shard, ShardReading, Span, Tail
 from esfeed.trackers import beginning, history, marks
+from esfeed.trackers.behind import Behind
 from esfeed.trackers.following import Following, patience, slowest
 from esfeed.trackers.marks import LADDER, ShardMark
 from esfeed.trackers.reading import Reader
@@ -45,6 +46,7 @@ class State(msgspec.Struct, frozen=True):
     marks: dict[str, ShardMark]
     lag: bool
     read_at: float
+    cluster: str = ""
 
 
 class SeqNoTracker:
@@ -64,11 +66,12 @@ class SeqNoTracker:
         self._clock = clock
         self._sleep = sleep
         self._reader = Reader(cluster, known, following.max_page_bytes)
+        self.behind = Behind(cluster, known, following)
         self.reconcile = False
 
     def poll(self, since: Checkpoint | None) -> Iterator[Batch]:
         """Raises ``Unsuited`` besides, before anything was read, where sequence numbers do not serve."""
-        now = self._counters()
+        now = self._counters(since)
         self._reader.doubt = self._reader.went_back = False
         state, unsure, at = None, False, self._now()
         if since is not None and since.tracker == NAME:
@@ -78,12 +81,13 @@ class SeqNoTracker:
             unsure = self._known.count() > 0
         given_again: Mapping[str, float] = {name: mark.since for name, mark in state.marks.items()} if state else {}
         if state is None or _shards_of(state) != now.shards.keys() or _moved(state, now):
-            of = self._suited()
+            of, uuid = self._suited(since, now)
             refresh = float("inf") if self._cluster.searches_lag else slowest(of.indices)
             now, begun = beginning.begin(now, refresh, self._counters, self._sleep, self._clock)
             given_again = _given_again(state, of, now, at if unsure else 0.0, at)
             begun = {name: msgspec.structs.replace(mark, since=given_again[name]) for name, mark in begun.items()}
-            batches = self._all(of, now, begun, since is None, unsure if state is None else _undone(state, now))
+            distrust = unsure if state is None else _undone(state, now)
+            batches = self._all(of, uuid, now, begun, since is None, distrust)
         elif self.reconcile or self._verification_is_due(state):
             batches = self._again(state, now)
         else:
@@ -100,16 +104,20 @@ class SeqNoTracker:
             }
             yield msgspec.structs.replace(batch, copies=copies)
 
-    def _suited(self) -> Resolved:
-        """What is behind the name. It searches all shards, so that those nobody searched refresh again."""
-        of = self._cluster.resolve(self._following.index, self._following.watch)
+    def _suited(self, since: Checkpoint | None, now: Reading) -> tuple[Resolved, str]:
+        """What is behind the name, of which cluster. It searches all shards: those nobody searched refresh again."""
+        of, uuid = self.behind.resolve(since, now)
         if of.overlap:
-            raise Unsuited(f"an alias behind {of.name!r} leads to several indices at once, where an id may stand twice")
+            raise Unsuited(
+                f"an alias behind {brief(of.name)!r} leads to several indices at once, where an id may stand twice"
+            )
         if why := self._cluster.without_seq_no(of):
             raise Unsuited(why)
-        return of
+        return of, uuid
 
-    def _all(self, of: Resolved, now: Reading, begun: beginning.Marks, first: bool, distrust: bool) -> Iterator[Batch]:
+    def _all(
+        self, of: Resolved, uuid: str, now: Reading, begun: beginning.Marks, first: bool, distrust: bool
+    ) -> Iterator[Batch]:
         """The first reading, or the first behind other indices: content and all, as no number there is known yet.
 
         ``distrust``: see ``Reader.sort_out``; not where contents are not to be known.
@@ -127,7 +135,7 @@ class SeqNoTracker:
             if self._reader.doubt
             else {name: marks.after_a_look(begun[name], reading, at) for name, reading in now.shards.items()}
         )
-        yield _keep(State(of.indices, of.pattern, fresh, self._cluster.searches_lag, at), now)
+        yield _keep(State(of.indices, of.pattern, fresh, self._cluster.searches_lag, at, uuid), now)
 
     def _again(self, state: State, now: Reading) -> Iterator[Batch]:
         """Every id and version, and the content of what differs: the last net, and what ``esfeed reconcile`` does."""
@@ -147,6 +155,8 @@ class SeqNoTracker:
             yield from self._rest(state, now)
             return
         of = self._of(state)
+        if not state.cluster:  # of an earlier esfeed
+            state = msgspec.structs.replace(state, cluster=self._cluster.uuid())
         if self._following.refresh:
             self._cluster.refresh(of.name)
         kept = dict(state.marks)
@@ -284,17 +294,19 @@ class SeqNoTracker:
         if met := self._reader.met(of, what, [shard]):
             yield Batch(met, what.known)
 
-    def check(self) -> str:
-        """What is behind the name, in words. Raises ``Unsuited`` where this tracker cannot follow it."""
-        of = self._cluster.resolve(self._following.index, self._following.watch)
-        if why := self._cluster.without_seq_no(of):
-            raise Unsuited(why)
-        now = self._counters()
-        return f"{len(of.indices)} indices behind {of.name!r}, {len(now.shards)} shards, about {now.docs:,} documents"
+    def check(self, since: Checkpoint | None) -> str:
+        """What is behind the name, in words. Raises what a poll would raise."""
+        now = self._counters(since)
+        of, _ = self._suited(since, now)
+        indices = many(len(of.indices), "index", "indices")
+        return f"{indices} behind {of.name!r}, {many(len(now.shards), 'shard')}, about {many(now.docs, 'document')}"
 
-    def _counters(self) -> Reading:
+    def _counters(self, since: Checkpoint | None = None) -> Reading:
         try:
             return self._cluster.counters(self._following.index)
+        except NameGone as error:
+            self.behind.explain(since, error)
+            raise
         except Forbidden as error:
             raise Unsuited(
                 "these credentials may not read the counters (`_stats`), which tell when to look; "

@@ -15,11 +15,12 @@ from typing import Any
 import msgspec
 
 from esfeed.decoding import read
-from esfeed.errors import ConfigError, Forbidden
+from esfeed.errors import ConfigError, Forbidden, NameGone, many
 from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known
 from esfeed.reads import BLIND, Index, Reading, Resolved
 from esfeed.trackers import accounting
 from esfeed.trackers.accounting import Account
+from esfeed.trackers.behind import Behind
 from esfeed.trackers.descent import Descent
 from esfeed.trackers.following import Following, patience
 from esfeed.trackers.reading import Found, Reader
@@ -47,6 +48,7 @@ class State(msgspec.Struct, frozen=True):
     waited: bool = False
     took: float = 0.0
     moved: bool = False
+    cluster: str = ""
 
 
 class UpdatedAtTracker:
@@ -57,24 +59,25 @@ class UpdatedAtTracker:
         self._following = following
         self._clock = clock
         self._reader = Reader(cluster, known, following.max_page_bytes)
+        self.behind = Behind(cluster, known, following)
         self._descent = Descent(cluster, known, self._reader, following.timestamp_field)
         self.reconcile = False
 
     def poll(self, since: Checkpoint | None) -> Iterator[Batch]:
-        now = self._counters()
+        now = self._counters(since)
         self._reader.doubt = False
         state = None
         if since is not None and since.tracker == NAME:
             state = read(since.data, State)
         if state is None:
-            yield from self._first(now, snapshot=since is None)
+            yield from self._first(now, since)
             return
         if (
             state.account.looked is None
             or accounting.restarted(state.account.looked, now)
             or self._led_away(state, now)
         ):
-            yield from self._after_a_move(state, now)
+            yield from self._after_a_move(state, now, since)
         elif self.reconcile or self._verification_is_due(state):
             yield from self._full(state, now, self._of(state))
         elif accounting.unchanged(state.account, now, state.lag):
@@ -82,20 +85,23 @@ class UpdatedAtTracker:
         else:
             yield from self._look(state, now)
 
-    def check(self) -> str:
+    def check(self, since: Checkpoint | None) -> str:
         """What is behind the name, in words. Raises what a poll would raise for a name or field that cannot be."""
-        of = self._cluster.resolve(self._following.index, self._following.watch)
-        now = self._counters()
+        now = self._counters(since)
+        of, _ = self.behind.resolve(since, now)
         self._dated(State(of.indices, of.pattern), now)
-        many = "1 index" if len(of.indices) == 1 else f"{len(of.indices)} indices"
+        indices = many(len(of.indices), "index", "indices")
         if now.blind:
-            return f"{many} behind {self._following.index!r}, without counters, as these credentials may not read them"
-        return f"{many} behind {self._following.index!r}, about {now.docs:,} documents"
+            return f"{indices} behind {of.name!r}, without counters, as these credentials may not read them"
+        return f"{indices} behind {of.name!r}, about {many(now.docs, 'document')}"
 
-    def _counters(self) -> Reading:
+    def _counters(self, since: Checkpoint | None = None) -> Reading:
         """Without the privilege to read them, every poll has to look, and nothing is ever taken for explained."""
         try:
             return self._cluster.counters(self._following.index)
+        except NameGone as error:
+            self.behind.explain(since, error)
+            raise
         except Forbidden:
             return BLIND
 
@@ -109,10 +115,11 @@ class UpdatedAtTracker:
         verify = self._following.verify
         return verify is not None and self._now() - state.account.looked_at >= verify
 
-    def _first(self, now: Reading, snapshot: bool) -> Iterator[Batch]:
+    def _first(self, now: Reading, since: Checkpoint | None) -> Iterator[Batch]:
         """The first reading, or the first by this tracker. Begun anew after a crash, it passes over what is known."""
-        of = self._cluster.resolve(self._following.index, self._following.watch)
-        state = self._dated(State(of.indices, of.pattern, lag=self._cluster.searches_lag), now)
+        snapshot = since is None
+        of, uuid = self.behind.resolve(since, now)
+        state = self._dated(State(of.indices, of.pattern, lag=self._cluster.searches_lag, cluster=uuid), now)
         learn = snapshot and self._following.learn
         field = self._following.timestamp_field if state.dated else ""
         for batch in self._reader.everything(of, now, source=not learn, learn=learn, field=field):
@@ -120,21 +127,22 @@ class UpdatedAtTracker:
         account = accounting.looked(state.account, now, 0, self._now(), state.lag)
         yield _keep(state, account=account)
 
-    def _after_a_move(self, state: State, now: Reading) -> Iterator[Batch]:
+    def _after_a_move(self, state: State, now: Reading, since: Checkpoint | None) -> Iterator[Batch]:
         """Other indices or other copies: no counter says anything about what was before, so all is read.
 
         Nor do versions: a new index has its own, and where another copy became the primary, an operation that only the
         old one had may have been followed by another one with the same version. So content decides.
         """
-        of = self._cluster.resolve(self._following.index, self._following.watch)
-        fresh = State(
-            of.indices, of.pattern, mark=state.mark, lag=self._cluster.searches_lag, took=state.took, moved=True
-        )
+        of, uuid = self.behind.resolve(since, now)
+        lag = self._cluster.searches_lag
+        fresh = State(of.indices, of.pattern, mark=state.mark, lag=lag, took=state.took, moved=True, cluster=uuid)
         yield from self._full(self._dated(fresh, now), now, of)
 
     def _look(self, state: State, now: Reading) -> Iterator[Batch]:
         """A window; then counts by date, and at last a full reading, as long as operations are left unexplained."""
         of = self._of(state)
+        if not state.cluster:  # of an earlier esfeed
+            state = msgspec.structs.replace(state, cluster=self._cluster.uuid())
         if self._following.refresh:
             self._cluster.refresh(of.name)
         if not state.dated:
@@ -209,7 +217,7 @@ class UpdatedAtTracker:
             newest = self._cluster.newest(self._following.index, field)
             mark = newest if state.mark is None or newest is None else max(newest, state.mark)
             return msgspec.structs.replace(state, dated=True, mark=mark)
-        if now.docs:
+        if now.docs and not self._following.assumed:
             raise ConfigError(f"watches.{self._following.watch}.timestamp_field", field, _no_date(field, types))
         return state
 

@@ -60,7 +60,7 @@ def test_every_poll_is_exact(secured: Engine, privileges: list[str], tmp_path: P
         assert tracker.name == "updated_at"
         assert "may not read the counters" in tracker.why
         assert "grant `monitor`" in tracker.why
-        assert "without counters" in tracker.check()
+        assert "without counters" in tracker.check(None)
     feed.close()
     world.drop()
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from esfeed.event import Document, Key, Revision
 from esfeed.ports import Batch, Checkpoint
-from esfeed.reads import Dated, Index, Page, Reading, Resolved, ShardReading, Span
+from esfeed.reads import Dated, Held, Index, Page, Reading, Resolved, ShardReading, Span
 from esfeed.trackers import accounting
 from esfeed.trackers.updated_at import Following, UpdatedAtTracker
 
@@ -159,6 +159,9 @@ class ModelCluster:
         }
         return Reading(shards, {"i": UUID}, docs=1)
 
+    def uuid(self) -> str:
+        return "c"
+
     def resolve(self, name: str, watch: str) -> Resolved:
         self.world.request()
         return Resolved("i", False, (Index("i", UUID, 0, SHARDS, 1.0),))
@@ -242,6 +245,9 @@ class Memory:
 
     def count(self) -> int:
         return len(self.known)
+
+    def indices(self) -> Collection[Held]:
+        return {Held(one.index, one.uuid, key.within) for key, one in self.known.items()}
 
     def dated(self, spans: Sequence[Span] | None, bits: int) -> Dated:
         stamps = [one.stamp for one in self.known.values()]

@@ -22,7 +22,7 @@ from esfeed.diff import digest
 from esfeed.errors import ClusterError
 from esfeed.event import Document, Key, Revision
 from esfeed.ports import Batch, Checkpoint
-from esfeed.reads import TAKEN, Index, Page, Reading, Resolved, Shard, ShardReading, Span, Tail
+from esfeed.reads import TAKEN, Held, Index, Page, Reading, Resolved, Shard, ShardReading, Span, Tail
 from esfeed.trackers.following import Following
 from esfeed.trackers.seq_no import SeqNoTracker
 
@@ -248,6 +248,9 @@ class ModelCluster:
             docs=1,
         )
 
+    def uuid(self) -> str:
+        return "c"
+
     def resolve(self, name: str, watch: str) -> Resolved:
         self.world.request()
         return OF
@@ -376,6 +379,9 @@ class Memory:
 
     def count(self) -> int:
         return len(self.known)
+
+    def indices(self) -> Collection[Held]:
+        return {Held(one.index, one.uuid, key.within) for key, (one, _) in self.known.items()}
 
     def _numbers(self, shard: int) -> list[int]:
         return [revision.seq_no or 0 for revision, _ in self.known.values() if revision.shard == shard]

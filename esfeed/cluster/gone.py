@@ -1,0 +1,112 @@
+"""Whether an index that is not behind a watched name any more is gone, or only out of sight.
+
+A pattern leads to what these credentials may see, and to nothing that is hidden; so what it does not show says nothing.
+Asked for by its own name, an index that is gone is a 404, and one that may not be seen a 403.
+https://www.elastic.co/guide/en/elasticsearch/reference/7.17/security-limitations.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from esfeed.cluster.answers import Aliases, Cluster, Settings, decode
+from esfeed.cluster.client import Client
+from esfeed.cluster.lots import encoded
+from esfeed.cluster.names import addresses, is_pattern, stream_of
+from esfeed.errors import ClusterError, Forbidden, NameGone, brief
+from esfeed.reads import Held, Resolved
+
+_NOT_TOLD = (400, 403, 404, 405)
+
+
+def cluster_uuid(client: Client) -> str:
+    """See ``ports.Cluster.uuid``. Before 6.x it is told at the root only."""
+    for path in ("/_cluster/state/version?filter_path=cluster_uuid", "/"):
+        try:
+            told = decode(client.request("GET", path), Cluster).cluster_uuid
+        except ClusterError as error:
+            if getattr(error.__cause__, "status_code", None) not in _NOT_TOLD:
+                raise
+            continue
+        if told:
+            return told
+    return ""
+
+
+def check(client: Client, of: Resolved, held: Collection[Held]) -> None:
+    """See ``ports.Cluster.check_gone``; ``held`` are those that ``of`` has not."""
+    names = {one.name for one in of.indices}
+    uuids = {one.uuid for one in of.indices}
+    for one in sorted(held, key=lambda one: one.name):
+        if one.uuid in uuids:
+            # In sight, by another alias than before.
+            if one.within and addresses(of.name, one.within):
+                _found(client, of.name, one, one.within)
+        elif one.name not in names:  # else it was made anew under its name
+            _check(client, of.name, one)
+
+
+def _check(client: Client, watched: str, one: Held) -> None:
+    """Asks for what led the watch to the index: the data stream, the alias, or its own name."""
+    stream = stream_of(one.name)
+    if stream and addresses(watched, stream):
+        # Who may read a stream may read all that is behind it, and need not be allowed that by its own name.
+        found = _found(client, watched, one, stream)
+        if one.name in found:
+            raise _there(client, watched, one, found[one.name])
+        if found:
+            return
+    if one.within and one.within != one.name and addresses(watched, one.within):
+        if one.name in (found := _found(client, watched, one, one.within)):
+            raise _there(client, watched, one, found[one.name])
+        _found(client, watched, one, one.name)
+    elif not is_pattern(watched):
+        found = _found(client, watched, one, one.name)
+        if one.name in found and watched in _aliases(client, one.name):
+            raise _there(client, watched, one, found[one.name])
+    elif addresses(watched, one.name) and one.name in (found := _found(client, watched, one, one.name)):
+        raise _there(client, watched, one, found[one.name])
+    # What the settings do not name any more is nobody's question.
+
+
+def _aliases(client: Client, index: str) -> Collection[str]:
+    return decode(client.request("GET", f"/{encoded(index)}/_alias"), dict[str, Aliases]).get(index, Aliases()).aliases
+
+
+def _found(client: Client, watched: str, one: Held, name: str) -> Mapping[str, Settings]:
+    """The indices behind ``name``, none where it is not there. Raises ``ClusterError`` where that cannot be told."""
+    try:
+        raw = client.request("GET", f"/{encoded(name)}/_settings", params={"flat_settings": "true"})
+    except ClusterError as error:
+        if isinstance(error, NameGone) and getattr(error.__cause__, "status_code", None) == 404:
+            return {}
+        mend = error.mend
+        if isinstance(error, Forbidden):
+            mend = (
+                f"grant `read`, `view_index_metadata` and `monitor` on {name!r} again, or leave it out of the watched "
+                f"name ({brief(f'{watched},-{name}')!r})"
+            )
+        raise type(error)(f"{_start(client, watched, one)} cannot be asked for: {error.message}", mend) from error
+    found = decode(raw, dict[str, Settings])
+    if not found:
+        raise ClusterError(
+            f"{_start(client, watched, one)} was asked for by the name {name!r}, and the answer is empty",
+            f"look at `clusters.{client.name}.hosts`, and at what stands between",
+        )
+    return found
+
+
+def _there(client: Client, watched: str, one: Held, found: Settings) -> ClusterError:
+    hidden = str(found.settings.get("index.hidden")) == "true"
+    return ClusterError(
+        f"{_start(client, watched, one)} is still there, though the name does not lead to it",
+        ("set its `index.hidden` to false" if hidden else "open it, if it is closed")
+        + f", or write it out ({brief(f'{watched},{one.name}')!r})",
+    )
+
+
+def _start(client: Client, watched: str, one: Held) -> str:
+    return (
+        f"cluster {client.name!r}: {brief(watched)!r} does not show {one.name!r} any more; nothing of it counts as "
+        "deleted, since it"
+    )

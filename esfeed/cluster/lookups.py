@@ -1,0 +1,59 @@
+"""Lookups by id, in realtime, as every engine takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from esfeed.cluster.answers import Hit, Multi, decode
+from esfeed.cluster.client import Client, unreadable, way
+from esfeed.errors import ClusterError, NameGone, NameMoved
+from esfeed.event import Key
+from esfeed.reasons import of_error
+
+_UNREADABLE = "illegal_state_exception"  # 2.x, of a number beyond 64 bits in a document that is not refreshed yet
+
+
+def mget(client: Client, wanted: Sequence[tuple[str, Key]], preference: str = "") -> list[Hit]:
+    """Realtime reads by (concrete index, key), no content: one hit each, in that order: ``found``, not, or with its
+    ``error``.
+
+    Realtime: it sees what no refresh has shown yet, and it asks the copy that knows. Raises ``NameMoved`` where an
+    index is not there any more, ``ClusterError`` where a shard does not answer or an answer is missing.
+    """
+    known = client.dialect
+    docs: list[dict[str, Any]] = []
+    for index, key in wanted:
+        doc: dict[str, Any] = {"_index": index, "_id": key.id, "_source": False}
+        doc[known.stored_key] = ["_routing", "_parent"] if known.typed else ["_routing"]
+        if known.typed:
+            doc["_type"] = key.type
+        if key.routing is not None:
+            doc[known.routing_key] = key.routing
+        docs.append(doc)
+    preference = preference or known.lookup_preference
+    params = {"preference": preference} if preference else None
+    answer = decode(client.request("POST", "/_mget", params=params, body={"docs": docs}), Multi)
+    if [hit.id for hit in answer.docs] != [key.id for _, key in wanted]:
+        raise ClusterError(
+            f"cluster {client.name!r} answered {len(answer.docs)} of {len(docs)} lookups, or others than those",
+            "nothing was taken from it; look at what stands between",
+        )
+    for hit in answer.docs:
+        if hit.error is not None:
+            _check(client, hit)
+    return answer.docs
+
+
+def _check(client: Client, hit: Hit) -> None:
+    """Raises what a failed lookup stands for, unless it is the document's own fault (see ``_UNREADABLE``)."""
+    kind, reason = of_error(hit.error)
+    if kind == "index_not_found_exception":
+        raise NameMoved(f"cluster {client.name!r}: {reason}", "it is read anew at the next poll")
+    if unreadable(kind):
+        raise NameGone(f"cluster {client.name!r}: index {hit.index!r} cannot be read ({reason})", way(reason))
+    if kind != _UNREADABLE:
+        raise ClusterError(
+            f"cluster {client.name!r} could not look up {hit.id!r} ({kind}: {reason})",
+            "nothing was taken from it, and it is asked again; see the cluster's health",
+        )
