@@ -93,7 +93,7 @@ class Config(Section):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is no fault, but hardly meant: what no route uses or leaves over, ``where`` on what is not kept."""
-        return (*self._unused(), *self._shadowed(), *self._not_kept(), *self._in_clear())
+        return (*self._unused(), *self._shadowed(), *self._not_kept(), *self._in_clear(), *self._anonymous())
 
     def _unused(self) -> list[str]:
         if not self.routes:
@@ -122,6 +122,14 @@ class Config(Section):
             return []
         return [f"http.listen: {self.http.listen} serves tokens and events unencrypted; set http.certificate, or listen"
                 " at 127.0.0.1 behind a proxy that speaks https"]  # fmt: skip
+
+    def _anonymous(self) -> list[str]:
+        if self.http is None or self.http.anonymous == "never":
+            return []
+        return [
+            "http.anonymous: whatever on this machine connects sees everything and may redrive, and so does the world "
+            "through a proxy here; leave it out, and use a token or the link that `esfeed run` prints"
+        ]
 
     def _not_kept(self) -> list[str]:
         found = []

@@ -16,11 +16,15 @@ from esfeed.shape import Shape
 DEFAULT_LISTEN = "127.0.0.1:8460"
 
 
+UNIX = "unix:"
+"""Before the path of a socket to listen at."""
+
+
 def split_address(text: str) -> tuple[str, int]:
     """Host and port of ``127.0.0.1:8460``, ``[::1]:8460`` or ``:8460`` (every address). Raises ``ValueError``."""
     match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]*)):(\d{1,5})", text)
     if not match or int(match[3]) > 65535:
-        raise ValueError('write an address and a port, such as "127.0.0.1:8460" or "[::1]:8460"')
+        raise ValueError('write an address and a port, such as "127.0.0.1:8460", or "unix:/run/esfeed/http.sock"')
     return match[1] or match[2] or "0.0.0.0", int(match[3])
 
 
@@ -37,7 +41,10 @@ def _tuple(value: object) -> object:
 
 
 def _listen(text: str) -> str:
-    split_address(text)
+    if not text.startswith(UNIX):
+        split_address(text)
+    elif not text.removeprefix(UNIX).startswith("/"):
+        raise ValueError('write the whole path of the socket, such as "unix:/run/esfeed/http.sock"')
     return text
 
 
@@ -68,10 +75,13 @@ class HttpSettings(Section):
     """The feed over HTTP: pages, long polls and server-sent events, the dashboard, and metrics."""
 
     listen: Annotated[Text, AfterValidator(_listen)] = Field(
-        DEFAULT_LISTEN, description='the address to listen at; beyond "127.0.0.1" every request needs a token'
+        DEFAULT_LISTEN,
+        description='the address to listen at; or "unix:/run/esfeed/http.sock", a socket for its owner and group',
     )
     anonymous: Literal["loopback", "never"] = Field(
-        "loopback", description="who needs no token: whoever is on this machine (and then sees everything), or nobody"
+        "never",
+        description="who needs no token: nobody, or whoever is on this machine (and then sees everything), such as a "
+        "proxy there with all that it brings",
     )
     cors: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_tuple)] = Field(
         (),
@@ -107,8 +117,13 @@ class HttpSettings(Section):
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port to listen at."""
+        """Host and port to listen at; not where it is a socket."""
         return split_address(self.listen)
+
+    @property
+    def socket(self) -> str:
+        """The path of the socket to listen at, empty where it is an address."""
+        return self.listen.removeprefix(UNIX) if self.listen.startswith(UNIX) else ""
 
     @property
     def most(self) -> int:
@@ -129,7 +144,7 @@ class HttpSettings(Section):
     @property
     def in_clear(self) -> bool:
         """Whether tokens would cross a network unencrypted."""
-        return self.certificate is None and not is_loopback(self.address[0])
+        return self.certificate is None and not self.socket and not is_loopback(self.address[0])
 
     @model_validator(mode="after")
     def _whole(self) -> HttpSettings:

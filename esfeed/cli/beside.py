@@ -6,14 +6,21 @@ Both are extras, so nothing of them is imported before it is wanted.
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
 
+import click
 from pydantic import ValidationError
 
 from esfeed.app import App
 from esfeed.config import Config, HttpSettings
 from esfeed.errors import ConfigError
 from esfeed.observer import Observer
+
+if TYPE_CHECKING:
+    from esfeed.web.server import WebServer
 
 _TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
@@ -29,7 +36,9 @@ def listening(config: Config, address: str | None) -> HttpSettings | None:
     try:
         return HttpSettings.model_validate({**section.__dict__, "listen": address})
     except ValidationError:
-        raise ConfigError("--http", address, "write an address and a port, such as 127.0.0.1:8460") from None
+        raise ConfigError(
+            "--http", address, "write an address and a port, such as 127.0.0.1:8460, or unix:/path"
+        ) from None
 
 
 def serve(app: App, settings: HttpSettings) -> AbstractContextManager[object]:
@@ -39,7 +48,16 @@ def serve(app: App, settings: HttpSettings) -> AbstractContextManager[object]:
     except ImportError as error:
         hint = f"it needs the Python module {error.name}, which is not installed; run: pip install 'esfeed[web]'"
         raise ConfigError("http", None, hint) from None
-    return WebServer(app, settings)
+    return _invited(WebServer(app, settings))
+
+
+@contextmanager
+def _invited(server: WebServer) -> Iterator[WebServer]:
+    """Serves; tells whoever started it from a terminal how to open the dashboard. No log gets to know that."""
+    with server:
+        if sys.stderr.isatty() and (link := server.link()):
+            click.echo(f"\n  The dashboard: {link}\n  (good once, within 15 minutes)\n", err=True)
+        yield server
 
 
 def observers() -> list[Observer]:

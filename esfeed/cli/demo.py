@@ -57,7 +57,8 @@ def demo(context: click.Context, engine: str | None, keep: bool, speed: float, h
 def _serve(address: str, app: App) -> Iterator[None]:
     settings = listening(app.config, address)
     assert settings is not None
-    with serve(app, settings) as server:
+    # It shows what it made up, and is gone soon.
+    with serve(app, settings.model_copy(update={"anonymous": "loopback"})) as server:
         url = getattr(server, "url", "")
         out.print(Text(f"  pages      {url}/ and {url}/demo/instances"))
         yield

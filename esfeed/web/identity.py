@@ -12,11 +12,15 @@ from starlette.requests import Request
 
 from esfeed.http_section import HttpSettings, is_loopback
 from esfeed.ports import Clock
-from esfeed.store.tokens import SqlTokens, Token, digest
+from esfeed.store.tokens import SqlTokens, Token, digest, new_token
 from esfeed.web.callers import Caller
 from esfeed.web.keystone import Keystone
 from esfeed.web.problems import Problem, unauthorized
 
+LINK_WITHIN = 900.0
+"""Seconds for which a link lets somebody in, once."""
+_VISIT = 86_400.0
+_MOST_VISITS = 100
 _TRUST = 5.0
 _MOST_REMEMBERED = 10_000
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=:-]{1,8192}")
@@ -40,10 +44,28 @@ class Identity:
         self.recheck = settings.heartbeat / 2
         self._trust = min(_TRUST, self.recheck)
         self._good: dict[str, tuple[float, Token]] = {}
+        self._links: dict[str, float] = {}
+        self._visits: dict[str, float] = {}
 
     async def caller(self, request: Request) -> Caller:
         """Who sent this request. Raises ``Problem``: 401 without or with a wrong token, 403 from a foreign page."""
         return await self._caller(request, float("inf"))
+
+    def link(self) -> str:
+        """What lets one browser in, once and soon. Whoever has it sees everything."""
+        made = new_token()
+        self._links[digest(made)] = time.monotonic() + LINK_WITHIN
+        return made
+
+    def enter(self, link: str) -> str:
+        """What a browser that came by that link shows from now on (see ``cookie``); ``Problem`` for a used one."""
+        if self._links.pop(digest(link), 0.0) < time.monotonic():
+            raise unauthorized("this link was used already, or is too old; start esfeed again, or use a token")
+        made = new_token()
+        while len(self._visits) >= _MOST_VISITS:
+            del self._visits[next(iter(self._visits))]
+        self._visits[digest(made)] = time.monotonic() + _VISIT
+        return made
 
     async def still_good(self, request: Request, caller: Caller) -> bool:
         """Whether a request that was let in some time ago, as ``caller``, would be let in as the same now.
@@ -76,7 +98,16 @@ class Identity:
             return await self._by_keystone(openstack, trust)
         if "x-auth-token" in request.headers:
             raise unauthorized("X-Auth-Token is empty; send a token, or leave the header out")
-        return self._anonymous(request)
+        return self._visitor(request) or self._anonymous(request)
+
+    def _visitor(self, request: Request) -> Caller | None:
+        """Whoever came in by a link, in the browser that did, and from no foreign page."""
+        shown = request.cookies.get(cookie(request))
+        if shown is None or self._visits.get(digest(shown), 0.0) < time.monotonic():
+            return None
+        if not same_origin(request.headers):
+            raise Problem(403, "no page of another origin may ask; send a token (`esfeed token add`)")
+        return LOCAL
 
     async def _by_token(self, token: str) -> Caller:
         found = await self._find(digest(token))
@@ -106,18 +137,24 @@ class Identity:
 
     def _anonymous(self, request: Request) -> Caller:
         """Somebody on this machine, who asks this machine by its own name and from no foreign page."""
-        client = request.client.host if request.client else ""
-        if self._settings.anonymous == "never" or not is_loopback(client):
-            raise unauthorized("send a token: authorization: Bearer …, made by `esfeed token add`")
         if any(name in request.headers for name in _OF_A_PROXY):
             raise unauthorized("send a token: through a proxy nobody counts as being on this machine")
-        if not is_loopback(_host(request.headers.get("host", ""))):
+        at_socket = bool(self._settings.socket)  # whose mode said who may come
+        client = request.client.host if request.client else ""
+        if not at_socket and (self._settings.anonymous == "never" or not is_loopback(client)):
+            raise unauthorized("send a token: authorization: Bearer …, made by `esfeed token add`")
+        if not at_socket and not is_loopback(_host(request.headers.get("host", ""))):
             # A name that leads here by somebody else's DNS would let any page on the web read the feed.
             raise unauthorized("without a token, ask for http://127.0.0.1 or http://localhost")
         if not same_origin(request.headers):
             # Those of `cors` no more than others: an origin says where a page is from, not who sits before it.
             raise Problem(403, "without a token, no page of another origin may ask; send one (`esfeed token add`)")
         return LOCAL
+
+
+def cookie(request: Request) -> str:
+    """The name of the cookie that a visitor shows. Browsers do not tell ports apart, so it does."""
+    return f"esfeed-{request.url.port or request.url.scheme}"
 
 
 def _tokens(headers: Mapping[str, str]) -> tuple[str, str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import resource
 import socket
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 
 import structlog
@@ -51,7 +53,7 @@ class WebServer:
     def __enter__(self) -> WebServer:
         """Raises ``ConfigError`` where it cannot listen at that address."""
         most = self._most_connections()
-        sock = _listen(*self._settings.address, self._settings)
+        sock = _listen(self._settings)
         try:
             self._site = Site(self._app, self._settings, self._meters)
             config = uvicorn.Config(
@@ -84,11 +86,20 @@ class WebServer:
             time.sleep(_LOOK_AGAIN)
         if not self._server.started:
             raise EsfeedError(f"the web server did not start within {_STARTS_WITHIN:g} s", "the log may tell why")
-        host, port = sock.getsockname()[:2]
-        scheme = "https" if self._settings.certificate else "http"
-        self.url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        self.url = self._settings.listen if self._settings.socket else self._address(sock)
         log.info("web.listening", url=self.url)
         return self
+
+    def _address(self, sock: socket.socket) -> str:
+        host, port = sock.getsockname()[:2]
+        scheme = "https" if self._settings.certificate else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def link(self) -> str:
+        """The address that lets one browser in, once; empty where nobody needs one, or none can use it."""
+        if self._site is None or self._settings.socket or self._settings.anonymous != "never":
+            return ""
+        return self.url + self._site.link()
 
     def _most_connections(self) -> int:
         """How many connections there may be, so that the feed never wants for a file of its own."""
@@ -123,7 +134,10 @@ def _allow_files(number: int) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _listen(host: str, port: int, settings: HttpSettings) -> socket.socket:
+def _listen(settings: HttpSettings) -> socket.socket:
+    if settings.socket:
+        return _listen_at_file(settings)
+    host, port = settings.address
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -140,4 +154,27 @@ def _listen(host: str, port: int, settings: HttpSettings) -> socket.socket:
         raise ConfigError(
             "http.listen", settings.listen, f"{reason}; name another address, such as 127.0.0.1:0"
         ) from None
+    return sock
+
+
+def _listen_at_file(settings: HttpSettings) -> socket.socket:
+    """Listens at a socket for its owner and group alone; one that a dead process left is taken away."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    path = Path(settings.socket)
+    mask = os.umask(0o117)
+    try:
+        if path.is_socket() and sock.connect_ex(str(path)) == errno.ECONNREFUSED:
+            path.unlink()
+        sock.close()
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.bind(str(path))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        reason = "another process listens there" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+        raise ConfigError(
+            "http.listen", settings.listen, f"{reason}; name another path, in a folder that is there"
+        ) from None
+    finally:
+        os.umask(mask)
     return sock

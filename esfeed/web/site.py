@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from esfeed.app import App
@@ -23,7 +23,7 @@ from esfeed.http_section import HttpSettings
 from esfeed.web.admin import Admin
 from esfeed.web.feed import Feed
 from esfeed.web.guard import Headers, Pace
-from esfeed.web.identity import Identity
+from esfeed.web.identity import Identity, cookie
 from esfeed.web.keystone import Keystone
 from esfeed.web.meters import Meters
 from esfeed.web.openapi import description
@@ -60,6 +60,7 @@ class Site:
             self._route("/v1/dead", admin.dead),
             self._route("/v1/redrive", admin.redrive, "POST"),
             self._route("/v1/me", _me),
+            Route("/enter", self._public(self._enter), methods=["GET"]),
             self._route("/metrics", admin.metrics),
             Route("/v1/openapi.json", self._public(_openapi), methods=["GET"]),
             Route("/healthz", self._public(admin.healthz), methods=["GET"]),
@@ -95,6 +96,18 @@ class Site:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self.tail.close)
+
+    def link(self) -> str:
+        """The path that lets one browser in, once; from any thread."""
+        return f"/enter?once={self._identity.link()}"
+
+    async def _enter(self, request: Request) -> Response:
+        """Takes the link that was printed at the start, and gives a cookie for it."""
+        made = self._identity.enter(request.query_params.get("once", ""))
+        answer = RedirectResponse("/", 303)
+        secure = request.url.scheme == "https"
+        answer.set_cookie(cookie(request), made, httponly=True, samesite="strict", secure=secure)
+        return answer
 
     def _route(self, path: str, endpoint: Endpoint, method: str = "GET") -> Route:
         """A path that only known callers may ask for; who asks too often is told so, known or not.

@@ -147,7 +147,7 @@ def _bench(folder: Path, engine: str, readers: int, seconds: float, rate: float)
     urllib.request.urlopen(urllib.request.Request(f"{engine}/bench", body, headers, method="PUT")).read()
     write(engine, 0.1, rate, "first")
     config = folder / "esfeed.toml"
-    config.write_text(_SETTINGS.format(folder=folder, engine=engine))
+    config.write_text(_SETTINGS.format(folder=folder, engine=engine) + '[http]\nanonymous = "loopback"\n')
     command = [sys.executable, "-m", "esfeed.cli.main", "--config", str(config), "run", "--http", "127.0.0.1:0"]
     feed = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert feed.stderr is not None

@@ -37,6 +37,9 @@ class Live:
     def __init__(self, folder: Path, engine: str, index: str, more: str = "") -> None:
         self.folder = folder
         self.config = folder / "esfeed.toml"
+        if "anonymous" not in more:
+            section = '[http]\nanonymous = "loopback"\n'
+            more = more.replace("[http]\n", section) if "[http]\n" in more else more + section
         self.config.write_text(SETTINGS.format(folder=folder, engine=engine, index=index) + more)
         self.log = folder / "log.jsonl"
         self.url = ""

@@ -34,6 +34,7 @@ type = "file"
 path = "{folder}/audit.jsonl"
 [http]
 listen = "127.0.0.1:0"
+anonymous = "loopback"
 requests_per_second = 10000.0
 """
 
@@ -45,6 +46,10 @@ class Desk:
         text = SETTINGS.format(folder=folder)
         if "requests_per_second" in http:
             text = text.replace("requests_per_second = 10000.0\n", "")
+        if "anonymous" in http or "unix:" in http:
+            text = text.replace('anonymous = "loopback"\n', "")
+        if "listen" in http:
+            text = text.replace('listen = "127.0.0.1:0"\n', "")
         self._config = parse(text + http + "\n" + more, folder / "esfeed.toml")
         self._stack = ExitStack()
         # No cookie and no kept connection is shared by those who ask, and a client is slow to make.

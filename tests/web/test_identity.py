@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from esfeed.errors import ConfigError
 from esfeed.store.tokens import SqlTokens, Token, digest
 from esfeed.testing.events import sample_event
 from tests.support.clients import eventually
@@ -403,3 +404,67 @@ def test_a_keystone_that_answers_something_else_lets_nobody_in(open_desk: Open, 
 def test_without_the_section_openstacks_tokens_are_refused(desk: Desk) -> None:
     """Also on this machine: who shows a token is who it says."""
     assert desk.get("/v1/me", headers={"x-auth-token": "gAAAA"}).status_code == 401
+
+
+# --- without a token
+
+
+ASKED = ("/v1/me", "/v1/changes", "/v1/status", "/metrics")
+
+
+def test_nobody_is_anonymous_unless_the_settings_say_so(open_desk: Open) -> None:
+    """By default, whatever seems to be on this machine; a proxy there may bring the whole world."""
+    desk = open_desk('listen = "127.0.0.1:0" # anonymous is left out')
+    for path in ASKED:
+        assert desk.get(path).status_code == 401, path
+
+
+def test_a_link_lets_one_browser_in_once(open_desk: Open) -> None:
+    """It keeps a cookie that no script reads and no other site sends; who finds the link later gets nothing."""
+    desk = open_desk(CLOSED)
+    link = desk.server.link()
+    with httpx.Client(follow_redirects=False) as browser:
+        entered = browser.get(link)
+        assert entered.status_code == 303
+        assert entered.headers["location"] == "/"
+        kept = entered.headers["set-cookie"].lower()
+        assert "httponly" in kept
+        assert "samesite=strict" in kept
+        assert browser.get(f"{desk.url}/v1/me").json() == {"name": "local", "tenant": None, "admin": True}
+        for headers in ({"origin": "https://attacker.example"}, {"sec-fetch-site": "cross-site"}):
+            assert browser.get(f"{desk.url}/v1/me", headers=headers).status_code == 403
+            assert browser.post(f"{desk.url}/v1/redrive", headers=headers, json={}).status_code == 403
+    again = httpx.get(link)
+    assert again.status_code == 401
+    assert "set-cookie" not in again.headers
+    assert httpx.get(f"{desk.url}/enter?once=").status_code == 401
+    assert httpx.get(f"{desk.url}/v1/me", cookies={f"esfeed-{urlsplit(desk.url).port}": "x"}).status_code == 401
+
+
+def test_a_link_and_a_cookie_end(open_desk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link within minutes, a cookie within a day."""
+    desk = open_desk(CLOSED)
+    monkeypatch.setattr("esfeed.web.identity.LINK_WITHIN", -1.0)
+    assert httpx.get(desk.server.link()).status_code == 401
+    monkeypatch.setattr("esfeed.web.identity.LINK_WITHIN", 60.0)
+    monkeypatch.setattr("esfeed.web.identity._VISIT", -1.0)
+    with httpx.Client() as browser:
+        browser.get(desk.server.link())
+        assert browser.get(f"{desk.url}/v1/me").status_code == 401
+
+
+def test_a_socket_goes_by_the_mode_of_its_file(open_desk: Open, tmp_path: Path) -> None:
+    """Its owner and group; what a dead process left there is no hindrance, a living one is."""
+    path = tmp_path / "http.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    desk = open_desk(f'listen = "unix:{path}"')
+    assert path.stat().st_mode & 0o777 == 0o660
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://esfeed") as client:
+        assert client.get("/v1/me").json()["name"] == "local"
+        assert client.get("/v1/me", headers={"x-forwarded-for": "203.0.113.7"}).status_code == 401
+        assert client.get("/v1/me", headers={"origin": "https://attacker.example"}).status_code == 403
+    assert desk.server.url == f"unix:{path}"
+    assert desk.server.link() == ""
+    with pytest.raises(ConfigError, match="another process listens there"):
+        open_desk(f'listen = "unix:{path}"')
