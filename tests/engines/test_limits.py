@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 from collections.abc import Iterator
@@ -16,12 +17,14 @@ from esfeed.reads import Shard
 from tests.engines.test_oracle import SEED, Feed, check
 from tests.engines.test_values import backfilled
 from tests.support.clients import Raw
-from tests.support.engines import Engine, selected, start, stop
+from tests.support.engines import NAMES, Engine, selected, start, stop
 from tests.support.world import Replay, World
 
 pytestmark = pytest.mark.engines
 
 MANY = 130
+PREFIX = f"limits-{os.getpid()}-"
+"""Of the indices of this process: others run the same tests at the same time."""
 DATES = {"updated_at": {"type": "date"}, "n": {"type": "integer"}}
 BY_NUMBER = ("es6", "es7", "es8", "es9", "os2", "os3")
 CLUSTER = {
@@ -30,7 +33,6 @@ CLUSTER = {
     "search.max_buckets": 20,
     "search.max_open_scroll_context": 0,
 }
-INSTANCE = "limits"
 
 
 def _document(number: int, text: str) -> dict[str, Any]:
@@ -44,7 +46,7 @@ class Followed:
 
     def __init__(self, raw: Raw, folder: Path, settings: dict[str, Any], **watch: Any) -> None:
         self.raw = raw
-        self.index = f"limits-{secrets.token_hex(4)}"
+        self.index = f"{PREFIX}{secrets.token_hex(4)}"
         raw.create(self.index, DATES, settings)
         self.truth: dict[str, dict[str, Any]] = {}
         self.told: dict[str, dict[str, Any]] = {}
@@ -99,27 +101,28 @@ class Followed:
 def raw(engine: Engine) -> Iterator[Raw]:
     made = Raw(engine)
     yield made
-    made.drop("limits-")
+    made.drop(PREFIX)
 
 
-@pytest.mark.parametrize("tracker", ["auto", "updated_at"])
+@pytest.mark.parametrize(
+    ("engine", "tracker"),
+    [*((name, "auto") for name in NAMES), *((name, "updated_at") for name in ("es6", "es9", "os3"))],
+    indirect=["engine"],
+)
 def test_small_pages(raw: Raw, tmp_path: Path, tracker: str) -> None:
     """``index.max_result_window``: fewer documents at once than are asked for anywhere."""
-    if tracker == "updated_at" and raw.engine.name not in BY_NUMBER:
-        pytest.skip("auto is this")
     Followed(raw, tmp_path, {"index.max_result_window": 25}, tracker=tracker).everything()
 
 
 @pytest.mark.parametrize("engine", BY_NUMBER, indirect=True)
-@pytest.mark.parametrize("tracker", ["auto", "updated_at"])
-def test_small_steps(raw: Raw, tmp_path: Path, tracker: str) -> None:
+def test_small_steps(raw: Raw, tmp_path: Path) -> None:
     """Few terms in a query, no values of fields beside documents, no hits within hits."""
     settings = {
         "index.max_terms_count": 3,
         "index.max_docvalue_fields_search": 0,
         "index.max_inner_result_window": 1,
     }
-    followed = Followed(raw, tmp_path, settings, tracker=tracker)
+    followed = Followed(raw, tmp_path, settings, tracker="updated_at")
     followed.raw.bulk(followed.index, [({"index": {"_id": "undated"}}, {"n": 1})], refresh="true")
     followed.truth["undated"] = {"n": 1}
     assert followed.poll() == MANY + 1
@@ -144,7 +147,7 @@ def test_few_numbers_at_once(raw: Raw, tmp_path: Path) -> None:
 
 def test_one_index_of_two_gives_less(raw: Raw, tmp_path: Path) -> None:
     """A refusal of some shards, in an answer that is whole to HTTP."""
-    name = f"limits-{secrets.token_hex(4)}"
+    name = f"{PREFIX}{secrets.token_hex(4)}"
     for number, window in enumerate((1000, 25)):
         index = f"{name}-{number}"
         raw.create(index, DATES, {"index.max_result_window": window})
@@ -156,57 +159,49 @@ def test_one_index_of_two_gives_less(raw: Raw, tmp_path: Path) -> None:
     feed.close()
 
 
-@pytest.fixture(scope="module", params=["es9", "os3"])
-def limited(request: pytest.FixtureRequest) -> Iterator[Raw]:
+@contextmanager
+def _cluster(name: str) -> Iterator[Raw]:
     """A cluster of its own, which allows little."""
-    if request.param not in selected():
-        pytest.skip("ESFEED_TEST_ENGINES leaves it out")
-    raw = Raw(start([request.param], instance=INSTANCE)[0])
+    instance = f"qa-limits-{os.getpid()}"
+    raw = Raw(start([name], instance=instance)[0])
     try:
         raw.call("PUT", "/_cluster/settings", {"persistent": CLUSTER})
         yield raw
     finally:
-        stop([request.param], INSTANCE)
+        stop([name], instance)
 
 
-@contextmanager
-def _scrolls(limited: Raw) -> Iterator[None]:
-    """Scrolls may be opened meanwhile."""
-    limited.call("PUT", "/_cluster/settings", {"persistent": {"search.max_open_scroll_context": None}})
-    try:
-        yield
-    finally:
-        limited.call("PUT", "/_cluster/settings", {"persistent": CLUSTER})
-
-
-@pytest.mark.parametrize("tracker", ["auto", "updated_at"])
-def test_a_cluster_that_allows_little(limited: Raw, tmp_path: Path, tracker: str) -> None:
-    """Few buckets, short scrolls or none: all of it together, beside small pages."""
-    Followed(limited, tmp_path, {"index.max_result_window": 50, "number_of_shards": 2}, tracker=tracker).everything()
-
-
-def test_short_scrolls(limited: Raw, tmp_path: Path) -> None:
-    """With scrolls, as long as the cluster keeps them."""
-    with _scrolls(limited):
-        followed = Followed(limited, tmp_path, {"index.max_result_window": 50})
+@pytest.mark.parametrize("name", ["es9", "os3"])
+def test_a_cluster_that_allows_little(name: str, tmp_path: Path) -> None:
+    """Few buckets, short scrolls or none, beside small pages; then scrolls that are kept for a short time."""
+    if name not in selected():
+        pytest.skip(f"ESFEED_TEST_ENGINES leaves out {name}")
+    with _cluster(name) as raw:
+        for tracker in ("auto", "updated_at"):
+            folder = tmp_path / tracker
+            folder.mkdir()
+            settings = {"index.max_result_window": 50, "number_of_shards": 2}
+            Followed(raw, folder, settings, tracker=tracker).everything()
+        (tmp_path / "writers").mkdir()
+        feed, replay, world = _beside_writers(raw, tmp_path / "writers")
+        raw.call("PUT", "/_cluster/settings", {"persistent": {"search.max_open_scroll_context": None}})
+        check(replay, world, "without scrolls")
+        feed.close()
+        followed = Followed(raw, tmp_path, {"index.max_result_window": 50})
         assert followed.poll() == MANY
         followed.feed.close()
 
 
-@pytest.mark.parametrize("tracker", ["auto", "updated_at"])
-def test_nothing_is_lost_beside_writers(limited: Raw, tmp_path: Path, tracker: str) -> None:
+def _beside_writers(raw: Raw, folder: Path) -> tuple[Feed, Replay, World]:
     """Without a scroll a read is no snapshot: what is written meanwhile comes once more, and nothing is missed."""
-    world = World(limited.engine, SEED)
+    world = World(raw.engine, SEED)
     world.make_index()
     world.write(200, random.Random(SEED))
-    feed, replay = Feed(limited.engine.url, world.index, tmp_path, tracker=tracker, max_page_bytes="20KB"), Replay()
+    feed, replay = Feed(raw.engine.url, world.index, folder, max_page_bytes="20KB"), Replay()
     writers = world.write_concurrently(400, rest=0.01)
     while any(writer.is_alive() for writer in writers):
         replay.apply(feed.poll())
         feed.app.trackers["w"].reconcile = True
     world.refresh()
     replay.apply(feed.poll())
-    with _scrolls(limited):
-        check(replay, world, tracker)
-    feed.close()
-    world.drop()
+    return feed, replay, world

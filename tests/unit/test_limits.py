@@ -126,15 +126,21 @@ def test_without_a_scroll_all_comes_once(numbers: list[int], size: int) -> None:
     assert requests < 10 + 100 * (1 + len(numbers))
 
 
-def test_more_documents_of_one_number_than_are_given() -> None:
-    """Each shard may have one: where not even these are given at once, it is an error, and no loop."""
-
+def of_one_number(documents: int, window: int) -> Callable[[Mapping[str, Any]], Page]:
     def ask(body: Mapping[str, Any]) -> Page:
         among = body["query"]["bool"]["filter"][-1]["range"]["_seq_no"]
-        return page([4] * 5 if among["gte"] <= 4 < among.get("lt", 2**63) else [], body["size"])
+        met = among["gte"] <= 4 < among.get("lt", 2**63)
+        return page([4] * documents if met else [], min(body["size"], window))
 
+    return ask
+
+
+def test_more_documents_of_one_number_than_a_page_has() -> None:
+    """Each shard may have one: they come together, or it is an error where not even these are given; and no loop."""
+    (one,) = without_scroll(of_one_number(5, 10), {"size": 1})
+    assert (one.count, one.total) == (5, 5)
     with pytest.raises(ClusterError, match="5 documents have one sequence number"):
-        [*without_scroll(ask, {"size": 3})]
+        [*without_scroll(of_one_number(5, 4), {"size": 3})]
 
 
 @given(st.lists(st.integers(0, 100), max_size=40, unique=True), st.integers(1, 9), st.integers(1, 9))
