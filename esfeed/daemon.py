@@ -18,7 +18,7 @@ import structlog
 
 from esfeed.app import App
 from esfeed.delivery.dispatcher import Delivery
-from esfeed.errors import ConfigError, EsfeedError, MassDelete, ReaderGone
+from esfeed.errors import ConfigError, EsfeedError, MassDelete, ReaderGone, Unforeseen
 from esfeed.health import Wish, unpack
 from esfeed.scheduler import NO_THREAD, Schedule
 from esfeed.signals import Told
@@ -199,7 +199,8 @@ class Daemon:
             return
         self._said[part] = text, now
         known = error is None or isinstance(error, EsfeedError | str)
-        log.error(event, part=part, error=text, exc_info=None if known else error)
+        cause = error.__cause__ if isinstance(error, Unforeseen) else None if known else error
+        log.error(event, part=part, error=text, exc_info=cause)
 
     def _recovered(self, part: str) -> None:
         if self._said.pop(part, None) is not None:

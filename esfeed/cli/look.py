@@ -18,8 +18,9 @@ from rich.text import Text
 from esfeed.app import App
 from esfeed.cli.feed import settings
 from esfeed.cli.output import fail, out
+from esfeed.delivery.target import Target
 from esfeed.envelopes import envelope
-from esfeed.errors import ConfigError, EsfeedError, Retryable
+from esfeed.errors import EsfeedError, Retryable, Unforeseen
 from esfeed.report import report
 from esfeed.signals import Told
 from esfeed.sinks.pretty import describe
@@ -169,23 +170,26 @@ def check(path: Path) -> None:
 
 
 def _opened(app: App, name: str) -> str:
-    sink = app.sink(name)
+    target = Target(name, app.sink(name))
     try:
-        sink.open()
+        target.open()
     except Retryable:
         if holder := app.lock.held_by():
             return f"in use by {holder}"
         raise
-    except ConfigError as error:
-        raise ConfigError(f"sinks.{name}.{error.key}", error.value, error.hint) from error
     finally:
-        sink.close()
+        target.close()
     return "opens"
 
 
 def _say(part: str, ask: Any, good: int, bad: int) -> tuple[int, int]:
     try:
-        click.echo(f"ok      {part}: {ask()}")
+        try:
+            click.echo(f"ok      {part}: {ask()}")
+        except EsfeedError:
+            raise
+        except Exception as error:
+            raise Unforeseen(f"the check of {part}", error) from error
     except EsfeedError as error:
         click.echo(f"failed  {part}")
         fail(error, part)

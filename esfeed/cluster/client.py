@@ -403,9 +403,10 @@ def _reason(body: object) -> tuple[str | None, str]:
         return None, str(body)[:200]
     if not isinstance(error, dict):
         return None, str(error)[:200]
-    causes = error.get("root_cause") or [error]
-    cause = causes[0] if isinstance(causes[0], dict) else error
-    return cause.get("type") or error.get("type"), str(cause.get("reason") or error.get("reason"))[:300]
+    causes = error.get("root_cause")
+    cause = causes[0] if isinstance(causes, list) and causes and isinstance(causes[0], dict) else error
+    kind = cause.get("type") or error.get("type")
+    return kind if isinstance(kind, str) else None, str(cause.get("reason") or error.get("reason"))[:300]
 
 
 def _short(error: Exception) -> str:

@@ -68,14 +68,18 @@ def _addresses(name: str, one: str) -> bool:
 def _index(name: str, settings: dict[str, Any], alias: str) -> Index:
     if "index.uuid" not in settings:
         raise ClusterError(f"the settings of {name!r} lack its uuid", "look at what stands before the cluster")
-    return Index(
-        name,
-        settings["index.uuid"],
-        int(settings.get("index.creation_date", 0)),
-        int(settings.get("index.number_of_shards", 1)),
-        _seconds(settings.get("index.refresh_interval", "1s")),
-        alias,
-    )
+    try:
+        return Index(
+            name,
+            str(settings["index.uuid"]),
+            int(settings.get("index.creation_date", 0)),
+            int(settings.get("index.number_of_shards", 1)),
+            _seconds(str(settings.get("index.refresh_interval", "1s"))),
+            alias,
+        )
+    except (TypeError, ValueError) as error:
+        what = f"the settings of {name!r} are not such as an engine has ({error})"
+        raise ClusterError(what, "look at what stands before the cluster") from error
 
 
 def _seconds(text: str) -> float:
@@ -92,7 +96,11 @@ def field_types(client: Client, name: str) -> dict[str, str]:
         mappings = index.mappings
         groups = [mappings] if "properties" in mappings else [m for m in mappings.values() if isinstance(m, dict)]
         for group in groups:
-            _collect(group.get("properties", {}), "", found)
+            try:
+                _collect(group.get("properties", {}), "", found)
+            except (TypeError, AttributeError) as error:
+                what = f"the mapping of {name!r} is not such as an engine has ({error})"
+                raise ClusterError(what, "look at what stands before the cluster") from error
     return found
 
 
