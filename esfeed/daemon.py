@@ -20,6 +20,7 @@ from esfeed.app import App
 from esfeed.delivery.dispatcher import Delivery
 from esfeed.errors import ConfigError, EsfeedError, MassDelete, ReaderGone, Unforeseen
 from esfeed.health import Wish, unpack
+from esfeed.left import MEND, left
 from esfeed.scheduler import NO_THREAD, Schedule
 from esfeed.signals import Told
 
@@ -71,6 +72,8 @@ class Daemon:
                 self._schedule.cron(settings.cron, name, self._poll, name)
         self._schedule.every(_WISHES_EVERY, " wishes", self._grant_wishes)
         self._schedule.every(_PRUNE_EVERY, " prune", self._prune)
+        for name, one in left(self._app).items():
+            log.warning("sink.left", sink=name, what=f"it is not in the settings: {one}", mend=MEND)
         self._schedule.start()
         log.info("feed.started", watches=[*self._app.config.watches], sinks=[*self._app.config.sinks])
         while not (told() or self.stopping.is_set()):

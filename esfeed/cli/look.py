@@ -21,6 +21,7 @@ from esfeed.cli.output import fail, out
 from esfeed.delivery.target import Target
 from esfeed.envelopes import envelope
 from esfeed.errors import EsfeedError, Retryable, Unforeseen
+from esfeed.left import MEND, Left, left
 from esfeed.report import report
 from esfeed.signals import Told
 from esfeed.sinks.pretty import describe
@@ -89,6 +90,8 @@ def _shown(told: dict[str, Any]) -> Group:
     for name, row in told["watches"].items():
         if row.get("tracker") == "updated_at" and row["why"]:
             parts += ["", Text(f"watch {name} is followed by updated_at: {row['why']}", style="dim")]
+    for name, row in told["left"].items():
+        parts += ["", Text(f"sink {name} is not in the settings: {Left(**row)}; {MEND}", style="yellow")]
     for kind, part in (("watches", "watch"), ("sinks", "sink")):
         for name, row in told[kind].items():
             if row.get("error"):
@@ -165,6 +168,12 @@ def check(path: Path) -> None:
             good, bad = _say(f"watch {name}", lambda name=name: app.trackers[name].check(), good, bad)
         for name in app.config.sinks:
             good, bad = _say(f"sink {name}", lambda name=name: _opened(app, name), good, bad)
+        try:
+            for name, one in left(app).items():
+                click.echo(f"left    sink {name} is not in the settings: {one}; {MEND}")
+        except EsfeedError as error:
+            fail(error, "state")
+            bad += 1
     if bad:
         sys.exit(3 if good else 1)
 
