@@ -23,7 +23,7 @@ from esfeed import plugins
 from esfeed.clock import SteadyClock, SystemClock, steady
 from esfeed.config import Config, WatchSettings
 from esfeed.delivery.terms import Terms
-from esfeed.errors import ConfigError, EsfeedError
+from esfeed.errors import EsfeedError, ReaderGone, Unforeseen
 from esfeed.health import Alive, SinkHealth, WatchHealth, pack, unpack
 from esfeed.observer import Observer
 from esfeed.onlookers import Watched, together
@@ -253,7 +253,12 @@ class App:
     def sink(self, name: str) -> Sink:
         """A new, unopened sink of those settings."""
         settings = self.config.sinks[name]
-        made: Sink = plugins.sink_class(settings.type)(settings)
+        try:
+            made: Sink = plugins.sink_class(settings.type)(settings)
+        except EsfeedError:
+            raise
+        except Exception as error:
+            raise Unforeseen(f"the sink {name!r}", error) from error
         return made
 
     def _watched(self, name: str) -> Sink:
@@ -278,6 +283,10 @@ class App:
         except EsfeedError as fault:
             error = str(fault)
             raise
+        except Exception as fault:
+            unforeseen = Unforeseen(f"the poll of {name!r}", fault)
+            error = str(unforeseen)
+            raise unforeseen from fault
         finally:
             requests_now, octets_now = cluster.meter.totals()
             health = WatchHealth(
@@ -322,7 +331,9 @@ class App:
         """One step of a sink; its health is noted. Raises what the dispatcher raises."""
         try:
             delivery = self.dispatchers[name].run_once()
-        except ConfigError as error:
+        except ReaderGone:
+            raise
+        except EsfeedError as error:
             self._note_sink(name, str(error), 0.0, failing=True)
             raise
         self._lost[name] = self._lost.get(name, 0) + delivery.dropped
@@ -336,9 +347,9 @@ class App:
         if delivery.sent:
             log.debug("sink.delivered", sink=name, events=delivery.sent)
         if delivery.parked:
-            log.warning("sink.parked", sink=name, documents=delivery.parked, error=delivery.error)
+            log.warning("sink.parked", sink=name, documents=delivery.parked, error=delivery.parked_error)
         if delivery.dead:
-            log.error("sink.dead", sink=name, events=delivery.dead, error=delivery.error, mend="see `esfeed dead`")
+            log.error("sink.dead", sink=name, events=delivery.dead, error=delivery.dead_error, mend="see `esfeed dead`")
         return delivery
 
     def _note_sink(self, name: str, error: str, wait: float, failing: bool) -> None:

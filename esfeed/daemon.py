@@ -18,8 +18,9 @@ import structlog
 
 from esfeed.app import App
 from esfeed.delivery.dispatcher import Delivery
-from esfeed.errors import ConfigError, EsfeedError, MassDelete, ReaderGone
+from esfeed.errors import ConfigError, EsfeedError, MassDelete, ReaderGone, Unforeseen
 from esfeed.health import Wish, unpack
+from esfeed.left import MEND, left
 from esfeed.scheduler import NO_THREAD, Schedule
 from esfeed.signals import Told
 
@@ -71,6 +72,8 @@ class Daemon:
                 self._schedule.cron(settings.cron, name, self._poll, name)
         self._schedule.every(_WISHES_EVERY, " wishes", self._grant_wishes)
         self._schedule.every(_PRUNE_EVERY, " prune", self._prune)
+        for name, one in left(self._app).items():
+            log.warning("sink.left", sink=name, what=f"it is not in the settings: {one}", mend=MEND)
         self._schedule.start()
         log.info("feed.started", watches=[*self._app.config.watches], sinks=[*self._app.config.sinks])
         while not (told() or self.stopping.is_set()):
@@ -199,7 +202,8 @@ class Daemon:
             return
         self._said[part] = text, now
         known = error is None or isinstance(error, EsfeedError | str)
-        log.error(event, part=part, error=text, exc_info=None if known else error)
+        cause = error.__cause__ if isinstance(error, Unforeseen) else None if known else error
+        log.error(event, part=part, error=text, exc_info=cause)
 
     def _recovered(self, part: str) -> None:
         if self._said.pop(part, None) is not None:

@@ -88,6 +88,17 @@ class Retryable(EsfeedError):
         self.wait = wait
 
 
+class Unforeseen(EsfeedError):
+    """A part of esfeed, or a plugin, raised what it must not: a mistake in its code. ``__cause__`` is that."""
+
+    def __init__(self, part: str, error: BaseException) -> None:
+        said = " ".join(str(error).split())[:300]
+        super().__init__(
+            f"{part} raised {type(error).__name__}{f' ({said})' if said else ''}",
+            "that is a mistake in its code: please report it, with this",
+        )
+
+
 class ReaderGone(EsfeedError):
     """Whoever read the feed has left, as ``head`` does once it has enough.
 

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from esfeed.app import App
 from esfeed.health import SinkHealth, WatchHealth, unpack
+from esfeed.left import left
 from esfeed.stalls import stalled
 from esfeed.store.outbox import Counts
 
@@ -32,6 +35,7 @@ def report(app: App) -> dict[str, Any]:
             | {"index": section.index, "documents": app.store.known(name).count()}
             for name, section in app.config.watches.items()
         },
+        "left": {name: msgspec.structs.asdict(one) for name, one in left(app).items()},
         "log": {"first": app.store.first(), "bytes": app.store.log_bytes()},
         "sinks": {
             name: _sink(unpack(sinks[name], SinkHealth) if name in sinks else None, counts.get(name, Counts()), now)

@@ -72,7 +72,7 @@ class _Deliveries:
 
     def drain(self, name: str) -> None:
         """Delivers to one sink, to the end."""
-        reason = ""
+        reason, dead = "", 0
         while True:
             last = self._over.is_set()
             if self._given_up:
@@ -85,6 +85,7 @@ class _Deliveries:
                     break
                 self._over.wait()  # and then there is one more try, which tells
                 continue
+            dead += delivery.dead
             if not last:
                 if not delivery.idle:
                     self._over.wait(delivery.wait or 0.0)
@@ -92,6 +93,10 @@ class _Deliveries:
                     self._app.store.wait(_LOOK_AGAIN)
                 continue
             if delivery.idle and delivery.wait is None:
+                if dead:
+                    with self._lock:
+                        fail(f"{dead:,} events are dead now; see `esfeed dead`", f"sink {name}")
+                        self.stuck.append(name)
                 return
             reason = delivery.error or reason
             if self._app.clock.monotonic() + (delivery.wait or 0.0) > self.until:

@@ -18,8 +18,10 @@ from rich.text import Text
 from esfeed.app import App
 from esfeed.cli.feed import settings
 from esfeed.cli.output import fail, out
+from esfeed.delivery.target import Target
 from esfeed.envelopes import envelope
-from esfeed.errors import ConfigError, EsfeedError, Forbidden, Retryable
+from esfeed.errors import ConfigError, EsfeedError, Forbidden, Retryable, Unforeseen
+from esfeed.left import MEND, Left, left
 from esfeed.report import report
 from esfeed.signals import Told
 from esfeed.sinks.pretty import describe
@@ -88,6 +90,8 @@ def _shown(told: dict[str, Any]) -> Group:
     for name, row in told["watches"].items():
         if row.get("tracker") == "updated_at" and row["why"]:
             parts += ["", Text(f"watch {name} is followed by updated_at: {row['why']}", style="dim")]
+    for name, row in told["left"].items():
+        parts += ["", Text(f"sink {name} is not in the settings: {Left(**row)}; {MEND}", style="yellow")]
     for kind, part in (("watches", "watch"), ("sinks", "sink")):
         for name, row in told[kind].items():
             if row.get("error"):
@@ -164,6 +168,12 @@ def check(path: Path) -> None:
             good, bad = _say(f"watch {name}", lambda name=name: _followed(app, name), good, bad)
         for name in app.config.sinks:
             good, bad = _say(f"sink {name}", lambda name=name: _opened(app, name), good, bad)
+        try:
+            for name, one in left(app).items():
+                click.echo(f"left    sink {name} is not in the settings: {one}; {MEND}")
+        except EsfeedError as error:
+            fail(error, "state")
+            bad += 1
     if bad:
         sys.exit(3 if good else 1)
 
@@ -190,23 +200,26 @@ def _without_backfill(app: App, watch: str) -> str:
 
 
 def _opened(app: App, name: str) -> str:
-    sink = app.sink(name)
+    target = Target(name, app.sink(name))
     try:
-        sink.open()
+        target.open()
     except Retryable:
         if holder := app.lock.held_by():
             return f"in use by {holder}"
         raise
-    except ConfigError as error:
-        raise ConfigError(f"sinks.{name}.{error.key}", error.value, error.hint) from error
     finally:
-        sink.close()
+        target.close()
     return "opens"
 
 
 def _say(part: str, ask: Any, good: int, bad: int) -> tuple[int, int]:
     try:
-        click.echo(f"ok      {part}: {ask()}")
+        try:
+            click.echo(f"ok      {part}: {ask()}")
+        except EsfeedError:
+            raise
+        except Exception as error:
+            raise Unforeseen(f"the check of {part}", error) from error
     except EsfeedError as error:
         click.echo(f"failed  {part}")
         fail(error, part)

@@ -37,6 +37,7 @@ WAYS = {
     "check": Way(
         "esfeed.cli.look", "check", "Check settings, clusters, watches and sinks, without sending or changing anything."
     ),
+    "sinks": Way("esfeed.cli.sinks", "sinks", "List sinks, those that left the settings too; rename or forget them."),
     "token": Way("esfeed.cli.token", "token", "Manage the tokens of readers over HTTP."),
     "demo": Way("esfeed.cli.demo", "demo", "Show a feed at work: no settings, no network, half a minute at most."),
 }

@@ -53,12 +53,11 @@ class Hit(msgspec.Struct, gc=False, rename=lambda name: name if name in _BARE el
     @property
     def sorted_by(self) -> Any:
         """The first value that it is sorted by; ``None`` where it is not sorted."""
-        return msgspec.json.decode(self.sort)[0] if self.sort else None
+        return next(iter(decode(self.sort, list[Any])), None) if self.sort else None
 
     def values(self, field: str) -> list[Any]:
         """What it brought of ``field``, which was asked for beside the content."""
-        found: dict[str, list[Any]] = msgspec.json.decode(self.fields) if self.fields else {}
-        return found.get(field, [])
+        return decode(self.fields, dict[str, list[Any]]).get(field, []) if self.fields else []
 
 
 class _Total(msgspec.Struct):

@@ -120,14 +120,18 @@ def addresses(name: str, one: str) -> bool:
 def _index(name: str, settings: dict[str, Any], alias: str) -> Index:
     if "index.uuid" not in settings:
         raise ClusterError(f"the settings of {name!r} lack its uuid", "look at what stands before the cluster")
-    return Index(
-        name,
-        settings["index.uuid"],
-        int(settings.get("index.creation_date", 0)),
-        int(settings.get("index.number_of_shards", 1)),
-        _seconds(settings.get("index.refresh_interval", "1s")),
-        alias,
-    )
+    try:
+        return Index(
+            name,
+            str(settings["index.uuid"]),
+            int(settings.get("index.creation_date", 0)),
+            int(settings.get("index.number_of_shards", 1)),
+            _seconds(str(settings.get("index.refresh_interval", "1s"))),
+            alias,
+        )
+    except (TypeError, ValueError) as error:
+        what = f"the settings of {name!r} are not such as an engine has ({error})"
+        raise ClusterError(what, "look at what stands before the cluster") from error
 
 
 def _seconds(text: str) -> float:

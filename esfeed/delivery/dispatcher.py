@@ -34,7 +34,8 @@ class Delivery(msgspec.Struct, frozen=True):
 
     ``idle``: nothing lies behind the cursor; then ``wait`` is how long until something parked is due, ``None`` where
     nothing is parked. ``wake``: something new in the log makes sense of a step earlier. ``parked`` counts documents
-    that became so, ``dead`` and ``dropped`` events. ``error``: why something was not taken, empty where all was.
+    that became so, ``dead`` and ``dropped`` events. ``error``: why something was not taken, empty where all was;
+    ``parked_error`` and ``dead_error``: why the first of those that are counted became so.
     """
 
     sent: int = 0
@@ -46,6 +47,8 @@ class Delivery(msgspec.Struct, frozen=True):
     idle: bool = False
     wake: bool = False
     error: str = ""
+    parked_error: str = ""
+    dead_error: str = ""
 
 
 class _Step:
@@ -327,7 +330,8 @@ class Dispatcher:
         for place, document in self._owed.items():
             self._parking.take(document, [place])
         self._owed, self._newer = {}, {}
-        waits = {one.document for one in parked if one.state != "dead" and one.document not in self._parking}
+        new = [one for one in parked if one.state != "dead" and one.document not in self._parking]
+        waits = {one.document for one in new}
         for one in parked:
             if one.state == "dead":
                 self._parking.take(one.document, [one.position])
@@ -339,6 +343,17 @@ class Dispatcher:
             self._reader.settled(position, page)
         left = self._left()
         error = self._why if left else next((one.error for one in parked if one.error), "")
-        dead = sum(one.state == "dead" for one in parked)
+        dead = [one.error for one in parked if one.state == "dead"]
         skipped = len(page.done) if page is not None else 0
-        return Delivery(step.sent, skipped, len(waits), dead, step.dropped, left, wake=self._curious, error=error)
+        return Delivery(
+            step.sent,
+            skipped,
+            len(waits),
+            len(dead),
+            step.dropped,
+            left,
+            wake=self._curious,
+            error=error,
+            parked_error=next((one.error for one in new if one.error), ""),
+            dead_error=next(filter(None, dead), ""),
+        )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from esfeed.errors import ConfigError, Retryable
+from esfeed.errors import ConfigError, EsfeedError, Retryable, Unforeseen
 from esfeed.event import Event
 from esfeed.ports import LineSink, Outcome, Sink
 
@@ -22,7 +23,8 @@ class Target:
         if self._open:
             return
         try:
-            self._sink.open()
+            with self._held_to_its_word():
+                self._sink.open()
         except ConfigError as error:
             raise ConfigError(f"sinks.{self._name}.{error.key}", error.value, error.hint) from error
         except Retryable:
@@ -33,7 +35,8 @@ class Target:
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
         """One outcome an event. Raises ``Retryable`` where the whole target failed, which is closed then."""
         try:
-            outcomes = self._sink.send([*events])
+            with self._held_to_its_word():
+                outcomes = self._sink.send([*events])
         except Retryable:
             self.close()
             raise
@@ -50,12 +53,25 @@ class Target:
         """How many of the lines it has now, where it takes any. Where the whole target failed, it is closed."""
         assert isinstance(self._sink, LineSink)
         try:
-            return self._sink.write(lines)
+            with self._held_to_its_word():
+                return self._sink.write(lines)
         except Retryable:
             self.close()
             return 0
 
     def close(self) -> None:
         """Lets go of it."""
-        self._sink.close()
         self._open = False
+        with self._held_to_its_word():
+            self._sink.close()
+
+    @contextmanager
+    def _held_to_its_word(self) -> Iterator[None]:
+        """Raises ``Unforeseen`` where the sink raises what none may; it is opened anew then."""
+        try:
+            yield
+        except EsfeedError:
+            raise
+        except Exception as error:
+            self._open = False
+            raise Unforeseen(f"the sink {self._name!r}", error) from error

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from esfeed.errors import ConfigError, StateError
+from esfeed.store.identity import SameFile, make_private
 from esfeed.store.schema import REVISION
 
 _BUSY_MS = 30_000
@@ -31,7 +32,17 @@ def open_database(url: str) -> sa.Engine:
     if not parent.is_dir():
         raise ConfigError("state", url, f"the folder {parent} does not exist; make it, or name another")
     engine = sa.create_engine(parsed, pool_size=20, max_overflow=20)
+    path = Path(parsed.database).absolute()
+    try:
+        make_private(path)
+        same = SameFile(path)
+    except OSError as error:
+        mend = "let this user read and write the file and its folder"
+        raise StateError(f"the state cannot be opened ({path}: {error.strerror})", mend) from error
+    # Before it connects, as that would make a file where there is none; and before each transaction.
+    sa.event.listen(engine, "do_connect", lambda *_: same.check())
     sa.event.listen(engine, "connect", _on_connect)
+    sa.event.listen(engine, "begin", lambda _: same.check())
     sa.event.listen(engine, "begin", _on_begin)
     with guarded(url):
         if _revision(engine) != REVISION:

@@ -20,6 +20,7 @@ from esfeed.store.known import SqlKnown
 from esfeed.store.outbox import append
 from esfeed.store.pruning import Pruner
 from esfeed.store.remembering import remember
+from esfeed.store.sinks import SqlSinks
 from esfeed.store.tokens import SqlTokens
 from esfeed.store.tombstones import bury, clear
 
@@ -184,6 +185,11 @@ class SqlStore(Pruner):
     def tokens(self) -> SqlTokens:
         """The tokens of readers over HTTP."""
         return SqlTokens(self._engine, self._where)
+
+    @property
+    def sinks(self) -> SqlSinks:
+        """What the state holds of sinks by their names."""
+        return SqlSinks(self._engine, self._where)
 
     def backfill(self, name: str) -> BackfillMark | None:
         """How far the backfill of that name has come; ``None`` where it never began."""

@@ -122,6 +122,8 @@ def test_status_as_json_lines(config: Path, store: SqlStore) -> None:
         ("esfeed --config {config} backfill --sink a", {"audit", "all"}),
         ("esfeed --config {config} redrive a", {"audit", "all"}),
         ("esfeed token ", {"add", "list", "remove"}),
+        ("esfeed sinks ", {"rename", "forget"}),
+        ("esfeed --config {config} sinks rename old a", {"audit", "all"}),
         ("esfeed --log-level ", {"debug", "info", "warning", "error"}),
         ("esfeed status --", {"--json", "--watch", "--help"}),
         ("esfeed --config /nowhere reconcile --watch ", set()),
