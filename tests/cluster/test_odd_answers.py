@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from esfeed.cluster import names
 from esfeed.cluster.answers import Hit
-from esfeed.cluster.client import _reason
+from esfeed.cluster.dialect import Engine, dialect
 from esfeed.errors import EsfeedError
+from esfeed.reasons import of_body
 
 ODD: list[Any] = [None, True, 7, "x", [], {}, [7], {"a": 7}, {"type": 7}, {"properties": 7}, {"properties": {"f": 7}}]
 JSON = st.recursive(
@@ -38,6 +39,7 @@ class Answering:
     """A client whose cluster answers every request alike."""
 
     name = "main"
+    dialect = dialect(Engine("elasticsearch", (9, 2, 0)))
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
@@ -58,7 +60,7 @@ def test_whatever_is_answered(answer: Any) -> None:
     client: Any = Answering(answer)
     told(names.field_types, client, "i")
     told(names.resolve, client, "i", "w")
-    _reason(json.dumps(answer).encode())
+    of_body(json.dumps(answer).encode())
 
 
 @pytest.mark.parametrize(
