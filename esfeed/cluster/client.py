@@ -6,11 +6,9 @@ scroll's continuation never is, since the engine may have moved on: a second try
 
 from __future__ import annotations
 
-import email.utils
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -26,12 +24,11 @@ from esfeed.cluster.dialect import Dialect, Engine, dialect
 from esfeed.cluster.limits import Limit, Limited, Limits, refusal, without_scroll
 from esfeed.cluster.lots import chain, encoded
 from esfeed.cluster.node import Bounds, Meter, RawSerializer, metered
-from esfeed.cluster.pace import Pace
+from esfeed.cluster.pace import Pace, between_tries, retry_after
 from esfeed.errors import ClusterError, Forbidden, NameGone, NameMoved, Retryable, brief
 from esfeed.reasons import of_body, of_error
 
 _RETRY = frozenset({429, 502, 503, 504})
-_LONGEST_WAIT = 60.0
 _LONGEST_WORD = 1 << 20
 _KEEP = "5m"
 _CLOSED = "index_closed_exception"
@@ -94,7 +91,7 @@ class Client:
                 raise ClusterError(error.message, error.mend) from error
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._connection.tries),
-            wait=_wait,
+            wait=between_tries,
             retry=tenacity.retry_if_exception_type(Retryable),
             sleep=self._sleep,
             reraise=True,
@@ -161,7 +158,7 @@ class Client:
                 "login page and with the scheme that it has",
             )
         if status in _RETRY:
-            return Retryable(text, "see its load and health", _retry_after(error.meta.headers.get("retry-after")))
+            return Retryable(text, "see its load and health", retry_after(error.meta.headers.get("retry-after")))
         if status == 401:
             return ClusterError(
                 f"cluster {self.name!r} does not accept these credentials (401)",
@@ -383,31 +380,6 @@ def _engine(number: str, opensearch: bool) -> Engine:
     parts = [int(part) for part in number.split("-")[0].split(".")[:3]]
     major, minor, patch = (*parts, 0, 0, 0)[:3]
     return Engine("opensearch" if opensearch else "elasticsearch", (major, minor, patch))
-
-
-_backoff = tenacity.wait_exponential(multiplier=0.2, max=5.0) + tenacity.wait_random(0, 0.2)
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, Retryable) and error.wait is not None:
-        return min(error.wait, _LONGEST_WAIT)
-    return float(_backoff(state))
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds of a ``Retry-After`` header, in either form (RFC 9110, 10.2.3)."""
-    if not value:
-        return None
-    if value.isascii() and value.isdigit():
-        return float(value)
-    try:
-        when = email.utils.parsedate_to_datetime(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    if when.tzinfo is None:  # "-0000": UTC, without a word on where it came from
-        when = when.replace(tzinfo=UTC)
-    return max(0.0, (when - datetime.now(UTC)).total_seconds())
 
 
 def _short(error: Exception) -> str:

@@ -8,12 +8,13 @@ version and the content that are known of it (a *witness*), all up to that numbe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from esfeed.diff import holds
 from esfeed.event import Key, Revision
 from esfeed.ports import Cluster, Known
-from esfeed.reads import Resolved, Shard, ShardReading
+from esfeed.reads import Index, Reading, Resolved, Shard, ShardReading
+from esfeed.trackers.marks import ShardMark, restarted
 
 _WITNESSES = 100
 _GAPS = (0, 1 << 8, 1 << 12, 1 << 16, 1 << 20)
@@ -47,6 +48,25 @@ def _candidates(known: Known, uuid: str, shard: int, mark: int, size: int) -> It
             return
         yield dict(some)
         last = min(one.seq_no or 0 for one in some.values())
+
+
+def given_again(
+    marks: Mapping[str, ShardMark], before: Sequence[Index], of: Resolved, now: Reading, at: float
+) -> Mapping[str, float]:
+    """Since when each shard may give numbers again that were told (0: it never does), where other indices are followed
+    than ``before``: from ``at`` on where an older index comes back, as one that was closed, or put back.
+    """
+    last = max((mark.looked_at for mark in marks.values()), default=0.0)
+    uuids = {one.name: one.uuid for one in before}
+    made = {one.name: one.created / 1000 for one in of.indices}
+    found: dict[str, float] = {}
+    for name, reading in now.shards.items():
+        index = name.rpartition("/")[0]
+        if (mark := marks.get(name)) and uuids.get(index) == now.indices.get(index):
+            found[name] = at if restarted(mark.looked, reading) else mark.since
+        else:
+            found[name] = at if made.get(index, 0.0) < last else 0.0
+    return found
 
 
 def copy_name(reading: ShardReading, since: float, at: float, doubtful: bool) -> str:

@@ -84,7 +84,10 @@ class SeqNoTracker:
             of, uuid = self._suited(since, now)
             refresh = float("inf") if self._cluster.searches_lag else slowest(of.indices)
             now, begun = beginning.begin(now, refresh, self._counters, self._sleep, self._clock)
-            given_again = _given_again(state, of, now, at if unsure else 0.0, at)
+            if state is None:
+                given_again = dict.fromkeys(now.shards, at if unsure else 0.0)
+            else:
+                given_again = history.given_again(state.marks, state.indices, of, now, at)
             begun = {name: msgspec.structs.replace(mark, since=given_again[name]) for name, mark in begun.items()}
             distrust = unsure if state is None else _undone(state, now)
             batches = self._all(of, uuid, now, begun, since is None, distrust)
@@ -357,27 +360,6 @@ def _restarted(state: State, name: str, reading: ShardReading) -> bool:
 def _undone(state: State, now: Reading) -> bool:
     """Whether any shard is such a one."""
     return any(_restarted(state, name, reading) for name, reading in now.shards.items())
-
-
-def _given_again(state: State | None, of: Resolved, now: Reading, first: float, at: float) -> Mapping[str, float]:
-    """Since when each shard may give numbers again that were told (0: it never does), where other indices are followed
-    than before: from ``at`` on where an older index comes back, as one that was closed, or put back.
-
-    ``first``: what to say where nothing was followed before.
-    """
-    if state is None:
-        return dict.fromkeys(now.shards, first)
-    last = max((mark.looked_at for mark in state.marks.values()), default=0.0)
-    before = {one.name: one.uuid for one in state.indices}
-    made = {one.name: one.created / 1000 for one in of.indices}
-    found: dict[str, float] = {}
-    for name, reading in now.shards.items():
-        index, _ = _place(name)
-        if name in state.marks and before.get(index) == now.indices.get(index):
-            found[name] = at if _restarted(state, name, reading) else state.marks[name].since
-        else:
-            found[name] = at if made.get(index, 0.0) < last else 0.0
-    return found
 
 
 def _uuid(of: Resolved, shard: Shard) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from esfeed.app import App
 from esfeed.config import build
-from esfeed.errors import ConfigError
+from esfeed.errors import ClusterError, ConfigError
 from tests.engines.test_oracle import SEED, Feed, check
 from tests.support.engines import Engine
 from tests.support.world import Replay, World
@@ -96,3 +96,48 @@ def test_an_alias_that_moves_is_followed_without_counters(secured: Engine, tmp_p
     assert feed.poll() == []
     feed.close()
     raw.drop(world.index)
+
+
+def test_privileges_that_come_and_go(secured: Engine, tmp_path: Path) -> None:
+    """At random, on one index of two or on both, between writes: nothing is told of what is out of sight."""
+    world, rng = World(secured, SEED, rolling=True), random.Random(SEED)
+    world.make_index(shards=1)
+    world.roll()
+    raw, name = world.raw, f"{world.index}-role"
+
+    def sees(*names: str) -> None:
+        role = {"cluster": ["monitor"], "indices": [{"names": [*names], "privileges": ENOUGH}]}
+        raw.call("PUT", f"/_security/role/{name}", role)
+
+    everything = f"{world.index}*"
+    sees(everything)
+    raw.call("PUT", f"/_security/user/{name}", {"password": "come-and-go", "roles": [name]})
+    feed, replay = Feed(secured.url, world.index, tmp_path), Replay()
+    feed.close()
+    cluster = {"hosts": [secured.url], "basic_auth": f"{name}:come-and-go", "ca_certs": secured.ca_certs}
+    feed.app = App(
+        build({
+            "state": f"sqlite:///{tmp_path}/state.db",
+            "clusters": {"main": cluster},
+            "watches": {"w": {"index": f"{world.index}-0*"}},
+            "sinks": {"none": {"type": "file", "path": f"{tmp_path}/events.jsonl"}},
+        }),
+        "test",
+    )  # fmt: skip
+    world.write(100, rng)
+    for step in range(12):
+        hidden = step and rng.random() < 0.5
+        if hidden:
+            sees(rng.choice((f"{world.index}-000001", f"{world.index}-000002", "nothing")))
+            with pytest.raises(ClusterError):
+                feed.poll()
+            assert feed.new() == [], f"step {step}, ESFEED_TEST_SEED={SEED}"
+            sees(everything)
+        world.write(rng.choice((0, 1, 2, 40)), rng)
+        world.refresh()
+        replay.apply(feed.poll())
+        check(replay, world, f"step {step}")
+    feed.close()
+    world.drop()
+    raw.call("DELETE", f"/_security/user/{name}")
+    raw.call("DELETE", f"/_security/role/{name}")

@@ -229,7 +229,10 @@ class ModelCluster:
         self.world.now += timedelta(milliseconds=1)
         self.world.request()
         counted = [(shard.primary, shard.primary.refreshes) for shard in self.world.shards]
+        lives = [shard.life for shard in self.world.shards]
         self.world.request(0)
+        if lives != [shard.life for shard in self.world.shards]:
+            raise ClusterError("a process that ends answers nothing", "ask again")
         return Reading(
             {
                 f"i/{number}": ShardReading(
