@@ -73,6 +73,7 @@ _WHY = {
     410: "The log no longer holds that position; first is the first one that is left.",
     413: "Too much was sent.",
     414: "The URL is longer than 8 KB.",
+    422: "The condition would cost too much; detail says what to leave out.",
     431: "The head of the request is longer than 16 KB.",
     415: "Send application/json.",
     429: "Too often, or too many readers at once; wait as long as retry-after says.",
@@ -124,7 +125,7 @@ def _changes() -> dict[str, Any]:
         ),
         _parameter("Last-Event-ID", "Where a stream goes on; counts more than since.", {"type": "string"}, "header"),
     ]
-    operation = _get("Events of the log, in order", "Page", 400, 409, 410, parameters=parameters)
+    operation = _get("Events of the log, in order", "Page", 400, 409, 410, 422, parameters=parameters)
     operation["description"] = (
         "Each event is a CloudEvents 1.0 object. A stream sends `id:` with each, which a client brings back as "
         "Last-Event-ID; `event: gone` ends a stream whose place was dropped from the log. Tenants see their own "
