@@ -223,3 +223,15 @@ def test_the_sample_event_is_like_a_real_one(engine: str, tmp_path: Path) -> Non
     page = (ROOT / "docs" / "reference" / "events.rst").read_text()
     told = set(re.findall(r"^\s*(?:\* - )?``([\w.]+)``", page, re.MULTILINE))
     assert set(_form(sample)) <= told
+
+
+def test_each_claim_of_the_threat_model_has_its_test() -> None:
+    """Each claim of the page on security names tests, and those are there."""
+    page = (ROOT / "docs" / "security.rst").read_text()
+    named = re.findall(r"``(tests/[\w/]+\.py)::(\w+)``", page)
+    assert len(named) > 20
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / file).read_text(), f"{file}::{test}"
+    promised = page.partition("What is not promised")[0]
+    for claim in re.findall(r"^\* .*(?:\n  .*)*", promised, re.MULTILINE):
+        assert "``tests/" in claim, claim
