@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -94,4 +95,4 @@ class Feed:
             return []
         raw = self.events.read_bytes()
         whole = raw[: raw.rfind(b"\n") + 1]
-        return [json.loads(line) for line in whole.splitlines()]
+        return [json.loads(line, parse_float=Decimal) for line in whole.splitlines()]

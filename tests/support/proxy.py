@@ -127,12 +127,16 @@ def delay(seconds: float) -> Action:
 
 
 def rewrite(change: Callable[[Any], Any]) -> Action:
-    """Hands the parsed JSON answer to ``change``, which alters it or returns another."""
+    """Hands the parsed JSON answer to ``change``, which alters it or returns another.
+
+    Numbers with a fraction or an exponent are texts there, and come back digit by digit.
+    """
 
     def act(request: Request, forward: Forward) -> Answer:
         found = forward(request)
-        parsed = json.loads(found.body)
-        found.body = json.dumps(change(parsed) or parsed).encode()
+        parsed = json.loads(found.body, parse_float=lambda text: f"\x01{text}")
+        changed = json.dumps(change(parsed) or parsed)
+        found.body = re.sub(r'"\\u0001([^"]*)"', r"\1", changed).encode()
         return found
 
     return act

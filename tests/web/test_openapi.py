@@ -91,7 +91,7 @@ def test_every_path_is_described(server: Desk) -> None:
     """What the server answers on is in its description, and nothing else is."""
     site = server.server._site
     assert site is not None
-    pages = {"/", "/demo/instances", "/static/{name}"}
+    pages = {"/", "/demo/instances", "/enter", "/static/{name}"}
     served = {route.path for route in site.application.routes}  # type: ignore[attr-defined]
     assert served - pages == set(description()["paths"])
     assert json.loads(server.get("/v1/openapi.json").text) == description()
