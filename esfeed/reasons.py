@@ -82,7 +82,7 @@ def _causes(error: dict[str, object]) -> Iterator[dict[str, object]]:
 
 def _kind(cause: dict[str, object]) -> str | None:
     kind = cause.get("type")
-    return _line(kind)[:_SHORT] if isinstance(kind, str) and kind else None
+    return (_line(kind)[:_SHORT] or None) if isinstance(kind, str) else None
 
 
 def _text(reason: object) -> str:

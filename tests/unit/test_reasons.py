@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from esfeed.reasons import of_body, of_error, of_failures
@@ -78,6 +78,7 @@ _ANY = st.recursive(
 )
 
 
+@example({"error": {"type": "\x00", "reason": " "}})
 @given(_ANY)
 def test_whatever_it_is(answer: object) -> None:
     for kind, text in (of_error(answer), of_body(json.dumps(answer)), of_failures(answer) or (None, "")):
