@@ -118,7 +118,7 @@ class World:
 
     def refresh(self) -> None:
         """Makes all operations visible."""
-        self.raw.refresh(self.index)
+        self._call("POST", f"/{self.index}/_refresh")
 
     def write(self, operations: int, rng: random.Random, ids: Iterable[str] | None = None, rest: float = 0.0) -> None:
         """Some bulk requests with that many operations in all, and ``rest`` seconds between two, on average."""
@@ -156,10 +156,13 @@ class World:
             self.written += len(operations)
 
     def _send(self, body: bytes) -> Any:
-        """One bulk request; a small heap may want a moment first."""
+        return self._call("POST", "/_bulk", body)
+
+    def _call(self, method: str, path: str, body: bytes | None = None) -> Any:
+        """One request; a small heap may want a moment first."""
         while True:
             try:
-                return self.raw.call("POST", "/_bulk", body)
+                return self.raw.call(method, path, body)
             except Refused as error:
                 if error.status != 429:
                     raise
