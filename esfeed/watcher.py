@@ -52,6 +52,7 @@ class Watcher:
         self._store = store
         self.teller = Teller(watch.name, watch.cluster, watch.timestamp_field, profile, clock)
         self.allow_mass_delete = False
+        self._known_before: int | None = None
 
     def run_once(self, stop: Stop = lambda: False, progress: Progress = lambda read, total: None) -> Poll:
         """Reads what is new and commits it, batch by batch. Raises ``ClusterError``, ``StateError``, ``ConfigError``.
@@ -62,6 +63,7 @@ class Watcher:
         since = self._store.checkpoint(self.watch.name)
         events: dict[str, int] = {}
         read = 0
+        self._known_before = None
         for batch in self._tracker.poll(since):
             self._guard(batch)
             for part in _parts(batch) if self.watch.beside else (batch,):
@@ -80,7 +82,10 @@ class Watcher:
     def _guard(self, batch: Batch) -> None:
         if not batch.gone or self.allow_mass_delete or batch.losing <= _ALWAYS_ALLOWED:
             return
-        known = self._store.known(self.watch.name).count()
+        if self._known_before is None:
+            # Before this poll forgets any: a share of what is left would grow with each batch.
+            self._known_before = self._store.known(self.watch.name).count()
+        known = self._known_before
         if batch.losing > self.watch.mass_delete_limit * known:
             raise MassDelete(
                 f"{batch.losing:,} of {known:,} documents are gone at once, more than "

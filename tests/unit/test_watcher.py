@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from esfeed.errors import MassDelete
 from esfeed.event import Document, Key, Revision
 from esfeed.ports import Batch, Checkpoint, Commit
 from esfeed.profiles.plain import PlainProfile
@@ -122,3 +123,16 @@ def test_what_dies_between_two_parts_goes_on(store: SqlStore, monkeypatch: pytes
     rest = [doc for doc in all_docs if doc.key not in met]
     watcher(store, Batch(rest, met, snapshot=True, checkpoint=Checkpoint("seq_no", b"{}"))).run_once()
     assert sorted(int(row.event.doc_id) for row in store.read_log(0, 9999)) == [*range(1500)]
+
+
+def test_the_share_of_a_mass_delete_is_of_what_was_known_before(store: SqlStore) -> None:
+    """Gone in several batches: a share of what is left would grow with each, and stop a poll half-way."""
+    seen = docs(3000)
+    watcher(store, Batch(seen, checkpoint=Checkpoint("t", b""))).run_once()
+    lost = [(key, one) for key, one in store.known("w").revisions([doc.key for doc in seen[:1400]]).items()]
+    batches = [Batch(gone=lost[start : start + 500], losing=len(lost)) for start in range(0, len(lost), 500)]
+    made = Watcher(Watch("w", "main", mass_delete_limit=0.5), Played(*batches), PlainProfile(), store, FakeClock())  # type: ignore[arg-type]
+    assert made.run_once().events == {"deleted": 1400}
+    too_many = Watcher(Watch("w", "main", mass_delete_limit=0.5), Played(*batches), PlainProfile(), store, FakeClock())  # type: ignore[arg-type]
+    with pytest.raises(MassDelete, match="1,400 of 1,600"):
+        too_many.run_once()
