@@ -6,13 +6,12 @@ re-sync of unchanged resources is silent. Bytes are compared first, their meanin
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from esfeed.event import Change, Document, Key, Op, Revision
+from esfeed.event import Change, Document, Key, Op, Revision, content_digest
 from esfeed.meaning import Unreadable, parse, quick, same_meaning, slow, text_of
 
 __all__ = [
@@ -53,13 +52,13 @@ def digest(source: bytes | None, kept: bool) -> bytes:
     if source is None:
         return b""
     if kept:
-        return _hashed(source)
+        return content_digest(source)
     try:
         # Only what the quick parser reads: it takes no number that the quick encoder would write as null.
         text = _EXACT.encode(quick(source))
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
         text = _slowly(source)
-    return _MEANING + _hashed(text)
+    return _MEANING + content_digest(text)
 
 
 def _slowly(source: bytes) -> bytes:
@@ -73,18 +72,14 @@ def _is_digest_of_old(digest: bytes, source: bytes) -> bool:
     """Whether an earlier esfeed had made that digest of ``source``. It took numbers for the nearest doubles."""
     if digest.startswith(_OF_DOUBLES):
         try:
-            return digest == _OF_DOUBLES + _hashed(_SORTED.encode(msgspec.json.decode(source)))
+            return digest == _OF_DOUBLES + content_digest(_SORTED.encode(msgspec.json.decode(source)))
         except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError, RecursionError):
             pass
     try:
         text = json.dumps(json.loads(source), sort_keys=True).encode()
     except (ValueError, RecursionError):
         text = source
-    return digest[:1] in (_OF_DOUBLES, _OF_DOUBLES_ONCE) and digest[1:] == _hashed(text)
-
-
-def _hashed(text: bytes) -> bytes:
-    return hashlib.blake2b(text, digest_size=_DIGEST).digest()
+    return digest[:1] in (_OF_DOUBLES, _OF_DOUBLES_ONCE) and digest[1:] == content_digest(text)
 
 
 def revised(docs: Sequence[Document], *, keep: bool) -> Sequence[Revision]:

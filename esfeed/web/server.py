@@ -150,10 +150,7 @@ def _listen(settings: HttpSettings) -> socket.socket:
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
-        reason = "another process listens there" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
-        raise ConfigError(
-            "http.listen", settings.listen, f"{reason}; name another address, such as 127.0.0.1:0"
-        ) from None
+        raise _taken(settings, error, "name another address, such as 127.0.0.1:0") from None
     return sock
 
 
@@ -171,10 +168,12 @@ def _listen_at_file(settings: HttpSettings) -> socket.socket:
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
-        reason = "another process listens there" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
-        raise ConfigError(
-            "http.listen", settings.listen, f"{reason}; name another path, in a folder that is there"
-        ) from None
+        raise _taken(settings, error, "name another path, in a folder that is there") from None
     finally:
         os.umask(mask)
     return sock
+
+
+def _taken(settings: HttpSettings, error: OSError, instead: str) -> ConfigError:
+    reason = "another process listens there" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+    return ConfigError("http.listen", settings.listen, f"{reason}; {instead}")
