@@ -34,6 +34,8 @@ for line in sys.stdin.buffer:
     print("ok", flush=True)
 """
 
+STARTED = b"started"  # ends the line that a killed program left unfinished
+
 
 def make(*command: str, **keys: Any) -> CommandSink:
     return CommandSink(CommandSettings.model_validate({"command": list(command), "timeout": "5s"} | keys))
@@ -88,8 +90,9 @@ class _CommandContract(SinkContract):
         self.refused = tmp_path / "refused"
 
     def received(self) -> list[tuple[str, int]]:
-        lines = self.out.read_bytes().splitlines() if self.out.exists() else []
-        events = [json.loads(line) for line in lines]
+        """What stands there in whole lines: a program may be half-way through one, or was killed there."""
+        lines = self.out.read_bytes().split(b"\n")[:-1] if self.out.exists() else []
+        events = [json.loads(line) for line in lines if not line.endswith(STARTED)]
         return [(event["id"], event["data"]["position"]) for event in events]
 
     def break_target(self) -> None:
@@ -111,7 +114,7 @@ class TestStream(_CommandContract):
     cannot_refuse = "a program that acknowledges nothing cannot refuse one event; TestAcked can"
 
     def make_sink(self) -> CommandSink:
-        script = 'test -e "$1" && exit 1; echo $$ > "$2"; exec cat >> "$3"'
+        script = 'test -e "$1" && exit 1; echo $$ > "$2"; echo started >> "$3"; exec cat >> "$3"'
         return shell(script, self.broken, self.pid, self.out)
 
 
@@ -119,7 +122,7 @@ class TestAcked(_CommandContract):
     """The contract, with a program that answers each line, and is killed."""
 
     def make_sink(self) -> CommandSink:
-        script = 'test -e "$1" && exit 1; echo $$ > "$2"; exec "$4" -c "$5" "$3" "$6"'
+        script = 'test -e "$1" && exit 1; echo $$ > "$2"; echo started >> "$3"; exec "$4" -c "$5" "$3" "$6"'
         return shell(script, self.broken, self.pid, self.out, sys.executable, ACKING, self.refused, ack=True)
 
     def refuse(self, doc_ids: Collection[str]) -> None:
