@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
@@ -20,8 +21,9 @@ from esfeed.errors import ConfigError
 from esfeed.observer import Observer
 
 if TYPE_CHECKING:
-    from esfeed.web.server import WebServer
+    from esfeed.web.process import WebProcess
 
+_WEB = ("prometheus_client", "sse_starlette", "starlette", "uvicorn")
 _TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -43,16 +45,18 @@ def listening(config: Config, address: str | None) -> HttpSettings | None:
 
 def serve(app: App, settings: HttpSettings) -> AbstractContextManager[object]:
     """The web server of a feed, to be entered. Raises ``ConfigError`` where its packages are not installed."""
-    try:
-        from esfeed.web.server import WebServer
-    except ImportError as error:
-        hint = f"it needs the Python module {error.name}, which is not installed; run: pip install 'esfeed[web]'"
-        raise ConfigError("http", None, hint) from None
-    return _invited(WebServer(app, settings))
+    # Looked for, not imported: most of these are for the server's own process.
+    missing = next((name for name in _WEB if find_spec(name) is None), None)
+    if missing is not None:
+        hint = f"it needs the Python module {missing}, which is not installed; run: pip install 'esfeed[web]'"
+        raise ConfigError("http", None, hint)
+    from esfeed.web.process import WebProcess
+
+    return _invited(WebProcess(app, settings))
 
 
 @contextmanager
-def _invited(server: WebServer) -> Iterator[WebServer]:
+def _invited(server: WebProcess) -> Iterator[WebProcess]:
     """Serves; tells whoever started it from a terminal how to open the dashboard. No log gets to know that."""
     with server:
         if sys.stderr.isatty() and (link := server.link()):

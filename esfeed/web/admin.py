@@ -17,7 +17,8 @@ from esfeed.health import SinkHealth, WatchHealth, unpack
 from esfeed.report import held, report
 from esfeed.stalls import stalled
 from esfeed.web.callers import Caller
-from esfeed.web.meters import CONTENT_TYPE, Meters, size
+from esfeed.web.feed_metrics import HISTORY, RunningFeed
+from esfeed.web.metrics import CONTENT_TYPE, HttpMetrics, size
 from esfeed.web.problems import Problem
 from esfeed.web.texts import safe
 
@@ -30,10 +31,11 @@ _MOST_DEAD = 500
 class Admin:
     """Answers operators. Lives in the server's event loop; the state is read in threads."""
 
-    def __init__(self, app: App, meters: Meters) -> None:
+    def __init__(self, app: App, metrics: HttpMetrics, feed: RunningFeed, began: float) -> None:
         self._app = app
-        self._meters = meters
-        self._began = app.steady.now().timestamp()
+        self._metrics = metrics
+        self._feed = feed
+        self._began = began
 
     async def status(self, request: Request) -> Response:
         """``GET /v1/status``: what ``esfeed status --json`` tells, and the events of the last two minutes."""
@@ -41,10 +43,10 @@ class Admin:
         return JSONResponse(safe(await asyncio.to_thread(self._status)))
 
     def _status(self) -> dict[str, Any]:
-        told = report(self._app)
+        told, history = report(self._app), self._feed.history()
         for name, watch in told["watches"].items():
-            watch["history"] = self._meters.history(name)
-        return {**told, "state_bytes": size(self._app), "readers": self._meters.reading()}
+            watch["history"] = history.get(name, [0] * HISTORY)
+        return {**told, "state_bytes": size(self._app), "readers": self._metrics.reading()}
 
     async def dead(self, request: Request) -> Response:
         """``GET /v1/dead``: events that sinks did not take: dead ones, and parked ones that are tried again."""
@@ -95,16 +97,16 @@ class Admin:
     async def metrics(self, request: Request) -> Response:
         """``GET /metrics``."""
         _administrator(request)
-        text = await asyncio.to_thread(self._meters.text)
+        text = await asyncio.to_thread(self._metrics.text)
         return Response(text, headers={"content-type": CONTENT_TYPE})
 
     async def healthz(self, request: Request) -> Response:
-        """``GET /healthz``: whether this process lives and can read its state. No: start it anew."""
+        """``GET /healthz``: whether the feed's process answers, and its state can be read. No: start it anew."""
         try:
-            await asyncio.to_thread(self._app.store.head)
+            alive = await asyncio.to_thread(lambda: self._app.store.head() >= 0 and self._feed.alive())
         except EsfeedError:
-            return JSONResponse({"status": "dead"}, 503)
-        return JSONResponse({"status": "alive"})
+            alive = False
+        return JSONResponse({"status": "alive" if alive else "dead"}, 200 if alive else 503)
 
     async def readyz(self, request: Request) -> Response:
         """``GET /readyz``: ``ok``; ``degraded`` while some part fails and others go on; ``dead`` when no watch does.

@@ -25,7 +25,7 @@ from esfeed.store.sql import SqlStore
 from esfeed.web import query
 from esfeed.web.callers import Caller
 from esfeed.web.identity import Identity
-from esfeed.web.meters import Meters
+from esfeed.web.metrics import HttpMetrics
 from esfeed.web.problems import Problem, unauthorized
 from esfeed.web.query import Eyes, Query
 from esfeed.web.tail import PAGE, Slot, Tail
@@ -50,7 +50,7 @@ class Feed:
         identity: Identity,
         settings: HttpSettings,
         watches: Mapping[str, WatchSettings],
-        meters: Meters,
+        metrics: HttpMetrics,
     ) -> None:
         self._store = store
         self._tail = tail
@@ -59,7 +59,7 @@ class Feed:
         self._watches = watches
         shape = settings.shape()
         self._eyes = Eyes(shape, {name: one.timestamp_field for name, one in watches.items()}) if shape else None
-        self._meters = meters
+        self._metrics = metrics
         self._readers: dict[str, int] = {}
 
     async def changes(self, request: Request) -> Response:
@@ -75,7 +75,7 @@ class Feed:
                 return await self._page(asked, since, self._welcome(request, caller), asked.timeout)
         place = self._among_the_readers(caller, "eventsource")
         return _Stream(
-            self._stream(asked, since, self._welcome(request, caller)), self._settings.cut_off, place, self._meters
+            self._stream(asked, since, self._welcome(request, caller)), self._settings.cut_off, place, self._metrics
         )
 
     async def _place(self, since: int | None) -> int:
@@ -105,12 +105,12 @@ class Feed:
     @contextmanager
     def _among_the_readers(self, caller: Caller, kind: str) -> Iterator[None]:
         self._readers[caller.name] = self._readers.get(caller.name, 0) + 1
-        self._meters.readers(kind, 1)
+        self._metrics.readers(kind, 1)
         try:
             with self._tail.reading():
                 yield
         finally:
-            self._meters.readers(kind, -1)
+            self._metrics.readers(kind, -1)
             self._readers[caller.name] -= 1
             if not self._readers[caller.name]:
                 del self._readers[caller.name]
@@ -143,7 +143,7 @@ class Feed:
             if page.full or not (slots or (timeout > 0 and wait > 0)) or self._tail.closing:
                 break
         head = max(page.position, await asyncio.to_thread(self._store.head))
-        self._meters.events_out(asked.feed, len(page.events))
+        self._metrics.events_out(asked.feed, len(page.events))
         body = b'{"events":[%b],"last":%d,"head":%d}' % (b",".join(page.events), page.position, head)
         return Response(body, media_type="application/json")
 
@@ -175,7 +175,7 @@ class Feed:
             for chunk, number, last in _chunks(slots, asked):
                 if not await welcome.holds():
                     return
-                self._meters.events_out("eventsource", number)
+                self._metrics.events_out("eventsource", number)
                 told_of, spoke = last, time.monotonic()
                 yield chunk
             position = slots[-1].position if slots else position
@@ -266,15 +266,15 @@ class _Stream(EventSourceResponse):
     """A stream that gives back its place at the end, and cuts off a reader that does not read."""
 
     def __init__(
-        self, content: AsyncIterator[bytes], cut_off: float, place: AbstractContextManager[None], meters: Meters
+        self, content: AsyncIterator[bytes], cut_off: float, place: AbstractContextManager[None], metrics: HttpMetrics
     ) -> None:
         super().__init__(content, ping=0, send_timeout=cut_off, sep="\n")
         self._place = place
-        self._meters = meters
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._place:
             try:
                 await super().__call__(scope, receive, send)
             except SendTimeoutError:
-                self._meters.cut_off()
+                self._metrics.cut_off()

@@ -10,7 +10,7 @@ import time
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from esfeed.web.meters import Meters
+from esfeed.web.metrics import HttpMetrics
 from esfeed.web.problems import Problem
 
 _POLICY = (
@@ -32,9 +32,9 @@ _MOST_REMEMBERED = 10_000
 class Headers:
     """Middleware: puts the safety headers on every answer, and counts answers by status."""
 
-    def __init__(self, app: ASGIApp, meters: Meters, https: bool) -> None:
+    def __init__(self, app: ASGIApp, metrics: HttpMetrics, https: bool) -> None:
         self._app = app
-        self._meters = meters
+        self._metrics = metrics
         self._https = https
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,7 +50,7 @@ class Headers:
                 headers.setdefault("cache-control", "no-store")
                 if self._https:
                     headers.setdefault("strict-transport-security", _A_YEAR)
-                self._meters.answered(message["status"])
+                self._metrics.answered(message["status"])
             await send(message)
 
         await self._app(scope, receive, sending)

@@ -1,16 +1,13 @@
-"""Serves a running feed: uvicorn in a thread beside the daemon, whose loops it must never hold up."""
+"""Serves a feed over HTTP: uvicorn in a thread of whatever process this is (``process`` gives it one of its own)."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
-import os
 import resource
 import socket
 import threading
 import time
-from pathlib import Path
 from types import TracebackType
 
 import structlog
@@ -20,16 +17,16 @@ from esfeed.app import App
 from esfeed.errors import ConfigError, EsfeedError
 from esfeed.http_section import HttpSettings
 from esfeed.web.connections import Connections
-from esfeed.web.meters import Meters
+from esfeed.web.feed_metrics import FeedMetrics, RunningFeed
+from esfeed.web.listen import address, listen
+from esfeed.web.metrics import HttpMetrics
 from esfeed.web.site import Site
 
 log = structlog.get_logger("esfeed")
 
-_BACKLOG = 1024
 _STARTS_WITHIN = 10.0
 _LOOK_AGAIN = 0.01
 _ENDS_WITHIN = 0.9
-_GRACE = 2.0
 _OTHER_FILES = 512
 _LEAST_CONNECTIONS = 16
 
@@ -37,25 +34,36 @@ _LEAST_CONNECTIONS = 16
 class WebServer:
     """The server of a feed. A context: it listens inside, and its readers are sent away at the end.
 
-    Make it before anything of ``app`` is used, since its measures are observers.
+    ``feed`` is asked what only the feed itself knows; without one, the feed runs here, and this has to be made before
+    anything of ``app`` is used. ``sock`` listens already. ``began`` is when the feed began, by its steady clock.
     """
 
-    def __init__(self, app: App, settings: HttpSettings) -> None:
+    def __init__(
+        self,
+        app: App,
+        settings: HttpSettings,
+        feed: RunningFeed | None = None,
+        sock: socket.socket | None = None,
+        began: float | None = None,
+    ) -> None:
         self._app = app
         self._settings = settings
-        self._meters = Meters(app)
+        self._feed = feed or _observing(app)
+        self.metrics = HttpMetrics(app, self._feed)
+        self._sock = sock
+        self._began = began
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self._site: Site | None = None
         self.url = ""
-        app.observers.append(self._meters)
 
     def __enter__(self) -> WebServer:
         """Raises ``ConfigError`` where it cannot listen at that address."""
         most = self._most_connections()
-        sock = _listen(self._settings)
+        sock = self._sock or listen(self._settings)
         try:
-            self._site = Site(self._app, self._settings, self._meters)
+            began = self._app.steady.now().timestamp() if self._began is None else self._began
+            self._site = Site(self._app, self._settings, self.metrics, self._feed, began)
             config = uvicorn.Config(
                 self._site.application,
                 log_config=None,
@@ -67,7 +75,7 @@ class WebServer:
                 ssl_certfile=self._settings.certificate,
                 ssl_keyfile=self._settings.key,
                 loop="auto",
-                http=Connections(most, min(most, self._settings.most_of_one), self._meters.answered).protocol(),
+                http=Connections(most, min(most, self._settings.most_of_one), self.metrics.answered).protocol(),
             )
             config.load()
         except (OSError, ValueError) as error:
@@ -86,14 +94,8 @@ class WebServer:
             time.sleep(_LOOK_AGAIN)
         if not self._server.started:
             raise EsfeedError(f"the web server did not start within {_STARTS_WITHIN:g} s", "the log may tell why")
-        self.url = self._settings.listen if self._settings.socket else self._address(sock)
-        log.info("web.listening", url=self.url)
+        self.url = address(self._settings, sock)
         return self
-
-    def _address(self, sock: socket.socket) -> str:
-        host, port = sock.getsockname()[:2]
-        scheme = "https" if self._settings.certificate else "http"
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
     def link(self) -> str:
         """The address that lets one browser in, once; empty where nobody needs one, or none can use it."""
@@ -125,6 +127,12 @@ class WebServer:
         self._thread.join(_ENDS_WITHIN)
 
 
+def _observing(app: App) -> RunningFeed:
+    metrics = FeedMetrics(app.config)
+    app.observers.append(metrics)
+    return metrics
+
+
 def _allow_files(number: int) -> None:
     """Lets this process have that many files and connections open, as far as its own hard limit goes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -132,48 +140,3 @@ def _allow_files(number: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _listen(settings: HttpSettings) -> socket.socket:
-    if settings.socket:
-        return _listen_at_file(settings)
-    host, port = settings.address
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            # Accepted connections inherit it: one whose reader takes nothing for that long is ended by the kernel, so
-            # that what is on its way to it does not stay in memory. https://www.rfc-editor.org/rfc/rfc5482
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int((settings.cut_off + _GRACE) * 1000))
-        sock.bind((host, port))
-        sock.listen(_BACKLOG)
-    except OSError as error:
-        sock.close()
-        raise _taken(settings, error, "name another address, such as 127.0.0.1:0") from None
-    return sock
-
-
-def _listen_at_file(settings: HttpSettings) -> socket.socket:
-    """Listens at a socket for its owner and group alone; one that a dead process left is taken away."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    path = Path(settings.socket)
-    mask = os.umask(0o117)
-    try:
-        if path.is_socket() and sock.connect_ex(str(path)) == errno.ECONNREFUSED:
-            path.unlink()
-        sock.close()
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.bind(str(path))
-        sock.listen(_BACKLOG)
-    except OSError as error:
-        sock.close()
-        raise _taken(settings, error, "name another path, in a folder that is there") from None
-    finally:
-        os.umask(mask)
-    return sock
-
-
-def _taken(settings: HttpSettings, error: OSError, instead: str) -> ConfigError:
-    reason = "another process listens there" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
-    return ConfigError("http.listen", settings.listen, f"{reason}; {instead}")

@@ -22,10 +22,11 @@ from esfeed.errors import EsfeedError
 from esfeed.http_section import HttpSettings
 from esfeed.web.admin import Admin
 from esfeed.web.feed import Feed
+from esfeed.web.feed_metrics import RunningFeed
 from esfeed.web.guard import Headers, Pace
 from esfeed.web.identity import Identity, cookie
 from esfeed.web.keystone import Keystone
-from esfeed.web.meters import Meters
+from esfeed.web.metrics import HttpMetrics
 from esfeed.web.openapi import description
 from esfeed.web.problems import Problem
 from esfeed.web.query import is_stream
@@ -44,7 +45,9 @@ _ASKED_WITH = ("authorization", "content-type", "last-event-id", "x-auth-token")
 class Site:
     """The ASGI application of a feed. ``tail`` tells its streams when to end."""
 
-    def __init__(self, app: App, settings: HttpSettings, meters: Meters) -> None:
+    def __init__(
+        self, app: App, settings: HttpSettings, metrics: HttpMetrics, running: RunningFeed, began: float
+    ) -> None:
         keystone = Keystone(settings.keystone) if settings.keystone else None
         self.tail = Tail(app.store)
         self._identity = Identity(settings, app.store.tokens, app.clock, keystone)
@@ -52,8 +55,8 @@ class Site:
         # After a restart all readers come back in the same moment, and EventSource gives up for good at a 429.
         self._coming_back = Pace(settings.requests_per_second, settings.readers)
         self._loop: asyncio.AbstractEventLoop | None = None
-        feed = Feed(app.store, self.tail, self._identity, settings, app.config.watches, meters)
-        admin = Admin(app, meters)
+        feed = Feed(app.store, self.tail, self._identity, settings, app.config.watches, metrics)
+        admin = Admin(app, metrics, running, began)
         routes = [
             self._route("/v1/changes", feed.changes),
             self._route("/v1/status", admin.status),
@@ -71,7 +74,7 @@ class Site:
         self.application = Starlette(
             routes=routes,
             middleware=[
-                Middleware(Headers, meters=meters, https=settings.certificate is not None),
+                Middleware(Headers, metrics=metrics, https=settings.certificate is not None),
                 Middleware(
                     CORSMiddleware,
                     allow_origins=settings.cors,

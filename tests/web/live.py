@@ -73,6 +73,12 @@ class Live:
             assert how is signal.SIGKILL or code == 0, self.log.read_text()[-3000:]
             self._process = None
 
+    @property
+    def pid(self) -> int:
+        """Of the feed."""
+        assert self._process is not None
+        return self._process.pid
+
     def clean_up(self) -> None:
         """Whatever happened, nothing goes on running."""
         if self._process is not None:

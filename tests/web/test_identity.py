@@ -150,7 +150,7 @@ def test_a_token_of_the_same_name_is_another(open_desk: Open) -> None:
     old = desk.token("p1", name="shared")
     with ThreadPoolExecutor(1) as pool, desk.stream(old, since=0) as stream:
         waiting = pool.submit(desk.get, "/v1/changes", old, feed="longpoll", timeout=60, since=0)
-        eventually(lambda: desk.server._meters.reading() == {"longpoll": 1, "eventsource": 1})
+        eventually(lambda: desk.server.metrics.reading() == {"longpoll": 1, "eventsource": 1})
         assert desk.app.store.tokens.remove("shared")
         new = desk.token("p2", name="shared")
         assert desk.get("/v1/me", new).json() == {"name": "token shared", "tenant": "p2", "admin": False}
@@ -367,7 +367,7 @@ def test_a_token_that_keystone_revokes_ends_its_readers(open_desk: Open, opensta
             pool.submit(desk.get, "/v1/changes", headers=own, feed=feed, timeout=60, since=0)
             for feed in ("longpoll", "eventsource")
         ]
-        eventually(lambda: desk.server._meters.reading() == {"longpoll": 1, "eventsource": 1})
+        eventually(lambda: desk.server.metrics.reading() == {"longpoll": 1, "eventsource": 1})
         asked = len(openstack.asked)
         eventually(lambda: len(openstack.asked) > asked + 2)
         assert not any(wait.done() for wait in waits)

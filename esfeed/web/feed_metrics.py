@@ -1,0 +1,150 @@
+"""What a running feed measures as it works: counters and histograms of polls and deliveries, for Prometheus.
+
+https://prometheus.io/docs/instrumenting/exposition_formats/
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.exposition import generate_latest
+from prometheus_client.process_collector import ProcessCollector
+
+from esfeed import __version__
+from esfeed.config import Config
+from esfeed.event import Event
+from esfeed.observer import Observer
+from esfeed.ports import Outcome
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+HISTORY = 120
+POLLS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+_DELAYS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
+
+
+class RunningFeed(Protocol):
+    """What the HTTP server asks of the feed itself, wherever that runs. For any thread; raises nothing."""
+
+    def metrics(self) -> bytes:
+        """What the feed measured, in Prometheus's text format; empty where it does not answer."""
+
+    def history(self) -> Mapping[str, Sequence[int]]:
+        """Events logged in each of the last ``HISTORY`` seconds, the oldest first, by watch."""
+
+    def alive(self) -> bool:
+        """Whether the feed answers."""
+
+
+class FeedMetrics(Observer):
+    """All that a feed measured since this process began; a ``RunningFeed`` for a server in the same process."""
+
+    def __init__(self, config: Config) -> None:
+        self._registry = registry = CollectorRegistry()
+        watch, sink = ["watch"], ["sink"]
+        self._events = Counter("esfeed_events", "Events logged.", ["watch", "op"], registry=registry)
+        self._polls = Histogram(
+            "esfeed_poll_duration_seconds", "How long polls took.", watch, buckets=POLLS, registry=registry
+        )
+        self._poll_failures = Counter("esfeed_poll_failures", "Polls that failed.", watch, registry=registry)
+        self._requests = Counter(
+            "esfeed_cluster_requests", "Requests that the cluster answered.", watch, registry=registry
+        )
+        self._octets = Counter(
+            "esfeed_cluster_received_bytes", "Bytes of the cluster's answers.", watch, registry=registry
+        )
+        self._delays = Histogram(
+            "esfeed_sink_delay_seconds",
+            "From when an event was found until its sink had it.",
+            sink,
+            buckets=_DELAYS,
+            registry=registry,
+        )
+        self._sending = Histogram(
+            "esfeed_sink_send_duration_seconds", "How long a sink took for a batch.", sink, buckets=POLLS,
+            registry=registry,
+        )  # fmt: skip
+        self._outcomes = Counter(
+            "esfeed_sink_events", "Events that were tried, by what came of it.", ["sink", "outcome"],
+            registry=registry,
+        )  # fmt: skip
+        self._retries = Counter(
+            "esfeed_sink_retries", "Events that a sink could not take and that are tried again.", sink,
+            registry=registry,
+        )  # fmt: skip
+        Gauge("esfeed_build_info", "The version.", ["version"], registry=registry).labels(__version__).set(1)
+        ProcessCollector(registry=registry)
+        self._begin(config)
+        self._lock = threading.Lock()
+        self._history: dict[str, deque[tuple[int, int]]] = {name: deque(maxlen=HISTORY) for name in config.watches}
+
+    def _begin(self, config: Config) -> None:
+        """Every series is there from the start, so that an alert on it can tell 0 from nothing."""
+        for name in config.watches:
+            for op in ("created", "updated", "deleted", "read"):
+                self._events.labels(name, op)
+            for each in (self._polls, self._poll_failures, self._requests, self._octets):
+                each.labels(name)
+        for name in config.sinks:
+            for outcome in ("ok", "retry", "rejected"):
+                self._outcomes.labels(name, outcome)
+            for each in (self._delays, self._sending, self._retries):
+                each.labels(name)
+
+    def metrics(self) -> bytes:
+        return generate_latest(self._registry)
+
+    def alive(self) -> bool:
+        return True
+
+    def polled(
+        self, watch: str, took: float, requests: int, octets: int, events: Mapping[str, int], error: str
+    ) -> None:
+        self._polls.labels(watch).observe(took)
+        self._requests.labels(watch).inc(requests)
+        self._octets.labels(watch).inc(octets)
+        if error:
+            self._poll_failures.labels(watch).inc()
+        for op, count in events.items():
+            self._events.labels(watch, op).inc(count)
+        if count := sum(events.values()):
+            self._remember(watch, int(time.time()), count)
+
+    def sent(
+        self, sink: str, events: Sequence[Event], outcomes: Sequence[Outcome], delays: Sequence[float], took: float
+    ) -> None:
+        self._sending.labels(sink).observe(took)
+        for outcome, delay in zip(outcomes, delays, strict=False):
+            if outcome.ok:
+                self._delays.labels(sink).observe(delay)
+            elif outcome.kind == "retry" and outcome.tried:
+                self._retries.labels(sink).inc()
+            if outcome.tried:
+                self._outcomes.labels(sink, outcome.kind).inc()
+
+    def _remember(self, watch: str, second: int, count: int) -> None:
+        with self._lock:
+            past = self._history[watch]
+            if past and past[-1][0] == second:
+                past[-1] = second, past[-1][1] + count
+            else:
+                past.append((second, count))
+
+    def history(self) -> Mapping[str, Sequence[int]]:
+        begin = int(time.time()) - HISTORY + 1
+        with self._lock:
+            past = {watch: [*counted] for watch, counted in self._history.items()}
+        return {watch: _by_second(counted, begin) for watch, counted in past.items()}
+
+
+def _by_second(counted: Sequence[tuple[int, int]], begin: int) -> list[int]:
+    found = [0] * HISTORY
+    for second, count in counted:
+        if 0 <= second - begin < HISTORY:
+            found[second - begin] = count
+    return found

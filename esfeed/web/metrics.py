@@ -1,0 +1,155 @@
+"""What is measured beside the feed's own work: readers and answers, and what the state knows of backlogs and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from esfeed.app import App
+from esfeed.errors import EsfeedError
+from esfeed.health import SinkHealth, WatchHealth, unpack
+from esfeed.report import waiting_since
+from esfeed.stalls import stalled
+from esfeed.store.outbox import Counts
+from esfeed.web.feed_metrics import RunningFeed
+
+log = structlog.get_logger("esfeed")
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class HttpMetrics:
+    """What a server measures, put together with what the ``feed`` and its state tell. Usable from many threads."""
+
+    def __init__(self, app: App, feed: RunningFeed) -> None:
+        self._feed = feed
+        self._registry = registry = CollectorRegistry()
+        self._readers = Gauge("esfeed_http_readers", "Readers that wait for events.", ["feed"], registry=registry)
+        self._out = Counter("esfeed_http_events", "Events sent to readers.", ["feed"], registry=registry)
+        self._cut_off = Counter(
+            "esfeed_http_readers_cut_off", "Readers cut off because they did not read.", registry=registry
+        )
+        self._answers = Counter("esfeed_http_requests", "Requests answered.", ["status"], registry=registry)
+        self._up = Gauge("esfeed_up", "Whether the feed itself answers.", registry=registry)
+        ProcessCollector(namespace="esfeed_http", registry=registry)
+        registry.register(_State(app))
+        self._reading = {"longpoll": 0, "eventsource": 0}
+        for kind in ("longpoll", "eventsource"):
+            self._readers.labels(kind).set(0)
+        for kind in ("normal", "longpoll", "eventsource"):
+            self._out.labels(kind)
+
+    def text(self) -> bytes:
+        """All of it, as Prometheus reads it."""
+        told = self._feed.metrics()
+        self._up.set(float(bool(told)))
+        return told + generate_latest(self._registry)
+
+    def readers(self, feed: str, more: int) -> None:
+        """One reader more (1) or less (-1)."""
+        self._readers.labels(feed).inc(more)
+        self._reading[feed] = self._reading.get(feed, 0) + more
+
+    def reading(self) -> dict[str, int]:
+        """How many readers there are now, by feed."""
+        return dict(self._reading)
+
+    def events_out(self, feed: str, count: int) -> None:
+        """Events went to a reader."""
+        if count:
+            self._out.labels(feed).inc(count)
+
+    def cut_off(self) -> None:
+        """A reader was cut off."""
+        self._cut_off.inc()
+
+    def answered(self, status: int) -> None:
+        """A request was answered."""
+        self._answers.labels(str(status)).inc()
+
+
+class _State(Collector):
+    """What is asked of the state when somebody looks."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            yield from self._collect()
+        except EsfeedError as error:
+            log.error("web.state_unreadable", error=str(error))
+
+    def _collect(self) -> Iterator[Metric]:
+        store, now = self._app.store, self._app.steady.now().timestamp()
+        notes: dict[str, WatchHealth] = {name: unpack(raw, WatchHealth) for name, raw in store.notes("watch").items()}
+        stuck = stalled(self._app, notes)
+        up = _gauge("esfeed_watch_up", "Whether the last poll went well.", "watch")
+        held_up = _gauge(
+            "esfeed_watch_stalled", "Whether it was not polled for three intervals, with no error to say why.", "watch"
+        )
+        lag = _gauge(
+            "esfeed_watch_lag_seconds", "Since when the feed last was sure to know all: its last good poll.", "watch"
+        )
+        behind = _gauge(
+            "esfeed_watch_lag_operations", "Operations on the index that the feed is not sure to have seen.", "watch"
+        )
+        for name in self._app.config.watches:
+            health = notes.get(name)
+            up.add_metric([name], float(health is not None and not health.error))
+            held_up.add_metric([name], float(name in stuck))
+            if health is not None and health.since:
+                lag.add_metric([name], max(0.0, now - health.since))
+            if health is not None and health.behind is not None:
+                behind.add_metric([name], health.behind)
+        yield from (up, held_up, lag, behind)
+        head, first = store.head(), store.first()
+        backlog = _gauge("esfeed_sink_backlog", "Log entries behind a sink's cursor.", "sink")
+        waiting = _gauge("esfeed_sink_lag_seconds", "How long the first of them has been waiting.", "sink")
+        parked = _gauge("esfeed_sink_parked", "Events of a sink that wait for another try.", "sink")
+        dead = _gauge("esfeed_sink_dead", "Events that a sink did not take and that are tried no more.", "sink")
+        dropped = CounterMetricFamily(
+            "esfeed_sink_dropped",
+            "Events that a sink will never get: discarded, or gone.",
+            labels=["sink"],
+        )
+        counts, sinks = store.counts(), store.notes("sink")
+        for name, section in self._app.config.sinks.items():
+            cursor, count = store.cursor(name), counts.get(name, Counts())
+            known = unpack(sinks[name], SinkHealth) if name in sinks else SinkHealth(0.0, 0)
+            logged = 0 if cursor is None else store.log_count(cursor)
+            backlog.add_metric([name], logged if section.persist else known.backlog)
+            waiting.add_metric([name], waiting_since(self._app, name))
+            parked.add_metric([name], count.parked)
+            dead.add_metric([name], count.dead)
+            dropped.add_metric([name], count.dropped + known.dropped)
+        yield from (backlog, waiting, parked, dead, dropped)
+        yield GaugeMetricFamily("esfeed_log_position", "The newest position of the log.", head)
+        entries = 0 if first is None else head - first + 1
+        yield GaugeMetricFamily("esfeed_log_entries", "Entries that the log holds.", entries)
+        yield GaugeMetricFamily("esfeed_log_bytes", "Bytes of the events in the log.", store.log_bytes())
+        yield GaugeMetricFamily("esfeed_state_bytes", "Bytes that the state takes.", size(self._app))
+
+
+def size(app: App) -> int:
+    """Bytes of the state: on disk where it is a file, with what is not yet written back into it."""
+    path = sa.make_url(app.config.state).database
+    if app.config.state.startswith("sqlite") and path:
+        return sum(file.stat().st_size for end in ("", "-wal") if (file := Path(path + end)).is_file())
+    return app.store.size()
+
+
+def _gauge(name: str, what: str, label: str) -> Any:
+    return GaugeMetricFamily(name, what, labels=[label])
