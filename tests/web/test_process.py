@@ -30,7 +30,7 @@ index = "one"
 [sinks.hooks]
 type = "webhook"
 url = "http://127.0.0.1/"
-secrets = ["whsec_c2luay1zZWNyZXQtc2luay1zZWNyZXQ="]
+secrets = ["whsec_c2luay1zZWNyZXQtc2luay1zZWNyZXQtc2luay1zZWM="]
 persist = false
 [http]
 listen = "127.0.0.1:0"
@@ -75,9 +75,8 @@ def test_it_ends_with_the_feed(stage: StageMaker) -> None:
         pid = _server(live)
         live.stop(how)
         eventually(lambda pid=pid: _ended(pid))
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(("127.0.0.1", int(live.url.rpartition(":")[2])))
+        # Its other threads may take a moment more.
+        eventually(lambda live=live: _free(int(live.url.rpartition(":")[2])))
 
 
 def test_signals_are_for_the_feed(stage: StageMaker) -> None:
@@ -143,6 +142,16 @@ def _of_threads(pid: int) -> list[str]:
     """The children that other threads than the first one started."""
     tasks = [task for task in Path(f"/proc/{pid}/task").iterdir() if task.name != str(pid)]
     return [child for task in tasks for child in (task / "children").read_text().split()]
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _ended(pid: int) -> bool:
