@@ -44,6 +44,7 @@ hosts = ["{engine}"]
 [watches.w]
 index = "{index}"
 interval = "1s"
+mass_delete_limit = "100%"
 [sinks.audit]
 type = "file"
 path = "{folder}/events.jsonl"
@@ -59,6 +60,7 @@ anonymous = "loopback"
 """
 _SETTLED = 600.0
 _MEAN_OF = 60.0
+_STANDS_STILL = 300.0
 _POINTS = 240
 
 
@@ -108,6 +110,17 @@ def _feed(folder: Path, settings: str) -> Iterator[tuple[subprocess.Popen[bytes]
         process.wait(30)
 
 
+@contextmanager
+def _running(writer: Writer) -> Iterator[None]:
+    """Ends the writer however the run ends: a late write would make the index anew."""
+    writer.start()
+    try:
+        yield
+    finally:
+        writer.over.set()
+        writer.join()
+
+
 def _run(raw: Raw, index: str, folder: Path, asked: argparse.Namespace) -> list[Sample]:
     samples: list[Sample] = []
     writer = Writer(raw, index, asked.rate, asked.live)
@@ -117,10 +130,9 @@ def _run(raw: Raw, index: str, folder: Path, asked: argparse.Namespace) -> list[
         )
         lines = csv.writer(file)
         lines.writerow(Sample.heads())
-        with _feed(folder, settings) as (feed, url):
+        with _feed(folder, settings) as (feed, url), _running(writer):
             reader = Reader(url)
             reader.start()
-            writer.start()
             # From here on the feed has done everything once.
             eventually(lambda: writer.failure or reader.failure or (requests[0] and reader.events), 120.0)
             began = time.monotonic()
@@ -130,9 +142,10 @@ def _run(raw: Raw, index: str, folder: Path, asked: argparse.Namespace) -> list[
                 file.flush()
                 if failure := writer.failure or reader.failure:
                     raise failure
+                before = [one.read for one in samples if one.seconds < now - _STANDS_STILL]
+                if before and before[-1] == reader.events:
+                    raise SystemExit(f"the feed stands still: {(folder / 'log.jsonl').read_text()[-1000:]}")
                 time.sleep(asked.every)
-            writer.over.set()
-            writer.join()
     return samples
 
 
