@@ -20,6 +20,7 @@ from esfeed.app import App
 from esfeed.delivery.dispatcher import Delivery
 from esfeed.errors import ConfigError, EsfeedError, MassDelete, ReaderGone, Unforeseen
 from esfeed.health import Wish, unpack
+from esfeed.heaps import share_heaps
 from esfeed.left import MEND, left
 from esfeed.scheduler import NO_THREAD, Schedule
 from esfeed.signals import Told
@@ -54,6 +55,7 @@ class Daemon:
 
     def run(self) -> None:
         """Runs until SIGTERM or SIGINT, and returns within ten seconds of it. Raises what a start can raise."""
+        share_heaps()
         self._app.hold()
         # A poll takes the interpreter's lock some twenty times; behind another watch's first reading, or a loop that
         # serves hundreds of readers, it would wait for the usual five milliseconds at each of them.

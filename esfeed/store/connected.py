@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Literal, TypeVar
@@ -15,8 +15,11 @@ from sqlalchemy.dialects.sqlite import Insert, insert
 
 from esfeed.store.database import guarded
 
-_CHUNK = 1000
 _AT_ONCE = 100
+_MOST_SOUGHT = 128
+_MOST_KEPT = 256 << 10
+"""Bytes of the values that one statement is run with. A connection keeps them beside the statement, until it is run
+with others: a hundred large documents would stay on every connection that has written one."""
 _Value = TypeVar("_Value")
 
 
@@ -49,6 +52,17 @@ def chunks(values: Sequence[_Value], size: int) -> Iterator[Sequence[_Value]]:
     """``values`` in pieces of at most ``size``."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
+
+
+def sought(values: Iterable[_Value]) -> Iterator[Sequence[_Value]]:
+    """``values`` in pieces to look for with ``IN (?, ?, …)``, the last value repeated up to a power of two.
+
+    The driver keeps the last 128 statements of each connection, by their text. With a text for each number of values
+    it would keep a hundred large ones: megabytes on every connection, and more with each number that is new.
+    """
+    for chunk in chunks([*values], _MOST_SOUGHT):
+        missing = (1 << (len(chunk) - 1).bit_length()) - len(chunk)
+        yield [*chunk, *([chunk[-1]] * missing)]
 
 
 def upsert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
@@ -108,10 +122,16 @@ class Bulk:
     def write(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> int:
         """Adds the rows. Returns how many were written."""
         one, many = self._texts
-        whole = len(rows) - len(rows) % _AT_ONCE
-        # The driver gives other threads a turn with each statement, and has to wait for one of its own after it.
-        some = [tuple(itertools.chain.from_iterable(part)) for part in chunks(rows[:whole], _AT_ONCE)]
-        return run_many(connection, many, some) + run_many(connection, one, rows[whole:])
+        some: list[tuple[Any, ...]] = []
+        rest: list[tuple[Any, ...]] = []
+        for part in chunks(rows, _AT_ONCE):
+            # The driver gives other threads a turn with each statement, and has to wait for one of its own after it.
+            values = tuple(itertools.chain.from_iterable(part))
+            if len(part) == _AT_ONCE and sum(len(v) for v in values if isinstance(v, bytes)) <= _MOST_KEPT:
+                some.append(values)
+            else:
+                rest += part
+        return run_many(connection, many, some) + run_many(connection, one, rest)
 
 
 def run_many(connection: sa.Connection, text: str, rows: Sequence[tuple[Any, ...]]) -> int:
@@ -121,17 +141,26 @@ def run_many(connection: sa.Connection, text: str, rows: Sequence[tuple[Any, ...
 
 class ByKey:
     """Reads ``columns`` of a watch's rows by their keys (packed): as SQL text, since SQLAlchemy takes longer to make
-    that of a thousand keys than SQLite takes to find them.
+    that of a hundred keys than SQLite takes to find them.
     """
 
     def __init__(self, table: sa.Table, columns: Sequence[str]) -> None:
-        self._text = f"SELECT {', '.join(columns)} FROM {table.name} WHERE watch = ? AND key IN "
+        self._rows = f"FROM {table.name} WHERE watch = ? AND key IN "
+        self._text = f"SELECT {', '.join(columns)} {self._rows}"
 
-    def of(self, connection: sa.Connection, watch: int, keys: Sequence[bytes]) -> Iterator[Sequence[Any]]:
+    def of(self, connection: sa.Connection, watch: int, keys: Iterable[bytes]) -> Iterator[Sequence[Any]]:
         """The rows of those ``keys`` that there are, in no order."""
-        for some in chunks(keys, _CHUNK):
-            marks = ",".join("?" * len(some))
-            yield from connection.exec_driver_sql(f"{self._text}({marks})", (watch, *some)).cursor.fetchall()
+        for some in sought(keys):
+            yield from _with_marks(connection, self._text, watch, some).cursor.fetchall()
+
+    def forget(self, connection: sa.Connection, watch: int, keys: Iterable[bytes]) -> None:
+        """Deletes the rows of those ``keys`` that there are."""
+        for some in sought(keys):
+            _with_marks(connection, f"DELETE {self._rows}", watch, some)
+
+
+def _with_marks(connection: sa.Connection, text: str, watch: int, keys: Sequence[bytes]) -> sa.CursorResult[Any]:
+    return connection.exec_driver_sql(f"{text}({','.join('?' * len(keys))})", (watch, *keys))
 
 
 def _replacing(table: sa.Table, columns: Sequence[str]) -> Insert:

@@ -15,7 +15,7 @@ from esfeed.reads import FAR, ODD, Dated, Held, Span
 from esfeed.store import schema as t
 from esfeed.store import tally
 from esfeed.store.codec import pack_key, unpack_key
-from esfeed.store.connected import ByKey, Ready, chunks
+from esfeed.store.connected import ByKey, Ready, sought
 from esfeed.store.database import guarded
 from esfeed.store.tombstones import any_left
 
@@ -31,7 +31,7 @@ _COLUMNS = (
     t.revision.c.shard,
     t.revision.c.stamp,
 )
-_BY_KEY = ByKey(t.revision, ["key", "index_ref", "version", "seq_no", "digest", "shard", "stamp"])
+REVISIONS = ByKey(t.revision, ["key", "index_ref", "version", "seq_no", "digest", "shard", "stamp"])
 _TOMBSTONES = ByKey(t.tombstone, ["key", "index_ref", "version", "seq_no", "shard"])
 _INDICES = Ready(sa.select(t.index_ref.c.id, t.index_ref.c.uuid, t.index_ref.c.name))
 _REVISIONS = sa.select(*_COLUMNS).join(t.index_ref, t.index_ref.c.id == t.revision.c.index_ref)
@@ -62,7 +62,7 @@ class SqlKnown:
     def revisions(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
         packed = {pack_key(key): key for key in keys}
         with guarded(self._where), self._engine.connect() as connection:
-            rows = [*_BY_KEY.of(connection, self._watch, sorted(packed))]
+            rows = [*REVISIONS.of(connection, self._watch, sorted(packed))]
             indices = _indices(connection, bool(rows))
         return {
             packed[key]: Revision(*indices[index], version, seq_no, digest, shard, stamp)
@@ -109,7 +109,7 @@ class SqlKnown:
     def at(self, uuid: str, shard: int, numbers: Collection[int]) -> Mapping[Key, Revision]:
         found: dict[Key, Revision] = {}
         with guarded(self._where), self._engine.connect() as connection:
-            for chunk in chunks(sorted(numbers), _CHUNK):
+            for chunk in sought(sorted(numbers)):
                 query = _REVISIONS.where(
                     t.revision.c.watch == self._watch,
                     t.index_ref.c.uuid == uuid,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -19,9 +20,8 @@ from esfeed.event import Event, Key, told_at, weight
 from esfeed.ports import PAGE_BYTES, Entry, LogRow, Parked, Settlement
 from esfeed.store import schema as t
 from esfeed.store.codec import pack_event, unpack_event
-from esfeed.store.connected import Bulk, Connected, Ready, chunks, upsert
+from esfeed.store.connected import Bulk, Connected, Ready, sought, upsert
 
-_CHUNK = 500
 _FETCH = 20
 _WHOLE = 1
 _MARKS = [column for column in t.parked.columns if column.name != "event"]
@@ -108,7 +108,7 @@ class Outbox(Connected):
     def settle(self, sink: str, step: Settlement) -> None:
         with self._writing() as connection:
             move(connection, sink, step.position, step.dropped)
-            for chunk in chunks(list(step.taken), _CHUNK):
+            for chunk in sought(step.taken):
                 connection.execute(sa.delete(t.parked).where(t.parked.c.sink == sink, t.parked.c.position.in_(chunk)))
             for one in step.parked:
                 _park(connection, one)
@@ -131,13 +131,8 @@ class Outbox(Connected):
             return [_parked(row) for row in connection.execute(query.order_by(t.parked.c.position))]
 
     def parked_events(self, sink: str, positions: Sequence[int], octets: int = PAGE_BYTES) -> Sequence[LogRow]:
-        query = (
-            sa.select(*_PARKED_ROW)
-            .where(t.parked.c.sink == sink, t.parked.c.position.in_(positions))
-            .order_by(t.parked.c.position)
-        )
-        with self._reading() as connection:
-            return _page(connection.execution_options(yield_per=_FETCH).execute(query), octets)
+        with self._reading() as connection, closing(_parked_rows(connection, sink, positions)) as rows:
+            return _some(rows, None, octets)
 
     # --- for the operator
 
@@ -317,6 +312,14 @@ def _parked(row: Any, event: Event | None = None) -> Parked:
         row.newer,
         event,
     )
+
+
+def _parked_rows(connection: sa.Connection, sink: str, positions: Iterable[int]) -> Generator[LogRow, None, None]:
+    which = sa.select(*_PARKED_ROW).where(t.parked.c.sink == sink).order_by(t.parked.c.position)
+    for some in sought(sorted(positions)):
+        found = connection.execution_options(yield_per=_FETCH).execute(which.where(t.parked.c.position.in_(some)))
+        with closing(found):
+            yield from itertools.starmap(_log_row, found)
 
 
 def _page(found: sa.CursorResult[Any], octets: int) -> Sequence[LogRow]:

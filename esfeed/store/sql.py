@@ -14,9 +14,9 @@ from esfeed.event import Event, Key, Revision, weight
 from esfeed.ports import BackfillMark, Checkpoint, Commit, Known, LogRow
 from esfeed.store import schema as t
 from esfeed.store.codec import pack, pack_key, unpack
-from esfeed.store.connected import Bulk, ByKey, Ready, chunks, upsert
+from esfeed.store.connected import Bulk, ByKey, Ready, upsert
 from esfeed.store.database import open_database
-from esfeed.store.known import SqlKnown
+from esfeed.store.known import REVISIONS, SqlKnown
 from esfeed.store.outbox import append
 from esfeed.store.pruning import Pruner
 from esfeed.store.remembering import remember
@@ -24,7 +24,6 @@ from esfeed.store.sinks import SqlSinks
 from esfeed.store.tokens import SqlTokens
 from esfeed.store.tombstones import bury, clear
 
-_CHUNK = 1000
 _MOST_FRESH = 8 << 20
 _P = sa.bindparam
 _CHECKPOINT = Ready(
@@ -112,9 +111,8 @@ class SqlStore(Pruner):
             bury(connection, number, gone)
             remember(connection, number, batch, packed, gone, indices)
             _DOCUMENTS.write(connection, documents)
-            for chunk in chunks(gone, _CHUNK):
-                for table in (t.revision, t.document):
-                    connection.execute(sa.delete(table).where(table.c.watch == number, table.c.key.in_(chunk)))
+            for rows_of in (REVISIONS, _BODIES):
+                rows_of.forget(connection, number, gone)
             rows = self._append(connection, number, batch, packed, bodies)
             if batch.passed:
                 clear(connection, number, batch.passed)

@@ -89,6 +89,23 @@ def lines(series: dict[str, Sequence[tuple[float, float]]], across: str, up: str
         _save(figure, path.with_name(f"{path.name}-{theme}.svg"))
 
 
+def over_time(series: dict[str, Sequence[tuple[float, float]]], across: str, up: str, path: Path) -> None:
+    """Lines without marks over even axes from 0, both files as above."""
+    for theme, colours in THEMES.items():
+        figure, axes = _begin(colours, (8.6, 3.4))
+        shades = (colours.esfeed, colours.peer, colours.bound)
+        for (name, points), colour in zip(series.items(), shades, strict=False):
+            xs, ys = zip(*points, strict=True)
+            axes.plot(xs, ys, color=colour, label=name, linewidth=1.2)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel(across, color=colours.text)
+        axes.set_ylabel(up, color=colours.text)
+        axes.grid(color=colours.grid, linewidth=0.6)
+        axes.legend(frameon=False, labelcolor=colours.text, loc="lower right")
+        _save(figure, path.with_name(f"{path.name}-{theme}.svg"))
+
+
 def _begin(colours: Colours, size: tuple[float, float]) -> tuple[Figure, Axes]:
     # Text stays text: it can be searched, read aloud, and takes the page's own font.
     plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "esfeed", "font.family": "sans-serif"})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from _plots import Bar, bars
 from _report_commits import commits
+from _report_memory import memory
 from _report_polls import POLLS
 from _rst import ABSENT, Result, bullets, figure, heading, plain, section, table, targets, where
 
@@ -33,6 +34,8 @@ def write(results: Path, docs: Path) -> None:
         kind = path.stem.partition("-")[0]
         if kind == "reads":
             parts.append((0, path.stem, _reads(path.stem, result, docs)))
+        elif kind == "memory":
+            parts.append((8, path.stem, memory(path.stem, result, docs)))
         elif kind == "commits":
             parts.append((9, path.stem, commits(path.stem, result, docs)))
         elif kind in POLLS:

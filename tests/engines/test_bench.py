@@ -127,3 +127,15 @@ def test_commits_are_compared(engine: Engine, tmp_path: Path) -> None:
     assert "Before and after" in (tmp_path / "results.inc").read_text()
     trees = subprocess.run(["git", "worktree", "list"], cwd=BENCH, capture_output=True, text=True, check=True)
     assert "/esfeed-" not in trees.stdout
+
+
+def test_memory_is_measured(engine: Engine, tmp_path: Path) -> None:
+    """A few seconds of it: the feed's sinks and its reader got events, and the plot is drawn."""
+    arguments = ("--engine", "es7", "--instance", "main", "--minutes", "0.1", "--every", "1", "--rate", "50")
+    done = bench("memory.py", *arguments, "--most", "9", "--csv", str(tmp_path / "looks.csv"), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "results" / "memory-es7.json").read_text())
+    assert min(result[name] for name in ("written", "webhook_requests", "read", "end_mb", "threads", "files")) > 0
+    assert (tmp_path / "looks.csv").read_text().startswith("seconds,written,requests,read,rss,pss,anonymous")
+    assert "minutes" in (tmp_path / "memory-es7-dark.svg").read_text()
+    assert "Memory over time" in (tmp_path / "results.inc").read_text()
