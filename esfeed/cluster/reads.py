@@ -12,12 +12,14 @@ from esfeed.cluster.answers import Page as Answer
 from esfeed.cluster.client import Client
 from esfeed.cluster.connection import Connection
 from esfeed.cluster.dialect import Engine
+from esfeed.cluster.link import Link
 from esfeed.cluster.lots import each, encoded, lots
 from esfeed.cluster.mapping import mapped
 from esfeed.cluster.names import field_types, resolve
 from esfeed.cluster.node import Meter
 from esfeed.cluster.stats import read_stats
-from esfeed.errors import NameMoved
+from esfeed.cluster.together import FRESH, Handed
+from esfeed.errors import ClusterError, NameMoved
 from esfeed.event import UNTYPED, Document, Key
 from esfeed.reads import (
     TAKEN,
@@ -42,11 +44,14 @@ _ALIKE = 4
 
 
 class EngineCluster:
-    """See ``ports.Cluster``; over one :class:`~esfeed.cluster.client.Client`."""
+    """See ``ports.Cluster``; over one :class:`~esfeed.cluster.client.Client`, whose ``link`` others may use as well."""
 
-    def __init__(self, connection: Connection, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, connection: Connection, sleep: Callable[[float], None] = time.sleep, link: Link | None = None
+    ) -> None:
         self.name = connection.name
-        self._client = Client(connection, sleep)
+        self._client = Client(connection, sleep, link)
+        self._handed: Handed | None = None
 
     def close(self) -> None:
         """Lets go of every connection."""
@@ -71,8 +76,19 @@ class EngineCluster:
     def searches_lag(self) -> bool:
         return self._client.dialect.searches_lag
 
+    def hand(self, handed: Handed | None) -> None:
+        """What the next ``counters`` answers with, if it comes soon: once. ``None``: nothing any more."""
+        self._handed = handed
+
     def counters(self, name: str) -> Reading:
-        return read_stats(self._client, name)
+        handed, self._handed = self._handed, None
+        if handed is None or handed.name != name or time.monotonic() - handed.at > FRESH:
+            return read_stats(self._client, name)
+        if handed.requests:
+            self.meter.add(handed.octets, handed.requests)
+        if isinstance(handed.answer, ClusterError):
+            raise handed.answer
+        return handed.answer
 
     def uuid(self) -> str:
         return gone.cluster_uuid(self._client)

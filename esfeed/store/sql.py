@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -33,6 +33,7 @@ _CHECKPOINT = Ready(
     )
 )
 _BODIES = ByKey(t.document, ["key", "body"])
+_NOTES = Bulk(t.health, ["kind", "name", "data"], there="goes")
 _DOCUMENTS = Bulk(t.document, ["watch", "key", "body"], there="goes")
 
 
@@ -62,11 +63,30 @@ class SqlStore(Pruner):
     def _watch_id(self, name: str) -> int:
         """The number of a watch, given on first use in a transaction of its own, so that no rollback takes it back."""
         if name not in self._watches:
-            with self._writing() as connection:
-                connection.execute(insert(t.watch).values(name=name).on_conflict_do_nothing())
-            with self._reading() as connection:
-                self._watch(connection, name)
+            self.number([name])
         return self._watches[name]
+
+    def number(self, names: Iterable[str]) -> None:
+        """Gives each of those watches its number, in one transaction for all, if it has none yet."""
+        with self._reading() as connection:
+            self._watches = {row.name: row.id for row in connection.execute(sa.select(t.watch.c.name, t.watch.c.id))}
+        new = [{"name": name} for name in names if name not in self._watches]
+        if new:
+            with self._writing() as connection:
+                connection.execute(insert(t.watch).on_conflict_do_nothing(), new)
+            self.number(())
+
+    def followed(self) -> set[str]:
+        """The watches that have a checkpoint."""
+        with self._reading() as connection:
+            query = sa.select(t.watch.c.name).join(t.checkpoint, t.checkpoint.c.watch == t.watch.c.id)
+            return {*connection.scalars(query)}
+
+    def documents_by_watch(self) -> Mapping[str, int]:
+        """How many documents are known, of each watch that has any."""
+        query = sa.select(t.watch.c.name, sa.func.count()).join(t.revision, t.revision.c.watch == t.watch.c.id)
+        with self._reading() as connection:
+            return dict(row._tuple() for row in connection.execute(query.group_by(t.watch.c.id)))
 
     def _index_ids(self, batch: Commit) -> Mapping[str, int]:
         met = itertools.chain(batch.revisions.values(), (batch.known or {}).values())
@@ -75,9 +95,10 @@ class SqlStore(Pruner):
             rows = [{"uuid": uuid, "name": name} for uuid, name in new.items()]
             with self._writing() as connection:
                 connection.execute(insert(t.index_ref).on_conflict_do_nothing(), rows)
-            with self._reading() as connection:
-                found = connection.execute(sa.select(t.index_ref.c.uuid, t.index_ref.c.id))
-                self._indices = {row.uuid: row.id for row in found}
+            for uuids in chunks([*new], _CHUNK):
+                query = sa.select(t.index_ref.c.uuid, t.index_ref.c.id).where(t.index_ref.c.uuid.in_(uuids))
+                with self._reading() as connection:
+                    self._indices.update((row.uuid, row.id) for row in connection.execute(query))
         return self._indices
 
     def checkpoint(self, watch: str) -> Checkpoint | None:
@@ -204,8 +225,12 @@ class SqlStore(Pruner):
 
     def note(self, kind: str, name: str, data: bytes) -> None:
         """Keeps the latest word on a part's health (JSON), for ``esfeed status`` in another process."""
+        self.note_all([(kind, name, data)])
+
+    def note_all(self, notes: Sequence[tuple[str, str, bytes]]) -> None:
+        """The same of many parts, each as (kind, name, data), in one transaction."""
         with self._writing() as connection:
-            upsert(connection, t.health, [{"kind": kind, "name": name, "data": data}])
+            _NOTES.write(connection, notes)
 
     def take_notes(self, kind: str) -> Mapping[str, bytes]:
         """The words on each part of that ``kind``, which are forgotten with this."""
