@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -42,7 +43,7 @@ def status(path: Path, as_json: bool, live: bool) -> None:
         if live:
             _watch(app, as_json)
         elif as_json:
-            click.echo(json.dumps(report(app), indent=2))
+            click.echo(msgspec.json.format(msgspec.json.encode(report(app)), indent=2))
         else:
             out.print(_shown(report(app)))
 

@@ -7,8 +7,8 @@
 
 Each watch follows an index of its own with three documents, every ``--interval``. With fewer ``--indices`` than
 watches, several watches follow the same one; with ``--missing``, none of the indices is there. The settings name one
-cluster and one file. Requests are those that the engine itself counts (8.13 and later). ``--tree`` runs another checkout of esfeed.
-The indices are made by this script and, unless ``--keep``, removed.
+cluster and one file. Requests are those that the engine itself counts (8.13 and later). ``--tree`` runs another
+checkout of esfeed. The indices are made by this script and, unless ``--keep``, removed.
 """
 
 from __future__ import annotations
