@@ -174,12 +174,12 @@ class App:
             made[name] = Together(settings.connection(name), self._link(name), self.sleep)
         return made
 
-    def share(self, cluster: str, names: Sequence[str]) -> None:
+    def share(self, cluster: str, names: Sequence[str], anew: bool = False) -> None:
         """Asks once for the counters of those watches of that cluster, none of which is being polled; the next poll of
-        each need not, if it comes soon.
+        each need not, if it comes soon. ``anew``: nor for what is behind its name, as none was ever followed.
         """
         index = {name: self.config.watches[name].index for name in names}
-        handed = {one.name: one for one in self.together[cluster].read(list(dict.fromkeys(index.values())))}
+        handed = {one.name: one for one in self.together[cluster].read([*dict.fromkeys(index.values())], anew)}
         for name in names:
             if (found := handed.pop(index[name], None)) is not None:
                 self.clusters[name].hand(found)

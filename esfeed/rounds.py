@@ -44,13 +44,16 @@ class Rounds:
         with self._lock:
             names = [name for name in names if name not in self._taken and name not in self._paused]
             self._taken.update(names)
-            first = {name for name in names if name not in self._followed or self._app.trackers[name].reconcile}
+            anew = {name for name in names if name not in self._followed}
+            alone = {name for name in names if self._app.trackers[name].reconcile}
         clusters: dict[str, list[str]] = {}
         for name in names:
             clusters.setdefault(self._app.config.watches[name].cluster, []).append(name)
         for cluster, some in clusters.items():
-            self._submit(cluster, [name for name in some if name not in first], anew=False)
-            self._submit(cluster, [name for name in some if name in first], anew=True)
+            self._share(cluster, [name for name in some if name not in anew | alone], anew=False)
+            self._share(cluster, [name for name in some if name in anew - alone], anew=True)
+            asked = [name for name in some if name in alone]
+            self._put(cluster, asked, [partial(self._one, name) for name in asked], anew=True)
 
     def pause(self, name: str) -> None:
         """That watch is not polled until ``resume``."""
@@ -70,7 +73,8 @@ class Rounds:
         """After ``stop``: until no poll runs, while ``seconds()``, those that are left, are more than none."""
         self._workers.wait(seconds)
 
-    def _submit(self, cluster: str, names: Sequence[str], anew: bool) -> None:
+    def _share(self, cluster: str, names: Sequence[str], anew: bool) -> None:
+        """Has them polled, in lots that share one question where they may."""
         together, indices = self._app.together[cluster], self._app.config.watches
         by_index: dict[str, list[str]] = {}
         alone = []
@@ -85,11 +89,18 @@ class Rounds:
         ]
         jobs = [partial(self._lot, cluster, lot, anew) for lot in lots if len(lot) > 1]
         jobs += [partial(self._one, name) for name in [*alone, *(lot[0] for lot in lots if len(lot) == 1)]]
-        self._put(cluster, names, jobs, anew, before=False)
+        self._put(cluster, names, jobs, anew)
 
     def _put(
-        self, cluster: str, names: Collection[str], jobs: Sequence[Callable[[], None]], anew: bool, before: bool
+        self,
+        cluster: str,
+        names: Collection[str],
+        jobs: Sequence[Callable[[], None]],
+        anew: bool,
+        before: bool = False,
     ) -> None:
+        if not jobs:
+            return
         lane = f"poll {cluster} anew" if anew else f"poll {cluster}"
         try:
             self._workers.submit(lane, jobs, _FIRST if anew else _WORKERS, before=before)
@@ -100,7 +111,7 @@ class Rounds:
     def _lot(self, cluster: str, names: Sequence[str], anew: bool) -> None:
         """Asks for the counters of those watches, and has each polled next, before others wait for theirs."""
         try:
-            self._app.share(cluster, names)
+            self._app.share(cluster, names, anew)
         except Exception:
             # Each asks by itself then, which tells of whatever it is.
             log.debug("counters.not_shared", cluster=cluster, exc_info=True)

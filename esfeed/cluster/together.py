@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import elastic_transport
 
 from esfeed.cluster.client import Client
 from esfeed.cluster.connection import Connection
+from esfeed.cluster.gone import cluster_uuid
 from esfeed.cluster.link import Link
 from esfeed.cluster.lots import LONGEST, encoded
+from esfeed.cluster.names import resolve_each
 from esfeed.cluster.stats import read_each
 from esfeed.errors import ClusterError, Retryable
-from esfeed.reads import Reading
+from esfeed.reads import Reading, Resolved
 
 FRESH = 5.0
 """Seconds for which a shared reading is good; whoever comes to it later asks anew."""
@@ -30,7 +33,8 @@ class Handed(NamedTuple):
     """What a watch need not ask for: its counters, or the error that asking for them ends in.
 
     ``requests`` and ``octets`` are what it cost, where it is this watch that has to bear that; ``at`` is when it was
-    asked for (monotonic).
+    asked for (monotonic). ``behind``: what is behind the name, and the uuid of the cluster, asked for after the
+    counters.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Handed(NamedTuple):
     at: float
     requests: int = 0
     octets: int = 0
+    behind: tuple[Resolved, str] | None = None
 
 
 class Together:
@@ -75,10 +80,11 @@ class Together:
             lots[-1].append(name)
         return lots
 
-    def read(self, names: Sequence[str]) -> list[Handed]:
+    def read(self, names: Sequence[str], anew: bool = False) -> list[Handed]:
         """What is to be handed to the watches of those names; to one that is not among it, nothing.
 
-        The engine's own refusals are told by each watch's own request. Where nothing answers, that is told to all.
+        ``anew``: nothing is known yet of any of them, so what is behind each name is asked for as well. The engine's
+        own refusals are told by each watch's own request. Where nothing answers, that is told to all.
         """
         at = self._monotonic()
         client = Client(self._connection, self._sleep, self._link)
@@ -95,10 +101,23 @@ class Together:
                 self._absent.pop(name, None)
             else:
                 self._absent[name] = at
+        behind: Mapping[str, Resolved] = {}
+        uuid = ""
+        if anew and found:
+            with contextlib.suppress(ClusterError):
+                uuid = cluster_uuid(client)
+                behind = resolve_each(client, [*found])
         requests, octets = client.meter.totals()
         first = next(iter(found), None)
         return [
-            Handed(name, one, at, *((requests, octets) if name == first else (0, 0))) for name, one in found.items()
+            Handed(
+                name,
+                one,
+                at,
+                *((requests, octets) if name == first else (0, 0)),
+                behind=(behind[name], uuid) if name in behind else None,
+            )
+            for name, one in found.items()
         ]
 
 

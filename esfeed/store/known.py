@@ -34,6 +34,7 @@ _COLUMNS = (
 _BY_KEY = ByKey(t.revision, ["key", "index_ref", "version", "seq_no", "digest", "shard", "stamp"])
 _TOMBSTONES = ByKey(t.tombstone, ["key", "index_ref", "version", "seq_no", "shard"])
 _INDICES = Ready(sa.select(t.index_ref.c.id, t.index_ref.c.uuid, t.index_ref.c.name))
+_COUNT = Ready(sa.select(sa.func.count()).select_from(t.revision).where(t.revision.c.watch == sa.bindparam("watch")))
 _REVISIONS = sa.select(*_COLUMNS).join(t.index_ref, t.index_ref.c.id == t.revision.c.index_ref)
 
 
@@ -70,9 +71,8 @@ class SqlKnown:
         }
 
     def count(self) -> int:
-        query = sa.select(sa.func.count()).select_from(t.revision).where(t.revision.c.watch == self._watch)
         with guarded(self._where), self._engine.connect() as connection:
-            return int(connection.scalar(query) or 0)
+            return int(_COUNT.run(connection, watch=self._watch).scalar() or 0)
 
     def indices(self) -> Collection[Held]:
         key = t.revision.c.key

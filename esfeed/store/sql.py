@@ -88,18 +88,19 @@ class SqlStore(Pruner):
         with self._reading() as connection:
             return dict(row._tuple() for row in connection.execute(query.group_by(t.watch.c.id)))
 
-    def _index_ids(self, batch: Commit) -> Mapping[str, int]:
+    def _index_ids(self, connection: sa.Connection, batch: Commit) -> Mapping[str, int]:
+        """The numbers of the batch's indices by their uuids; new ones are given in this transaction."""
         met = itertools.chain(batch.revisions.values(), (batch.known or {}).values())
-        new = {r.uuid: r.index for r in met if r.uuid not in self._indices}
+        names = {r.uuid: r.index for r in met}
+        found = {uuid: self._indices[uuid] for uuid in names if uuid in self._indices}
+        new = [{"uuid": uuid, "name": name} for uuid, name in names.items() if uuid not in found]
         if new:
-            rows = [{"uuid": uuid, "name": name} for uuid, name in new.items()]
-            with self._writing() as connection:
-                connection.execute(insert(t.index_ref).on_conflict_do_nothing(), rows)
-            for uuids in chunks([*new], _CHUNK):
-                query = sa.select(t.index_ref.c.uuid, t.index_ref.c.id).where(t.index_ref.c.uuid.in_(uuids))
-                with self._reading() as connection:
-                    self._indices.update((row.uuid, row.id) for row in connection.execute(query))
-        return self._indices
+            connection.execute(insert(t.index_ref).on_conflict_do_nothing(), new)
+        for some in chunks(new, _CHUNK):
+            query = sa.select(t.index_ref.c.uuid, t.index_ref.c.id)
+            query = query.where(t.index_ref.c.uuid.in_([row["uuid"] for row in some]))
+            found.update((row.uuid, row.id) for row in connection.execute(query))
+        return found
 
     def checkpoint(self, watch: str) -> Checkpoint | None:
         with self._reading() as connection:
@@ -122,7 +123,6 @@ class SqlStore(Pruner):
 
     def commit(self, watch: str, batch: Commit) -> None:
         number = self._watch_id(watch)
-        indices = self._index_ids(batch)
         gone = [pack_key(key) for key in batch.gone]
         packed = {key: pack_key(key) for key in batch.revisions}
         # In the order of keys: rows that lie together are written together.
@@ -130,6 +130,7 @@ class SqlStore(Pruner):
         documents = sorted((number, packed[key], body) for key, body in bodies.items())
         rows: Sequence[LogRow] = ()
         with self._writing() as connection:
+            indices = self._index_ids(connection, batch)
             bury(connection, number, gone)
             remember(connection, number, batch, packed, gone, indices)
             _DOCUMENTS.write(connection, documents)
@@ -144,6 +145,7 @@ class SqlStore(Pruner):
                 _KEEP.run(connection, watch=number, tracker=kept.tracker, data=kept.data)
             if batch.backfill is not None:
                 upsert(connection, t.backfill, [msgspec.structs.asdict(batch.backfill)])
+        self._indices.update(indices)
         if batch.entries:
             self._fresh = rows if sum(weight(row.event) for row in rows) <= _MOST_FRESH else ()
             told = [row.event for row in rows if row.sink is None] if self._listeners else ()
