@@ -13,7 +13,7 @@ from esfeed.cluster.client import Client
 from esfeed.cluster.connection import Connection
 from esfeed.cluster.gone import cluster_uuid
 from esfeed.cluster.link import Link
-from esfeed.cluster.lots import LONGEST, encoded
+from esfeed.cluster.lots import encoded
 from esfeed.cluster.names import resolve_each
 from esfeed.cluster.stats import read_each
 from esfeed.errors import ClusterError, Retryable
@@ -24,6 +24,9 @@ FRESH = 5.0
 
 _AGAIN = 60.0
 """Seconds after which a name is asked for together with others again that was no open index the last time."""
+
+LONGEST = 3600
+"""Bytes of names in one URL (see ``lots``); what else stands there is less than 400 bytes."""
 
 _LEAST = 200
 """Bytes of names that are asked for at once at least, where a cluster is too slow for more."""
