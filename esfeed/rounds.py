@@ -10,6 +10,7 @@ import structlog
 
 from esfeed.app import App
 from esfeed.scheduler import NO_THREAD
+from esfeed.store.connected import chunks
 from esfeed.workers import Workers
 
 log = structlog.get_logger("esfeed")
@@ -75,18 +76,16 @@ class Rounds:
 
     def _share(self, cluster: str, names: Sequence[str], anew: bool) -> None:
         """Has them polled, in lots that share one question where they may."""
-        together, indices = self._app.together[cluster], self._app.config.watches
-        by_index: dict[str, list[str]] = {}
-        alone = []
-        for name in names:
-            if together.may_share(indices[name].index):
-                by_index.setdefault(indices[name].index, []).append(name)
-            else:
-                alone.append(name)
-        lots = [
-            [name for index in lot for name in by_index[index]]
-            for lot in together.lots(by_index, _LOT if anew else None)
-        ]
+        together, watches = self._app.together[cluster], self._app.config.watches
+        may = {name for name in names if together.may_share(watches[name].index)}
+        alone = [name for name in names if name not in may]
+        shared = [name for name in names if name in may]
+        lots: list[list[str]] = []
+        for some in chunks(shared, _LOT if anew else max(1, len(shared))):
+            by_index: dict[str, list[str]] = {}
+            for name in some:
+                by_index.setdefault(watches[name].index, []).append(name)
+            lots += [[name for index in lot for name in by_index[index]] for lot in together.lots(by_index)]
         jobs = [partial(self._lot, cluster, lot, anew) for lot in lots if len(lot) > 1]
         jobs += [partial(self._one, name) for name in [*alone, *(lot[0] for lot in lots if len(lot) == 1)]]
         self._put(cluster, names, jobs, anew)

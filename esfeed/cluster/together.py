@@ -71,13 +71,13 @@ class Together:
             return False
         return self._monotonic() - self._absent.get(name, float("-inf")) >= _AGAIN
 
-    def lots(self, names: Iterable[str], most: int | None = None) -> list[list[str]]:
-        """Names that may be shared, in lots for one request each: of ``most`` names, as far as a URL goes."""
+    def lots(self, names: Iterable[str]) -> list[list[str]]:
+        """Names that may be shared, in lots for one request each: as far as a URL goes."""
         lots: list[list[str]] = []
         octets = 0
         for name in names:
             octets += len(encoded(name)) + 1
-            if not lots or octets > self._most or len(lots[-1]) == most:
+            if not lots or octets > self._most:
                 lots.append([])
                 octets = len(encoded(name)) + 1
             lots[-1].append(name)
