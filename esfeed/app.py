@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from esfeed.config import Config, WatchSettings
 from esfeed.delivery.terms import Terms
 from esfeed.errors import EsfeedError, ReaderGone, Unforeseen
 from esfeed.health import Alive, SinkHealth, WatchHealth, pack, unpack
+from esfeed.noting import Noting
 from esfeed.observer import Observer
 from esfeed.onlookers import Watched, together
 from esfeed.ports import Clock, Progress, Sink, Stop
@@ -33,7 +34,9 @@ from esfeed.settings import SinkSection
 from esfeed.store.lock import StateLock
 
 if TYPE_CHECKING:
+    from esfeed.cluster.link import Link
     from esfeed.cluster.reads import EngineCluster
+    from esfeed.cluster.together import Together
     from esfeed.delivery.direct import Direct
     from esfeed.delivery.dispatcher import Delivery, Dispatcher
     from esfeed.delivery.straight import Straight
@@ -44,7 +47,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("esfeed")
 
-_NOTE_EVERY = 1.0
 _PRUNE_FOR = 1.0
 _MOST_DEAD = 10_000
 
@@ -70,8 +72,8 @@ class App:
         self._interrupt = threading.Event()
         self._purpose = purpose
         self._stack = ExitStack()
-        self._noted: dict[tuple[str, str], tuple[float, str]] = {}
-        self._unsaid: dict[tuple[str, str], tuple[WatchHealth | SinkHealth, str]] = {}
+        self.noting = Noting(lambda notes: self.store.note_all(notes), self.clock.monotonic)
+        self._links: dict[str, Link] = {}
         self._well: dict[str, float] = {}
         self._reconciled: dict[str, float] = {}
         self._sent: dict[str, int] = {}
@@ -124,7 +126,11 @@ class App:
         return steady(self.clock, self.store)
 
     def begin(self) -> None:
-        """Notes that the feed runs from now on: what was not heard of since is not late yet."""
+        """Makes all that polls need, and notes that the feed runs from now on: what was not heard of since is not late
+        yet.
+        """
+        # Now: many threads would each begin to make them.
+        _ = self.watchers, self.together, self._engines_before
         self.store.note("alive", "", pack(Alive(self._at())))
 
     def alive(self, watch: str) -> None:
@@ -147,9 +153,37 @@ class App:
 
         settings = self.config.clusters[watch.cluster]
         reach = settings.connection(watch.cluster, watch.max_requests_per_second, watch.max_page_bytes)
-        cluster = EngineCluster(reach, self.sleep)
-        self._stack.callback(cluster.close)
-        return cluster
+        return EngineCluster(reach, self.sleep, self._link(watch.cluster))
+
+    def _link(self, cluster: str) -> Link:
+        """The connections to a cluster, by its own name, which all its watches share."""
+        from esfeed.cluster.link import Link
+
+        if cluster not in self._links:
+            self._links[cluster] = Link(self.config.clusters[cluster].connection(cluster))
+            self._stack.callback(self._links[cluster].close)
+        return self._links[cluster]
+
+    @cached_property
+    def together(self) -> Mapping[str, Together]:
+        """What asks a cluster, by its own name, for the counters of many watches at once."""
+        from esfeed.cluster.together import Together
+
+        made = {}
+        for name, settings in self.config.clusters.items():
+            made[name] = Together(settings.connection(name), self._link(name), self.sleep)
+        return made
+
+    def share(self, cluster: str, names: Sequence[str], anew: bool = False) -> None:
+        """Asks once for the counters of those watches of that cluster, none of which is being polled; the next poll of
+        each need not, if it comes soon. ``anew``: nor for what is behind its name, as none was ever followed.
+        """
+        index = {name: self.config.watches[name].index for name in names}
+        handed = {one.name: one for one in self.together[cluster].read([*dict.fromkeys(index.values())], anew)}
+        for name in names:
+            if (found := handed.pop(index[name], None)) is not None:
+                self.clusters[name].hand(found)
+                handed[index[name]] = found._replace(requests=0, octets=0)
 
     def engines(self) -> Iterator[tuple[str, EngineCluster]]:
         """Each cluster once, by its own name, for who only wants to know whether it is there."""
@@ -163,6 +197,7 @@ class App:
     @cached_property
     def trackers(self) -> Mapping[str, AutoTracker]:
         """The trackers by watch."""
+        self.store.number(self.config.watches)
         return {name: self._tracker(name, settings) for name, settings in self.config.watches.items()}
 
     def _tracker(self, name: str, settings: WatchSettings) -> AutoTracker:
@@ -200,6 +235,7 @@ class App:
             settings.keep_documents,
             settings.mass_delete_limit,
             beside=not self._eager and len(self.config.watches) > 1,
+            alone=not self._eager,
         )
         return Watcher(watch, self.trackers[name], plugins.profile(settings.profile), self.store, self.clock)
 
@@ -305,12 +341,13 @@ class App:
             )
             for observer in self.observers:
                 observer.polled(name, health.took, health.requests, health.octets, health.events, error)
-            self._note("watch", name, health, error, at_once=wished)
+            cluster.hand(None)
+            self.noting.put("watch", name, health, error, at_once=wished)
         return poll
 
     def _behind(self, name: str) -> int | None:
         try:
-            return self.trackers[name].behind(self.store.checkpoint(name))
+            return self.trackers[name].behind(self.watchers[name].checkpoint)
         except EsfeedError:
             return None
 
@@ -324,8 +361,11 @@ class App:
         """The engine as last heard of: an idle poll does not ask for it."""
         if cluster.known_engine is not None:
             return str(cluster.known_engine)
-        noted = self.store.notes("watch").get(watch)
-        return unpack(noted, WatchHealth).engine if noted else ""
+        return self._engines_before.get(watch, "")
+
+    @cached_property
+    def _engines_before(self) -> Mapping[str, str]:
+        return {name: unpack(raw, WatchHealth).engine for name, raw in self.store.notes("watch").items()}
 
     def deliver(self, name: str) -> Delivery:
         """One step of a sink; its health is noted. Raises what the dispatcher raises."""
@@ -340,7 +380,7 @@ class App:
         if delivery.dropped:
             log.warning("sink.dropped", sink=name, events=delivery.dropped, error=delivery.error)
         if delivery.idle and not delivery.dropped:
-            self._say("sink", name)
+            self.noting.say("sink", name)
             return delivery
         self._sent[name] = self._sent.get(name, 0) + delivery.sent
         self._note_sink(name, delivery.error, delivery.wait or 0.0, bool(delivery.error and delivery.wait))
@@ -360,7 +400,7 @@ class App:
         straight = (self._lost.get(name, 0), found.backlog) if isinstance(found, Straight) else (0, 0)
         retry_at = now + wait if wait else 0.0
         health = SinkHealth(now, self._sent.get(name, 0), error, int(failing), retry_at, *straight)
-        self._note("sink", name, health, error)
+        self.noting.put("sink", name, health, error)
 
     def prune(self, stop: Stop = lambda: False) -> None:
         """Keeps the log within ``ttl`` and ``max_log``, for a second at most; what a sink loses is logged."""
@@ -384,26 +424,6 @@ class App:
             gone = self.store.forget_dead(name, _MOST_DEAD)
             if gone:
                 log.warning("dead.dropped", sink=name, events=gone, mend="see `esfeed dead`, and redrive or discard")
-
-    def _note(self, kind: str, name: str, health: WatchHealth | SinkHealth, error: str, at_once: bool = False) -> None:
-        """Keeps the word on a part: at once where its error changed, else once a second at most."""
-        self._unsaid[kind, name] = health, error
-        at, said = self._noted.get((kind, name), (0.0, ""))
-        if at_once or error != said or self.clock.monotonic() - at >= _NOTE_EVERY:
-            self._say(kind, name)
-
-    def _say(self, kind: str, name: str) -> None:
-        """Writes down the newest word on a part, if it was not yet."""
-        health, error = self._unsaid.pop((kind, name), (None, ""))
-        if health is None:
-            return
-        try:
-            self.store.note(kind, name, pack(health))
-        except EsfeedError as fault:
-            # The state is what fails: the poll or delivery tells of it, this note is not worth a second error.
-            log.debug("health.not_noted", part=f"{kind} {name}", error=str(fault))
-            return
-        self._noted[kind, name] = self.clock.monotonic(), error
 
 
 def terms(settings: SinkSection) -> Terms:

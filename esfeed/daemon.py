@@ -1,7 +1,7 @@
 """``esfeed run``: polls on schedule, delivers all the time, and leaves off cleanly when told to.
 
-APScheduler decides when a watch is polled and never lets a watch overlap itself; each sink has a thread of its own, so
-a slow one holds nobody else. On SIGTERM or SIGINT no poll begins, running ones leave off at their next commit, what is
+APScheduler decides when watches are polled, ``rounds`` by whom; each sink has a thread of its own, so a slow one holds
+nobody else. On SIGTERM or SIGINT no poll begins, running ones leave off at their next commit, what is
 logged is delivered as far as ten seconds allow, and the rest waits in the log for the next start.
 """
 
@@ -22,6 +22,7 @@ from esfeed.errors import ConfigError, EsfeedError, MassDelete, ReaderGone, Unfo
 from esfeed.health import Wish, unpack
 from esfeed.heaps import share_heaps
 from esfeed.left import MEND, left
+from esfeed.rounds import Rounds
 from esfeed.scheduler import NO_THREAD, Schedule
 from esfeed.signals import Told
 
@@ -51,7 +52,6 @@ class Daemon:
         self._said: dict[str, tuple[str, float]] = {}
         self._schedule = Schedule(app.clock)
         self._began: dict[str, int] = {}
-        self._polling: dict[str, threading.Lock] = {name: threading.Lock() for name in app.config.watches}
 
     def run(self) -> None:
         """Runs until SIGTERM or SIGINT, and returns within ten seconds of it. Raises what a start can raise."""
@@ -66,12 +66,15 @@ class Daemon:
 
     def _run(self, told: Told) -> None:
         self._app.begin()
+        self._app.noting.patient = True
+        self._rounds = Rounds(self._app, self._poll, self._app.store.followed())
         sinks = [self._start(f"sink {name}", self._deliver, name) for name in self._app.dispatchers]
-        for name, settings in self._app.config.watches.items():
-            if settings.cron is None:
-                self._schedule.every(settings.interval, name, self._poll, name, at_once=True)
+        # One job for all that are due together: APScheduler takes a tenth of a millisecond for each job at each turn.
+        for (cron, interval), names in self._turns().items():
+            if cron is None:
+                self._schedule.every(interval, f"every {interval:g} s", self._rounds.due, names, at_once=True)
             else:
-                self._schedule.cron(settings.cron, name, self._poll, name)
+                self._schedule.cron(cron, f"cron {cron}", self._rounds.due, names)
         self._schedule.every(_WISHES_EVERY, " wishes", self._grant_wishes)
         self._schedule.every(_PRUNE_EVERY, " prune", self._prune)
         for name, one in left(self._app).items():
@@ -85,16 +88,26 @@ class Daemon:
         self.stopping.set()
         self._end(sinks)
 
+    def _turns(self) -> dict[tuple[str | None, float], list[str]]:
+        """The watches by when they are due: at the times of a schedule, or every so many seconds."""
+        turns: dict[tuple[str | None, float], list[str]] = {}
+        for name, settings in self._app.config.watches.items():
+            turns.setdefault((settings.cron, 0.0 if settings.cron else settings.interval), []).append(name)
+        return turns
+
     def _grant_wishes(self) -> None:
         """Does what ``esfeed reconcile`` asks for in another process; a watch that stopped goes on with it."""
         try:
+            self._app.noting.flush()
             self._note_long_polls()
             if not self._app.store.notes("wish"):
                 return
             for name, wish in self._app.store.take_notes("wish").items():
                 if name in self._app.config.watches:
                     self._app.ask(name, unpack(wish, Wish).allow_mass_delete)
-                    self._schedule.resume(name)
+                    self._rounds.resume(name)
+                    if self._app.config.watches[name].cron is None:
+                        self._rounds.due([name])
                     log.info("watch.reconciling", watch=name)
         except EsfeedError as error:
             self._failed("state.failed", "state", error)
@@ -108,29 +121,30 @@ class Daemon:
                 self._app.alive(name)
 
     def _poll(self, name: str) -> None:
-        with self._polling[name]:
-            if self.stopping.is_set():
-                return
-            try:
-                self._began[name], _ = self._app.clusters[name].meter.totals()
-                tracker = self._app.trackers[name]
-                before = tracker.name
-                poll = self._app.poll(name, stop=self.stopping.is_set)
-                if tracker.name != before:
-                    log.info("watch.followed_by", watch=name, tracker=tracker.name, why=tracker.why)
-                if poll.events:
-                    log.info("watch.polled", watch=name, events=poll.events)
-                self._recovered(f"watch {name}")
-            except MassDelete as error:
-                self._schedule.pause(name)
-                log.error("watch.stopped", watch=name, error=error.message, mend=error.mend)
-            except EsfeedError as error:
-                if not self.stopping.is_set():
-                    self._failed("watch.failed", f"watch {name}", error)
-            except Exception as error:
+        if self.stopping.is_set():
+            return
+        try:
+            self._began[name], _ = self._app.clusters[name].meter.totals()
+            tracker = self._app.trackers[name]
+            before = tracker.name
+            poll = self._app.poll(name, stop=self.stopping.is_set)
+            if not poll.stopped:
+                self._rounds.followed(name)
+            if tracker.name != before:
+                log.info("watch.followed_by", watch=name, tracker=tracker.name, why=tracker.why)
+            if poll.events:
+                log.info("watch.polled", watch=name, events=poll.events)
+            self._recovered(f"watch {name}")
+        except MassDelete as error:
+            self._rounds.pause(name)
+            log.error("watch.stopped", watch=name, error=error.message, mend=error.mend)
+        except EsfeedError as error:
+            if not self.stopping.is_set():
                 self._failed("watch.failed", f"watch {name}", error)
-            finally:
-                self._began.pop(name, None)
+        except Exception as error:
+            self._failed("watch.failed", f"watch {name}", error)
+        finally:
+            self._began.pop(name, None)
 
     def _deliver(self, name: str) -> None:
         while not self._drained.is_set():
@@ -180,11 +194,12 @@ class Daemon:
         log.info("feed.stopping")
         began = self._app.clock.monotonic()
         self._schedule.stop()
-        for lock in self._polling.values():
-            lock.acquire(timeout=max(0.0, began + _POLLS_MAY_TAKE - self._app.clock.monotonic()))
+        self._rounds.stop()
+        self._rounds.wait(lambda: began + _POLLS_MAY_TAKE - self._app.clock.monotonic())
         for thread in sinks:
             thread.join(timeout=max(0.0, began + _DRAIN_UNTIL - self._app.clock.monotonic()))
         self._drained.set()
+        self._app.noting.flush()
         left = {name: self._app.backlog(name) for name in self._app.dispatchers}
         log.info("feed.stopped", undelivered={name: count for name, count in left.items() if count})
 

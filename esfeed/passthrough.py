@@ -12,7 +12,7 @@ import hashlib
 import itertools
 from binascii import hexlify
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import msgspec
@@ -48,6 +48,13 @@ class _Form:
         return _filled_in(self.pieces[1], _LINE)
 
 
+@cache
+def _dated(field: str) -> Any:
+    """What reads a field of a document, one for all watches: making it takes longer than all else of one."""
+    at = msgspec.defstruct("At", [("value", msgspec.Raw, msgspec.Raw(b"null"))], rename={"value": field}, gc=False)
+    return msgspec.json.Decoder(at)
+
+
 class Lines:
     """Makes lines (with their line feed) of documents of one watch, as ``read`` events in CloudEvents.
 
@@ -60,8 +67,7 @@ class Lines:
         self._long = long
         self._field = field
         self._forms: dict[Kind, _Form] = {}
-        at = msgspec.defstruct("At", [("value", msgspec.Raw, msgspec.Raw(b"null"))], rename={"value": field}, gc=False)
-        self._dated: Any = msgspec.json.Decoder(at)
+        self._dated = _dated(field)
         self._short = bool(field) and "." not in field
 
     def of(self, docs: Sequence[Document], first: int, now: str) -> Sequence[bytes]:

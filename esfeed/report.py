@@ -25,6 +25,7 @@ def report(app: App) -> dict[str, Any]:
     sinks = app.store.notes("sink")
     watches: dict[str, WatchHealth] = {name: unpack(raw, WatchHealth) for name, raw in app.store.notes("watch").items()}
     stuck = stalled(app, watches)
+    documents = app.store.documents_by_watch()
     head, counts = app.store.head(), app.store.counts()
     return {
         "running": app.lock.held_by(),
@@ -32,7 +33,7 @@ def report(app: App) -> dict[str, Any]:
         "position": head,
         "watches": {
             name: _watch(watches.get(name), now, name in stuck)
-            | {"index": section.index, "documents": app.store.known(name).count()}
+            | {"index": section.index, "documents": documents.get(name, 0)}
             for name, section in app.config.watches.items()
         },
         "left": {name: msgspec.structs.asdict(one) for name, one in left(app).items()},

@@ -27,7 +27,7 @@ _STEP = 0.25
 
 
 class _ThreadEach(BaseExecutor):  # type: ignore[misc]  # APScheduler has no py.typed
-    """Runs every job in a daemon thread: a poll that hangs on a dead cluster must not keep the process from ending."""
+    """Runs every job in a daemon thread of its own: none waits for another, nor does the end of the process."""
 
     def _do_submit_job(self, job: Any, run_times: Any) -> None:
         thread = threading.Thread(target=self._run, args=(job, run_times), name=f"poll {job.id}", daemon=True)
@@ -81,16 +81,6 @@ class Schedule:
         """No further one begins."""
         self._scheduler.shutdown(wait=False)
 
-    def pause(self, name: str) -> None:
-        """That job runs no more until ``resume``."""
-        self._scheduler.pause_job(name)
-
-    def resume(self, name: str) -> None:
-        """It does again: at once, or when its time of day comes."""
-        job = self._scheduler.get_job(name)
-        if job is not None:
-            self._again(job)
-
     def look(self) -> float:
         """To be called often: where the clock was set, all intervals begin anew, with a run at once.
 
@@ -102,15 +92,11 @@ class Schedule:
         if abs(step) < _STEP:
             return 0.0
         self._apart = apart
-        for job in self._scheduler.get_jobs():
-            if job.next_run_time is not None:
-                self._again(job)
-        return step
-
-    def _again(self, job: Any) -> None:
         now = self._clock.now()
-        cron = isinstance(job.trigger, CronTrigger)
-        job.modify(next_run_time=job.trigger.get_next_fire_time(None, now) if cron else now)
+        for job in self._scheduler.get_jobs():
+            cron = isinstance(job.trigger, CronTrigger)
+            job.modify(next_run_time=job.trigger.get_next_fire_time(None, now) if cron else now)
+        return step
 
     def _difference(self) -> float:
         return self._clock.now().timestamp() - self._clock.monotonic()

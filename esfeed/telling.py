@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -107,6 +108,7 @@ def _raw(source: bytes | None) -> msgspec.Raw | None:
     return None if source is None else msgspec.Raw(one_line(source))
 
 
+@cache
 def date_of(field: str) -> Callable[[bytes], str | None]:
     """What reads a document's own word on when it changed, as text; whatever stands there, a number too.
 

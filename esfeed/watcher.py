@@ -11,7 +11,7 @@ import msgspec
 
 from esfeed import diff
 from esfeed.errors import MassDelete
-from esfeed.ports import Batch, Clock, Commit, Profile, Progress, Stop, Store, Tracker
+from esfeed.ports import Batch, Checkpoint, Clock, Commit, Profile, Progress, Stop, Store, Tracker
 from esfeed.telling import Teller
 
 _ALWAYS_ALLOWED = 1000
@@ -23,7 +23,8 @@ third of the time. It costs a third more, as each transaction writes whole pages
 class Watch(msgspec.Struct, frozen=True):
     """What the loop needs to know of a watch beyond its tracker. ``mass_delete_limit`` is a share of what is known.
 
-    ``beside``: other watches are polled at the same time, so a large batch is kept in parts.
+    ``beside``: other watches are polled at the same time, so a large batch is kept in parts. ``alone``: nobody else
+    writes down how far the watch has come, so it is read once.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Watch(msgspec.Struct, frozen=True):
     keep_documents: bool = True
     mass_delete_limit: float = 0.3
     beside: bool = False
+    alone: bool = False
 
 
 class Poll(msgspec.Struct, frozen=True):
@@ -53,6 +55,13 @@ class Watcher:
         self.teller = Teller(watch.name, watch.cluster, watch.timestamp_field, profile, clock)
         self.allow_mass_delete = False
         self._known_before: int | None = None
+        self._since: Checkpoint | None = None
+        self._sure = False
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """How far the watch has come. Raises ``StateError``."""
+        return self._since if self._sure else self._store.checkpoint(self.watch.name)
 
     def run_once(self, stop: Stop = lambda: False, progress: Progress = lambda read, total: None) -> Poll:
         """Reads what is new and commits it, batch by batch. Raises ``ClusterError``, ``StateError``, ``ConfigError``.
@@ -60,7 +69,7 @@ class Watcher:
         An error leaves what was committed before it; the next poll goes on from there. Whoever calls ``stop`` gets
         the same.
         """
-        since = self._store.checkpoint(self.watch.name)
+        since, self._sure = self.checkpoint, False
         events: dict[str, int] = {}
         read = 0
         self._known_before = None
@@ -70,6 +79,7 @@ class Watcher:
                 commit = self._settle(part)
                 if commit is not None:
                     self._store.commit(self.watch.name, commit)
+                    since = commit.checkpoint or since
                 for entry in commit.entries if commit else ():
                     events[entry.event.op] = events.get(entry.event.op, 0) + 1
             read = max(read, batch.read)
@@ -77,6 +87,7 @@ class Watcher:
             if stop() and batch.checkpoint is None:
                 return Poll(events, read, stopped=True)
         self.allow_mass_delete = False
+        self._since, self._sure = since, self.watch.alone
         return Poll(events, read)
 
     def _guard(self, batch: Batch) -> None:

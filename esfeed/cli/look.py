@@ -6,10 +6,12 @@ import contextlib
 import json
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -30,6 +32,8 @@ _PAGE = 500
 _LOOK_AGAIN = 0.3
 _EVERY = 1.0
 _LISTEN_EVERY = 0.1
+_MOST_ROWS = 200
+"""Watches in a table: a terminal takes half a minute to lay out ten thousand."""
 
 
 @click.command()
@@ -42,7 +46,7 @@ def status(path: Path, as_json: bool, live: bool) -> None:
         if live:
             _watch(app, as_json)
         elif as_json:
-            click.echo(json.dumps(report(app), indent=2))
+            click.echo(msgspec.json.format(msgspec.json.encode(report(app)), indent=2))
         else:
             out.print(_shown(report(app)))
 
@@ -71,7 +75,7 @@ def _shown(told: dict[str, Any]) -> Group:
     watches = _table(
         "watch", "state", "index", "engine", "followed by", "documents", "lag", "last poll", "a poll costs"
     )
-    for name, row in told["watches"].items():
+    for name, row in _worth_a_row(told["watches"]):
         polled = "tracker" in row
         ago = _ago(row["last_poll_seconds_ago"]) if polled else "-"
         cost = _cost(row["poll_requests"], row["poll_bytes"]) if polled else "-"
@@ -83,20 +87,36 @@ def _shown(told: dict[str, Any]) -> Group:
         counts = [f"{row.get(key, 0):,}" for key in ("sent", "backlog", "parked", "dead", "dropped")]
         waits = row.get("next_try_in_seconds", 0.0)
         sinks.add_row(name, _state(row), row["type"], *counts, ago, f"in {waits:.0f} s" if waits else "-")
-    parts += [watches, "", sinks]
+    parts.append(watches)
+    if left_out := len(told["watches"]) - watches.row_count:
+        text = f"and {left_out:,} more watches ({_counted(told['watches'])} in all); --json shows each"
+        parts += ["", Text(text, style="dim")]
+    parts += ["", sinks]
     if any(row["dead"] for row in told["sinks"].values()):
         hint = "`esfeed dead` lists the dead events, `esfeed redrive` sends them again"
         parts += ["", Text(hint, style="dim")]
-    for name, row in told["watches"].items():
+    for name, row in _worth_a_row(told["watches"]):
         if row.get("tracker") == "updated_at" and row["why"]:
             parts += ["", Text(f"watch {name} is followed by updated_at: {row['why']}", style="dim")]
     for name, row in told["left"].items():
         parts += ["", Text(f"sink {name} is not in the settings: {Left(**row)}; {MEND}", style="yellow")]
     for kind, part in (("watches", "watch"), ("sinks", "sink")):
-        for name, row in told[kind].items():
+        for name, row in _worth_a_row(told[kind]):
             if row.get("error"):
                 parts += ["", Text(f"{part} {name}: {row['error']}", style="red")]
     return Group(*parts)
+
+
+def _worth_a_row(watches: dict[str, Any]) -> list[tuple[str, Any]]:
+    """As many watches as anybody reads of: those that something is wrong with before others."""
+    if len(watches) <= _MOST_ROWS:
+        return [*watches.items()]
+    return sorted(watches.items(), key=lambda one: one[1]["state"] == "ok")[:_MOST_ROWS]
+
+
+def _counted(watches: dict[str, Any]) -> str:
+    counts = Counter(row["state"] for row in watches.values())
+    return ", ".join(f"{count:,} {state}" for state, count in counts.most_common())
 
 
 def _lag(row: dict[str, Any]) -> str:

@@ -22,8 +22,9 @@ from esfeed.cluster.answers import Answers, Failed, Page, decode, page, whole
 from esfeed.cluster.connection import Connection, leads_to
 from esfeed.cluster.dialect import Dialect, Engine, dialect
 from esfeed.cluster.limits import Limit, Limited, Limits, refusal, without_scroll
+from esfeed.cluster.link import Link
 from esfeed.cluster.lots import chain, encoded
-from esfeed.cluster.node import Bounds, Meter, RawSerializer, metered
+from esfeed.cluster.node import Meter
 from esfeed.cluster.pace import Pace, between_tries, retry_after
 from esfeed.errors import ClusterError, Forbidden, NameGone, NameMoved, Retryable, brief
 from esfeed.reasons import of_body, of_error
@@ -36,38 +37,41 @@ _BLOCKED = "cluster_block_exception"
 
 
 class Client:
-    """HTTP to one cluster, of any supported engine. Usable from many threads."""
+    """HTTP to one cluster, of any supported engine. Usable from many threads.
 
-    def __init__(self, connection: Connection, sleep: Callable[[float], None] = time.sleep) -> None:
+    Over ``link``, which others may use as well, or over one of its own, which it closes.
+    """
+
+    def __init__(
+        self, connection: Connection, sleep: Callable[[float], None] = time.sleep, link: Link | None = None
+    ) -> None:
         self.name = connection.name
         self.meter = Meter()
         self._connection = connection
         self._sleep = sleep
         self._pace = Pace(connection.most_per_second, sleep)
         self._limits = Limits(_KEEP)
-        self._bounds = Bounds()
-        self.known_engine: Engine | None = None
-        self._client = elasticsearch.Elasticsearch(
-            list(connection.addresses),
-            node_class=metered(self.meter, self._bounds),
-            serializers={"application/json": RawSerializer()},
-            request_timeout=connection.timeout,
-            max_retries=0,
-            retry_on_timeout=False,
-            connections_per_node=20,
-            **_security(connection),
-        )
+        self._link = link or Link(connection)
+        self._own = link is None
 
     def close(self) -> None:
-        """Lets go of every connection."""
-        self._client.close()
+        """Lets go of every connection, unless others use them too."""
+        if self._own:
+            self._link.close()
+
+    @property
+    def known_engine(self) -> Engine | None:
+        """What the cluster says it is, if anybody asked before over the same link."""
+        return self._link.engine
 
     @property
     def engine(self) -> Engine:
-        """What the cluster says it is; asked once."""
-        if self.known_engine is None:
-            self.known_engine = self._find_engine()
-        return self.known_engine
+        """What the cluster says it is; asked once over a link."""
+        known = self._link.engine
+        if known is None:
+            # Without a lock: behind a cluster that hangs, each who asks would wait for all before it.
+            known = self._link.engine = self._find_engine()
+        return known
 
     @property
     def dialect(self) -> Dialect:
@@ -104,11 +108,9 @@ class Client:
     def _once(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any) -> bytes:
         self._pace()
         # Only what names documents or indices can be long; what a cluster says of itself cannot.
-        self._bounds.most = _LONGEST_WORD if path == "/" or path.startswith("/_nodes") else self._connection.most_bytes
+        most = _LONGEST_WORD if path == "/" or path.startswith("/_nodes") else self._connection.most_bytes
         try:
-            answer = self._client.perform_request(
-                method, path, params=params, headers={"content-type": "application/json"}, body=body
-            )
+            answer = self._link.perform(method, path, params, body, most, self.meter)
         except elasticsearch.ApiError as error:
             raise self._refused(error, path) from error
         except elastic_transport.TlsError as error:
@@ -359,21 +361,6 @@ def way(reason: str) -> str:
 def unreadable(kind: str | None) -> bool:
     """Whether an index is closed or blocked, by the type of the failure."""
     return kind in (_CLOSED, _BLOCKED)
-
-
-def _security(connection: Connection) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    if connection.basic_auth is not None:
-        options["basic_auth"] = connection.basic_auth
-    if connection.api_key is not None:
-        options["api_key"] = connection.api_key
-    if any(host.startswith("https:") for host in connection.hosts):
-        options["verify_certs"] = connection.verify_certs
-        options["ssl_show_warn"] = False
-        for key in ("ca_certs", "client_cert", "client_key"):
-            if (value := getattr(connection, key)) is not None:
-                options[key] = value
-    return options
 
 
 def _engine(number: str, opensearch: bool) -> Engine:

@@ -75,25 +75,27 @@ def query(dates: Dates) -> dict[str, Any]:
 
 
 def stamped(
-    client: Client, name: str, body: Mapping[str, Any], field: str, preference: str = ""
+    client: Client, name: str, body: Mapping[str, Any], field: str, preference: str = "", small: bool = False
 ) -> Iterator[tuple[Page, Callable[[Hit], int | None]]]:
     """All pages of a search, and what takes the date in ``field`` out of a hit of each.
 
     Where an index gives no values of fields beside its documents, they are sorted by it, which gives it as well.
+    ``small``: they are likely to fit into one page, so that is tried first.
     """
+    scroll = partial(client.pages, counted=True) if small else client.scroll
     if not field:
-        yield from ((page, none) for page in client.scroll(name, body, preference))
+        yield from ((page, none) for page in scroll(name, body, preference))
         return
     try:
         stamp = stamp_of(field)
-        for page in client.scroll(name, {**_with_stamps(client, field), **body}, preference):
+        for page in scroll(name, {**_with_stamps(client, field), **body}, preference):
             yield page, stamp
         return
     except Limited as error:
         if error.limit is not Limit.DOC_VALUES:
             raise
     sorted_body = {**body, "sort": sort(client, field, "asc")}
-    yield from ((page, sorted_by) for page in client.scroll(name, sorted_body, preference))
+    yield from ((page, sorted_by) for page in scroll(name, sorted_body, preference))
 
 
 def _with_stamps(client: Client, field: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from esfeed.cluster.answers import Aliases, Behind, Settings, decode
@@ -43,6 +43,9 @@ def resolve(client: Client, name: str, watch: str) -> Resolved:
             f"cluster {client.name!r} has no index behind {brief(name)!r} that these credentials may see",
             "correct the watch's `index`, or grant `view_index_metadata` on it",
         )
+    if [*settings] == [name]:
+        # An index itself, and nothing else can have its name: no alias has a say in what is behind it.
+        return concrete(name, settings[name])
     aliases, streams = _aliases(client, name, settings)
     for index, found in aliases.items():
         for alias, how in found.aliases.items():
@@ -60,6 +63,18 @@ def resolve(client: Client, name: str, watch: str) -> Resolved:
         for index, found in settings.items()
     ]
     return Resolved(name, pattern, tuple(sorted(indices, key=lambda one: (one.created, one.name))))
+
+
+def concrete(name: str, found: Settings) -> Resolved:
+    """What is behind the name of an index with those settings: that index."""
+    return Resolved(name, False, (_index(name, found.settings, ""),))
+
+
+def resolve_each(client: Client, names: Sequence[str]) -> Mapping[str, Resolved]:
+    """What is behind those of ``names`` that are indices these credentials may see; see ``stats.read_each``."""
+    params = {"flat_settings": "true", "expand_wildcards": "open,closed", "ignore_unavailable": "true"}
+    settings = _by_index(client, ",".join(names), "_settings", Settings, params)
+    return {name: concrete(name, settings[name]) for name in names if name in settings}
 
 
 def _aliases(client: Client, name: str, settings: Mapping[str, Settings]) -> tuple[Mapping[str, Aliases], bool]:

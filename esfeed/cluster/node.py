@@ -27,10 +27,10 @@ class Meter:
         self._requests = 0
         self._octets = 0
 
-    def add(self, octets: int) -> None:
-        """Notes one answered request of that many bytes."""
+    def add(self, octets: int, requests: int = 1) -> None:
+        """Notes one answered request (or several) of that many bytes."""
         with self._lock:
-            self._requests += 1
+            self._requests += requests
             self._octets += octets
 
     def totals(self) -> tuple[int, int]:
@@ -40,10 +40,13 @@ class Meter:
 
 
 class Bounds(threading.local):
-    """What this thread's request may cost: ``most`` bytes of answer, and time until ``end`` (monotonic)."""
+    """What this thread's request may cost, ``most`` bytes of answer and time until ``end`` (monotonic); and on which
+    ``meter`` it counts.
+    """
 
     most = 256 << 20
     end = 0.0
+    meter = Meter()
 
     def left(self) -> float:
         left = self.end - time.monotonic()
@@ -98,7 +101,6 @@ class PlainNode(Urllib3HttpNode):
     A request and its answer, to the last byte, have the time and the size that ``bounds`` says.
     """
 
-    meter: ClassVar[Meter]
     bounds: ClassVar[Bounds]
 
     def __init__(self, config: NodeConfig) -> None:
@@ -122,7 +124,7 @@ class PlainNode(Urllib3HttpNode):
         else:
             plain.pop("content-type", None)
         meta, data = super().perform_request(method, target, body=body, headers=plain, request_timeout=request_timeout)
-        self.meter.add(len(data))
+        self.bounds.meter.add(len(data))
         answered = HttpHeaders(meta.headers)
         answered["x-elastic-product"] = "Elasticsearch"
         # Deprecation notes would become one Python warning a request; nobody reads those in a daemon.
@@ -131,9 +133,9 @@ class PlainNode(Urllib3HttpNode):
         return NodeApiResponse(seen, data)
 
 
-def metered(meter: Meter, bounds: Bounds) -> type[PlainNode]:
-    """A node class that counts on ``meter``, within ``bounds`` (the transport makes nodes itself, from the class)."""
-    return type("MeteredNode", (PlainNode,), {"meter": meter, "bounds": bounds})
+def bounded(bounds: Bounds) -> type[PlainNode]:
+    """A node class that keeps within ``bounds`` (the transport makes nodes itself, from the class)."""
+    return type("BoundedNode", (PlainNode,), {"bounds": bounds})
 
 
 class RawSerializer(Serializer):

@@ -12,12 +12,14 @@ from esfeed.cluster.answers import Page as Answer
 from esfeed.cluster.client import Client
 from esfeed.cluster.connection import Connection
 from esfeed.cluster.dialect import Engine
+from esfeed.cluster.link import Link
 from esfeed.cluster.lots import each, encoded, lots
 from esfeed.cluster.mapping import mapped
 from esfeed.cluster.names import field_types, resolve
 from esfeed.cluster.node import Meter
 from esfeed.cluster.stats import read_stats
-from esfeed.errors import NameMoved
+from esfeed.cluster.together import FRESH, Handed
+from esfeed.errors import ClusterError, NameMoved
 from esfeed.event import UNTYPED, Document, Key
 from esfeed.reads import (
     TAKEN,
@@ -42,11 +44,16 @@ _ALIKE = 4
 
 
 class EngineCluster:
-    """See ``ports.Cluster``; over one :class:`~esfeed.cluster.client.Client`."""
+    """See ``ports.Cluster``; over one :class:`~esfeed.cluster.client.Client`, whose ``link`` others may use as well."""
 
-    def __init__(self, connection: Connection, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, connection: Connection, sleep: Callable[[float], None] = time.sleep, link: Link | None = None
+    ) -> None:
         self.name = connection.name
-        self._client = Client(connection, sleep)
+        self._client = Client(connection, sleep, link)
+        self._handed: Handed | None = None
+        self._behind: tuple[Resolved, str] | None = None
+        self._docs: int | None = None
 
     def close(self) -> None:
         """Lets go of every connection."""
@@ -71,14 +78,33 @@ class EngineCluster:
     def searches_lag(self) -> bool:
         return self._client.dialect.searches_lag
 
+    def hand(self, handed: Handed | None) -> None:
+        """What the next ``counters`` answers with, and the next ``uuid`` and ``resolve`` where they are asked for right
+        after it, if it comes soon: once each. ``None``: nothing any more.
+        """
+        self._handed = handed
+        self._behind = None
+
     def counters(self, name: str) -> Reading:
-        return read_stats(self._client, name)
+        handed, self._handed = self._handed, None
+        self._behind = None
+        if handed is None or handed.name != name or time.monotonic() - handed.at > FRESH:
+            reading = read_stats(self._client, name)
+            self._docs = reading.docs
+            return reading
+        if handed.requests:
+            self.meter.add(handed.octets, handed.requests)
+        if isinstance(handed.answer, ClusterError):
+            raise handed.answer
+        self._behind, self._docs = handed.behind, handed.answer.docs
+        return handed.answer
 
     def uuid(self) -> str:
-        return gone.cluster_uuid(self._client)
+        return gone.cluster_uuid(self._client) if self._behind is None else self._behind[1]
 
     def resolve(self, name: str, watch: str) -> Resolved:
-        return resolve(self._client, name, watch)
+        behind, self._behind = self._behind, None
+        return resolve(self._client, name, watch) if behind is None or behind[0].name != name else behind[0]
 
     def check_gone(self, of: Resolved, held: Collection[Held]) -> None:
         gone.check(self._client, of, held)
@@ -129,7 +155,9 @@ class EngineCluster:
     ) -> Iterator[Page]:
         body = {"sort": ["_doc"], "size": size, "_source": source, **self._client.versions()}
         name, preference = shards.where(of, shard)
-        for answer, stamp in dates.stamped(self._client, name, body, field, preference):
+        # One search is a snapshot, too, where all fit into it.
+        small = self._docs is not None and self._docs <= size // 2
+        for answer, stamp in dates.stamped(self._client, name, body, field, preference, small):
             if shard is None:
                 yield _page(answer, of, stamp)
             else:

@@ -33,7 +33,7 @@ _COLUMNS = (
 )
 REVISIONS = ByKey(t.revision, ["key", "index_ref", "version", "seq_no", "digest", "shard", "stamp"])
 _TOMBSTONES = ByKey(t.tombstone, ["key", "index_ref", "version", "seq_no", "shard"])
-_INDICES = Ready(sa.select(t.index_ref.c.id, t.index_ref.c.uuid, t.index_ref.c.name))
+_COUNT = Ready(sa.select(sa.func.count()).select_from(t.revision).where(t.revision.c.watch == sa.bindparam("watch")))
 _REVISIONS = sa.select(*_COLUMNS).join(t.index_ref, t.index_ref.c.id == t.revision.c.index_ref)
 
 
@@ -63,16 +63,15 @@ class SqlKnown:
         packed = {pack_key(key): key for key in keys}
         with guarded(self._where), self._engine.connect() as connection:
             rows = [*REVISIONS.of(connection, self._watch, sorted(packed))]
-            indices = _indices(connection, bool(rows))
+            indices = _indices(connection, {row[1] for row in rows})
         return {
             packed[key]: Revision(*indices[index], version, seq_no, digest, shard, stamp)
             for key, index, version, seq_no, digest, shard, stamp in rows
         }
 
     def count(self) -> int:
-        query = sa.select(sa.func.count()).select_from(t.revision).where(t.revision.c.watch == self._watch)
         with guarded(self._where), self._engine.connect() as connection:
-            return int(connection.scalar(query) or 0)
+            return int(_COUNT.run(connection, watch=self._watch).scalar() or 0)
 
     def indices(self) -> Collection[Held]:
         key = t.revision.c.key
@@ -163,7 +162,7 @@ class SqlKnown:
             if not (packed and any_left(connection, self._watch)):
                 return {}
             rows = [*_TOMBSTONES.of(connection, self._watch, sorted(packed))]
-            indices = _indices(connection, bool(rows))
+            indices = _indices(connection, {row[1] for row in rows})
         return {
             packed[key]: Revision(*indices[index], version, seq_no, b"", shard)
             for key, index, version, seq_no, shard in rows
@@ -292,12 +291,16 @@ class _SqlSweep:
             yield {unpack_key(row.key): _revision(row) for row in rows}
 
 
-def _indices(connection: sa.Connection, wanted: bool) -> Mapping[int, tuple[str, str]]:
-    """The (uuid, name) of all indices by their numbers, where they are wanted.
+def _indices(connection: sa.Connection, numbers: Collection[int]) -> Mapping[int, tuple[str, str]]:
+    """The (uuid, name) of indices by their numbers.
 
     Beside the rows, not joined to them: there are few, and each row would bring the same texts anew.
     """
-    return {row.id: (row.uuid, row.name) for row in _INDICES.run(connection)} if wanted else {}
+    found: dict[int, tuple[str, str]] = {}
+    for some in sought(sorted(numbers)):
+        text = f"SELECT id, uuid, name FROM index_ref WHERE id IN ({','.join('?' * len(some))})"
+        found |= {row.id: (row.uuid, row.name) for row in connection.exec_driver_sql(text, tuple(some))}
+    return found
 
 
 def _of_indices(uuids: Collection[str]) -> sa.ColumnElement[bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -14,7 +14,7 @@ from esfeed.event import Event, Key, Revision, weight
 from esfeed.ports import BackfillMark, Checkpoint, Commit, Known, LogRow
 from esfeed.store import schema as t
 from esfeed.store.codec import pack, pack_key, unpack
-from esfeed.store.connected import Bulk, ByKey, Ready, upsert
+from esfeed.store.connected import Bulk, ByKey, Ready, sought, upsert
 from esfeed.store.database import open_database
 from esfeed.store.known import REVISIONS, SqlKnown
 from esfeed.store.outbox import append
@@ -32,6 +32,7 @@ _CHECKPOINT = Ready(
     )
 )
 _BODIES = ByKey(t.document, ["key", "body"])
+_NOTES = Bulk(t.health, ["kind", "name", "data"], there="goes")
 _DOCUMENTS = Bulk(t.document, ["watch", "key", "body"], there="goes")
 
 
@@ -61,23 +62,43 @@ class SqlStore(Pruner):
     def _watch_id(self, name: str) -> int:
         """The number of a watch, given on first use in a transaction of its own, so that no rollback takes it back."""
         if name not in self._watches:
-            with self._writing() as connection:
-                connection.execute(insert(t.watch).values(name=name).on_conflict_do_nothing())
-            with self._reading() as connection:
-                self._watch(connection, name)
+            self.number([name])
         return self._watches[name]
 
-    def _index_ids(self, batch: Commit) -> Mapping[str, int]:
-        met = itertools.chain(batch.revisions.values(), (batch.known or {}).values())
-        new = {r.uuid: r.index for r in met if r.uuid not in self._indices}
+    def number(self, names: Iterable[str]) -> None:
+        """Gives each of those watches its number, in one transaction for all, if it has none yet."""
+        with self._reading() as connection:
+            self._watches = {row.name: row.id for row in connection.execute(sa.select(t.watch.c.name, t.watch.c.id))}
+        new = [{"name": name} for name in names if name not in self._watches]
         if new:
-            rows = [{"uuid": uuid, "name": name} for uuid, name in new.items()]
             with self._writing() as connection:
-                connection.execute(insert(t.index_ref).on_conflict_do_nothing(), rows)
-            with self._reading() as connection:
-                found = connection.execute(sa.select(t.index_ref.c.uuid, t.index_ref.c.id))
-                self._indices = {row.uuid: row.id for row in found}
-        return self._indices
+                connection.execute(insert(t.watch).on_conflict_do_nothing(), new)
+            self.number(())
+
+    def followed(self) -> set[str]:
+        """The watches that have a checkpoint."""
+        with self._reading() as connection:
+            query = sa.select(t.watch.c.name).join(t.checkpoint, t.checkpoint.c.watch == t.watch.c.id)
+            return {*connection.scalars(query)}
+
+    def documents_by_watch(self) -> Mapping[str, int]:
+        """How many documents are known, of each watch that has any."""
+        query = sa.select(t.watch.c.name, sa.func.count()).join(t.revision, t.revision.c.watch == t.watch.c.id)
+        with self._reading() as connection:
+            return dict(row._tuple() for row in connection.execute(query.group_by(t.watch.c.id)))
+
+    def _index_ids(self, connection: sa.Connection, batch: Commit) -> Mapping[str, int]:
+        """The numbers of the batch's indices by their uuids; new ones are given in this transaction."""
+        met = itertools.chain(batch.revisions.values(), (batch.known or {}).values())
+        names = {r.uuid: r.index for r in met}
+        found = {uuid: self._indices[uuid] for uuid in names if uuid in self._indices}
+        new = [{"uuid": uuid, "name": name} for uuid, name in names.items() if uuid not in found]
+        if new:
+            connection.execute(insert(t.index_ref).on_conflict_do_nothing(), new)
+        for some in sought(row["uuid"] for row in new):
+            query = sa.select(t.index_ref.c.uuid, t.index_ref.c.id).where(t.index_ref.c.uuid.in_(some))
+            found.update((row.uuid, row.id) for row in connection.execute(query))
+        return found
 
     def checkpoint(self, watch: str) -> Checkpoint | None:
         with self._reading() as connection:
@@ -100,7 +121,6 @@ class SqlStore(Pruner):
 
     def commit(self, watch: str, batch: Commit) -> None:
         number = self._watch_id(watch)
-        indices = self._index_ids(batch)
         gone = [pack_key(key) for key in batch.gone]
         packed = {key: pack_key(key) for key in batch.revisions}
         # In the order of keys: rows that lie together are written together.
@@ -108,6 +128,7 @@ class SqlStore(Pruner):
         documents = sorted((number, packed[key], body) for key, body in bodies.items())
         rows: Sequence[LogRow] = ()
         with self._writing() as connection:
+            indices = self._index_ids(connection, batch)
             bury(connection, number, gone)
             remember(connection, number, batch, packed, gone, indices)
             _DOCUMENTS.write(connection, documents)
@@ -121,6 +142,7 @@ class SqlStore(Pruner):
                 _KEEP.run(connection, watch=number, tracker=kept.tracker, data=kept.data)
             if batch.backfill is not None:
                 upsert(connection, t.backfill, [msgspec.structs.asdict(batch.backfill)])
+        self._indices.update(indices)
         if batch.entries:
             self._fresh = rows if sum(weight(row.event) for row in rows) <= _MOST_FRESH else ()
             told = [row.event for row in rows if row.sink is None] if self._listeners else ()
@@ -202,8 +224,12 @@ class SqlStore(Pruner):
 
     def note(self, kind: str, name: str, data: bytes) -> None:
         """Keeps the latest word on a part's health (JSON), for ``esfeed status`` in another process."""
+        self.note_all([(kind, name, data)])
+
+    def note_all(self, notes: Sequence[tuple[str, str, bytes]]) -> None:
+        """The same of many parts, each as (kind, name, data), in one transaction."""
         with self._writing() as connection:
-            upsert(connection, t.health, [{"kind": kind, "name": name, "data": data}])
+            _NOTES.write(connection, notes)
 
     def take_notes(self, kind: str) -> Mapping[str, bytes]:
         """The words on each part of that ``kind``, which are forgotten with this."""

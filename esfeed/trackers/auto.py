@@ -41,6 +41,7 @@ class AutoTracker:
         self._by_number = SeqNoTracker(cluster, known, following, clock, sleep)
         self._by_date = UpdatedAtTracker(cluster, known, following, clock)
         self._thought: float | None = None
+        self._counted: tuple[Checkpoint | None, int | None] = None, None
         self.name = "" if choice == "auto" else choice
         self.why = "" if choice == "auto" else "the settings say so"
         self.reconcile = False
@@ -74,9 +75,10 @@ class AutoTracker:
         """How many counted operations a checkpoint does not cover for certain, or ``None`` where it does not tell."""
         if checkpoint is None:
             return None
-        if checkpoint.tracker == seq_no.NAME:
-            return seq_no.behind(checkpoint)
-        return updated_at.behind(checkpoint)
+        if checkpoint is not self._counted[0]:
+            of = seq_no if checkpoint.tracker == seq_no.NAME else updated_at
+            self._counted = checkpoint, of.behind(checkpoint)
+        return self._counted[1]
 
     def check(self, since: Checkpoint | None) -> str:
         """What is behind the name, and how a poll after that checkpoint would follow it, in words.

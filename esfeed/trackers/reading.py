@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import msgspec
@@ -254,28 +254,40 @@ def _by_copy(
 
 
 class _Ahead:
-    """Reads the first page, and from then on one at a time when told to, in a thread of its own."""
+    """Reads one page after the other; each but the first, and what follows the last, in a thread of its own when told
+    to begin.
+    """
 
     def __init__(self, pages: Iterator[Page]) -> None:
         self._pages = _generator(pages)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="read")
+        self._pool: ThreadPoolExecutor | None = None
         self._run = contextvars.copy_context().run  # a trace goes on in the other thread
-        self.begin()
+        self._coming: Future[Page | None] | None = None
+        self._left = 0
+        self._read = 0
 
     def begin(self) -> None:
-        """Begins to read the next page."""
-        self._coming = self._pool.submit(self._run, self._next)
+        """Begins to read the next page, if any more is to be expected: a small reading needs no other thread."""
+        if self._left > 0:
+            self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="read")
+            self._coming = self._pool.submit(self._run, self._next)
 
     def _next(self) -> Page | None:
         return next(self._pages, None)
 
     def take(self) -> Page | None:
-        """The page that was begun, once it is there; ``None`` at the end. Raises what the reading raised."""
-        return self._coming.result()
+        """The next page, once it is there; ``None`` at the end. Raises what the reading raised."""
+        coming, self._coming = self._coming, None
+        page = self._next() if coming is None else coming.result()
+        if page is not None:
+            self._read += len(page.docs)
+            self._left = page.total - self._read
+        return page
 
     def close(self) -> None:
         """Lets go of the reading, when it does nothing any more."""
-        self._pool.shutdown()
+        if self._pool is not None:
+            self._pool.shutdown()
         self._pages.close()
 
 

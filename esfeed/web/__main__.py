@@ -19,6 +19,7 @@ import structlog
 
 from esfeed.app import App
 from esfeed.errors import ConfigError, EsfeedError
+from esfeed.heaps import share_heaps
 from esfeed.web.control import Answer, Ask, Channel, Leave, Logged, News, Ready, Refused
 from esfeed.web.process import Began
 from esfeed.web.server import WebServer
@@ -69,6 +70,7 @@ def main() -> None:
         signal.signal(each, signal.SIG_IGN)  # as a whole group gets them: the feed ends this process
     began: Began = pickle.load(sys.stdin.buffer)
     _end_with(began.feed)
+    share_heaps()
     channel = Channel(socket.socket(fileno=began.channel))
     _log_to(channel)
     with App(began.config, "web") as app:

@@ -1,0 +1,130 @@
+"""One question for many watches: the counters of all indices of one cluster that are looked at in the same moment."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import elastic_transport
+
+from esfeed.cluster.client import Client
+from esfeed.cluster.connection import Connection
+from esfeed.cluster.gone import cluster_uuid
+from esfeed.cluster.link import Link
+from esfeed.cluster.lots import encoded
+from esfeed.cluster.names import resolve_each
+from esfeed.cluster.stats import read_each
+from esfeed.errors import ClusterError, Retryable
+from esfeed.reads import Reading, Resolved
+
+FRESH = 5.0
+"""Seconds for which a shared reading is good; whoever comes to it later asks anew."""
+
+_AGAIN = 60.0
+"""Seconds after which a name is asked for together with others again that was no open index the last time."""
+
+LONGEST = 3600
+"""Bytes of names in one URL (see ``lots``); what else stands there is less than 400 bytes."""
+
+_LEAST = 200
+"""Bytes of names that are asked for at once at least, where a cluster is too slow for more."""
+
+
+class Handed(NamedTuple):
+    """What a watch need not ask for: its counters, or the error that asking for them ends in.
+
+    ``requests`` and ``octets`` are what it cost, where it is this watch that has to bear that; ``at`` is when it was
+    asked for (monotonic). ``behind``: what is behind the name, and the uuid of the cluster, asked for after the
+    counters.
+    """
+
+    name: str
+    answer: Reading | ClusterError
+    at: float
+    requests: int = 0
+    octets: int = 0
+    behind: tuple[Resolved, str] | None = None
+
+
+class Together:
+    """Asks one cluster over ``link``. Usable from many threads."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        link: Link,
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connection = connection
+        self._link = link
+        self._sleep = sleep
+        self._monotonic = monotonic
+        self._absent: dict[str, float] = {}
+        self._most = LONGEST
+
+    def may_share(self, name: str) -> bool:
+        """Whether a watched name can be asked for together with others: one index, as far as one can tell."""
+        if any(sign in name for sign in "*,<:") or name == "_all":
+            return False
+        return self._monotonic() - self._absent.get(name, float("-inf")) >= _AGAIN
+
+    def lots(self, names: Iterable[str]) -> list[list[str]]:
+        """Names that may be shared, in lots for one request each: as far as a URL goes."""
+        lots: list[list[str]] = []
+        octets = 0
+        for name in names:
+            octets += len(encoded(name)) + 1
+            if not lots or octets > self._most:
+                lots.append([])
+                octets = len(encoded(name)) + 1
+            lots[-1].append(name)
+        return lots
+
+    def read(self, names: Sequence[str], anew: bool = False) -> list[Handed]:
+        """What is to be handed to the watches of those names; to one that is not among it, nothing.
+
+        ``anew``: nothing is known yet of any of them, so what is behind each name is asked for as well. The engine's
+        own refusals are told by each watch's own request. Where nothing answers, that is told to all.
+        """
+        at = self._monotonic()
+        client = Client(self._connection, self._sleep, self._link)
+        try:
+            found = read_each(client, names)
+        except ClusterError as error:
+            if not _unanswered(error):
+                return []
+            self._most = max(self._most // 2, _LEAST)
+            return [Handed(name, ClusterError(error.message, error.mend), at) for name in names]
+        self._most = min(2 * self._most, LONGEST)
+        for name in names:
+            if name in found:
+                self._absent.pop(name, None)
+            else:
+                self._absent[name] = at
+        behind: Mapping[str, Resolved] = {}
+        uuid = ""
+        if anew and found:
+            with contextlib.suppress(ClusterError):
+                uuid = cluster_uuid(client)
+                behind = resolve_each(client, [*found])
+        requests, octets = client.meter.totals()
+        first = next(iter(found), None)
+        return [
+            Handed(
+                name,
+                one,
+                at,
+                *((requests, octets) if name == first else (0, 0)),
+                behind=(behind[name], uuid) if name in behind else None,
+            )
+            for name, one in found.items()
+        ]
+
+
+def _unanswered(error: ClusterError) -> bool:
+    """Whether a request failed as there was no answer at all, however often it was tried."""
+    why = error.__cause__
+    return isinstance(why, Retryable) and isinstance(why.__cause__, elastic_transport.TransportError)
