@@ -109,8 +109,8 @@ setup(
             "zaqar = esfeed.sinks.zaqar:ZaqarSink [zaqar]",
         ],
         "esfeed.profiles": [
-            "plain = esfeed.profiles.plain:PlainProfile",
-            "searchlight = esfeed.profiles.searchlight:SearchlightProfile",
+            "plain = esfeed.changes.profiles.plain:PlainProfile",
+            "searchlight = esfeed.changes.profiles.searchlight:SearchlightProfile",
         ],
     },
 )

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from esfeed.config import parse
+from esfeed.config.load import parse
 from esfeed.demo.lookalike import lookalike
 from tests.support.pages import ROOT, Block, Reader, blocks, pages
 

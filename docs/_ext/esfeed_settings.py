@@ -22,8 +22,8 @@ from pydantic_core import PydanticUndefined
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from esfeed.settings import SinkSection, from_environment, octets, seconds
-from esfeed.template import Template
+from esfeed.config.types import SinkSection, from_environment, octets, seconds
+from esfeed.routing.template import Template
 
 _BY_READER = {seconds: 'a duration, such as "5s"', octets: 'a size, such as "64MB"'}
 _BY_NAME = {"_share": 'a share, such as "30%"', "_file": "a path of a file", "_credentials": "a secret text"}

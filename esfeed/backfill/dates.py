@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
-from esfeed.reads import BARE_DATE
+from esfeed.model.reads import BARE_DATE
 
 _DATES = ("date", "date_nanos")
 _FEW = 5

@@ -12,16 +12,16 @@ from typing import Protocol
 
 import msgspec
 
-from esfeed.backfill.ahead import Pages, ahead
 from esfeed.backfill.dates import why_not
 from esfeed.backfill.parts import by_date, by_number, in_turn, width
-from esfeed.decoding import read
+from esfeed.backfill.prefetch import Pages, ahead
+from esfeed.changes.events import Teller
 from esfeed.errors import ConfigError, Forbidden, NameMoved
-from esfeed.event import Document, Key, content_digest
+from esfeed.model.event import Document, Key, content_digest
+from esfeed.model.reads import BLIND, Dates, Page, Part, Reading, Resolved, Shard
 from esfeed.ports import BackfillMark, Clock, Cluster, Commit, Entry, Progress, Stop, Store
-from esfeed.reads import BLIND, Dates, Page, Part, Reading, Resolved, Shard
-from esfeed.telling import Teller
-from esfeed.weights import Weights
+from esfeed.text.decoders import read
+from esfeed.trackers.page_size import Weights
 
 _PAGE = 4000
 _AHEAD = 3

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from esfeed.reads import FAR, Dates, Ends, Part, Shard, Span
+from esfeed.model.reads import FAR, Dates, Ends, Part, Shard, Span
 
 _BUCKETS_BITS = 12
 _LEAST_BITS = 12

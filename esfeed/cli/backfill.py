@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 
-from esfeed.app import App
 from esfeed.backfill import Backfill, Span
 from esfeed.cli import complete
 from esfeed.cli.deliveries import deliver
@@ -19,7 +18,8 @@ from esfeed.cli.output import errors, fail, progress
 from esfeed.cli.times import milliseconds
 from esfeed.errors import ConfigError, EsfeedError, StateError
 from esfeed.ports import Stop
-from esfeed.signals import Told
+from esfeed.runtime.factory import App
+from esfeed.runtime.signals import Told
 
 _MUCH = 20_000
 _LOOK_AGAIN = 0.2

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import click
 from pydantic import ValidationError
 
-from esfeed.app import App
-from esfeed.config import Config, HttpSettings
+from esfeed.config.load import Config, HttpSettings
 from esfeed.errors import ConfigError
-from esfeed.observer import Observer
+from esfeed.observe.ports import Observer
+from esfeed.runtime.factory import App
 
 if TYPE_CHECKING:
     from esfeed.web.process import WebProcess
@@ -69,7 +69,7 @@ def observers() -> list[Observer]:
     if not any(os.environ.get(name) for name in _TRACES) or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return []
     try:
-        from esfeed.traces import Traces
+        from esfeed.observe.traces import Traces
     except ImportError as error:
         hint = f"it needs the Python module {error.name}, which is not installed; run: pip install 'esfeed[otel]'"
         raise ConfigError(_TRACES[0], None, hint) from None

@@ -14,17 +14,17 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from esfeed.app import App
 from esfeed.cli import complete
 from esfeed.cli.deliveries import deliver
 from esfeed.cli.feed import settings, some
 from esfeed.cli.output import errors, fail, out
+from esfeed.config.plugins import one_of
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, StateError
-from esfeed.meaning import parse, text_of
-from esfeed.plugins import one_of
 from esfeed.ports import Parked
-from esfeed.sinks.pretty import clean
+from esfeed.runtime.factory import App
+from esfeed.sinks.stdout.pretty import clean
+from esfeed.text.jsontext import parse, text_of
 
 _PAGE = 200
 _LOOK_AGAIN = 0.2

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from esfeed.app import App
 from esfeed.cli.output import fail
 from esfeed.errors import EsfeedError
+from esfeed.runtime.factory import App
 
 _LOOK_AGAIN = 0.3
 _ENDS = 5.0

@@ -11,11 +11,11 @@ import click
 from click.core import ParameterSource
 from rich.text import Text
 
-from esfeed.app import App
 from esfeed.cli.beside import listening, serve
 from esfeed.cli.logs import configure
 from esfeed.cli.output import out
-from esfeed.http_section import DEFAULT_LISTEN
+from esfeed.config.http import DEFAULT_LISTEN
+from esfeed.runtime.factory import App
 
 
 @click.command()

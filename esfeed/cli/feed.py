@@ -9,16 +9,16 @@ from pathlib import Path
 import click
 import structlog
 
-from esfeed.app import App
 from esfeed.cli import complete
 from esfeed.cli.beside import listening, observers, serve
 from esfeed.cli.deliveries import delivering
 from esfeed.cli.output import errors, fail, progress
-from esfeed.config import Config, load
+from esfeed.config.http import DEFAULT_LISTEN
+from esfeed.config.load import Config, load
+from esfeed.config.plugins import one_of
 from esfeed.errors import ConfigError, EsfeedError, StateError
-from esfeed.health import WatchHealth, Wish, pack, unpack
-from esfeed.http_section import DEFAULT_LISTEN
-from esfeed.plugins import one_of
+from esfeed.runtime.factory import App
+from esfeed.runtime.health import WatchHealth, Wish, pack, unpack
 
 log = structlog.get_logger("esfeed")
 
@@ -60,7 +60,7 @@ def run(path: Path, http: str | None) -> None:
     serving = listening(config, http)
     with App(config, "run", eager=False) as app:
         app.observers += observers()
-        from esfeed.daemon import Daemon  # with a scheduler, which no other command waits for
+        from esfeed.runtime.daemon import Daemon  # with a scheduler, which no other command waits for
 
         daemon = Daemon(app, serve(app, serving) if serving else None)
         app.interruptible(daemon.stopping)

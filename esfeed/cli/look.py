@@ -17,16 +17,16 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from esfeed.app import App
 from esfeed.cli.feed import settings
 from esfeed.cli.output import fail, out
 from esfeed.delivery.target import Target
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, EsfeedError, Forbidden, Retryable, Unforeseen
-from esfeed.left import MEND, Left, left
-from esfeed.report import report
-from esfeed.signals import Told
-from esfeed.sinks.pretty import describe
+from esfeed.runtime.factory import App
+from esfeed.runtime.left import MEND, Left, left
+from esfeed.runtime.signals import Told
+from esfeed.runtime.status import report
+from esfeed.sinks.stdout.pretty import describe
 
 _PAGE = 500
 _LOOK_AGAIN = 0.3

@@ -10,13 +10,13 @@ import click
 import msgspec
 from rich.table import Table
 
-from esfeed.app import App
 from esfeed.cli import complete
 from esfeed.cli.feed import settings
 from esfeed.cli.output import errors, out
+from esfeed.config.plugins import one_of
 from esfeed.errors import ConfigError
-from esfeed.left import MEND, Left, known
-from esfeed.plugins import one_of
+from esfeed.runtime.factory import App
+from esfeed.runtime.left import MEND, Left, known
 
 
 @click.group(invoke_without_command=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from esfeed.config.types import seconds
 from esfeed.errors import ConfigError
-from esfeed.settings import seconds
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 

@@ -17,17 +17,17 @@ import elasticsearch
 import msgspec
 import tenacity
 
-from esfeed.bounds import TooLarge
-from esfeed.cluster.answers import Answers, Failed, Page, decode, page, whole
 from esfeed.cluster.connection import Connection, leads_to
 from esfeed.cluster.dialect import Dialect, Engine, dialect
 from esfeed.cluster.limits import Limit, Limited, Limits, refusal, without_scroll
 from esfeed.cluster.link import Link
 from esfeed.cluster.lots import chain, encoded
 from esfeed.cluster.node import Meter
-from esfeed.cluster.pace import Pace, between_tries, retry_after
+from esfeed.cluster.ratelimit import Pace, between_tries, retry_after
+from esfeed.cluster.reasons import of_body, of_error
+from esfeed.cluster.responses import Answers, Failed, Page, decode, page, whole
 from esfeed.errors import ClusterError, Forbidden, NameGone, NameMoved, Retryable, brief
-from esfeed.reasons import of_body, of_error
+from esfeed.net.bounds import TooLarge
 
 _RETRY = frozenset({429, 502, 503, 504})
 _LONGEST_WORD = 1 << 20

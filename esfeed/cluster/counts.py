@@ -10,7 +10,7 @@ from esfeed.cluster import dates, shards
 from esfeed.cluster.client import Client
 from esfeed.cluster.limits import Limit, Limited, halves
 from esfeed.cluster.lots import each
-from esfeed.reads import FAR, ODD, Dated, Shard, Span, bucket
+from esfeed.model.reads import FAR, ODD, Dated, Shard, Span, bucket
 
 Count = Callable[[Sequence[Span]], Mapping[int, int]]
 _TOO_MUCH = (Limit.BUCKETS, Limit.CLAUSES)

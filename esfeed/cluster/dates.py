@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from esfeed.cluster.answers import Hit, Page
 from esfeed.cluster.client import Client
 from esfeed.cluster.limits import Limit, Limited
 from esfeed.cluster.lots import each
+from esfeed.cluster.responses import Hit, Page
 from esfeed.errors import ClusterError
-from esfeed.reads import FAR, ODD, Dated, Dates, Span, bucket
+from esfeed.model.reads import FAR, ODD, Dated, Dates, Span, bucket
 
 _NO_MILLISECONDS = 10**15
 _MOST_SPANS = 400

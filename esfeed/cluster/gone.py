@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from esfeed.cluster.answers import Aliases, Cluster, Settings, decode
 from esfeed.cluster.client import Client
 from esfeed.cluster.lots import encoded
 from esfeed.cluster.names import addresses, is_pattern, stream_of
+from esfeed.cluster.responses import Aliases, Cluster, Settings, decode
 from esfeed.errors import ClusterError, Forbidden, NameGone, brief
-from esfeed.reads import Held, Resolved
+from esfeed.model.reads import Held, Resolved
 
 _NOT_TOLD = (400, 403, 404, 405)
 

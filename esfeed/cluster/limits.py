@@ -13,10 +13,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from esfeed.errors import ClusterError
-from esfeed.reads import ODD, Span
+from esfeed.model.reads import ODD, Span
 
 if TYPE_CHECKING:
-    from esfeed.cluster.answers import Page
+    from esfeed.cluster.responses import Page
 
 _Found = TypeVar("_Found")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from esfeed.cluster.answers import Hit, Multi, decode
 from esfeed.cluster.client import Client, unreadable, way
+from esfeed.cluster.reasons import of_error
+from esfeed.cluster.responses import Hit, Multi, decode
 from esfeed.errors import ClusterError, NameGone, NameMoved
-from esfeed.event import Key
-from esfeed.reasons import of_error
+from esfeed.model.event import Key
 
 _UNREADABLE = "illegal_state_exception"  # 2.x, of a number beyond 64 bits in a document that is not refreshed yet
 

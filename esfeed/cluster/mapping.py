@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from esfeed.cluster.answers import Mappings, decode
 from esfeed.cluster.client import Client
 from esfeed.cluster.lots import each, encoded
-from esfeed.reads import BARE_DATE
+from esfeed.cluster.responses import Mappings, decode
+from esfeed.model.reads import BARE_DATE
 
 _COMPUTED = ("runtime", "derived")
 _DEEPEST = 100

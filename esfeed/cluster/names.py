@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from esfeed.cluster.answers import Aliases, Behind, Settings, decode
 from esfeed.cluster.client import Client
 from esfeed.cluster.lots import each, encoded, matches
 from esfeed.cluster.mapping import WITHIN, mapped
+from esfeed.cluster.responses import Aliases, Behind, Settings, decode
 from esfeed.errors import ClusterError, ConfigError, NameGone, NothingThere, brief
-from esfeed.reads import Index, Resolved
+from esfeed.model.reads import Index, Resolved
 
 _Found = TypeVar("_Found")
 _UNITS = (("micros", 1e-6), ("nanos", 1e-9), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0))

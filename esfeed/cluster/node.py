@@ -16,7 +16,7 @@ from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig, Serializ
 from elastic_transport._node import NodeApiResponse  # the return type of a node; the package does not export it
 from elastic_transport.client_utils import DEFAULT
 
-from esfeed.bounds import Bounded, tls_context, whole
+from esfeed.net.bounds import Bounded, tls_context, whole
 
 
 class Meter:

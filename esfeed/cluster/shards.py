@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from esfeed.cluster.answers import Page, document
 from esfeed.cluster.client import Client
 from esfeed.cluster.limits import in_pieces
 from esfeed.cluster.lots import each
+from esfeed.cluster.responses import Page, document
 from esfeed.errors import ClusterError, NameMoved, many
-from esfeed.event import Document
-from esfeed.reads import Ends, Resolved, Shard, Span, Tail
+from esfeed.model.event import Document
+from esfeed.model.reads import Ends, Resolved, Shard, Span, Tail
 
 _MOST_SPANS = 400
 _BY_NUMBER = [{"_seq_no": {"order": "asc", "unmapped_type": "long"}}]

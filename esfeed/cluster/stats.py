@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from esfeed.cluster.answers import decode
 from esfeed.cluster.client import Client
 from esfeed.cluster.lots import each, encoded
+from esfeed.cluster.responses import decode
 from esfeed.errors import ClusterError, NothingThere, brief, many
-from esfeed.reads import Reading, ShardReading
+from esfeed.model.reads import Reading, ShardReading
 
 _SHARD = "indices.*.shards.*"
 _FIELDS = (

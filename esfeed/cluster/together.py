@@ -17,7 +17,7 @@ from esfeed.cluster.lots import encoded
 from esfeed.cluster.names import resolve_each
 from esfeed.cluster.stats import read_each
 from esfeed.errors import ClusterError, Retryable
-from esfeed.reads import Reading, Resolved
+from esfeed.model.reads import Reading, Resolved
 
 FRESH = 5.0
 """Seconds for which a shared reading is good; whoever comes to it later asks anew."""

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from esfeed import diff
-from esfeed.event import Event, Op, Owners
+from esfeed.changes import diff
+from esfeed.model.event import Event, Op, Owners
 
 
 def merge(events: Sequence[Event]) -> Event | None:

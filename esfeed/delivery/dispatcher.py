@@ -12,16 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from esfeed.delivery.judge import Doubt, Verdict, judge
+from esfeed.delivery.backoff import for_document, for_target
+from esfeed.delivery.failures import Doubt, Verdict, judge
+from esfeed.delivery.options import Terms
 from esfeed.delivery.page import Item, Page, pick
-from esfeed.delivery.parking import Parking
-from esfeed.delivery.pause import for_document, for_target
 from esfeed.delivery.reader import Reader, left_of
+from esfeed.delivery.retry_queue import Parking
 from esfeed.delivery.target import Target
-from esfeed.delivery.terms import Terms
 from esfeed.errors import Retryable
 from esfeed.ports import Clock, Doc, Outcome, Parked, ParkedState, Settlement, Store, retry
-from esfeed.routing import Router
+from esfeed.routing.router import Router
 
 _WISHES_EVERY = 0.5
 _SAID = 2000

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from esfeed.delivery.coalesce import merge
-from esfeed.event import Event, told_at, weight
+from esfeed.model.event import Event, told_at, weight
 from esfeed.ports import Doc, LogRow
 
 Shape = Callable[[Event], Event | None]

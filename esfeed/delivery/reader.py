@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from esfeed.delivery.options import Terms
 from esfeed.delivery.page import Page, Unsure, grouped, seconds, within
-from esfeed.delivery.parking import Parking
-from esfeed.delivery.terms import Terms
-from esfeed.event import Event
+from esfeed.delivery.retry_queue import Parking
+from esfeed.model.event import Event
 from esfeed.ports import LogRow, Store
-from esfeed.routing import RouteFailed, Router
+from esfeed.routing.router import RouteFailed, Router
 
 MOST_PARKED = 10_000
 """The most events of a sink that are parked to be tried again; beyond that, its cursor waits."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from esfeed.errors import ConfigError, EsfeedError, Retryable, Unforeseen
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import LineSink, Outcome, Sink
 
 

@@ -12,9 +12,9 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from esfeed.changes.profiles.searchlight import NEVER_PAIRED, ROLE_FIELD
 from esfeed.demo.ledger import Ledger
 from esfeed.demo.place import TYPE_FIELD, Door, Place
-from esfeed.profiles.searchlight import NEVER_PAIRED, ROLE_FIELD
 
 FLAVOR, IMAGE, SERVER = "OS::Nova::Flavor", "OS::Glance::Image", "OS::Nova::Server"
 NETWORK, GROUP, ZONE = "OS::Neutron::Net", "OS::Neutron::SecurityGroup", "OS::Designate::Zone"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from esfeed.event import Event, View
+from esfeed.model.event import Event, View
 
 _SUFFIXES: dict[View | None, str] = {"admin": "_ADMIN", "user": "_USER", None: ""}
 _ACKNOWLEDGED_WITHIN = 2.0

@@ -18,8 +18,8 @@ from urllib.parse import quote
 import urllib3
 
 import esfeed
+from esfeed.cluster.adapter import EngineCluster
 from esfeed.cluster.connection import Connection
-from esfeed.cluster.reads import EngineCluster
 from esfeed.demo.lookalike import lookalike
 from esfeed.errors import ClusterError, ConfigError, EsfeedError
 

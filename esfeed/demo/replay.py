@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
+from esfeed.changes.profiles.searchlight import ROLE_FIELD, SUFFIXES
 from esfeed.demo.place import Door, Place
-from esfeed.event import View
-from esfeed.profiles.searchlight import ROLE_FIELD, SUFFIXES
+from esfeed.model.event import View
 
 _MOST = 1000
 

@@ -10,12 +10,12 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from esfeed.decoding import read
 from esfeed.demo.ledger import Ledger
 from esfeed.demo.place import TYPE_FIELD
-from esfeed.event import UNTYPED, Event
+from esfeed.model.event import UNTYPED, Event
 from esfeed.ports import Outcome, Sink
-from esfeed.sinks.pretty import describe
+from esfeed.sinks.stdout.pretty import describe
+from esfeed.text.decoders import read
 
 _NARROWEST, _WIDEST = 40, 100
 _DELAY = 8

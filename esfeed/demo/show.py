@@ -18,9 +18,8 @@ from typing import NoReturn
 from rich.console import Console
 from rich.text import Text
 
-from esfeed.app import App
-from esfeed.config import Config, parse
-from esfeed.daemon import Daemon
+from esfeed.changes.watcher import Poll
+from esfeed.config.load import Config, parse
 from esfeed.demo.account import suggest, sum_up
 from esfeed.demo.cloud import Cloud
 from esfeed.demo.ledger import Ledger
@@ -29,7 +28,8 @@ from esfeed.demo.screen import Screen, Shown
 from esfeed.demo.script import SCENES, furnish
 from esfeed.errors import EsfeedError
 from esfeed.ports import Progress, Sink, Stop
-from esfeed.watcher import Poll
+from esfeed.runtime.daemon import Daemon
+from esfeed.runtime.factory import App
 
 _PACE = 0.9
 _SHOWN_WITHIN = 15.0

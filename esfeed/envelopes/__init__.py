@@ -12,7 +12,7 @@ from esfeed.envelopes.cloudevents import cloudevent
 from esfeed.envelopes.debezium import debezium
 from esfeed.envelopes.raw import raw
 from esfeed.envelopes.searchlight import searchlight
-from esfeed.event import Event
+from esfeed.model.event import Event
 
 Format = Literal["cloudevents", "debezium", "searchlight", "raw"]
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from esfeed.event import Event, Op, Origin
+from esfeed.model.event import Event, Op, Origin
 
 
 class _Data(msgspec.Struct, frozen=True, gc=False):

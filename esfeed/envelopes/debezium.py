@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from esfeed import __version__
-from esfeed.event import Event
+from esfeed.model.event import Event
 
 _OPS = {"created": "c", "updated": "u", "deleted": "d", "read": "r"}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from esfeed.event import Event
+from esfeed.model.event import Event
 
 _BY_TYPE = {
     "OS::Nova::Server": ("compute.instance", ".end"),

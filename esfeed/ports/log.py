@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from esfeed.event import Event, Key, Revision
+from esfeed.model.event import Event, Key, Revision
 from esfeed.ports.memory import Known
 from esfeed.ports.polls import Checkpoint, Passed
 

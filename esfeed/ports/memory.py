@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from esfeed.event import Key, Revision
-from esfeed.reads import Dated, Held, Span
+from esfeed.model.event import Key, Revision
+from esfeed.model.reads import Dated, Held, Span
 
 
 class Sweep(Protocol):

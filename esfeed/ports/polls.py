@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from esfeed.event import Change, Document, Key, Owners, Revision, View
-from esfeed.reads import Dated, Dates, Held, Page, Part, Reading, Resolved, Shard, Span, Tail
+from esfeed.model.event import Change, Document, Key, Owners, Revision, View
+from esfeed.model.reads import Dated, Dates, Held, Page, Part, Reading, Resolved, Shard, Span, Tail
 
 
 class Checkpoint(msgspec.Struct, frozen=True):

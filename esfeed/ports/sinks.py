@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from esfeed.event import Event
+from esfeed.model.event import Event
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import msgspec
 
-from esfeed.event import UNTYPED, Event, Key, Op, Origin, Owners, View
+from esfeed.model.event import UNTYPED, Event, Key, Op, Origin, Owners, View
 
 try:
     # The same format, made in a third of the time. https://github.com/pycompression/python-isal

@@ -9,14 +9,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from esfeed.event import Key, Revision
+from esfeed.model.event import Key, Revision
+from esfeed.model.reads import FAR, ODD, Dated, Held, Span
 from esfeed.ports import Sweep
-from esfeed.reads import FAR, ODD, Dated, Held, Span
+from esfeed.store import counts
 from esfeed.store import schema as t
-from esfeed.store import tally
 from esfeed.store.codec import pack_key, unpack_key
-from esfeed.store.connected import ByKey, Ready, sought
 from esfeed.store.database import guarded
+from esfeed.store.statements import ByKey, Ready, sought
 from esfeed.store.tombstones import any_left
 
 _CHUNK = 1000
@@ -45,7 +45,7 @@ def _of_shard(table: sa.Table, watch: Any, uuid: Any, shard: Any, *what: Any) ->
 
 _IN_SHARD = Ready(
     _of_shard(t.tally, *map(sa.bindparam, ("watch", "uuid", "shard")), sa.func.sum(t.tally.c.documents)).where(
-        t.tally.c.bits == tally.BITS[0]
+        t.tally.c.bits == counts.BITS[0]
     )
 )
 _UNMET = sa.text("NOT EXISTS (SELECT 1 FROM temp.met WHERE met.key = revision.key)")
@@ -93,7 +93,7 @@ class SqlKnown:
         found: Counter[int] = Counter()
         with guarded(self._where), self._engine.connect() as connection:
             for low, high in spans:
-                if bits in tally.BITS:
+                if bits in counts.BITS:
                     query = _of_shard(t.tally, self._watch, uuid, shard, t.tally.c.bucket, t.tally.c.documents).where(
                         t.tally.c.bits == bits, t.tally.c.bucket >= low >> bits, t.tally.c.bucket < -(-high >> bits)
                     )
@@ -174,7 +174,7 @@ class SqlKnown:
         with guarded(self._where), self._engine.connect() as connection:
             if spans is None:
                 query = sa.select(t.dated.c.documents).where(
-                    t.dated.c.watch == self._watch, t.dated.c.bits == tally.NO_DATE
+                    t.dated.c.watch == self._watch, t.dated.c.bits == counts.NO_DATE
                 )
                 without = int(connection.scalar(query) or 0)
             for span in [ODD, (0, FAR)] if spans is None else spans:
@@ -183,7 +183,7 @@ class SqlKnown:
 
     def _buckets(self, span: Span, bits: int) -> sa.Select[Any]:
         low, high = span
-        if bits in tally.DATE_BITS:
+        if bits in counts.DATE_BITS:
             return sa.select(t.dated.c.bucket, t.dated.c.documents).where(
                 t.dated.c.watch == self._watch,
                 t.dated.c.bits == bits,

@@ -16,11 +16,11 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from esfeed.event import Event, Key, told_at, weight
+from esfeed.model.event import Event, Key, told_at, weight
 from esfeed.ports import PAGE_BYTES, Entry, LogRow, Parked, Settlement
 from esfeed.store import schema as t
 from esfeed.store.codec import pack_event, unpack_event
-from esfeed.store.connected import Bulk, Connected, Ready, sought, upsert
+from esfeed.store.statements import Bulk, Connected, Ready, sought, upsert
 
 _FETCH = 20
 _WHOLE = 1

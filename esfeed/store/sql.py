@@ -10,17 +10,17 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from esfeed.event import Event, Key, Revision, weight
+from esfeed.model.event import Event, Key, Revision, weight
 from esfeed.ports import BackfillMark, Checkpoint, Commit, Known, LogRow
 from esfeed.store import schema as t
 from esfeed.store.codec import pack, pack_key, unpack
-from esfeed.store.connected import Bulk, ByKey, Ready, sought, upsert
 from esfeed.store.database import open_database
 from esfeed.store.known import REVISIONS, SqlKnown
 from esfeed.store.outbox import append
 from esfeed.store.pruning import Pruner
-from esfeed.store.remembering import remember
+from esfeed.store.revisions import remember
 from esfeed.store.sinks import SqlSinks
+from esfeed.store.statements import Bulk, ByKey, Ready, sought, upsert
 from esfeed.store.tokens import SqlTokens
 from esfeed.store.tombstones import bury, clear
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from esfeed.ports import Passed
 from esfeed.store import schema as t
-from esfeed.store.connected import Ready, run_many
+from esfeed.store.statements import Ready, run_many
 
 _ANY = Ready(sa.select(sa.exists().where(t.tombstone.c.watch == sa.bindparam("watch"))))
 _POLL = "(SELECT coalesce(max(number), 0) FROM checkpoint WHERE watch = ?1)"

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from esfeed.event import Event, Op, Origin, View
+from esfeed.model.event import Event, Op, Origin, View
 
 
 def _raw(document: dict[str, Any] | bytes | None) -> msgspec.Raw | None:
@@ -33,7 +33,7 @@ def sample_event(
     routing: str | None = None,
     index: str = "searchlight-2026_11_24",
 ) -> Event:
-    """An event as the log would hold it; every argument has the name it has in :class:`esfeed.event.Event`.
+    """An event as the log would hold it; every argument has the name it has in :class:`esfeed.model.event.Event`.
 
     ``before`` and ``after`` are given as a dict, or as the raw bytes of an engine. Where neither is given, a small
     document stands in that fits ``op``. Without ``id`` one is derived, the same for the same document and position.

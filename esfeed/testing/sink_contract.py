@@ -25,7 +25,7 @@ from collections.abc import Collection, Sequence
 import pytest
 
 from esfeed.errors import ConfigError, Retryable
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import Outcome, Sink
 from esfeed.testing.events import sample_event
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from esfeed.reads import Reading, ShardReading, another
+from esfeed.model.reads import Reading, ShardReading, another
 
 
 class Account(msgspec.Struct, frozen=True):

@@ -6,11 +6,11 @@ from collections.abc import Collection
 
 import msgspec
 
-from esfeed.decoding import read
 from esfeed.errors import ClusterError, Forbidden, NameGone, NothingThere, brief
+from esfeed.model.reads import Held, Index, Reading, Resolved
 from esfeed.ports import Checkpoint, Cluster, Known
-from esfeed.reads import Held, Index, Reading, Resolved
-from esfeed.trackers.following import Following
+from esfeed.text.decoders import read
+from esfeed.trackers.options import Following
 
 
 class Origin(msgspec.Struct, frozen=True):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from esfeed.event import Key
+from esfeed.model.event import Key
+from esfeed.model.reads import ODD, Dated, Resolved, Span
 from esfeed.ports import Batch, Cluster, Known
-from esfeed.reads import ODD, Dated, Resolved, Span
-from esfeed.trackers.reading import Found, Reader
+from esfeed.trackers.comparison import Found, Reader
 
 LADDER = (32, 26, 20, 14, 10, 6, 3, 0)
 """Widths of buckets, in bits of milliseconds: 50 days, 19 hours, 17 minutes, 16 s, 1 s … 1 ms."""

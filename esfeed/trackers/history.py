@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from esfeed.diff import holds
-from esfeed.event import Key, Revision
+from esfeed.changes.diff import holds
+from esfeed.model.event import Key, Revision
+from esfeed.model.reads import Index, Reading, Resolved, Shard, ShardReading
 from esfeed.ports import Cluster, Known
-from esfeed.reads import Index, Reading, Resolved, Shard, ShardReading
-from esfeed.trackers.marks import ShardMark, restarted
+from esfeed.trackers.watermarks import ShardMark, restarted
 
 _WITNESSES = 100
 _GAPS = (0, 1 << 8, 1 << 12, 1 << 16, 1 << 20)

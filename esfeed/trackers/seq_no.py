@@ -13,16 +13,17 @@ from typing import Any
 
 import msgspec
 
-from esfeed.decoding import read
 from esfeed.errors import ClusterError, Forbidden, NameGone, brief, many
-from esfeed.event import Key
+from esfeed.model.event import Key
+from esfeed.model.reads import Index, Reading, Resolved, Shard, ShardReading, Span, Tail
 from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known, Passed
-from esfeed.reads import Index, Reading, Resolved, Shard, ShardReading, Span, Tail
-from esfeed.trackers import beginning, history, marks
+from esfeed.text.decoders import read
+from esfeed.trackers import history, initial_sync
+from esfeed.trackers import watermarks as marks
 from esfeed.trackers.behind import Behind
-from esfeed.trackers.following import Following, patience, slowest
-from esfeed.trackers.marks import LADDER, ShardMark
-from esfeed.trackers.reading import Reader
+from esfeed.trackers.comparison import Reader
+from esfeed.trackers.options import Following, patience, slowest
+from esfeed.trackers.watermarks import LADDER, ShardMark
 
 NAME = "seq_no"
 _TAIL = 1000
@@ -83,7 +84,7 @@ class SeqNoTracker:
         if state is None or _shards_of(state) != now.shards.keys() or _moved(state, now):
             of, uuid = self._suited(since, now)
             refresh = float("inf") if self._cluster.searches_lag else slowest(of.indices)
-            now, begun = beginning.begin(now, refresh, self._counters, self._sleep, self._clock)
+            now, begun = initial_sync.begin(now, refresh, self._counters, self._sleep, self._clock)
             if state is None:
                 given_again = dict.fromkeys(now.shards, at if unsure else 0.0)
             else:
@@ -119,7 +120,7 @@ class SeqNoTracker:
         return of, uuid
 
     def _all(
-        self, of: Resolved, uuid: str, now: Reading, begun: beginning.Marks, first: bool, distrust: bool, empty: bool
+        self, of: Resolved, uuid: str, now: Reading, begun: initial_sync.Marks, first: bool, distrust: bool, empty: bool
     ) -> Iterator[Batch]:
         """The first reading, or the first behind other indices: content and all, as no number there is known yet.
 

@@ -14,16 +14,16 @@ from typing import Any
 
 import msgspec
 
-from esfeed.decoding import read
 from esfeed.errors import ConfigError, Forbidden, NameGone, many
+from esfeed.model.reads import BLIND, Index, Reading, Resolved
 from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known
-from esfeed.reads import BLIND, Index, Reading, Resolved
+from esfeed.text.decoders import read
 from esfeed.trackers import accounting
 from esfeed.trackers.accounting import Account
 from esfeed.trackers.behind import Behind
+from esfeed.trackers.comparison import Found, Reader
 from esfeed.trackers.descent import Descent
-from esfeed.trackers.following import Following, patience
-from esfeed.trackers.reading import Found, Reader
+from esfeed.trackers.options import Following, patience
 
 NAME = "updated_at"
 _WINDOW = 1000

@@ -17,9 +17,9 @@ from typing import Any, Literal, NoReturn
 import msgspec
 import structlog
 
-from esfeed.app import App
 from esfeed.errors import ConfigError, EsfeedError
-from esfeed.heaps import share_heaps
+from esfeed.runtime.factory import App
+from esfeed.runtime.heaps import share_heaps
 from esfeed.web.control import Answer, Ask, Channel, Leave, Logged, News, Ready, Refused
 from esfeed.web.process import Began
 from esfeed.web.server import WebServer

@@ -11,11 +11,11 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from esfeed.app import App
 from esfeed.errors import EsfeedError
-from esfeed.health import SinkHealth, WatchHealth, unpack
-from esfeed.report import held, report
-from esfeed.stalls import stalled
+from esfeed.runtime.factory import App
+from esfeed.runtime.health import SinkHealth, WatchHealth, unpack
+from esfeed.runtime.stalls import stalled
+from esfeed.runtime.status import held, report
 from esfeed.web.callers import Caller
 from esfeed.web.feed_metrics import HISTORY, RunningFeed
 from esfeed.web.metrics import CONTENT_TYPE, HttpMetrics, size

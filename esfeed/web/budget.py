@@ -11,7 +11,7 @@ import math
 import re
 from typing import NamedTuple
 
-from esfeed.event import Event
+from esfeed.model.event import Event
 
 LONGEST = 1000
 """Characters; parsing takes the square of it at worst."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from esfeed.event import Event, View
-from esfeed.shape import ShapeFailed
-from esfeed.tenancy import ANY, seen_by
+from esfeed.model.event import Event, View
+from esfeed.routing.tenancy import ANY, seen_by
+from esfeed.routing.transform import ShapeFailed
 
 OWNER_FIELDS = ("project_id", "tenant_id", "owner")
 """Where documents say whose they are, if no profile knows better; the first that is there counts."""

@@ -18,9 +18,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from esfeed.config import WatchSettings
+from esfeed.config.http import HttpSettings
+from esfeed.config.load import WatchSettings
 from esfeed.errors import EsfeedError
-from esfeed.http_section import HttpSettings
 from esfeed.store.sql import SqlStore
 from esfeed.web import query
 from esfeed.web.callers import Caller

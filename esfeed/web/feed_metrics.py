@@ -16,9 +16,9 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
 from esfeed import __version__
-from esfeed.config import Config
-from esfeed.event import Event
-from esfeed.observer import Observer
+from esfeed.config.load import Config
+from esfeed.model.event import Event
+from esfeed.observe.ports import Observer
 from esfeed.ports import Outcome
 
 disable_created_metrics()  # type: ignore[no-untyped-call]

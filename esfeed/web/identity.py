@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from esfeed.http_section import HttpSettings, is_loopback
+from esfeed.config.http import HttpSettings, is_loopback
 from esfeed.ports import Clock
 from esfeed.store.tokens import SqlTokens, Token, digest, new_token
 from esfeed.web.callers import Caller

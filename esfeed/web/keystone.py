@@ -13,9 +13,9 @@ from datetime import datetime
 import msgspec
 import structlog
 
+from esfeed.config.http import KeystoneSettings
 from esfeed.errors import ConfigError
-from esfeed.http_section import KeystoneSettings
-from esfeed.sinks.guarded import ThreadLimits
+from esfeed.sinks.common.restricted_http import ThreadLimits
 from esfeed.web.callers import Caller
 from esfeed.web.problems import Problem, unauthorized
 
@@ -38,7 +38,7 @@ class Keystone:
             from keystoneauth1 import exceptions, session
             from keystoneauth1.identity import v3
 
-            from esfeed.sinks.guarded_requests import GuardedAdapter
+            from esfeed.sinks.common.restricted_requests import GuardedAdapter
         except ImportError:
             hint = "it needs keystoneauth1; run: pip install 'esfeed[keystone]'"
             raise ConfigError("http.keystone", None, hint) from None

@@ -7,8 +7,8 @@ import os
 import socket
 from pathlib import Path
 
+from esfeed.config.http import HttpSettings
 from esfeed.errors import ConfigError
-from esfeed.http_section import HttpSettings
 
 _BACKLOG = 1024
 _GRACE = 2.0

@@ -14,11 +14,11 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from esfeed.app import App
 from esfeed.errors import EsfeedError
-from esfeed.health import SinkHealth, WatchHealth, unpack
-from esfeed.report import waiting_since
-from esfeed.stalls import stalled
+from esfeed.runtime.factory import App
+from esfeed.runtime.health import SinkHealth, WatchHealth, unpack
+from esfeed.runtime.stalls import stalled
+from esfeed.runtime.status import waiting_since
 from esfeed.store.outbox import Counts
 from esfeed.web.feed_metrics import RunningFeed
 

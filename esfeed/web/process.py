@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 import structlog
 
-from esfeed.app import App
-from esfeed.config import Config
+from esfeed.config.http import HttpSettings
+from esfeed.config.load import Config
+from esfeed.config.types import SinkSection
 from esfeed.errors import ConfigError, EsfeedError
-from esfeed.http_section import HttpSettings
-from esfeed.settings import SinkSection
+from esfeed.runtime.factory import App
 from esfeed.web.control import Answer, Ask, Channel, Leave, Logged, Message, News, Ready, Refused
 from esfeed.web.feed_metrics import FeedMetrics
 from esfeed.web.listen import listen

@@ -11,13 +11,13 @@ import msgspec
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import HTTPConnection
 
-from esfeed.event import Event, View
-from esfeed.routing import holds
-from esfeed.shape import Shape, ShapeFailed
+from esfeed.model.event import Event, View
+from esfeed.routing.cel import Where, compile_where
+from esfeed.routing.router import holds
+from esfeed.routing.transform import Shape, ShapeFailed
 from esfeed.web.budget import cost
 from esfeed.web.callers import Caller, seen
 from esfeed.web.problems import Problem
-from esfeed.where import Where, compile_where
 
 Feed = Literal["normal", "longpoll", "eventsource"]
 

@@ -13,9 +13,9 @@ from types import TracebackType
 import structlog
 import uvicorn
 
-from esfeed.app import App
+from esfeed.config.http import HttpSettings
 from esfeed.errors import ConfigError, EsfeedError
-from esfeed.http_section import HttpSettings
+from esfeed.runtime.factory import App
 from esfeed.web.connections import Connections
 from esfeed.web.feed_metrics import FeedMetrics, RunningFeed
 from esfeed.web.listen import address, listen

@@ -17,9 +17,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from esfeed.app import App
+from esfeed.config.http import HttpSettings
 from esfeed.errors import EsfeedError
-from esfeed.http_section import HttpSettings
+from esfeed.runtime.factory import App
 from esfeed.web.admin import Admin
 from esfeed.web.feed import Feed
 from esfeed.web.feed_metrics import RunningFeed

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import structlog
 
 from esfeed.errors import EsfeedError
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import LogRow
 from esfeed.store.sql import SqlStore
 from esfeed.web.query import Wanted

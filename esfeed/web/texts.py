@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from esfeed.envelopes import envelope
-from esfeed.event import Event
-from esfeed.meaning import quick
+from esfeed.model.event import Event
+from esfeed.text.jsontext import quick
 
 LARGEST_SAFE = 2**53 - 1
 _MAY_BE_LARGE = re.compile(rb"\d{16}")

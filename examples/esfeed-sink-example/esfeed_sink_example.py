@@ -9,11 +9,11 @@ from typing import Literal
 
 from pydantic import Field
 
+from esfeed.config.types import SinkSection, Text
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import OK, Outcome, retry, waits
-from esfeed.settings import SinkSection, Text
 
 
 class SpoolSettings(SinkSection):

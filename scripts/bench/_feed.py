@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from esfeed.app import App
-from esfeed.config import build
+from esfeed.config.load import build
+from esfeed.runtime.factory import App
 from tests.support.clients import Raw
 
 _REST = 62.0

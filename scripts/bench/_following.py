@@ -16,7 +16,7 @@ from _data import SHARDS, documents, load
 from _feed import TOUCHED, app, cost, settle
 from peers import ids
 
-from esfeed.app import App
+from esfeed.runtime.factory import App
 from tests.support.clients import Raw
 
 _SMALL = 1_000

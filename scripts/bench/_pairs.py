@@ -34,16 +34,16 @@ from nats.js.api import StreamConfig
 from paho.mqtt.enums import CallbackAPIVersion
 from zaqarclient.queues import client as zaqarclient
 
-from esfeed import plugins
+from esfeed.config import plugins
 from esfeed.envelopes import envelope
-from esfeed.event import Event
-from esfeed.sinks import bulk
-from esfeed.sinks.kafka import key_of
-from esfeed.sinks.mqtt import properties
-from esfeed.sinks.nats import NatsSink
-from esfeed.sinks.nats_settings import NatsSettings
-from esfeed.sinks.postgresql_settings import PostgresqlSettings
-from esfeed.sinks.postgresql_sql import parameters, statements
+from esfeed.model.event import Event
+from esfeed.sinks.elasticsearch import bulk
+from esfeed.sinks.kafka.sink import key_of
+from esfeed.sinks.mqtt.sink import properties
+from esfeed.sinks.nats.settings import NatsSettings
+from esfeed.sinks.nats.sink import NatsSink
+from esfeed.sinks.postgresql.settings import PostgresqlSettings
+from esfeed.sinks.postgresql.sql import parameters, statements
 from tests.support import engines, services
 from tests.support.stack import Stack
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from _data import documents
 
-from esfeed.diff import digest
-from esfeed.event import Key, Revision
+from esfeed.changes.diff import digest
+from esfeed.model.event import Key, Revision
 from esfeed.ports import Commit
 from esfeed.store.sql import SqlStore
 

@@ -22,8 +22,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from esfeed.app import App
-from esfeed.config import build
+from esfeed.config.load import build
+from esfeed.runtime.factory import App
 from tests.support.clients import Raw
 from tests.support.engines import start
 

@@ -21,7 +21,7 @@ from functools import partial
 
 from _pairs import BATCH, PAIRS, Pair, webhook
 
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.testing.events import sample_event
 from tests.support import services
 

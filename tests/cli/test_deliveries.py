@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from esfeed.app import App
 from esfeed.cli.deliveries import deliver, delivering
-from esfeed.config import build
+from esfeed.config.load import build
 from esfeed.delivery.dispatcher import Delivery
 from esfeed.errors import StateError
 from esfeed.ports import Commit
+from esfeed.runtime.factory import App
 from tests.store.test_sql import entry
 from tests.support.clients import eventually
 

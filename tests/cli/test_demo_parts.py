@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from esfeed.changes.profiles.searchlight import ROLE_FIELD
 from esfeed.demo import replay
 from esfeed.demo.lookalike import lookalike
 from esfeed.demo.place import Door, Place
 from esfeed.errors import ClusterError
-from esfeed.profiles.searchlight import ROLE_FIELD
 
 
 def test_the_look_alike_counts_every_operation() -> None:

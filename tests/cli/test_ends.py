@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 from structlog.testing import capture_logs
 
-from esfeed.app import App
+from esfeed.changes.watcher import Poll
 from esfeed.cli.main import cli
 from esfeed.errors import EsfeedError
 from esfeed.ports import OK, Commit, Outcome, rejected, retry
-from esfeed.sinks.file import FileSink
+from esfeed.runtime.factory import App
+from esfeed.sinks.file.sink import FileSink
 from esfeed.store.sql import SqlStore
-from esfeed.watcher import Poll
 from tests.store.test_sql import entry
 
 
@@ -105,7 +105,7 @@ def test_a_poll_that_meets_a_mistake_is_told_and_noted(tmp_path: Path, monkeypat
         f'state = "sqlite:///{tmp_path}/state.db"\n[clusters.main]\nhosts = ["http://127.0.0.1:9"]\nretries = 1\n'
         f'[watches.w]\nindex = "x"\n[sinks.out]\ntype = "file"\npath = "{tmp_path}/out.jsonl"\n'
     )
-    monkeypatch.setattr("esfeed.watcher.Watcher.run_once", raising)
+    monkeypatch.setattr("esfeed.changes.watcher.Watcher.run_once", raising)
     polled = made("poll")
     assert polled.exit_code == 1
     assert "the poll of 'w' raised TypeError (it was given an int)" in polled.output
@@ -113,6 +113,6 @@ def test_a_poll_that_meets_a_mistake_is_told_and_noted(tmp_path: Path, monkeypat
 
 
 def feed_config(feed: Feed) -> Any:
-    from esfeed.config import load
+    from esfeed.config.load import load
 
     return load(feed.config)

@@ -24,12 +24,12 @@ SELDOM = (
     "cel",
     "esfeed.backfill",
     "esfeed.cli.bar",
-    "esfeed.daemon",
+    "esfeed.runtime.daemon",
     "esfeed.demo",
-    "esfeed.profiles.searchlight",
-    "esfeed.sinks.webhook",
-    "esfeed.sinks.zaqar",
-    "esfeed.traces",
+    "esfeed.changes.profiles.searchlight",
+    "esfeed.sinks.webhook.sink",
+    "esfeed.sinks.zaqar.sink",
+    "esfeed.observe.traces",
     "esfeed.web",
     "openstack",
     "opentelemetry.sdk",
@@ -44,7 +44,7 @@ FEEDING = (
     "esfeed.cluster.client",
     "esfeed.delivery.dispatcher",
     "esfeed.trackers.auto",
-    "esfeed.watcher",
+    "esfeed.changes.watcher",
     "tenacity",
 )
 
@@ -142,7 +142,8 @@ def test_the_version_needs_nothing() -> None:
     """Only click, and what of esfeed is needed to tell of errors."""
     found = imported("--version")
     assert "click" in found
-    assert found & {"pydantic", "sqlalchemy", "structlog", "rich", "msgspec", "esfeed.app", *SELDOM, *FEEDING} == set()
+    never = {"pydantic", "sqlalchemy", "structlog", "rich", "msgspec", "esfeed.runtime.factory"}
+    assert found & {*never, *SELDOM, *FEEDING} == set()
 
 
 def test_names_of_commands_are_completed_without_them() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from esfeed.event import Key
+from esfeed.model.event import Key
 from esfeed.ports import Commit, Entry
 from esfeed.store.sql import SqlStore
 from esfeed.testing.events import sample_event

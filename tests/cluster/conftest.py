@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from esfeed.cluster.adapter import EngineCluster
 from esfeed.cluster.client import Client
 from esfeed.cluster.connection import Connection
-from esfeed.cluster.reads import EngineCluster
 from tests.support.engines import Engine
 from tests.support.proxy import Proxy
 

@@ -19,8 +19,8 @@ import trustme
 from esfeed.cluster.client import Client
 from esfeed.cluster.connection import Connection
 from esfeed.errors import ClusterError, Retryable
-from esfeed.sinks.address import address_of
-from esfeed.sinks.http_client import HttpClient
+from esfeed.sinks.common.address import address_of
+from esfeed.sinks.common.http_client import HttpClient
 
 Answering = Callable[[socket.socket], None]
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from esfeed.cluster.adapter import EngineCluster
 from esfeed.cluster.client import Client
 from esfeed.cluster.connection import Connection
-from esfeed.cluster.reads import EngineCluster
 from esfeed.errors import ClusterError, ConfigError, NameGone
-from esfeed.event import Key
-from esfeed.reads import ODD as ODD_DATES
-from esfeed.reads import TAKEN, Dated, Dates, Page, Part, Reading, Resolved, Shard, Span, bucket
+from esfeed.model.event import Key
+from esfeed.model.reads import ODD as ODD_DATES
+from esfeed.model.reads import TAKEN, Dated, Dates, Page, Part, Reading, Resolved, Shard, Span, bucket
 from esfeed.trackers.accounting import restarted
 from tests.support.clients import Raw, Refused, eventually
 from tests.support.engines import Engine

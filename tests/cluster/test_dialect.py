@@ -8,11 +8,11 @@ import threading
 
 import pytest
 
+from esfeed.cluster.adapter import EngineCluster
 from esfeed.cluster.client import Client
-from esfeed.cluster.reads import EngineCluster
 from esfeed.errors import ClusterError
-from esfeed.event import UNTYPED, Document, Key
-from esfeed.reads import TAKEN, Resolved
+from esfeed.model.event import UNTYPED, Document, Key
+from esfeed.model.reads import TAKEN, Resolved
 from tests.support.clients import Raw, Refused
 
 ODD = [

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from esfeed.cluster.adapter import EngineCluster
 from esfeed.cluster.client import Client
 from esfeed.cluster.connection import Connection
-from esfeed.cluster.reads import EngineCluster
 from esfeed.errors import ClusterError, NameGone
-from esfeed.event import Key
-from esfeed.reads import Resolved
+from esfeed.model.event import Key
+from esfeed.model.reads import Resolved
 from esfeed.trackers.accounting import restarted
 from tests.support import proxy as wire
 from tests.support.clients import Raw

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esfeed.cluster import names
-from esfeed.cluster.answers import Hit
 from esfeed.cluster.dialect import Engine, dialect
+from esfeed.cluster.reasons import of_body
+from esfeed.cluster.responses import Hit
 from esfeed.errors import EsfeedError
-from esfeed.reasons import of_body
 
 ODD: list[Any] = [None, True, 7, "x", [], {}, [7], {"a": 7}, {"type": 7}, {"properties": 7}, {"properties": {"f": 7}}]
 JSON = st.recursive(

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
+from esfeed.cluster.adapter import EngineCluster
 from esfeed.cluster.connection import Connection
-from esfeed.cluster.reads import EngineCluster
 from esfeed.errors import ClusterError
 from tests.support.clients import Raw
 from tests.support.engines import Engine

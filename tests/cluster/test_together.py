@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from esfeed.cluster import reads, together
+from esfeed.cluster import adapter, together
+from esfeed.cluster.adapter import EngineCluster
 from esfeed.cluster.connection import Connection
-from esfeed.cluster.reads import EngineCluster
 from esfeed.cluster.stats import read_each, read_stats
 from esfeed.cluster.together import FRESH, Handed, Together
 from esfeed.errors import ClusterError
-from esfeed.reads import Reading
+from esfeed.model.reads import Reading
 from tests.cluster.test_odd_answers import Answering
 from tests.support.clients import Raw
 from tests.support.engines import Engine
@@ -47,7 +47,7 @@ def test_where_it_is_not_said_which_failed_none_counts(failures: list[Any]) -> N
 
 def test_an_answer_is_handed_once_and_only_while_it_is_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """To the name it is of; its cost is the watch's that has to bear it."""
-    monkeypatch.setattr(reads, "read_stats", lambda client, name: TWO)
+    monkeypatch.setattr(adapter, "read_stats", lambda client, name: TWO)
     cluster, now = EngineCluster(Connection("main", ["http://127.0.0.1:9"])), time.monotonic()
     cluster.hand(Handed("one", ONE, now, 1, 700))
     assert [cluster.counters("one"), cluster.counters("one")] == [ONE, TWO]

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from esfeed.delivery.dispatcher import Dispatcher
+from esfeed.delivery.options import Terms
 from esfeed.delivery.target import Target
-from esfeed.delivery.terms import Terms
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import OK, Doc, LogRow, Outcome, Parked, Settlement, retry, waits
-from esfeed.routing import Route, Router
+from esfeed.routing.router import Route, Router
 from esfeed.testing.events import sample_event
 
 NAME = "target"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esfeed.delivery.coalesce import merge
-from esfeed.event import Event, Op
+from esfeed.model.event import Event, Op
 from esfeed.ports import retry
 from esfeed.testing.events import sample_event
 from tests.delivery.fakes import Bench, FakeSink, bad

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from esfeed.delivery.direct import Direct
+from esfeed.changes.events import Teller
+from esfeed.changes.profiles.plain import PlainProfile
+from esfeed.delivery.direct_writer import Direct
+from esfeed.delivery.options import Terms
 from esfeed.delivery.target import Target
-from esfeed.delivery.terms import Terms
 from esfeed.envelopes.cloudevents import cloudevent
 from esfeed.errors import ConfigError, Retryable
-from esfeed.event import Document, Event, Key
-from esfeed.fields import Patterns
+from esfeed.model.event import Document, Event, Key
 from esfeed.ports import OK, Entry, Parked, Stop, rejected, retry
-from esfeed.profiles.plain import PlainProfile
-from esfeed.routing import Route, Router, compile_where
-from esfeed.telling import Teller
+from esfeed.routing.patterns import Patterns
+from esfeed.routing.router import Route, Router, compile_where
 from tests.delivery.fakes import NAME, FakeClock, FakeSink, FakeStore, Word
 
 

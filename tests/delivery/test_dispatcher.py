@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from esfeed.errors import ConfigError, Retryable, StateError
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import OK, Outcome, rejected, retry
-from esfeed.routing import Route, compile_where
+from esfeed.routing.router import Route, compile_where
 from tests.delivery.fakes import NAME, Bench, FakeSink, Word, bad, once
 
 HOUR = 3600.0

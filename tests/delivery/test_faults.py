@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from esfeed.clock import SystemClock
 from esfeed.delivery.dispatcher import Dispatcher
+from esfeed.delivery.options import Terms
 from esfeed.delivery.target import Target
-from esfeed.delivery.terms import Terms
 from esfeed.errors import StateError
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import OK, Commit, Entry, Outcome, Settlement, rejected
-from esfeed.routing import Router
+from esfeed.routing.router import Router
+from esfeed.runtime.clock import SystemClock
 from esfeed.store.sql import SqlStore
 from esfeed.testing.events import sample_event
 from tests.delivery.fakes import FakeSink, bad

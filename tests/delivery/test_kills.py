@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from esfeed.envelopes import envelope
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.testing.events import sample_event
 from tests.support.fixtures_services import Services
 from tests.support.kills import Kills, wrong

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from esfeed.app import App
 from esfeed.cli.deliveries import delivering
-from esfeed.config import build
-from esfeed.delivery import straight as module
-from esfeed.delivery.straight import Straight
+from esfeed.config.load import build
+from esfeed.delivery import memory_dispatcher as module
+from esfeed.delivery.memory_dispatcher import Straight
+from esfeed.delivery.options import Terms
 from esfeed.delivery.target import Target
-from esfeed.delivery.terms import Terms
 from esfeed.errors import ConfigError, Retryable
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import OK, Commit, Outcome, rejected, retry
-from esfeed.routing import Route, Router, compile_where
+from esfeed.routing.router import Route, Router, compile_where
+from esfeed.runtime.factory import App
 from esfeed.testing.events import sample_event
 from tests.delivery.fakes import NAME, FakeClock, FakeSink, bad, once
 from tests.store.test_sql import entry

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import urllib3.exceptions
 
-from esfeed.app import App
-from esfeed.config import build
+from esfeed.config.load import build
 from esfeed.errors import ClusterError
+from esfeed.runtime.factory import App
 from tests.engines.test_oracle import SEED, Feed, check
 from tests.support.clients import Raw, eventually
 from tests.support.engines import selected

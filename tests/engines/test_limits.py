@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from esfeed.reads import Shard
+from esfeed.model.reads import Shard
 from tests.engines.test_oracle import SEED, Feed, check
 from tests.engines.test_values import backfilled
 from tests.support.clients import Raw

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from esfeed.app import App
-from esfeed.config import build
+from esfeed.config.load import build
 from esfeed.envelopes.cloudevents import cloudevent
+from esfeed.runtime.factory import App
 from esfeed.trackers.seq_no import State
 from tests.support.engines import Engine
 from tests.support.world import Replay, World
@@ -147,7 +147,7 @@ def test_an_alias_that_rolls_over(engine: Engine, tmp_path: Path) -> None:
 @pytest.mark.parametrize("engine", ["es7", "es9", "os2", "os3"], indirect=True)
 def test_a_first_reading_that_waited_for_proof(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside writers, a large index is not listed again after the first poll; and nothing is lost for that."""
-    monkeypatch.setattr("esfeed.trackers.beginning._TWO_LISTS", 1.0)  # as if it were large
+    monkeypatch.setattr("esfeed.trackers.initial_sync._TWO_LISTS", 1.0)  # as if it were large
     world = World(engine, SEED)
     world.make_index()
     rng = random.Random(SEED)

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from esfeed.app import App
-from esfeed.config import build
+from esfeed.config.load import build
 from esfeed.errors import ClusterError, NameGone
 from esfeed.ports import Checkpoint, Commit
+from esfeed.runtime.factory import App
 from tests.engines.test_moves import switch, told
 from tests.engines.test_oracle import Feed
 from tests.support.clients import Raw

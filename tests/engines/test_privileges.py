@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from esfeed.app import App
-from esfeed.config import build
+from esfeed.config.load import build
 from esfeed.errors import ClusterError, ConfigError
+from esfeed.runtime.factory import App
 from tests.engines.test_oracle import SEED, Feed, check
 from tests.support.engines import Engine
 from tests.support.world import Replay, World

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from esfeed.app import App
 from esfeed.backfill import Backfill
 from esfeed.backfill import Span as Asked
 from esfeed.errors import ConfigError
-from esfeed.event import Event
+from esfeed.model.event import Event
+from esfeed.runtime.factory import App
 from tests.engines.test_oracle import Feed
 from tests.support.clients import Raw
 from tests.support.engines import NAMES, Engine

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import Outcome, Sink
 from tests.support.services import VARIABLE, OwnService, selected
 

@@ -15,8 +15,8 @@ from cloudevents.core.bindings.rabbitmq import RabbitMQMessage, from_rabbitmq_ev
 from pydantic import ValidationError
 
 from esfeed.errors import ConfigError, Retryable
-from esfeed.sinks.amqp import AmqpSink
-from esfeed.sinks.amqp_settings import AmqpSettings
+from esfeed.sinks.amqp.settings import AmqpSettings
+from esfeed.sinks.amqp.sink import AmqpSink
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import REFUSING, Received, SinkContract
 from tests.support.disturbance import expected, first_seen, send_through

@@ -20,8 +20,8 @@ from aiosmtpd.smtp import SMTP, AuthResult
 from pydantic import ValidationError
 
 from esfeed.errors import ConfigError
-from esfeed.event import Event
-from esfeed.sinks.apprise import AppriseSettings, AppriseSink
+from esfeed.model.event import Event
+from esfeed.sinks.apprise.sink import AppriseSettings, AppriseSink
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import SinkContract
 

@@ -15,9 +15,9 @@ import pytest
 from pydantic import ValidationError
 
 from esfeed.errors import ConfigError, Retryable
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import Outcome
-from esfeed.sinks.command import CommandSettings, CommandSink
+from esfeed.sinks.command.sink import CommandSettings, CommandSink
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import SinkContract
 from tests.support.freezing import freeze

@@ -17,11 +17,11 @@ import pytest
 from pydantic import ValidationError
 
 from esfeed.errors import ConfigError, Retryable
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import Outcome
-from esfeed.sinks import bulk
-from esfeed.sinks.elasticsearch import ElasticsearchSink
-from esfeed.sinks.elasticsearch_settings import ElasticsearchSettings
+from esfeed.sinks.elasticsearch import bulk
+from esfeed.sinks.elasticsearch.settings import ElasticsearchSettings
+from esfeed.sinks.elasticsearch.sink import ElasticsearchSink
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import ODD_IDS, SinkContract
 from tests.sinks.servers import kill_amid

@@ -23,7 +23,7 @@ from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 from esfeed.envelopes.cloudevents import cloudevent
 from esfeed.errors import ConfigError, Retryable
 from esfeed.ports import OK
-from esfeed.sinks.file import FileSettings, FileSink
+from esfeed.sinks.file.sink import FileSettings, FileSink
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import SinkContract
 

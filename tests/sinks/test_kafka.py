@@ -24,8 +24,8 @@ from pydantic import ValidationError
 
 from esfeed import envelopes
 from esfeed.errors import ConfigError, Retryable
-from esfeed.sinks.kafka import KafkaSink, key_of
-from esfeed.sinks.kafka_settings import KafkaSettings
+from esfeed.sinks.kafka.settings import KafkaSettings
+from esfeed.sinks.kafka.sink import KafkaSink, key_of
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import REFUSING, Received, SinkContract
 from tests.support.disturbance import expected, first_seen, send_through

@@ -20,9 +20,9 @@ from paho.mqtt.properties import Properties
 from pydantic import ValidationError
 
 from esfeed.errors import ConfigError, Retryable
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import Outcome
-from esfeed.sinks.mqtt import MqttSettings, MqttSink, legal_topic
+from esfeed.sinks.mqtt.sink import MqttSettings, MqttSink, legal_topic
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import REFUSING, SinkContract
 from tests.sinks.servers import Server, kill_amid

@@ -20,9 +20,9 @@ from nats.js.errors import NotFoundError
 from pydantic import ValidationError
 
 from esfeed.errors import ConfigError, Retryable
-from esfeed.sinks.nats import NatsSink
-from esfeed.sinks.nats_settings import NatsSettings, Subject
-from esfeed.template import TemplateFailed
+from esfeed.routing.template import TemplateFailed
+from esfeed.sinks.nats.settings import NatsSettings, Subject
+from esfeed.sinks.nats.sink import NatsSink
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import REFUSING, Received, SinkContract
 from tests.support.disturbance import expected, first_seen, send_through

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from esfeed.errors import ConfigError
 from esfeed.ports import Sink
-from esfeed.sinks.oslo import OsloSettings, OsloSink
-from esfeed.template import Template
+from esfeed.routing.template import Template
+from esfeed.sinks.oslo.sink import OsloSettings, OsloSink
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import Received, SinkContract
 from tests.support.freezing import freeze, thaw

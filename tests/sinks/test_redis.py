@@ -12,9 +12,9 @@ import redis as client
 from pydantic import ValidationError
 
 from esfeed.errors import ConfigError, Retryable
-from esfeed.event import Event
-from esfeed.sinks.redis import RedisSink, _marker
-from esfeed.sinks.redis_settings import RedisSettings
+from esfeed.model.event import Event
+from esfeed.sinks.redis.settings import RedisSettings
+from esfeed.sinks.redis.sink import RedisSink, _marker
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import ODD_IDS, SinkContract
 from tests.sinks.servers import Server, kill_amid

@@ -25,10 +25,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from esfeed.errors import ConfigError, ReaderGone, Retryable
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import OK
-from esfeed.sinks.pretty import clean, describe
-from esfeed.sinks.stdout import StdoutSettings, StdoutSink
+from esfeed.sinks.stdout.pretty import clean, describe
+from esfeed.sinks.stdout.sink import StdoutSettings, StdoutSink
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import SinkContract
 
@@ -124,7 +124,7 @@ def test_head_ends_quietly() -> None:
     """In a pipeline with ``head``, the writer gets to know at once, and Python adds no complaint at its exit."""
     code = """if True:
         from esfeed.errors import ReaderGone
-        from esfeed.sinks.stdout import StdoutSettings, StdoutSink
+        from esfeed.sinks.stdout.sink import StdoutSettings, StdoutSink
         from esfeed.testing.events import sample_event
         sink = StdoutSink(StdoutSettings())
         sink.open()

@@ -21,10 +21,10 @@ from pydantic import ValidationError
 
 from esfeed.errors import ConfigError, Retryable
 from esfeed.ports import OK, Outcome, waits
-from esfeed.sinks import guarded
-from esfeed.sinks.answers import retry_after
-from esfeed.sinks.webhook import WebhookSink
-from esfeed.sinks.webhook_settings import WebhookSettings
+from esfeed.sinks.common import restricted_http
+from esfeed.sinks.common.http_status import retry_after
+from esfeed.sinks.webhook.settings import WebhookSettings
+from esfeed.sinks.webhook.sink import WebhookSink
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import SinkContract
 from tests.support.receiver import Answer, Request, Server
@@ -454,13 +454,13 @@ def test_private_host_is_refused(server: Server, host: str) -> None:
 )
 def test_not_public(address: str) -> None:
     """Loopback, link-local, private, shared, multicast and reserved addresses are not public, in any wrapping."""
-    assert not guarded.is_public(address)
+    assert not restricted_http.is_public(address)
 
 
 @pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f:cb07::1", "::ffff:8.8.8.8", "64:ff9b::808:808"])
 def test_public(address: str) -> None:
     """Addresses of the open internet are public, in any wrapping."""
-    assert guarded.is_public(address)
+    assert restricted_http.is_public(address)
 
 
 def test_rebinding(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -479,7 +479,7 @@ def test_rebinding(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionRefusedError(111, "Connection refused")
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(guarded.Bounded, "connect", connect)
+    monkeypatch.setattr(restricted_http.Bounded, "connect", connect)
     sink = make(f"http://rebind.example:{server.port}/", allow_private=False)
     sink.open()
     assert "127.0.0.1" in sink.send([sample_event()])[0].reason

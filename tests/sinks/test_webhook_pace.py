@@ -15,12 +15,12 @@ import pytest
 
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, Retryable
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import OK
-from esfeed.sinks.rate import Rate
-from esfeed.sinks.webhook import WebhookSink
-from esfeed.sinks.webhook_messages import Message, Writer
-from esfeed.sinks.webhook_settings import WebhookSettings
+from esfeed.sinks.common.ratelimit import Rate
+from esfeed.sinks.webhook.messages import Message, Writer
+from esfeed.sinks.webhook.settings import WebhookSettings
+from esfeed.sinks.webhook.sink import WebhookSink
 from esfeed.testing.events import sample_event
 from tests.support.receiver import Answer, Request, Server
 
@@ -132,7 +132,7 @@ def test_a_hanging_server_does_not_keep_the_process(tmp_path: Path) -> None:
     """While requests are on their way to a server that hangs, the process can end."""
     code = """
 import socket, sys, threading, time
-from esfeed.sinks.webhook import WebhookSink, WebhookSettings
+from esfeed.sinks.webhook.sink import WebhookSink, WebhookSettings
 from esfeed.testing.events import sample_event
 silent = socket.create_server(("127.0.0.1", 0))
 url = f"http://127.0.0.1:{silent.getsockname()[1]}/"

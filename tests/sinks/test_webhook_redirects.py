@@ -14,7 +14,7 @@ import trustme
 
 from esfeed.envelopes import envelope
 from esfeed.ports import OK
-from esfeed.sinks import guarded
+from esfeed.sinks.common import restricted_http
 from esfeed.testing.events import sample_event
 from tests.support.receiver import Answer, Request, Server
 
@@ -91,7 +91,7 @@ def test_redirect_that_is_not_followed(server: Server, status: int, location: st
 
 def test_redirect_to_a_forbidden_address(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """The address that a redirect leads to is checked like the first one."""
-    monkeypatch.setattr(guarded, "is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(restricted_http, "is_public", lambda address: address == "127.0.0.1")
     with socket.create_server(("127.0.0.2", 0)) as inner:
         inner.settimeout(0.2)
         port = inner.getsockname()[1]

@@ -19,9 +19,9 @@ from pydantic import ValidationError
 
 from esfeed.envelopes import envelope
 from esfeed.ports import OK
-from esfeed.sinks.signatures import key_of, signed
-from esfeed.sinks.webhook import WebhookSink
-from esfeed.sinks.webhook_settings import WebhookSettings
+from esfeed.sinks.webhook.settings import WebhookSettings
+from esfeed.sinks.webhook.signatures import key_of, signed
+from esfeed.sinks.webhook.sink import WebhookSink
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import ODD_IDS
 from tests.support.receiver import Answer, Request, Server

@@ -21,10 +21,10 @@ from pydantic import ValidationError
 
 import esfeed
 from esfeed.errors import ConfigError, Retryable
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import Sink
-from esfeed.sinks.zaqar import ZaqarSink, body
-from esfeed.sinks.zaqar_settings import ZaqarSettings, legal
+from esfeed.sinks.zaqar.settings import ZaqarSettings, legal
+from esfeed.sinks.zaqar.sink import ZaqarSink, body
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import Received, SinkContract
 from tests.support.proxy import Proxy, answer, cut_after, cut_before, delay

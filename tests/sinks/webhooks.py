@@ -6,10 +6,10 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import Outcome
-from esfeed.sinks.webhook import WebhookSink
-from esfeed.sinks.webhook_settings import WebhookSettings
+from esfeed.sinks.webhook.settings import WebhookSettings
+from esfeed.sinks.webhook.sink import WebhookSink
 from esfeed.testing.events import sample_event
 from tests.support.receiver import Request
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from esfeed.event import Key
+from esfeed.model.event import Key
 
 
 def long_key(key: Key) -> bytes:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esfeed.event import Key, Revision
+from esfeed.model.event import Key, Revision
+from esfeed.model.reads import FAR, ODD, Dated, Span, bucket
 from esfeed.ports import Commit
-from esfeed.reads import FAR, ODD, Dated, Span, bucket
 from esfeed.store.sql import SqlStore
 
 stamps = st.one_of(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from esfeed.event import Event, Key, Origin, Owners
+from esfeed.model.event import Event, Key, Origin, Owners
 from esfeed.ports import Commit, Entry
 from esfeed.store.codec import pack, pack_event, unpack_event
 from esfeed.store.sql import SqlStore

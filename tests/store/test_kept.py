@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from esfeed.ports import Commit, Settlement
-from esfeed.store.connected import sought
 from esfeed.store.database import open_database
 from esfeed.store.sql import SqlStore
+from esfeed.store.statements import sought
 from tests.store.test_outbox import fill, noise, park
 from tests.store.test_sql import key, revision, seen
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from esfeed.errors import StateError
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import Commit, Doc, Entry, Parked, Settlement
 from esfeed.store.outbox import Counts
 from esfeed.store.sql import SqlStore

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esfeed.errors import StateError
-from esfeed.event import Key, Revision
+from esfeed.model.event import Key, Revision
 from esfeed.ports import Commit, Entry, Parked, Settlement
 from esfeed.store import codec
 from esfeed.store.codec import pack_key, unpack_key

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from esfeed.errors import StateError
-from esfeed.event import Event, Key, Revision
+from esfeed.model.event import Event, Key, Revision
 from esfeed.ports import BackfillMark, Checkpoint, Commit, Entry, Settlement
 from esfeed.store.codec import pack_key, unpack_key
 from esfeed.store.sql import SqlStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from esfeed.event import Key, Revision
+from esfeed.model.event import Key, Revision
 from esfeed.ports import Checkpoint, Commit, Passed
 from esfeed.store.sql import SqlStore
 

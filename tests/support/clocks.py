@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from apscheduler.schedulers import base  # type: ignore[import-untyped]  # it has no py.typed
 
-from esfeed.clock import SystemClock
+from esfeed.runtime.clock import SystemClock
 
 
 class Shifted(SystemClock):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from esfeed.errors import Retryable
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import Sink
 from esfeed.testing.events import sample_event
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from esfeed.demo.lookalike import lookalike
 from esfeed.envelopes import envelope
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.store.sql import SqlStore
 from tests.support.feed import Feed
 from tests.support.targets import Target, Told

@@ -9,10 +9,10 @@ from typing import ClassVar
 import pytest
 from pydantic import Field
 
-from esfeed import plugins
-from esfeed.config import parse
+from esfeed.config import plugins
+from esfeed.config.load import parse
+from esfeed.config.types import Duration, Secret, SinkSection, Text
 from esfeed.errors import ConfigError
-from esfeed.settings import Duration, Secret, SinkSection, Text
 
 HERE = "tests.unit.plugin_fakes" if __name__.startswith("tests.") else __name__
 
@@ -68,15 +68,15 @@ def points(*more: EntryPoint) -> EntryPoints:
             EntryPoint("stdout", f"{HERE}:PlainSink", sink),
             EntryPoint("webhook", f"{HERE}:StrangeSink", sink),
             EntryPoint("kafka", "no_such_kafka_client.sink:KafkaSink", sink),
-            EntryPoint("plain", "esfeed.profiles.plain:PlainProfile", profile),
-            EntryPoint("searchlight", "esfeed.profiles.searchlight:SearchlightProfile", profile),
+            EntryPoint("plain", "esfeed.changes.profiles.plain:PlainProfile", profile),
+            EntryPoint("searchlight", "esfeed.changes.profiles.searchlight:SearchlightProfile", profile),
             *more,
         ]
     )
 
 
 def install(monkeypatch: pytest.MonkeyPatch, *more: EntryPoint) -> None:
-    """Makes :mod:`esfeed.plugins` see the fakes, and nothing else."""
+    """Makes :mod:`esfeed.config.plugins` see the fakes, and nothing else."""
     found = points(*more)
     monkeypatch.setattr(plugins, "declared", lambda group: found.select(group=group))
 

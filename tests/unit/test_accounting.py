@@ -18,9 +18,9 @@ import msgspec
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
-from esfeed.event import Document, Key, Revision
+from esfeed.model.event import Document, Key, Revision
+from esfeed.model.reads import Dated, Held, Index, Page, Reading, Resolved, ShardReading, Span
 from esfeed.ports import Batch, Checkpoint
-from esfeed.reads import Dated, Held, Index, Page, Reading, Resolved, ShardReading, Span
 from esfeed.trackers import accounting
 from esfeed.trackers.updated_at import Following, UpdatedAtTracker
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 import pytest
 
-from esfeed.reads import Reading, ShardReading
-from esfeed.trackers.beginning import EVERY, begin, looks
+from esfeed.model.reads import Reading, ShardReading
+from esfeed.trackers.initial_sync import EVERY, begin, looks
 from tests.delivery.fakes import FakeClock
 
 LARGE = 5_000_000

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from esfeed import clock as clocks
-from esfeed.app import App
-from esfeed.clock import SystemClock, steady
-from esfeed.config import parse
+from esfeed.config.load import parse
 from esfeed.delivery.reader import left_of
-from esfeed.health import Alive, WatchHealth, pack
-from esfeed.report import report
-from esfeed.scheduler import Schedule
+from esfeed.runtime import clock as clocks
+from esfeed.runtime.clock import SystemClock, steady
+from esfeed.runtime.factory import App
+from esfeed.runtime.health import Alive, WatchHealth, pack
+from esfeed.runtime.scheduler import Schedule
+from esfeed.runtime.status import report
 from esfeed.testing.events import sample_event
 from tests.delivery.fakes import START, FakeClock
 from tests.support.clients import eventually

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from apscheduler.triggers.cron import CronTrigger  # type: ignore[import-untyped]  # it has no py.typed
 
-from esfeed.config import Config, load, parse
+from esfeed.config.load import Config, load, parse
 from esfeed.errors import ConfigError
 
 from . import plugin_fakes
@@ -57,7 +57,7 @@ def test_the_whole_example() -> None:
 
 def test_every_field_is_described() -> None:
     """The reference of settings is made from the models, so every field has a description."""
-    from esfeed import config
+    from esfeed.config import load as config
 
     for model in (config.Config, config.ClusterSettings, config.WatchSettings, config.RouteSettings):
         assert model.__doc__

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError, field_validator
 
-from esfeed.config import ConfigErrors, parse
-from esfeed.faults import of_section
-from esfeed.settings import SinkSection
-from esfeed.sinks.nats_settings import NatsSettings
+from esfeed.config.errors import of_section
+from esfeed.config.load import ConfigErrors, parse
+from esfeed.config.types import SinkSection
+from esfeed.sinks.nats.settings import NatsSettings
 
 from . import plugin_fakes
 from .plugin_fakes import CLUSTER, FILE, ROUTE, SINK, WATCH, WHOLE, said, with_

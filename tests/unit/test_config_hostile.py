@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from esfeed.config import build, parse
+from esfeed.config.load import build, parse
 from esfeed.errors import ConfigError
 
 from . import plugin_fakes

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from esfeed.config import build, parse
+from esfeed.config.load import build, parse
 from esfeed.testing.events import sample_event
 
 from . import plugin_fakes

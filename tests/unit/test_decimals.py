@@ -10,13 +10,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from esfeed.event import Event
-from esfeed.meaning import Unreadable, exact_number, may_be_inexact, parse, text_of
-from esfeed.routing import Route, Router, compile_where
-from esfeed.shape import Redaction
-from esfeed.sinks.zaqar import body
-from esfeed.template import Template
+from esfeed.model.event import Event
+from esfeed.routing.router import Route, Router, compile_where
+from esfeed.routing.template import Template
+from esfeed.routing.transform import Redaction
+from esfeed.sinks.zaqar.sink import body
 from esfeed.testing.events import sample_event
+from esfeed.text.jsontext import Unreadable, exact_number, may_be_inexact, parse, text_of
 from esfeed.web.texts import text
 
 ODD = b'{"a":12345678901234567.89,"b":1e400,"c":-1e-400,"d":9007199254740993.0,"e":0.5,"f":12345678901234567890123}'

@@ -13,7 +13,7 @@ import esfeed
 _SCRIPT = """
 import json, os, sys, threading
 import msgspec
-from esfeed.cluster import answers
+from esfeed.cluster import responses as answers
 from esfeed.cluster.stats import read_stats
 
 if sys.argv[1] == "msgspec":

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from esfeed import diff
-from esfeed.event import Document, Key, Revision
+from esfeed.changes import diff
+from esfeed.model.event import Document, Key, Revision
 
 KEY = Key("_doc", "1")
 DEEP = b'{"a":' * 100_000 + b"1" + b"}" * 100_000

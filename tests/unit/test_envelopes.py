@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from esfeed import __version__
 from esfeed.envelopes import Format, envelope
 from esfeed.envelopes.cloudevents import attributes, binary_cloudevent
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import ODD_IDS
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from esfeed.config import load
+from esfeed.config.load import load
 from tests.support.clients import command
 
 ETC = Path(__file__).resolve().parents[2] / "etc"

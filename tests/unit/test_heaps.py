@@ -14,7 +14,7 @@ import ctypes, os, sys, tempfile, threading
 
 shared = {shared}
 if shared:
-    from esfeed.heaps import share_heaps
+    from esfeed.runtime.heaps import share_heaps
     assert share_heaps()
 # All at once, each with something large enough that the C library has to provide it.
 there, enough = threading.Barrier(9), threading.Event()

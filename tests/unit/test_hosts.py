@@ -12,7 +12,7 @@ import pytest
 
 from esfeed.cluster.client import Client
 from esfeed.cluster.connection import Connection, leads_to
-from esfeed.config import Config, build
+from esfeed.config.load import Config, build
 from esfeed.errors import ClusterError, ConfigError
 
 ROOT = b'{"version":{"number":"9.2.0","build_type":"tar"}}'

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from esfeed.config import ConfigError, build
+from esfeed.config.load import ConfigError, build
 
 REST = {
     "clusters": {"main": {"hosts": ["http://127.0.0.1:9200"]}},

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esfeed.cluster.answers import Hit, Hits, Page, Shards
 from esfeed.cluster.counts import _in_parts
 from esfeed.cluster.limits import Limit, Limited, Limits, halves, in_pieces, refusal, without_scroll
+from esfeed.cluster.responses import Hit, Hits, Page, Shards
 from esfeed.errors import ClusterError
-from esfeed.reads import FAR, ODD, Span
+from esfeed.model.reads import FAR, ODD, Span
 
 WINDOW = (
     "Result window is too large, from + size must be less than or equal to: [{}] but was [1000]. See the scroll api"

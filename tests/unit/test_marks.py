@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from esfeed.reads import ShardReading
-from esfeed.trackers.marks import LADDER, ShardMark, advanced, after_a_look, after_a_restart, differing, unchanged
+from esfeed.model.reads import ShardReading
+from esfeed.trackers.watermarks import LADDER, ShardMark, advanced, after_a_look, after_a_restart, differing, unchanged
 
 
 class ShardModel(RuleBasedStateMachine):

@@ -16,12 +16,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from esfeed import native
-from esfeed.cluster.answers import Packed, Page, document, packed, page
+from esfeed.changes.events import Teller
+from esfeed.changes.profiles.plain import PlainProfile
+from esfeed.cluster.responses import Packed, Page, document, packed, page
 from esfeed.errors import ClusterError
-from esfeed.event import Document
-from esfeed.profiles.plain import PlainProfile
-from esfeed.reads import Kind, Unread
-from esfeed.telling import Teller
+from esfeed.model.event import Document
+from esfeed.model.reads import Kind, Unread
 
 built = pytest.mark.skipif(native.hits is None, reason="the native part is not built: there is no Rust compiler")
 _FIELD = "updated_at"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from esfeed.errors import StateError
-from esfeed.health import SinkHealth, unpack
-from esfeed.noting import Noting
+from esfeed.runtime.health import SinkHealth, unpack
+from esfeed.runtime.noting import Noting
 
 
 class Kept:

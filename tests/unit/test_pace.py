@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from esfeed.cluster.pace import Pace
+from esfeed.cluster.ratelimit import Pace
 
 
 class Time:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from esfeed.backfill.parts import by_date, by_number, in_turn, width
-from esfeed.reads import FAR, Dates, Ends, Part, Shard, Span, bucket
+from esfeed.model.reads import FAR, Dates, Ends, Part, Shard, Span, bucket
 
 SHARD = Shard("i", 0, "n")
 ALL = Dates("at", 0)

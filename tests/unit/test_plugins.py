@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from esfeed import plugins
+from esfeed.changes.profiles.searchlight import SearchlightProfile
+from esfeed.config import plugins
 from esfeed.errors import ConfigError
-from esfeed.profiles.searchlight import SearchlightProfile
 
 from . import plugin_fakes
 from .plugin_fakes import HERE, PlainSink

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esfeed.event import Change, Key, Revision, View
-from esfeed.profiles.plain import PlainProfile
-from esfeed.profiles.searchlight import ROLE_FIELD, SearchlightProfile
+from esfeed.changes.profiles.plain import PlainProfile
+from esfeed.changes.profiles.searchlight import ROLE_FIELD, SearchlightProfile
+from esfeed.model.event import Change, Key, Revision, View
 
 SERVER = "OS::Nova::Server"
 METADEF = "OS::Glance::Metadef"

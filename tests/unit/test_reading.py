@@ -8,9 +8,9 @@ from unittest import mock
 
 import pytest
 
-from esfeed.event import Document, Key, Revision
-from esfeed.reads import TAKEN, Index, Page, Reading, Resolved
-from esfeed.trackers.reading import Reader, Sorted
+from esfeed.model.event import Document, Key, Revision
+from esfeed.model.reads import TAKEN, Index, Page, Reading, Resolved
+from esfeed.trackers.comparison import Reader, Sorted
 
 KEY = Key("_doc", "a")
 KNOWN = Revision("u", "i", 3, 12, b"x" * 16, 0)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from esfeed.reasons import of_body, of_error, of_failures
+from esfeed.cluster.reasons import of_body, of_error, of_failures
 
 WORD = {"type": "too_many_buckets_exception", "reason": "Trying to create too many buckets."}
 

@@ -12,7 +12,7 @@ import pytest
 
 from esfeed.cluster.connection import Connection
 from esfeed.cluster.together import Together
-from esfeed.rounds import Rounds
+from esfeed.runtime.rounds import Rounds
 from tests.support.clients import eventually
 
 

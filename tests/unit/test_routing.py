@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from esfeed.event import Event, Op, Origin, View
-from esfeed.routing import ExpressionFailed, Route, Router, compile_where
+from esfeed.model.event import Event, Op, Origin, View
+from esfeed.routing.router import ExpressionFailed, Route, Router, compile_where
 
 ORIGIN = Origin("main", "i", 1, None, None, None, None, False)
 SERVER = {"status": "ACTIVE", "size": 3, "os-ext:host": "n1", "nets": [[{"ip": "10.0.0.1"}]], "name": "größe 日本"}
@@ -226,7 +226,7 @@ def test_unreadable_documents(document: bytes) -> None:
 
 def test_documents_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A document is parsed at most once for an event with many routes, and not at all where no route looks at it."""
-    from esfeed import routing
+    from esfeed.routing import router as routing
 
     reads: list[object] = []
     document = routing._document

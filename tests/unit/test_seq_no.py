@@ -18,12 +18,12 @@ from unittest import mock
 from hypothesis import HealthCheck, event, example, given, note, settings
 from hypothesis import strategies as st
 
-from esfeed.diff import digest
+from esfeed.changes.diff import digest
 from esfeed.errors import ClusterError
-from esfeed.event import Document, Key, Revision
+from esfeed.model.event import Document, Key, Revision
+from esfeed.model.reads import TAKEN, Held, Index, Page, Reading, Resolved, Shard, ShardReading, Span, Tail
 from esfeed.ports import Batch, Checkpoint
-from esfeed.reads import TAKEN, Held, Index, Page, Reading, Resolved, Shard, ShardReading, Span, Tail
-from esfeed.trackers.following import Following
+from esfeed.trackers.options import Following
 from esfeed.trackers.seq_no import SeqNoTracker
 
 SHARDS = 2

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esfeed.settings import Section, SinkSection, Text, from_environment, octets, seconds
+from esfeed.config.types import Section, SinkSection, Text, from_environment, octets, seconds
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from esfeed.event import Event
-from esfeed.routing import ExpressionFailed, Route, RouteFailed, Router, Unshapable, compile_where
-from esfeed.sections import RouteSettings
-from esfeed.shape import Shape
+from esfeed.config.models import RouteSettings
+from esfeed.model.event import Event
+from esfeed.routing.router import ExpressionFailed, Route, RouteFailed, Router, Unshapable, compile_where
+from esfeed.routing.transform import Shape
 from esfeed.testing.events import sample_event
 
 KEY = "a key of sixteen or more"
@@ -314,7 +314,7 @@ def test_a_failing_condition_does_not_open_a_wider_route() -> None:
 
 def test_types() -> None:
     """A route takes the types that its patterns name."""
-    from esfeed.fields import Patterns
+    from esfeed.routing.patterns import Patterns
 
     types = Patterns(["OS::Nova::*", "/Image$/", "-OS::Nova::Flavor"])
     router = Router([Route(0, frozenset("s"), types=types)], ["s"], ["servers"])

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from esfeed.envelopes import Format, envelope
-from esfeed.routing import Route, RouteFailed, Router
+from esfeed.routing.router import Route, RouteFailed, Router
 from esfeed.testing.events import sample_event
 
 from .test_shape import KEY, shape, shaped

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from esfeed.signals import Told
+from esfeed.runtime.signals import Told
 
 
 @pytest.fixture(autouse=True)

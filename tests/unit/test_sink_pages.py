@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from esfeed.config import parse
+from esfeed.config.load import parse
+from esfeed.config.plugins import sink_class
 from esfeed.errors import ConfigError
-from esfeed.plugins import sink_class
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "sinks"
 PAGES = sorted(page for page in FOLDER.glob("*.rst") if page.stem != "index")

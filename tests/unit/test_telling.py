@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from esfeed.changes.events import Teller, date_of
+from esfeed.changes.lines import Lines
+from esfeed.changes.profiles.plain import PlainProfile
 from esfeed.envelopes.cloudevents import cloudevent
-from esfeed.event import Document, Key
-from esfeed.passthrough import Lines
-from esfeed.profiles.plain import PlainProfile
-from esfeed.telling import Teller, date_of
+from esfeed.model.event import Document, Key
 
 _NAMES = st.sampled_from(["at", "updated_at", "value", "a.b", "", "é", '"'])
 _VALUES = st.recursive(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from esfeed.template import Template, TemplateFailed
+from esfeed.routing.template import Template, TemplateFailed
 from esfeed.testing.events import sample_event
 
 DOCUMENT = {"project_id": "p1", "n": 3, "on": True, "id": "other", "flavor": {"name": "m1"}, "a.b": "dotted", "": "e"}

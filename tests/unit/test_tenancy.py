@@ -12,16 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from esfeed.config import parse
+from esfeed.changes.diff import gone, revised, seen
+from esfeed.changes.profiles.searchlight import KINDS, ROLE_FIELD, SearchlightProfile
+from esfeed.config.load import parse
 from esfeed.delivery.coalesce import merge
-from esfeed.diff import gone, revised, seen
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError
-from esfeed.event import Change, Document, Event, Key, Op, Owners, Revision
-from esfeed.profiles.searchlight import KINDS, ROLE_FIELD, SearchlightProfile
-from esfeed.routing import Route, Router, Unshapable
-from esfeed.template import Template
-from esfeed.tenancy import ANY, seen_by
+from esfeed.model.event import Change, Document, Event, Key, Op, Owners, Revision
+from esfeed.routing.router import Route, Router, Unshapable
+from esfeed.routing.template import Template
+from esfeed.routing.tenancy import ANY, seen_by
 from esfeed.testing.events import sample_event
 from tests.unit.plugin_fakes import FILE
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from esfeed.changes.profiles.plain import PlainProfile
+from esfeed.changes.watcher import Watch, Watcher
 from esfeed.errors import MassDelete
-from esfeed.event import Document, Key, Revision
+from esfeed.model.event import Document, Key, Revision
 from esfeed.ports import Batch, Checkpoint, Commit
-from esfeed.profiles.plain import PlainProfile
 from esfeed.store.sql import SqlStore
-from esfeed.watcher import Watch, Watcher
 from tests.delivery.fakes import FakeClock
 
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esfeed.errors import Retryable
-from esfeed.event import Event
+from esfeed.model.event import Event
 from esfeed.ports import OK, Outcome, rejected, retry
-from esfeed.sinks.order import document, in_waves
+from esfeed.sinks.common.ordering import document, in_waves
 from esfeed.testing.events import sample_event
 
 _kinds = st.sampled_from(["ok", "retry", "rejected"])

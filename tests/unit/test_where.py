@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esfeed.routing import ExpressionFailed, compile_where
+from esfeed.routing.router import ExpressionFailed, compile_where
 
 from .test_routing import event, router
 

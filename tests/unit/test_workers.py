@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from esfeed.workers import Workers
+from esfeed.runtime.workers import Workers
 from tests.support.clients import eventually
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import httpx
 
-from esfeed.app import App
-from esfeed.config import parse
-from esfeed.event import Event, Key
+from esfeed.config.load import parse
+from esfeed.model.event import Event, Key
 from esfeed.ports import Commit, Entry
+from esfeed.runtime.factory import App
 from esfeed.store.tokens import Token, digest, new_token
 from esfeed.testing.events import sample_event
 from esfeed.web.server import WebServer

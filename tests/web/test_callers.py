@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esfeed.event import Change, Event, Key, Revision
-from esfeed.profiles.searchlight import SearchlightProfile
+from esfeed.changes.profiles.searchlight import SearchlightProfile
+from esfeed.model.event import Change, Event, Key, Revision
 from esfeed.testing.events import sample_event
 from esfeed.web.callers import Caller, owners, seen
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from esfeed import daemon as daemons
-from esfeed.app import App
-from esfeed.config import parse
-from esfeed.daemon import Daemon
+from esfeed.config.load import parse
 from esfeed.demo.cloud import FLAVOR
-from esfeed.report import report
+from esfeed.runtime import daemon as daemons
+from esfeed.runtime.daemon import Daemon
+from esfeed.runtime.factory import App
+from esfeed.runtime.status import report
 from tests.support.clients import eventually
 from tests.support.clocks import shifted
 from tests.web.conftest import StageMaker

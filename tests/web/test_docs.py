@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from esfeed.cli.main import cli
-from esfeed.config import build
-from esfeed.http_section import HttpSettings, KeystoneSettings
+from esfeed.config.http import HttpSettings, KeystoneSettings
+from esfeed.config.load import build
 from esfeed.web.openapi import description
 from tests.web.support import Desk
 

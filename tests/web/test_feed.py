@@ -260,7 +260,7 @@ def test_a_reader_behind_the_ring_reads_pages(open_desk: Open, monkeypatch: pyte
 
 def test_events_for_one_sink_are_no_news(desk: Desk) -> None:
     """What a backfill addresses to a sink is passed over, and the place moves on."""
-    from esfeed.event import Key
+    from esfeed.model.event import Key
     from esfeed.ports import Commit, Entry
 
     desk.app.store.commit("servers", Commit(entries=[Entry(Key("t", "a"), sample_event(), "audit")]))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from esfeed.errors import StateError
-from esfeed.health import SinkHealth, WatchHealth, pack
+from esfeed.runtime.health import SinkHealth, WatchHealth, pack
 from tests.web.support import Desk
 
 

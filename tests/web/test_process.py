@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from esfeed.config import parse
+from esfeed.config.load import parse
 from esfeed.demo.cloud import FLAVOR, SERVER
 from esfeed.web.control import Answer, Channel, News
 from esfeed.web.process import for_readers

@@ -85,7 +85,7 @@ def test_without_the_variable_nothing_is_imported(tmp_path: Path) -> None:
     """A feed that nobody traces does not pay for it."""
     script = (
         "import sys\nfrom esfeed.cli.beside import observers\nassert observers() == []\n"
-        "assert not any(name.startswith(('opentelemetry.sdk', 'esfeed.traces')) for name in sys.modules)\n"
+        "assert not any(name.startswith(('opentelemetry.sdk', 'esfeed.observe.traces')) for name in sys.modules)\n"
     )
     environment = {name: text for name, text in os.environ.items() if not name.startswith("OTEL_")}
     import sys

@@ -1,7 +1,7 @@
 //! From the engine's answer to a search to lines of events, without a Python object in between.
 //!
 //! `answer` finds the hits in an answer, `lines` fills the form of a line with each. Both only ever do what the Python
-//! code beside them does (`esfeed/cluster/answers.py`, `esfeed/passthrough.py`), and give up where a hit is not as plain
+//! code beside them does (`esfeed/cluster/responses.py`, `esfeed/changes/lines.py`), and give up where a hit is not as plain
 //! as they need it: then Python does it. Nothing is unsafe here, nothing is written to, and no text leaves but those
 //! that came in.
 

@@ -68,7 +68,7 @@ pub fn line(to: &mut Vec<u8>, form: &Form, answer: &[u8], hit: &Hit, position: i
     to.extend_from_slice(end);
 }
 
-/// JSON as it is, but for line breaks, which are white space in it (`esfeed.event.one_line`).
+/// JSON as it is, but for line breaks, which are white space in it (`esfeed.model.event.one_line`).
 fn one_line(to: &mut Vec<u8>, json: &[u8]) {
     let begin = to.len();
     to.extend_from_slice(json);

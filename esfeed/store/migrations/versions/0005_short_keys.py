@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 from alembic import op
 
-from esfeed.event import Key
+from esfeed.model.event import Key
 from esfeed.store.codec import pack_key
 
 revision = "0005"

@@ -1,0 +1,49 @@
+"""Reads parts before they are needed, a few at a time, and gives them back in their order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+
+from esfeed.model.reads import Page, Part
+
+Pages = Generator[Page, None, None]
+Read = Callable[[Part], Pages]
+_Begun = tuple[Pages, Page | None]
+
+
+def ahead(parts: Iterable[Part], read: Read, most: int) -> Generator[tuple[Part, Iterator[Page]], None, None]:
+    """Each part with its pages, of which the first is there already; up to ``most`` parts are read at the same time.
+
+    Raises what ``read`` raises, at the part that it was raised for. Pages must be used before the next part is asked
+    for.
+    """
+    waiting: deque[tuple[Part, Future[_Begun]]] = deque()
+    rest = iter(parts)
+    with ThreadPoolExecutor(most, thread_name_prefix="read") as pool:
+        try:
+            while True:
+                while len(waiting) < most and (part := next(rest, None)) is not None:
+                    waiting.append((part, pool.submit(_begin, read, part)))
+                if not waiting:
+                    return
+                part, begun = waiting.popleft()
+                pages, first = begun.result()
+                with closing(pages):
+                    yield part, _all(first, pages)
+        finally:
+            for _, begun in waiting:
+                begun.cancel()
+
+
+def _begin(read: Read, part: Part) -> _Begun:
+    pages = read(part)
+    return pages, next(pages, None)
+
+
+def _all(first: Page | None, rest: Iterator[Page]) -> Iterator[Page]:
+    if first is not None:
+        yield first
+        yield from rest

@@ -1,0 +1,1 @@
+"""From documents that were read to events in the log."""

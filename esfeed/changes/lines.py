@@ -1,0 +1,149 @@
+"""Documents as lines of JSON, past every value in between: what a backfill of plain documents to a file is made of.
+
+A document that nobody looks into need not become an :class:`~esfeed.model.event.Event`, nor that a text again: all
+lines of an index are alike but for a few places, between which its bytes go as the engine gave them. How a line looks
+is not written down here. It is what the envelope itself makes of a sample, cut at those places; a property test holds
+both
+equal to the byte. A document that does not fit (an id with a quote in it, an odd date) goes the long way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from binascii import hexlify
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property
+from typing import Any
+
+import msgspec
+
+from esfeed.envelopes.cloudevents import cloudevent
+from esfeed.model.event import Document, Event, Key, Origin, Revision, content_digest, event_text, one_line
+from esfeed.model.reads import Kind, Unread
+from esfeed.text.linebuffer import Block
+
+Long = Callable[[Document, int, str], bytes]
+"""Makes the line of a document, at a position, told at a time, in the long way."""
+
+_QUOTE = ord('"')
+_VERSION, _NUMBER, _POSITION = 7777777, 8888888, 9999999
+_DIGEST = b"\x5f\x2c\x91\xd0\x4b\x7e" * 2
+_AFTER = '{"esfeed":"the content 5f2c91d04b7e"}'
+_TEXT = b"%s", b"%d", b"%s"
+_LINE = b"%s", b"%s", b"%s", b"%s", b"%s", b"%d", b"%s", b"%s", b"%d"
+
+
+class _Form:
+    """What an id is the hash of, and a line, in pieces between which the values of a document go."""
+
+    def __init__(self, text: list[bytes], line: list[bytes]) -> None:
+        self.pieces = text, line
+
+    @cached_property
+    def text(self) -> bytes:
+        return _filled_in(self.pieces[0], _TEXT)
+
+    @cached_property
+    def line(self) -> bytes:
+        return _filled_in(self.pieces[1], _LINE)
+
+
+@cache
+def _dated(field: str) -> Any:
+    """What reads a field of a document, one for all watches: making it takes longer than all else of one."""
+    at = msgspec.defstruct("At", [("value", msgspec.Raw, msgspec.Raw(b"null"))], rename={"value": field}, gc=False)
+    return msgspec.json.Decoder(at)
+
+
+class Lines:
+    """Makes lines (with their line feed) of documents of one watch, as ``read`` events in CloudEvents.
+
+    ``field`` is the document's own date, as for :class:`esfeed.changes.events.Teller`.
+    """
+
+    def __init__(self, watch: str, cluster: str, field: str, long: Long) -> None:
+        self._watch = watch
+        self._cluster = cluster
+        self._long = long
+        self._field = field
+        self._forms: dict[Kind, _Form] = {}
+        self._dated = _dated(field)
+        self._short = bool(field) and "." not in field
+
+    def of(self, docs: Sequence[Document], first: int, now: str) -> Sequence[bytes]:
+        """A line for each document, from position ``first`` on, told at ``now`` (RFC 3339)."""
+        time = now.encode()
+        if isinstance(docs, Unread) and self._short and docs.field == self._field:
+            forms = [self._form(kind).pieces for kind in docs.kinds]
+            return Block(docs.hits.lines(forms, first, time), len(docs))
+        lines: list[bytes] = []
+        for position, doc in enumerate(docs, first):
+            key, source = doc.key, doc.source
+            name, date = key.id, self._date(source) if source is not None and key.routing is None else None
+            if date is None or doc.parent is not None or not _plain(name):
+                lines.append(self._long(doc, position, now))
+                continue
+            form = self._form(Kind(key.type, doc.index, doc.uuid, key.within))
+            word = name.encode()
+            text = form.text % (word, doc.version, hexlify(content_digest(source)))
+            event_id = hexlify(hashlib.blake2b(text, digest_size=16).digest())
+            number = b"null" if doc.seq_no is None else b"%d" % doc.seq_no
+            after = one_line(source)  # type: ignore[arg-type]  # it has one, or there were no date
+            lines.append(form.line % (event_id, word, time, word, after, doc.version, number, date, position))
+        return lines
+
+    def _date(self, source: bytes) -> bytes | None:
+        """The document's date as it stands there; ``None`` where it is not just a text or missing."""
+        if not self._short:
+            return None
+        try:
+            date = bytes(self._dated.decode(source).value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        return date if date == b"null" or (date[0] == _QUOTE and b"\\" not in date and date.isascii()) else None
+
+    def _form(self, kind: Kind) -> _Form:
+        return self._forms.get(kind) or self._forms.setdefault(kind, self._made(kind))
+
+    def _made(self, kind: Kind) -> _Form:
+        """The form of all documents of a kind."""
+        name, mark, time, date = (f"esfeed {part} 5f2c91d04b7e" for part in ("name", "id", "time", "date"))
+        key = Key(kind.type, name, None, kind.within)
+        revision = Revision(kind.uuid, kind.name, _VERSION, None, _DIGEST)
+        text = event_text(self._watch, key, "read", revision, 0, "")
+        origin = Origin(self._cluster, kind.name, _VERSION, _NUMBER, date, None, None, True)
+        after = msgspec.Raw(_AFTER.encode())
+        event = Event(mark, self._watch, time, "read", key.type, name, None, None, after, origin, position=_POSITION)
+        places = [
+            *(("", value, "") for value in (mark, name, time, name, _AFTER)),
+            (":", f"{_VERSION}", ","),
+            (":", f"{_NUMBER}", ","),
+            ("", f'"{date}"', ""),
+            (":", f"{_POSITION}", "}"),
+        ]
+        line = _cut(cloudevent(event) + b"\n", places)
+        return _Form(_cut(text, [("", name, ""), (",", f"{_VERSION}", ","), ('"', _DIGEST.hex(), '"')]), line)
+
+
+def _plain(name: str) -> bool:
+    """Whether a text stands in JSON, and in a CloudEvents subject, as it is."""
+    return name.isascii() and name.isprintable() and '"' not in name and "\\" not in name
+
+
+def _cut(text: bytes, places: Sequence[tuple[str, str, str]]) -> list[bytes]:
+    """The pieces of ``text`` between ``places``, which come in this order: each a value, with what is beside it."""
+    pieces, begin, rest = [], "", text.decode()
+    for left, value, right in places:
+        before, found, rest = rest.partition(left + value + right)
+        if not found:
+            raise AssertionError(f"{value} is not where it was expected in {text!r}")
+        pieces.append((begin + before + left).encode())
+        begin = right
+    return [*pieces, (begin + rest).encode()]
+
+
+def _filled_in(pieces: Sequence[bytes], places: Sequence[bytes]) -> bytes:
+    """A template to be used with ``%``."""
+    first, *rest = (piece.replace(b"%", b"%%") for piece in pieces)
+    return first + b"".join(itertools.chain.from_iterable(zip(places, rest, strict=True)))

@@ -1,0 +1,256 @@
+"""What trackers ask, in every engine's words (``ports.Cluster``)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from functools import partial
+
+from esfeed.cluster import counts, dates, gone, lookups, shards
+from esfeed.cluster.client import Client
+from esfeed.cluster.connection import Connection
+from esfeed.cluster.dialect import Engine
+from esfeed.cluster.link import Link
+from esfeed.cluster.lots import each, encoded, lots
+from esfeed.cluster.mapping import mapped
+from esfeed.cluster.names import field_types, resolve
+from esfeed.cluster.node import Meter
+from esfeed.cluster.responses import Hit, Packed, document, packed
+from esfeed.cluster.responses import Page as Answer
+from esfeed.cluster.stats import read_stats
+from esfeed.cluster.together import FRESH, Handed
+from esfeed.errors import ClusterError, NameMoved
+from esfeed.model.event import UNTYPED, Document, Key
+from esfeed.model.reads import (
+    TAKEN,
+    Dated,
+    Dates,
+    Held,
+    Kind,
+    Page,
+    Part,
+    Reading,
+    Resolved,
+    Shard,
+    Span,
+    Tail,
+    Unread,
+)
+
+_NO_VERSION = -1
+_IDS_PAGE = 1000
+_ALIKE = 4
+"""As many documents as share an id mostly at most, under several routings or types: more take a scroll."""
+
+
+class EngineCluster:
+    """See ``ports.Cluster``; over one :class:`~esfeed.cluster.client.Client`, whose ``link`` others may use as well."""
+
+    def __init__(
+        self, connection: Connection, sleep: Callable[[float], None] = time.sleep, link: Link | None = None
+    ) -> None:
+        self.name = connection.name
+        self._client = Client(connection, sleep, link)
+        self._handed: Handed | None = None
+        self._behind: tuple[Resolved, str] | None = None
+        self._docs: int | None = None
+
+    def close(self) -> None:
+        """Lets go of every connection."""
+        self._client.close()
+
+    @property
+    def meter(self) -> Meter:
+        """Requests and bytes so far."""
+        return self._client.meter
+
+    @property
+    def engine(self) -> Engine:
+        """What the cluster says it is."""
+        return self._client.engine
+
+    @property
+    def known_engine(self) -> Engine | None:
+        """The same, if it was asked before; asks nobody."""
+        return self._client.known_engine
+
+    @property
+    def searches_lag(self) -> bool:
+        return self._client.dialect.searches_lag
+
+    def hand(self, handed: Handed | None) -> None:
+        """What the next ``counters`` answers with, and the next ``uuid`` and ``resolve`` where they are asked for right
+        after it, if it comes soon: once each. ``None``: nothing any more.
+        """
+        self._handed = handed
+        self._behind = None
+
+    def counters(self, name: str) -> Reading:
+        handed, self._handed = self._handed, None
+        self._behind = None
+        if handed is None or handed.name != name or time.monotonic() - handed.at > FRESH:
+            reading = read_stats(self._client, name)
+            self._docs = reading.docs
+            return reading
+        if handed.requests:
+            self.meter.add(handed.octets, handed.requests)
+        if isinstance(handed.answer, ClusterError):
+            raise handed.answer
+        self._behind, self._docs = handed.behind, handed.answer.docs
+        return handed.answer
+
+    def uuid(self) -> str:
+        return gone.cluster_uuid(self._client) if self._behind is None else self._behind[1]
+
+    def resolve(self, name: str, watch: str) -> Resolved:
+        behind, self._behind = self._behind, None
+        return resolve(self._client, name, watch) if behind is None or behind[0].name != name else behind[0]
+
+    def check_gone(self, of: Resolved, held: Collection[Held]) -> None:
+        gone.check(self._client, of, held)
+
+    def refresh(self, name: str) -> None:
+        for some in lots(name):
+            self._client.request("POST", f"/{encoded(some)}/_refresh")
+
+    def field_types(self, name: str) -> Mapping[str, str]:
+        return field_types(self._client, name)
+
+    def mapped(self, name: str) -> Mapping[str, Mapping[str, str]]:
+        return mapped(self._client, name)
+
+    def newest(self, name: str, field: str) -> int | None:
+        # By sorting, not by a max aggregation: OpenSearch 3 says `terminated_early` of those without a reason to.
+        body = {
+            "query": {"range": {field: {"lte": "now"}}},
+            "sort": dates.sort(self._client, field, "desc"),
+            "size": 1,
+            "_source": False,
+        }
+        hits = [hit for page in each(name, lambda some: self._client.search(some, body)) for hit in page.hits.hits]
+        return max((dates.milliseconds(hit.sorted_by) for hit in hits), default=None)
+
+    def window(self, of: Resolved, field: str, since: int, size: int) -> Iterator[Page]:
+        body = {
+            "query": dates.query(Dates(field, since)),
+            "sort": dates.sort(self._client, field, "asc"),
+            "size": size,
+            **self._client.versions(),
+        }
+        for answer in self._client.pages(of.name, body):
+            yield _page(answer, of, dates.sorted_by)
+
+    def part(self, of: Resolved, part: Part, size: int) -> Generator[Page, None, None]:
+        filters = [dates.query(part.dates)]
+        if part.shard is not None and part.numbers is not None:
+            filters.append(shards.between(part.numbers))
+        body = {"query": {"bool": {"filter": filters}}, "sort": ["_doc"], "size": size, **self._client.versions()}
+        shard, field = part.shard, part.dates.field
+        name, preference = shards.where(of, shard)
+        for answer in self._client.pages(name, body, preference, True, partial(packed, field=field)):
+            yield _unread(answer, of, field)
+
+    def everything(
+        self, of: Resolved, source: bool, size: int, shard: Shard | None = None, field: str = ""
+    ) -> Iterator[Page]:
+        body = {"sort": ["_doc"], "size": size, "_source": source, **self._client.versions()}
+        name, preference = shards.where(of, shard)
+        # One search is a snapshot, too, where all fit into it.
+        small = self._docs is not None and self._docs <= size // 2
+        for answer, stamp in dates.stamped(self._client, name, body, field, preference, small):
+            if shard is None:
+                yield _page(answer, of, stamp)
+            else:
+                yield Page(shards.documents(answer, of, shard), answer.total)
+
+    def dated(self, of: Resolved, field: str, spans: Sequence[Span] | None, bits: int) -> Dated:
+        return counts.dated(self._client, of.name, field, spans, bits)
+
+    def within(self, of: Resolved, field: str, spans: Sequence[Span], without: bool) -> Iterator[Page]:
+        body = {"sort": ["_doc"], "size": _IDS_PAGE, "_source": False, **self._client.versions()}
+        for some in dates.pieces(spans) or [()]:
+            query = dates.in_spans(field, some or (), without)
+            for answer, stamp in dates.stamped(self._client, of.name, {"query": query, **body}, field):
+                yield _page(answer, of, stamp)
+            without = False
+
+    def without_seq_no(self, of: Resolved) -> str:
+        return shards.without_seq_no(self._client, of)
+
+    def tails(self, of: Resolved, after: Mapping[Shard, int], size: int, source: bool) -> Mapping[Shard, Tail]:
+        return shards.tails(self._client, of, after, size, source)
+
+    def histogram(
+        self,
+        of: Resolved,
+        shard: Shard,
+        spans: Sequence[Span],
+        bits: int,
+        only: Dates | None = None,
+    ) -> Mapping[int, int]:
+        return counts.histogram(self._client, shard, spans, bits, dates.query(only) if only else None)
+
+    def numbered(self, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
+        return shards.numbered(self._client, of, shard, numbers)
+
+    def shown(
+        self, of: Resolved, keys: Collection[Key], source: bool, shard: Shard | None = None
+    ) -> Sequence[Document]:
+        wanted = set(keys)
+        ids = {"query": {"ids": {"values": sorted({key.id for key in wanted})}}}
+        body = {**ids, "size": _ALIKE * len(wanted), "_source": source, **self._client.versions()}
+        found: list[Document] = []
+        name, preference = shards.where(of, shard)
+        for answer in self._client.pages(name, body, preference):
+            docs = _page(answer, of).docs if shard is None else shards.documents(answer, of, shard)
+            found += [doc for doc in docs if doc.key in wanted]
+        return found
+
+    def lookup(
+        self, of: Resolved, wanted: Sequence[tuple[str, Key]], copy: Shard | None = None
+    ) -> Sequence[Document | None]:
+        names = {one.uuid: one.name for one in of.indices}
+        preference = f"_prefer_nodes:{copy.node}" if copy and copy.node else ""
+        hits = lookups.mget(self._client, [(names[uuid], key) for uuid, key in wanted], preference)
+        return [_looked_up(hit, uuid, key) for hit, (uuid, key) in zip(hits, wanted, strict=True)]
+
+
+def _looked_up(hit: Hit, uuid: str, key: Key) -> Document | None:
+    """The document, unless it is another one: two routings of an id that lead to one shard share one place there.
+
+    One that the engine fails to give (2.x: a number beyond 64 bits, before it is refreshed) is there, but at no version
+    that anybody knows.
+    """
+    if hit.error is not None:
+        return Document(key, hit.index, uuid, _NO_VERSION)
+    if not hit.found:
+        return None
+    if (hit.routing or hit.parent) != key.routing:
+        return Document(key, hit.index, uuid, TAKEN)
+    return Document(key, hit.index, uuid, hit.version, hit.seq_no, parent=hit.parent)
+
+
+def _page(answer: Answer, of: Resolved, stamp: Callable[[Hit], int | None] = dates.none) -> Page:
+    place = _places(of)
+    return Page([document(hit, *place(hit.index), None, stamp(hit)) for hit in answer.hits.hits], answer.total)
+
+
+def _unread(answer: Answer, of: Resolved, field: str) -> Page:
+    """The page of an answer to a read of a part, its documents unread where they may stay so."""
+    if not isinstance(answer, Packed):
+        return _page(answer, of)
+    place = _places(of)
+    kinds = [Kind(kind or UNTYPED, index, *place(index)) for index, kind in answer.found.kinds]
+    return Page(Unread(answer.found, kinds, field, lambda: _page(answer.opened(), of).docs), answer.total)
+
+
+def _places(of: Resolved) -> Callable[[str], tuple[str, str | None]]:
+    """What tells the uuid of an index, and what the keys of its documents name. Raises ``NameMoved``."""
+    places = {one.name: (one.uuid, of.within(one.name)) for one in of.indices}
+
+    def place(index: str) -> tuple[str, str | None]:
+        if index not in places:
+            raise NameMoved(f"{of.name!r} now leads to {index!r} as well", "it is read anew at the next poll")
+        return places[index]
+
+    return place

@@ -1,0 +1,243 @@
+"""The shapes of the cluster's answers, over all engines, and the one judgement on whether an answer is whole.
+
+https://www.elastic.co/guide/en/elasticsearch/reference/7.17/search-search.html (and the same page of each version)
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from esfeed import native
+from esfeed.cluster.limits import refusal
+from esfeed.cluster.reasons import of_failures
+from esfeed.errors import ClusterError, NothingThere, many
+from esfeed.model.event import UNTYPED, Document, Key
+from esfeed.text.decoders import read
+
+_Answer = TypeVar("_Answer")
+
+
+class Shards(msgspec.Struct):
+    """``_shards`` of an answer: copies asked, and those that answered."""
+
+    total: int = 0
+    successful: int = 0
+    failed: int = 0
+    failures: list[Any] = []
+
+
+_BARE = ("sort", "found", "error", "fields")
+
+
+class Hit(msgspec.Struct, gc=False, rename=lambda name: name if name in _BARE else f"_{name}"):
+    """One document of a search or an ``_mget``. ``source`` is the engine's own bytes, and so are ``sort`` and
+    ``fields``, which few ask for: ten thousand lists a page would keep the garbage collector busy for nothing.
+    """
+
+    index: str
+    id: str
+    type: str | None = None
+    version: int = 0
+    seq_no: int | None = None
+    routing: str | None = None
+    parent: str | None = None
+    source: msgspec.Raw = msgspec.Raw()
+    sort: msgspec.Raw = msgspec.Raw()
+    fields: msgspec.Raw = msgspec.Raw()
+    found: bool = True
+    error: Any = None
+
+    @property
+    def sorted_by(self) -> Any:
+        """The first value that it is sorted by; ``None`` where it is not sorted."""
+        return next(iter(decode(self.sort, list[Any])), None) if self.sort else None
+
+    def values(self, field: str) -> list[Any]:
+        """What it brought of ``field``, which was asked for beside the content."""
+        return decode(self.fields, dict[str, list[Any]]).get(field, []) if self.fields else []
+
+
+class _Total(msgspec.Struct):
+    value: int
+
+
+class Hits(msgspec.Struct):
+    """``hits`` of a search answer; ``total`` is a number up to 6.x and an object from 7.0."""
+
+    hits: list[Hit]
+    total: int | _Total = 0
+
+
+class Page(msgspec.Struct):
+    """A search answer."""
+
+    timed_out: bool
+    shards: Shards = msgspec.field(name="_shards")
+    hits: Hits
+    scroll_id: str | None = msgspec.field(name="_scroll_id", default=None)
+    terminated_early: bool = False
+    aggregations: dict[str, Any] = {}
+
+    @property
+    def total(self) -> int:
+        """How many documents match, over all pages."""
+        return self.hits.total.value if isinstance(self.hits.total, _Total) else self.hits.total
+
+    @property
+    def count(self) -> int:
+        """How many of them are on this page."""
+        return len(self.hits.hits)
+
+
+class Packed(Page, kw_only=True):
+    """A search answer whose hits nobody has looked at: they lie in ``raw``, where ``found`` has their places."""
+
+    raw: bytes
+    found: Any
+
+    @property
+    def count(self) -> int:
+        return len(self.found)
+
+    def opened(self) -> Page:
+        """The same, with its hits."""
+        return page(self.raw)
+
+
+class Answers(msgspec.Struct):
+    """An ``_msearch`` answer: search answers or errors, each still raw."""
+
+    responses: list[msgspec.Raw]
+
+
+class Failed(msgspec.Struct):
+    """The error of one search among many, if it has one."""
+
+    error: Any = None
+
+
+class Multi(msgspec.Struct):
+    """An ``_mget`` answer."""
+
+    docs: list[Hit]
+
+
+class Settings(msgspec.Struct):
+    """One index in a ``_settings`` answer, flat."""
+
+    settings: dict[str, Any]
+
+
+class Aliases(msgspec.Struct):
+    """One index in an ``_alias`` answer."""
+
+    aliases: dict[str, dict[str, Any]] = {}
+
+
+class Cluster(msgspec.Struct):
+    """What an answer about the whole cluster says of which one it is."""
+
+    cluster_uuid: str = ""
+
+
+class Behind(msgspec.Struct):
+    """A ``_resolve/index`` answer: what a name leads to."""
+
+    aliases: list[Any] = []
+    data_streams: list[Any] = []
+
+
+class Mappings(msgspec.Struct):
+    """One index in a ``_mapping`` answer: of types, each with its properties, before 7.x."""
+
+    mappings: dict[str, Any] = {}
+
+
+def decode(raw: bytes | msgspec.Raw, kind: type[_Answer]) -> _Answer:
+    """``raw`` as a ``kind``. Raises ``ClusterError`` where it is not the answer of such an engine.
+
+    Engines keep half of a surrogate pair (``"\\ud83d"``, a cut emoji) in a document, which no UTF-8 text can hold and
+    no strict reader takes: it becomes U+FFFD, the rest stays as it is to the byte.
+    """
+    try:
+        return read(raw, kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        text = bytes(raw)
+        mended = _ESCAPE.sub(_whole_escape, text)
+        if mended != text:
+            return decode(mended, kind)
+        beginning = text[:80].decode("utf-8", "replace")
+        raise ClusterError(
+            f"the answer is cut short or not of Elasticsearch or OpenSearch ({error}): {beginning!r}",
+            "look at `hosts` of that cluster, and at what stands between",
+        ) from error
+    except RecursionError as error:
+        raise ClusterError(
+            "a document is nested too deep to be read (about 900 levels)", "correct or delete that document"
+        ) from error
+
+
+def page(raw: bytes) -> Page:
+    """``raw`` as a search answer. Raises as :func:`decode` does."""
+    return decode(raw, Page)
+
+
+def packed(raw: bytes, field: str) -> Page:
+    """The same, as a ``Packed`` one that knows the dates in ``field`` where the native part is there and takes it."""
+    taken = native.hits(raw, field) if native.hits else None
+    if taken is None:
+        return page(raw)
+    head, found = taken
+    rest = page(head)
+    return Packed(raw=raw, found=found, **{name: getattr(rest, name) for name in rest.__struct_fields__})
+
+
+_PAIR = rb"u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_ESCAPE = re.compile(rb"\\(?:" + _PAIR + rb"|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL)
+
+
+def _whole_escape(match: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if match["half"] else match[0]
+
+
+def whole(page: Page, counted: bool = False) -> Page:
+    """``page``, if every shard answered all of it. Raises ``ClusterError`` for a partial answer.
+
+    ``counted``: the caller compares the hits of all pages with the total itself, which tells more than
+    ``terminated_early``: 2.x says that of every scroll in ``_doc`` order, as it stops each page by that means.
+    ``successful`` is compared with ``total``, since an unassigned shard does not count as failed.
+    """
+    shards = page.shards
+    if shards.total == 0:
+        raise NothingThere(
+            "no open index is behind the name that was searched", "correct the watch's `index`, or open it"
+        )
+    reasons = []
+    if page.timed_out:
+        reasons.append("it timed out")
+    if page.terminated_early and not counted:
+        reasons.append("it was terminated early")
+    if shards.failed or shards.successful < shards.total:
+        missing = f"{shards.total - shards.successful} of {many(shards.total, 'shard')}"
+        reasons.append(f"{missing} gave none{_why(shards.failures)}")
+    if reasons:
+        raise refusal(
+            f"the cluster gave a partial answer: {', '.join(reasons)}",
+            "nothing was taken from it; see the cluster's health (`_cluster/health`, `_cat/shards`)",
+        )
+    return page
+
+
+def _why(failures: list[Any]) -> str:
+    why = of_failures(failures)
+    return f" ({why.kind}: {why.text})" if why else ""
+
+
+def document(hit: Hit, uuid: str, within: str | None, shard: int | None = None, stamp: int | None = None) -> Document:
+    """The document of a hit. ``within`` is part of the key: the index or alias, where the watch follows a pattern."""
+    key = Key(hit.type or UNTYPED, hit.id, hit.routing or hit.parent, within)
+    source = bytes(hit.source) or None
+    return Document(key, hit.index, uuid, hit.version, hit.seq_no, source, hit.parent, shard, stamp)

@@ -1,0 +1,1 @@
+"""The settings: kinds of value, sections, and reading the file."""

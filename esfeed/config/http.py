@@ -1,0 +1,153 @@
+"""The section ``[http]`` of the settings: where the feed is served over HTTP, and to whom."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from esfeed.config.models import File, Host, Names, Patterned, RedactSettings, Wait
+from esfeed.config.types import Misplaced, Secret, Section, Text
+from esfeed.routing.patterns import Patterns
+from esfeed.routing.transform import Shape
+
+DEFAULT_LISTEN = "127.0.0.1:8460"
+
+
+UNIX = "unix:"
+"""Before the path of a socket to listen at."""
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Host and port of ``127.0.0.1:8460``, ``[::1]:8460`` or ``:8460`` (every address). Raises ``ValueError``."""
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]*)):(\d{1,5})", text)
+    if not match or int(match[3]) > 65535:
+        raise ValueError('write an address and a port, such as "127.0.0.1:8460", or "unix:/run/esfeed/http.sock"')
+    return match[1] or match[2] or "0.0.0.0", int(match[3])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether that host (a name or an address) is this machine and no other."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _listen(text: str) -> str:
+    if not text.startswith(UNIX):
+        split_address(text)
+    elif not text.removeprefix(UNIX).startswith("/"):
+        raise ValueError('write the whole path of the socket, such as "unix:/run/esfeed/http.sock"')
+    return text
+
+
+def _origin(text: str) -> str:
+    if not re.fullmatch(r"https?://(?:\[[0-9a-fA-F:.]+\]|[a-z0-9.-]+)(?::\d{1,5})?", text):
+        raise ValueError('write an origin as browsers send it, such as "https://horizon.example.org", without a path')
+    return text
+
+
+class KeystoneSettings(Section):
+    """Where to have OpenStack tokens checked, and as whom."""
+
+    auth_url: Host = Field(description='the url of Keystone, such as "http://controller:5000/v3"')
+    username: Text = Field(description="a user that may check other tokens (role service or admin)")
+    password: Secret = Field(description='its password; may be "env:NAME"')
+    project_name: Text = Field("service", description="the project that this user works in")
+    user_domain_name: Text = Field("Default", description="the domain of the user")
+    project_domain_name: Text = Field("Default", description="the domain of the project")
+    ca_certs: File | None = Field(None, description="a PEM file with the certificates to trust instead of the system's")
+    admin_roles: Names = Field(
+        (), description="the roles, in any project, that see everything, such as cloud_admin; none where left out"
+    )
+    cache: Wait = Field(60.0, description="how long an answer of Keystone is trusted for a new request")
+    timeout: Wait = Field(10.0, description="how long Keystone may take to answer")
+
+
+class HttpSettings(Section):
+    """The feed over HTTP: pages, long polls and server-sent events, the dashboard, and metrics."""
+
+    listen: Annotated[Text, AfterValidator(_listen)] = Field(
+        DEFAULT_LISTEN,
+        description='the address to listen at; or "unix:/run/esfeed/http.sock", a socket for its owner and group',
+    )
+    anonymous: Literal["loopback", "never"] = Field(
+        "never",
+        description="who needs no token: nobody, or whoever is on this machine (and then sees everything), such as a "
+        "proxy there with all that it brings",
+    )
+    cors: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_tuple)] = Field(
+        (),
+        description='the origins whose pages may read the feed, with a token, such as ["https://horizon.example.org"]',
+    )
+    certificate: File | None = Field(None, description="a PEM file with the certificate chain to serve https with")
+    key: File | None = Field(None, description="a PEM file with its key, where certificate does not hold it")
+    requests_per_second: float = Field(
+        50.0, gt=0, le=100_000, description="the most requests that one caller makes, on average; twice as many at once"
+    )
+    readers: int = Field(1000, ge=1, le=100_000, description="the most readers that wait for events at a time")
+    readers_of_one: int = Field(100, ge=1, le=100_000, description="the most of them that one token may have")
+    connections: int | None = Field(
+        None, ge=1, le=1_000_000, description="the most connections at a time; 1,000 more than readers where left out"
+    )
+    connections_of_one: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="the most of them from one address, such as a proxy's; half of them, or readers, where left out",
+    )
+    heartbeat: Wait = Field(15.0, description="how long a stream may be silent before a sign of life")
+    cut_off: Wait = Field(
+        10.0, description="how long a reader may leave unread what it was sent before it is cut off; it can resume"
+    )
+    fields: Patterned = Field(
+        (), description="what tenants see of documents, and after a - what they do not, written as in a route"
+    )
+    redact: Annotated[tuple[RedactSettings, ...], BeforeValidator(_tuple)] = Field(
+        (), description="what is hidden from tenants, as in a route; administrators see everything"
+    )
+    keystone: KeystoneSettings | None = Field(None, description="takes OpenStack's own tokens as well, where written")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen at; not where it is a socket."""
+        return split_address(self.listen)
+
+    @property
+    def socket(self) -> str:
+        """The path of the socket to listen at, empty where it is an address."""
+        return self.listen.removeprefix(UNIX) if self.listen.startswith(UNIX) else ""
+
+    @property
+    def most(self) -> int:
+        """The most connections at a time."""
+        return self.readers + 1000 if self.connections is None else self.connections
+
+    @property
+    def most_of_one(self) -> int:
+        """The most connections from one address."""
+        return max(self.most // 2, self.readers) if self.connections_of_one is None else self.connections_of_one
+
+    def shape(self) -> Shape | None:
+        """What is made of events before a tenant sees them, compiled; ``None`` where that is nothing."""
+        if not (self.fields or self.redact):
+            return None
+        return Shape(Patterns(self.fields), [rule.rule() for rule in self.redact])
+
+    @property
+    def in_clear(self) -> bool:
+        """Whether tokens would cross a network unencrypted."""
+        return self.certificate is None and not self.socket and not is_loopback(self.address[0])
+
+    @model_validator(mode="after")
+    def _whole(self) -> HttpSettings:
+        if self.key and not self.certificate:
+            raise Misplaced("key", "write certificate as well; a key alone proves nothing")
+        return self

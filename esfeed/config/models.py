@@ -1,0 +1,391 @@
+"""The sections of the settings that are not a plugin's: what a cluster, a watch and a route can say.
+
+The reference of settings in the docs is made from these models; each field's description is a line of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
+
+from esfeed.cluster.connection import MOST_BYTES, Connection
+from esfeed.config.types import Duration, Misplaced, Secret, Section, Size, Text, from_environment
+from esfeed.routing.patterns import Pattern, Patterns, checked
+from esfeed.routing.template import Templated
+from esfeed.routing.transform import Redaction, Shape
+
+_WEEK = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+
+
+def _not_zero(value: float) -> float:
+    if value <= 0:
+        raise ValueError("write a duration longer than zero")
+    return value
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _host(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError('not a url; write one such as "http://127.0.0.1:9200"') from None
+    if "@" in parts.netloc:
+        raise ValueError("no user or password belongs into a url; write them as basic_auth")
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or re.search(r"[\s\x00-\x1f]", url):
+        raise ValueError('write a url with http:// or https://, such as "http://127.0.0.1:9200"')
+    if parts.query or parts.fragment:
+        raise ValueError("leave out what follows ? or #")
+    return url.rstrip("/")
+
+
+def _file(value: object) -> object:
+    value = from_environment(value)
+    if not isinstance(value, str):
+        return value
+    path = Path(value).expanduser()
+    try:
+        with path.open("rb"):
+            return path
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ValueError(f"{path} cannot be read ({reason}; seen from {Path.cwd()})") from None
+
+
+def _credentials(value: object) -> object:
+    if isinstance(value, list):
+        parts = [from_environment(part) for part in value]
+        if len(parts) != 2 or not all(isinstance(part, str) for part in parts) or ":" in str(parts[0]):
+            raise ValueError('write two texts, ["user", "password"]; a user has no ":" in its name')
+        return f"{parts[0]}:{parts[1]}"
+    return from_environment(value)
+
+
+def _two_parts(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().partition(":")[0] or ":" not in value.get_secret_value():
+        raise ValueError('write "user:password" or ["user", "password"]')
+    return _one_line(value)
+
+
+def _one_line(value: SecretStr) -> SecretStr:
+    if re.search(r"[\x00-\x1f\x7f]", value.get_secret_value()):
+        raise ValueError("it holds a line break or another control character; does the variable or file end in one?")
+    return value
+
+
+def _encoded(value: SecretStr) -> SecretStr:
+    text = _one_line(value).get_secret_value()
+    if not text or not text.isascii() or " " in text:
+        raise ValueError('write the key as the cluster gave it: its "encoded" form, or "id:api_key"')
+    return SecretStr(base64.b64encode(text.encode()).decode()) if ":" in text else value
+
+
+def _share(value: object) -> object:
+    hint = 'write a share such as "30%" or 0.3, from 0 to 1'
+    match = re.fullmatch(r"\s*(\d{1,3}(?:\.\d{1,9})?)\s*%\s*", value, re.ASCII) if isinstance(value, str) else None
+    if match:
+        value = float(match[1]) / 100
+    if value == 0 and not isinstance(value, bool):
+        value = 0.0
+    if not isinstance(value, float) or math.isnan(value) or not 0 <= value <= 1:
+        raise ValueError(hint if not isinstance(value, int) else f'{hint}: is "{value}%" meant?')
+    return value
+
+
+def _weekdays(field: str) -> str:
+    """Cron's days of the week (0 and 7 are Sunday, ranges may begin there) by names, which APScheduler takes alike.
+
+    APScheduler 3 counts from Monday as 0 (its issue 286): as numbers, every schedule would be a day late.
+    """
+    days: list[str] = []
+    for part in field.lower().split(","):
+        match = re.fullmatch(r"(?:(\*)|([0-7]|[a-z]{3})(?:-([0-7]|[a-z]{3}))?)(?:/([1-7]))?", part)
+        names = [name for name in match.groups()[1:3] if name] if match else []
+        if not match or any(not name.isdigit() and name not in _WEEK for name in names):
+            raise ValueError(f'"{part}" is no day of the week; write 0 to 7 or sun to sat')
+        first, *rest = [int(name) if name.isdigit() else _WEEK.index(name) for name in names] or [0, 6]
+        last = rest[0] if rest else 6 if match[4] else first
+        last += 7 if last < first else 0
+        days += [_WEEK[day % 7] for day in range(first, last + 1, int(match[4] or 1))]
+    return ",".join(dict.fromkeys(days))
+
+
+def _cron(text: str) -> str:
+    fields = text.split()
+    if len(fields) != 5 or not text.isascii() or len(text) > 200:
+        raise ValueError('write five fields (minute, hour, day, month, day of the week), such as "*/5 * * * *"')
+    fields[4] = "*" if fields[4] == "*" else _weekdays(fields[4])
+    from apscheduler.triggers.cron import CronTrigger
+
+    try:
+        CronTrigger.from_crontab(" ".join(fields), timezone="UTC")
+    except ValueError as error:
+        raise ValueError(f"not a schedule: {error}") from None
+    return " ".join(fields)
+
+
+def _index(name: str) -> str:
+    for number, part in enumerate(name.split(",")):
+        if not part.strip():
+            raise ValueError("write the name of an index or alias, or a pattern such as logs-*")
+        if re.search(r"\s", part):
+            raise ValueError("names have no spaces; separate several by a comma alone")
+        if part.startswith("_"):
+            raise ValueError("no name begins with _; for all indices write *")
+        if part.startswith("-") and number == 0:
+            raise ValueError("no name begins with -; what to leave out follows what to take: a*,-ab*")
+        if part.startswith("+") or (not part.startswith("<") and re.search(r'[\\/?"|#\x00-\x1f]', part)):
+            raise ValueError(r'no name begins with + or holds any of \ / ? " | #')
+    return name
+
+
+Wait = Annotated[Duration, AfterValidator(_not_zero)]
+File = Annotated[Path, BeforeValidator(_file)]
+Host = Annotated[Text, AfterValidator(_host)]
+Credentials = Annotated[SecretStr, BeforeValidator(_credentials), AfterValidator(_two_parts)]
+ApiKey = Annotated[Secret, AfterValidator(_encoded)]
+Share = Annotated[float, BeforeValidator(_share)]
+Cron = Annotated[str, AfterValidator(_cron)]
+Index = Annotated[Text, AfterValidator(_index)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
+
+
+class ClusterSettings(Section):
+    """An Elasticsearch or OpenSearch cluster, and how to reach it. Files are relative to the working directory."""
+
+    hosts: Annotated[tuple[Host, ...], BeforeValidator(_tuple)] = Field(
+        min_length=1,
+        description='urls of its nodes, such as ["http://127.0.0.1:9200"] (port 9200 where none is written); the '
+        "next is tried if one fails",
+    )
+    basic_auth: Credentials | None = Field(
+        None, description='"user:password", or ["user", "password"]; each may be "env:NAME"; kept as "user:password"'
+    )
+    api_key: ApiKey | None = Field(
+        None, description='an API key, encoded or as "id:api_key"; may be "env:NAME"; kept encoded'
+    )
+    ca_certs: File | None = Field(None, description="a PEM file with the certificates to trust instead of the system's")
+    verify_certs: bool = Field(True, description="whether the certificates of https hosts are checked")
+    client_cert: File | None = Field(None, description="a PEM file with the certificate to show to the cluster")
+    client_key: File | None = Field(None, description="a PEM file with its key, where client_cert does not hold it")
+    timeout: Wait = Field(30.0, description="how long one request may take")
+    retries: int = Field(4, ge=1, le=100, description="how often one request is tried before the poll gives up")
+
+    @model_validator(mode="after")
+    def _one_of_a_kind(self) -> ClusterSettings:
+        if self.basic_auth and self.api_key:
+            raise Misplaced("api_key", "leave out this or basic_auth; a request can carry only one of them")
+        if self.client_key and not self.client_cert:
+            raise Misplaced("client_key", "write client_cert as well; a key alone proves nothing")
+        return self
+
+    def connection(self, name: str, most_per_second: float | None = None, page_bytes: int = 0) -> Connection:
+        """How to reach the cluster, which has that ``name``, with so many requests a second at most.
+
+        ``page_bytes``: how many bytes an answer should have; one of several times as many is an error.
+        """
+        basic: Any = None if self.basic_auth is None else tuple(self.basic_auth.get_secret_value().split(":", 1))
+        return Connection(
+            name,
+            self.hosts,
+            basic_auth=basic,
+            api_key=None if self.api_key is None else self.api_key.get_secret_value(),
+            ca_certs=_text(self.ca_certs),
+            verify_certs=self.verify_certs,
+            client_cert=_text(self.client_cert),
+            client_key=_text(self.client_key),
+            timeout=self.timeout,
+            tries=self.retries,
+            most_per_second=most_per_second,
+            most_bytes=max(MOST_BYTES, 4 * page_bytes),
+        )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+class WatchSettings(Section):
+    """A name in a cluster to follow, and how."""
+
+    cluster: str = Field("", description="the cluster's name; may be left out where only one is defined")
+    index: Index = Field(description="the index, alias or pattern to follow; several by commas, and -name leaves out")
+    profile: str = Field("plain", description='what its documents mean: "plain" or "searchlight"')
+    tracker: Literal["auto", "updated_at", "seq_no"] = Field(
+        "auto", description="how changes are found; auto takes seq_no where the engine has it"
+    )
+    timestamp_field: str = Field(
+        "updated_at", description="the date that every write renews; empty: there is none, follow by reconciling only"
+    )
+    overlap: Duration = Field(300.0, description="how far before the newest date each poll reads again (updated_at)")
+    interval: Wait = Field(1.0, description="how long from one poll to the next")
+    cron: Cron | None = Field(
+        None,
+        description="when to poll, instead of interval: minute, hour, day, month, day of the week (0 and 7 are Sunday);"
+        " day and day of the week must both fit",
+    )
+    initial: Literal["snapshot", "now"] = Field(
+        "snapshot", description="what is there at first: sent as read events, or (now) learnt silently"
+    )
+    keep_documents: bool = Field(
+        True, description="whether contents are kept; without them no before nor changed is told"
+    )
+    mass_delete_limit: Share = Field(
+        0.3, description="the share of the documents that may be gone at once without asking (if more than 1,000)"
+    )
+    max_page_bytes: Size = Field(32 << 20, ge=1 << 10, description="the most bytes that one answer should have")
+    max_requests_per_second: float | None = Field(
+        None,
+        gt=0,
+        le=100_000,
+        description="the most requests that this watch makes; no bound where left out",
+    )
+    refresh: bool = Field(
+        False, description="whether each poll refreshes the index first; all that esfeed ever does to a cluster"
+    )
+    verify: Wait | None = Field(
+        None, description='how often to compare all ids and versions as a last net, such as "24h"; never where left out'
+    )
+
+    @model_validator(mode="after")
+    def _one_schedule(self) -> WatchSettings:
+        if self.cron is not None and "interval" in self.model_fields_set:
+            raise Misplaced("cron", "leave out this or interval; a watch has one schedule")
+        return self
+
+
+def _takes(text: str) -> str:
+    if text.startswith("-"):
+        raise ValueError("a rule only names what it is for; leave out the - before it")
+    return checked(text)
+
+
+FieldPattern = Annotated[str, AfterValidator(checked)]
+Patterned = Annotated[tuple[FieldPattern, ...], BeforeValidator(_tuple)]
+_SHORTEST_KEY = 16
+
+
+class RedactSettings(Section):
+    """What is done to some fields before a sink has them."""
+
+    fields: Annotated[tuple[Annotated[str, AfterValidator(_takes)], ...], BeforeValidator(_tuple)] = Field(
+        min_length=1, description='the fields: globs such as "*password*", or regular expressions such as "/(?i)token/"'
+    )
+    action: Literal["remove", "mask", "hash"] = Field(
+        "remove",
+        description="remove: the field is not there. mask: a fixed text stands there. hash: the HMAC-SHA256 of the"
+        " value under key stands there, the same for the same value, so that changes show and values can be matched",
+    )
+    key: Secret | None = Field(None, description='for hash: a secret of 16 characters or more; may be "env:NAME"')
+    mask: str = Field("***", description="for mask: the text")
+
+    @model_validator(mode="after")
+    def _fits_the_action(self) -> RedactSettings:
+        if self.action == "hash" and self.key is None:
+            raise Misplaced("action", 'write key as well, a secret to hash with, such as "env:ESFEED_HASH_KEY"')
+        if self.action != "hash" and self.key is not None:
+            raise Misplaced("key", 'leave it out, or write action = "hash"')
+        if self.key is not None and len(self.key.get_secret_value()) < _SHORTEST_KEY:
+            raise Misplaced("key", f"write {_SHORTEST_KEY} characters or more, or the values can be guessed")
+        if self.action != "mask" and "mask" in self.model_fields_set:
+            raise Misplaced("mask", 'leave it out, or write action = "mask"')
+        return self
+
+    def rule(self) -> Redaction:
+        """The rule, compiled."""
+        key = b"" if self.key is None else self.key.get_secret_value().encode()
+        return Redaction(tuple(map(Pattern, self.fields)), self.action, key, self.mask)
+
+
+class RouteSettings(Section):
+    """Which events of which watches go to which sinks, and what of them. See docs/routing.rst."""
+
+    watches: Names = Field((), description="the names of the watches; all where left out")
+    sinks: Names = Field(min_length=1, description="the names of the sinks")
+    where: str | None = Field(
+        None, description="a condition in CEL over op, type, id, watch, before, after, changed; else all events"
+    )
+    admin: bool = Field(False, description="searchlight: the administrator's view of resources instead of the user's")
+    tenant: Text | None = Field(
+        None,
+        min_length=1,
+        description="searchlight: the id of a project; only what it owns, or what is shared with it by name, as it may"
+        ' see it. "*": what belongs to some project, as that one may see it, for sinks with {owner}',
+    )
+    types: Patterned | None = Field(
+        None, min_length=1, description='the types of documents, such as ["OS::Nova::*", "-OS::Nova::Flavor"]; else all'
+    )
+    fields: Patterned | None = Field(
+        None,
+        min_length=1,
+        description='what to keep of documents, and after a - what to leave out: ["name", "nets.*", "-nets.mac"];'
+        ' globs of dotted paths, or regular expressions such as "/^os-/"; only with -, all else is kept',
+    )
+    redact: Annotated[tuple[RedactSettings, ...], BeforeValidator(_tuple)] = Field(
+        (), description="what to hide; the first rule for a field counts"
+    )
+    rename: dict[str, str] = Field(
+        default_factory=dict, description='new names of fields: { "os-ext:host" = "host", "flavor.id" = "flavor_id" }'
+    )
+    subject: Templated | None = Field(
+        None, description='the subject of events, such as "{project_id}/{name}", instead of type/id'
+    )
+    route: Templated | None = Field(
+        None, description='a word for the sinks\' own templates, where it is {route}: "{project_id}"'
+    )
+
+    @field_validator("watches")
+    @classmethod
+    def _some(cls, value: Any) -> Any:
+        if not value:
+            raise ValueError("name at least one watch, or leave the key out for all of them")
+        return value
+
+    @field_validator("rename")
+    @classmethod
+    def _names(cls, names: dict[str, str]) -> dict[str, str]:
+        taken: dict[tuple[str, str], str] = {}
+        for old, new in names.items():
+            if not old or not all(old.split(".")):
+                raise ValueError('write the name of a field on the left, such as "flavor.id"')
+            if not new or "." in new:
+                raise Misplaced(old, "write the new name alone: the field stays where it is")
+            around = old.rpartition(".")[0]
+            if taken.setdefault((around, new), old) != old:
+                raise Misplaced(old, f"two fields of one object would be named {new}")
+        return names
+
+    @model_validator(mode="after")
+    def _tenants_are_no_administrators(self) -> RouteSettings:
+        if self.tenant is not None and self.admin:
+            raise Misplaced("admin", "leave it out: a tenant has the user's view")
+        return self
+
+    @model_validator(mode="after")
+    def _tells_what_it_may(self) -> RouteSettings:
+        shape = self.shape()
+        for key, template in (("route", self.route), ("subject", self.subject)):
+            if template is None or shape is None:
+                continue
+            if key == "route" and "route" in template.of_event:
+                raise Misplaced(key, "{route} is what this makes; name a field of the document, or {type}")
+            for path in template.fields:
+                if why := shape.why_not(path):
+                    raise Misplaced(key, f"{{{path}}} {why}, so it cannot be told here")
+        return self
+
+    def shape(self) -> Shape | None:
+        """What the route makes of events, compiled; ``None`` where that is nothing."""
+        if not (self.fields or self.redact or self.rename or self.subject or self.route):
+            return None
+        rules = [rule.rule() for rule in self.redact]
+        return Shape(Patterns(self.fields or ()), rules, self.rename, self.subject, self.route)

@@ -1,0 +1,101 @@
+"""Finds sinks and profiles by name, through the entry points ``esfeed.sinks`` and ``esfeed.profiles``.
+
+Only what the settings name is imported, so a sink whose client library is not installed costs nothing until it is used.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
+
+from esfeed.config.types import SinkSection
+from esfeed.errors import ConfigError
+from esfeed.ports import Profile
+
+SINKS = "esfeed.sinks"
+PROFILES = "esfeed.profiles"
+
+
+@cache
+def declared(group: str) -> EntryPoints:
+    """The entry points of that group, read once: a file of every package that is installed is looked at for it."""
+    return entry_points(group=group)
+
+
+def sink_names() -> list[str]:
+    """The types of sink that are declared, sorted; nothing is imported."""
+    return sorted({point.name for point in declared(SINKS)})
+
+
+def profile_names() -> list[str]:
+    """The profiles that are declared, sorted; nothing is imported."""
+    return sorted({point.name for point in declared(PROFILES)})
+
+
+def sink_class(type_name: str) -> type:
+    """The class of the sinks of a type: its attribute ``Settings`` is the model of its section.
+
+    Raises :class:`ConfigError` (key ``type``) where no such type is declared, or it cannot be loaded.
+    """
+    found = _load(SINKS, "type", type_name)
+    settings = getattr(found, "Settings", None)
+    if not (isinstance(found, type) and isinstance(settings, type) and issubclass(settings, SinkSection)):
+        raise ConfigError("type", type_name, f"{found!r} is no sink: it has no Settings made from SinkSection")
+    return found
+
+
+def profile(name: str) -> Profile:
+    """A new profile of that name. Raises :class:`ConfigError` (key ``profile``) as :func:`sink_class` does."""
+    found = _load(PROFILES, "profile", name)
+    try:
+        made = found()  # type: ignore[operator]  # whatever the entry point names; the check follows
+    except Exception as error:
+        raise ConfigError("profile", name, f"it cannot be made: {_text(error)}") from error
+    if not callable(getattr(made, "describe", None)):
+        raise ConfigError("profile", name, f"{found!r} is no profile: it has no describe(change)")
+    return made  # type: ignore[no-any-return]
+
+
+def one_of(names: Iterable[str], near: object = None) -> str:
+    """What to write instead of ``near``: the nearest of ``names``, else all of them. A hint for an error's text."""
+    names = sorted(names)
+    close = difflib.get_close_matches(near, names, 1) if isinstance(near, str) and len(near) < 100 else []
+    if close:
+        return f'did you mean "{close[0]}"?'
+    return "there is none" if not names else "known: " + ", ".join(f'"{name}"' for name in names)
+
+
+def _load(group: str, key: str, name: str) -> object:
+    points = {point.value: point for point in declared(group) if point.name == name}
+    if not points:
+        names = {point.name for point in declared(group)}
+        if not names:
+            raise ConfigError(key, name, f"nothing declares {group}; install esfeed itself with pip")
+        raise ConfigError(key, name, f"no such {key}; {one_of(names, name)}")
+    if len(points) > 1:
+        raise ConfigError(key, name, f"two packages declare it ({', '.join(sorted(points))}); uninstall one of them")
+    (point,) = points.values()
+    try:
+        return point.load()
+    except ImportError as error:
+        raise ConfigError(key, name, _install(point, error)) from error
+    except Exception as error:
+        # A plugin's import may run anything; whatever comes of it is the plugin's fault, not the user's.
+        raise ConfigError(key, name, f"{point.value} cannot be loaded: {_text(error)}") from error
+
+
+def _install(point: EntryPoint, error: ImportError) -> str:
+    package = point.dist.name if point.dist else "esfeed"
+    extra = point.extras[0] if point.extras else point.name
+    own = (error.name or "").partition(".")[0] == point.module.partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or own:
+        why = f"{point.value} cannot be imported ({error})"
+    else:
+        why = f"it needs the Python module {error.name}, which is not installed"
+    return f"{why}; run: pip install '{package}[{extra}]'"
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,160 @@
+"""A sink with ``persist = false``: events go from the commit straight into memory, and from there to the target, once.
+
+Best effort, and cheap: no cursor, nothing parked, nothing after a restart. What the target does not take, and what a
+full memory cannot hold, is dropped and counted. Only what was never tried waits for a target to come back.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from esfeed.delivery.backoff import for_target
+from esfeed.delivery.dispatcher import Delivery
+from esfeed.delivery.options import Terms
+from esfeed.delivery.page import seconds
+from esfeed.delivery.reader import left_of
+from esfeed.delivery.target import Target
+from esfeed.errors import Retryable
+from esfeed.model.event import Event, weight
+from esfeed.ports import Clock, retry
+from esfeed.routing.router import RouteFailed, Router
+
+MOST_EVENTS, MOST_BYTES = 10_000, 64 << 20
+"""What the memory of one sink holds, at most."""
+
+
+class Straight:
+    """Delivers to one sink from memory. ``hear`` may be called by any thread, the rest by one."""
+
+    def __init__(
+        self,
+        name: str,
+        target: Target,
+        router: Router,
+        terms: Terms,
+        clock: Clock,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.name = name
+        self._target = target
+        self._router = router
+        self._terms = terms
+        self._clock = clock
+        self._chance = chance
+        self._queue: deque[Event] = deque()
+        self._octets = 0
+        self._lock = threading.Lock()
+        self._lost = 0
+        self._failures = 0
+        self._retry_at = float("-inf")
+        self._why = ""
+
+    def start(self) -> None:
+        """There is nothing to begin with: it gets what is committed from now on."""
+
+    def close(self) -> None:
+        """Lets go of the target; the next ``run_once`` opens it again."""
+        self._target.close()
+
+    @property
+    def backlog(self) -> int:
+        """How many events wait in memory."""
+        return len(self._queue)
+
+    def hear(self, events: Sequence[Event]) -> None:
+        """Takes the events of a commit. Where the memory is full, the oldest go."""
+        for event in events:
+            try:
+                shaped = self._router.shape(self.name, event)
+            except RouteFailed as error:
+                self._why = str(error)
+                self._lost += 1
+                continue
+            if shaped is not None:
+                with self._lock:
+                    self._queue.append(shaped)
+                    self._octets += weight(shaped)
+                    while len(self._queue) > MOST_EVENTS or (self._octets > MOST_BYTES and len(self._queue) > 1):
+                        self._octets -= weight(self._queue.popleft())
+                        self._lost += 1
+
+    def run_once(self) -> Delivery:
+        """One batch. Raises ``ConfigError`` and ``ReaderGone``; all other trouble is in the result."""
+        left = max(0.0, self._retry_at - self._clock.monotonic())
+        with self._lock:
+            first = self._queue[0] if self._queue else None
+            waiting = len(self._queue)
+        if first is None:
+            return self._told(0, idle=True)
+        if left:
+            return self._told(0, wait=left)
+        if self._terms.linger and waiting < self._terms.batch:
+            wait = left_of(self._terms.linger, first, self._clock.now().timestamp())
+            if wait:
+                return self._told(0, wait=wait)
+        if not self._reached():
+            return self._told(0, wait=self._retry_at - self._clock.monotonic())
+        batch = self._take()
+        sent = self._send(batch) if batch else 0
+        return self._told(sent, wait=max(0.0, self._retry_at - self._clock.monotonic()))
+
+    def _reached(self) -> bool:
+        try:
+            self._target.open()
+        except Retryable as error:
+            self._pause(error.wait, str(error))
+            return False
+        return True
+
+    def _take(self) -> list[Event]:
+        oldest = self._terms.oldest(self._clock.now().timestamp())
+        batch: list[Event] = []
+        octets = 0
+        with self._lock:
+            while self._queue and len(batch) < self._terms.batch:
+                event = self._queue[0]
+                late = seconds(event) < oldest
+                if batch and not late and octets + weight(event) > self._terms.batch_bytes:
+                    break
+                self._queue.popleft()
+                self._octets -= weight(event)
+                if late:
+                    self._lost += 1
+                else:
+                    octets += weight(event)
+                    batch.append(event)
+        return batch
+
+    def _send(self, batch: list[Event]) -> int:
+        asked = None
+        try:
+            outcomes = self._target.send(batch)
+        except Retryable as error:
+            asked = error.wait
+            outcomes = [retry(str(error), error.wait)] * len(batch)
+        back = [event for event, outcome in zip(batch, outcomes, strict=True) if not outcome.tried]
+        lost = [outcome for outcome in outcomes if not outcome.ok and outcome.tried]
+        sent = sum(outcome.ok for outcome in outcomes)
+        with self._lock:
+            self._queue.extendleft(reversed(back))
+            self._octets += sum(map(weight, back))
+            self._lost += len(lost)
+        self._failures = 0 if sent else self._failures
+        self._why = lost[0].reason if lost else ""
+        asked = max((outcome.wait for outcome in lost if outcome.wait), default=asked)
+        if asked or (lost and not sent) or (back and not sent):
+            self._pause(asked, self._why)
+        return sent
+
+    def _pause(self, asked: float | None, why: str) -> None:
+        self._failures += 1
+        self._why = why
+        self._retry_at = self._clock.monotonic() + for_target(self._failures, asked, self._chance())
+
+    def _told(self, sent: int, wait: float = 0.0, idle: bool = False) -> Delivery:
+        with self._lock:
+            lost, self._lost = self._lost, 0
+        return Delivery(sent, dropped=lost, wait=None if idle else wait, idle=idle, error=self._why)

@@ -1,0 +1,1 @@
+"""What requests to others may cost."""

@@ -1,0 +1,1 @@
+"""Who may look on while a feed works: metrics and traces."""

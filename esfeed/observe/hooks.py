@@ -1,0 +1,52 @@
+"""Lets observers look on: a sink that tells them what it was given and answered, and several of them as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import datetime
+
+from esfeed.model.event import Event
+from esfeed.observe.ports import Observer
+from esfeed.ports import Clock, Outcome, Sink
+
+
+@contextmanager
+def together(contexts: Iterable[AbstractContextManager[object]]) -> Iterator[None]:
+    """All ``contexts`` as one."""
+    with ExitStack() as stack:
+        for context in contexts:
+            stack.enter_context(context)
+        yield
+
+
+class Watched:
+    """A sink (``ports.Sink``) that observers look upon; what it does is the inner sink's."""
+
+    def __init__(self, name: str, inner: Sink, observers: Sequence[Observer], clock: Clock) -> None:
+        self._name = name
+        self._inner = inner
+        self._observers = observers
+        self._clock = clock
+
+    def open(self) -> None:
+        self._inner.open()
+
+    def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        with together(observer.sending(self._name, events) for observer in self._observers):
+            began = self._clock.monotonic()
+            outcomes = self._inner.send(events)
+            took = self._clock.monotonic() - began
+            now = self._clock.now().timestamp()
+            delays = [max(0.0, now - epoch(event)) for event in events]
+            for observer in self._observers:
+                observer.sent(self._name, events, outcomes, delays, took)
+        return outcomes
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def epoch(event: Event) -> float:
+    """When the event was found, in epoch seconds."""
+    return datetime.fromisoformat(event.time).timestamp()

@@ -1,0 +1,310 @@
+"""Decides which sink is to have which event, and in which shape: by the routes. Pure, no I/O.
+
+A sink gets an event by the first route that takes it: by watch, view, ``types`` and ``where``; that route alone shapes
+it (see :mod:`esfeed.routing.transform`). A route without an answer is not passed over in favour of one that would show
+more: only where a later one shapes alike does that one count.
+
+A ``where`` is a CEL expression (https://cel.dev) over ``op``, ``type``, ``id``, ``watch``, ``before``, ``after`` and
+``changed``, compiled once. Handing a document to CEL costs a hundred times what evaluating costs, so only those of its
+fields go there that some expression names.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from esfeed.errors import EsfeedError
+from esfeed.model.event import Event
+from esfeed.routing.cel import Fields, Where, compile_where
+from esfeed.routing.patterns import Patterns
+from esfeed.routing.tenancy import seen_by
+from esfeed.routing.transform import Shape, ShapeFailed
+
+if TYPE_CHECKING:
+    import cel
+
+__all__ = ["ExpressionFailed", "Route", "RouteFailed", "Router", "Unshapable", "Where", "compile_where", "holds"]
+
+
+class RouteFailed(EsfeedError):
+    """A route cannot tell whether, or as what, a sink is to have an event. No value of the document is told."""
+
+
+class Unshapable(RouteFailed):
+    """The event is for the sink, but the route cannot shape it: a template without a text, a document too deep.
+
+    ``route`` is the index of the route in the settings.
+    """
+
+    def __init__(self, route: int, error: ShapeFailed) -> None:
+        super().__init__(f"routes[{route}]: {error.message}", error.mend)
+        self.route = route
+
+
+class ExpressionFailed(RouteFailed):
+    """A ``where`` has no answer for an event; whether the sink is to have it cannot be told.
+
+    ``route`` is the index of the route in the settings, ``text`` its expression, ``reason`` why; none holds a value
+    of the document.
+    """
+
+    def __init__(self, route: int, text: str, reason: str) -> None:
+        super().__init__(f"routes[{route}].where has no answer for this event ({text})", reason)
+        self.route = route
+        self.text = text
+        self.reason = reason
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Which events of which watches go to which sinks.
+
+    ``index`` is its place in the settings. Empty ``watches`` means all. ``admin`` chooses the view of documents that
+    have one. Where ``where`` is ``None``, every event goes; where ``types`` is, those of every type; where ``shape``
+    is, whole. ``tenant``: only what that project may see, as it may (see :mod:`esfeed.routing.tenancy`).
+    """
+
+    index: int
+    sinks: frozenset[str]
+    watches: frozenset[str] = frozenset()
+    where: Where | None = None
+    admin: bool = False
+    types: Patterns | None = None
+    shape: Shape | None = None
+    tenant: str | None = None
+
+    def like(self, other: Route) -> bool:
+        """Whether it shows an event just as the other one does."""
+        return self.shape is other.shape and self.tenant == other.tenant
+
+    @property
+    def whole(self) -> bool:
+        """Whether it takes every event without a view, as it is."""
+        return self.where is None and self.types is None and self.shape is None and self.tenant is None
+
+    def sees(self, event: Event) -> bool:
+        """Whether documents of that view and type are for this route; those without a view are for every one."""
+        if event.view is not None and event.view != ("admin" if self.admin else "user"):
+            return False
+        return self.types is None or self.types.match(event.type)
+
+
+class Router:
+    """Answers, per sink and event, whether and how the sink is to have the event. Immutable; any thread may ask.
+
+    ``sinks`` and ``watches`` are the names that are defined. Without any route, every watch goes to every sink (the
+    user's view, where there are two). ``timestamps``: by watch, the field that ``origin.updated_at`` is read from.
+    """
+
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        sinks: Collection[str],
+        watches: Collection[str],
+        timestamps: Mapping[str, str] | None = None,
+    ) -> None:
+        routes = tuple(routes) or (Route(0, frozenset(sinks)),)
+        plans: dict[tuple[str, str], list[Route]] = {}
+        for route in routes:
+            for sink in route.sinks:
+                for watch in route.watches or watches:
+                    plans.setdefault((sink, watch), []).append(route)
+        self._plans = {pair: tuple(plan) for pair, plan in plans.items()}
+        self._needs = {pair: _needs(plan) for pair, plan in plans.items()}
+        self._whole = frozenset(pair for pair, plan in plans.items() if plan[0].whole)
+        self._timestamps = dict(timestamps or {})
+
+    def watches(self, sink: str) -> frozenset[str]:
+        """The watches that any route brings to that sink."""
+        return frozenset(watch for name, watch in self._plans if name == sink)
+
+    def passes_whole(self, sink: str, watch: str) -> bool:
+        """Whether every event of the watch that has no view goes to the sink, and as it is."""
+        return (sink, watch) in self._whole
+
+    def wants(self, sink: str, event: Event) -> bool:
+        """Whether any route brings the event to the sink; an event of an undefined watch goes nowhere.
+
+        Raises :class:`ExpressionFailed` where no route says yes and some ``where`` has no answer.
+        """
+        return self._route(sink, event) is not None
+
+    def shape(self, sink: str, event: Event) -> Event | None:
+        """The event as the sink is to have it; ``None`` where it is not to have it.
+
+        That is where no route takes it, or where the one that does lets nothing be seen of what has changed. Raises
+        :class:`RouteFailed` (:class:`ExpressionFailed`, :class:`Unshapable`): then the event is not for this sink as it
+        stands, whatever it is for others.
+        """
+        if event.view is None and self.passes_whole(sink, event.watch):
+            return event
+        found = self._route(sink, event)
+        if found is None:
+            return None
+        route, event = found
+        try:
+            return route.shape.apply(event, self._timestamps.get(event.watch, "")) if route.shape else event
+        except ShapeFailed as error:
+            raise Unshapable(route.index, error) from error
+
+    def _route(self, sink: str, event: Event) -> tuple[Route, Event] | None:
+        """The first route that takes the event, and what of the event its tenant may see."""
+        pair = sink, event.watch
+        routes = [route for route in self._plans.get(pair, ()) if route.sees(event)]
+        sure = next((route for route in routes if route.where is None), None)
+        if sure and sure.tenant is None and all(route.like(sure) for route in routes[: routes.index(sure)]):
+            return sure, event
+        asked: dict[str | None, _Asked | None] = {None: _Asked(event, self._needs.get(pair, {}))}
+        failed: list[tuple[Route, RouteFailed]] = []
+        for route in routes:
+            try:
+                if route.tenant not in asked:
+                    shown = _shown(route, event, self._timestamps.get(event.watch, ""))
+                    asked[route.tenant] = None if shown is None else _Asked(shown, self._needs.get(pair, {}))
+                of_route = asked[route.tenant]
+                taken = of_route is not None and of_route.holds(route)
+            except RouteFailed as error:
+                failed.append((route, error))
+                continue
+            if taken and of_route and all(one.like(route) for one, _ in failed):
+                return route, of_route.event
+            if taken:
+                break
+        if failed:
+            raise failed[0][1]
+        return None
+
+
+def _shown(route: Route, event: Event, timestamp_field: str) -> Event | None:
+    try:
+        return seen_by(event, route.tenant or "", timestamp_field)
+    except ShapeFailed as error:
+        raise Unshapable(route.index, error) from error
+
+
+class _Asked:
+    """An event that routes are asked about; it is read once, when the first one looks into it."""
+
+    def __init__(self, event: Event, needs: Mapping[str, Fields]) -> None:
+        self.event = event
+        self._needs = needs
+        self._values: dict[str, Any] = {}
+        self._context: cel.Context | None = None
+
+    def holds(self, route: Route) -> bool:
+        """Whether the route's condition is true. Raises :class:`ExpressionFailed`."""
+        if route.where is None:
+            return True
+        try:
+            if self._context is None:
+                self._values = _values(self.event, self._needs)
+                self._context = _context(self._values)
+            return route.where.holds(self._context, self._values)
+        except (ValueError, _Unreadable) as error:
+            raise ExpressionFailed(route.index, route.where.text, str(error)) from None
+
+
+def holds(where: Where, event: Event) -> bool:
+    """Whether a condition is true of an event. Raises ``ValueError`` that says why, where it has no answer."""
+    try:
+        values = _values(event, where.needs)
+        context = _context(values)
+    except _Unreadable as error:
+        raise ValueError(str(error)) from None
+    return where.holds(context, values)
+
+
+class _Unreadable(Exception):
+    """The document cannot be handed to CEL."""
+
+
+def _needs(plan: Iterable[Route]) -> Mapping[str, Fields]:
+    """What the expressions of a plan name: variables, and of ``before`` and ``after`` the fields (``None``: all)."""
+    needs: dict[str, Fields] = {}
+    for route in plan:
+        for name, fields in (route.where.needs if route.where else {}).items():
+            known = needs.get(name, frozenset())
+            needs[name] = None if fields is None or known is None else known | fields
+    return needs
+
+
+def _values(event: Event, needs: Mapping[str, Fields]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, fields in needs.items():
+        if name == "before":
+            values[name] = _document(event.before, fields)
+        elif name == "after":
+            values[name] = _document(event.after, fields)
+        elif name == "changed":
+            values[name] = None if event.changed is None else list(event.changed)
+        else:
+            values[name] = event.doc_id if name == "id" else getattr(event, name)
+    return values
+
+
+def _context(values: dict[str, Any]) -> cel.Context:
+    import cel
+
+    try:
+        return cel.Context(values)
+    except ValueError:
+        pass
+    try:
+        # Beyond what CEL can hold: an integer beyond doubles, half of a surrogate pair.
+        return cel.Context({name: _clean(value) for name, value in values.items()})
+    except (ValueError, RecursionError):
+        raise _Unreadable("the document holds what CEL cannot") from None
+
+
+_shallow = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _document(raw: msgspec.Raw | None, fields: Fields) -> Any:
+    """The document, or those ``fields`` of it, as values that CEL can hold."""
+    if raw is None:
+        return None
+    if fields is None:
+        return _parse(bytes(raw))
+    try:
+        parts = _shallow.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _parse(bytes(raw))
+    return {name: _parse(bytes(parts[name])) for name in fields if name in parts}
+
+
+def _parse(raw: bytes) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except RecursionError:
+        raise _Unreadable("the document is nested too deep to be looked into") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        pass
+    try:
+        # Numbers out of range, half surrogates: JSON all the same, and the engine keeps them as they came.
+        return _clean(json.loads(raw.decode(errors="replace"), parse_int=_number))
+    except (ValueError, RecursionError):
+        raise _Unreadable("the document cannot be read as JSON") from None
+
+
+def _number(digits: str) -> int | float:
+    return int(digits) if len(digits) < 20 else float(digits)
+
+
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def _clean(value: Any) -> Any:
+    """The value with what CEL cannot hold replaced: integers beyond 64 bits by doubles, half surrogates by U+FFFD."""
+    if isinstance(value, str):
+        return _HALF.sub("\ufffd", value)
+    if isinstance(value, int) and value.bit_length() > 64:
+        return float(str(value)) if value.bit_length() < 10_000 else float("inf") * (1 if value > 0 else -1)
+    if isinstance(value, list):
+        return [_clean(part) for part in value]
+    if isinstance(value, dict):
+        return {_clean(name): _clean(part) for name, part in value.items()}
+    return value

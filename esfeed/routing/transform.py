@@ -1,0 +1,254 @@
+"""What a route makes of an event before a sink has it: fields left out, hidden or renamed, its subject and its route.
+
+Everything a sink can see is made from the shaped documents: ``before``, ``after``, ``changed``, the subject, the
+route, and ``origin.updated_at``. So what was left out or hidden is nowhere in an event, in whatever form it is written.
+
+Documents are taken apart only as far as a pattern reaches, and what is kept stays the engine's own bytes: numbers keep
+every digit. A name that stands twice in an object stands once afterwards, with the last value, or a pattern could be
+passed by.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from esfeed.errors import EsfeedError
+from esfeed.model.event import Event
+from esfeed.routing.patterns import Pattern, Patterns
+from esfeed.routing.template import Template, TemplateFailed
+from esfeed.text.jsontext import Unreadable, parse, same_meaning, text_of
+
+Action = Literal["remove", "mask", "hash"]
+
+_MOST_PATHS = 10_000
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_list = msgspec.json.Decoder(list[msgspec.Raw])
+_encode = msgspec.json.Encoder().encode
+
+_Fields = dict[str, msgspec.Raw]
+
+
+class ShapeFailed(EsfeedError):
+    """A route can make nothing of an event; the event is not for its sink as it stands. No value is told."""
+
+
+class Redaction(NamedTuple):
+    """What happens to the fields that one of ``patterns`` covers. ``key`` is for ``hash``, ``mask`` for ``mask``."""
+
+    patterns: tuple[Pattern, ...]
+    action: Action
+    key: bytes = b""
+    mask: str = "***"
+
+    def __repr__(self) -> str:
+        return f"Redaction({self.patterns!r}, {self.action!r})"
+
+    def of(self, value: msgspec.Raw) -> msgspec.Raw:
+        """What stands in the place of a value."""
+        if self.action == "mask":
+            return msgspec.Raw(_encode(self.mask))
+        try:
+            text = text_of(parse(value)).encode()
+        except (Unreadable, RecursionError):
+            text = bytes(value)
+        return msgspec.Raw(_encode(hmac.new(self.key, text, hashlib.sha256).hexdigest()))
+
+
+class _Verdict(NamedTuple):
+    """What becomes of a field: gone, ``hidden``, or kept; ``inside``: where it is an object or list, look into it."""
+
+    kept: bool
+    inside: bool
+    hidden: Redaction | None = None
+
+
+_GONE = _Verdict(kept=False, inside=False)
+_KEPT = _Verdict(kept=True, inside=False)
+_OBJECT, _LIST = b"{["
+
+
+class Shape:
+    """The shaping of one route. Immutable to whoever uses it, for any thread.
+
+    ``fields``: what to keep and drop. ``redact``: the first rule that covers a field counts. ``rename``: from a path to
+    the name that the field has from then on, in the same object; it takes the place of another field of that name.
+    All paths are those of the documents as they were read; ``subject`` and ``route`` see them shaped.
+    """
+
+    def __init__(
+        self,
+        fields: Patterns | None = None,
+        redact: Sequence[Redaction] = (),
+        rename: Mapping[str, str] | None = None,
+        subject: Template | None = None,
+        route: Template | None = None,
+    ) -> None:
+        self._fields = fields or Patterns(())
+        self._redact = tuple(redact)
+        self._rename = dict(rename or {})
+        self._subject = subject
+        self._route = route
+        self._whole = not (self._fields.keep or self._fields.drop or self._redact or self._rename)
+        self._verdicts: dict[str, _Verdict] = {}
+
+    def why_not(self, path: str) -> str:
+        """Why nothing can be told from a field (by its name after shaping), empty where something may be."""
+        was: list[str] = []
+        for name in path.split("."):
+            around = ".".join(was)
+            old = next((old for old, new in self._rename.items() if new == name and _around(old) == around), None)
+            here = ".".join([*was, name])
+            if old is None and here in self._rename:
+                return f"is renamed to {self._rename[here]}"
+            was.append(name if old is None else old.rpartition(".")[2])
+        verdict = self._verdict(".".join(was))
+        return "" if verdict.kept or verdict.inside else "is taken away by fields or redact"
+
+    def apply(self, event: Event, timestamp_field: str = "") -> Event | None:
+        """The event as the route lets it be seen; ``None`` where nothing that it lets be seen has changed.
+
+        ``timestamp_field`` is the field that ``origin.updated_at`` was read from. Raises :class:`ShapeFailed` for a
+        document that cannot be taken apart, or a template without a text for it.
+        """
+        if not self._whole:
+            before, after = self._document(event.before), self._document(event.after)
+            changed = self._changed(event, before, after)
+            if changed == () and event.op == "updated":
+                return None
+            origin = event.origin
+            if timestamp_field and not self._shows(timestamp_field):
+                origin = msgspec.structs.replace(origin, updated_at=None)
+            event = msgspec.structs.replace(
+                event, before=_raw(before), after=_raw(after), changed=changed, origin=origin
+            )
+        if self._route is not None:
+            event = msgspec.structs.replace(event, route=_text("route", self._route, event))
+        if self._subject is not None:
+            event = msgspec.structs.replace(event, about=_text("subject", self._subject, event))
+        return event
+
+    def _shows(self, path: str) -> bool:
+        verdict = self._verdict(path)
+        return verdict.kept and verdict.hidden is None
+
+    def _verdict(self, path: str) -> _Verdict:
+        found = self._verdicts.get(path)
+        if found is None:
+            if len(self._verdicts) >= _MOST_PATHS:  # documents choose their fields, and there may be no end of them
+                self._verdicts.clear()
+            found = self._verdicts[path] = self._judge(path)
+        return found
+
+    def _judge(self, path: str) -> _Verdict:
+        keep, drop = self._fields.keep, self._fields.drop
+        if any(pattern.covers(path) for pattern in drop):
+            return _GONE
+        rule = next((rule for rule in self._redact if any(pattern.covers(path) for pattern in rule.patterns)), None)
+        if rule is not None and rule.action == "remove":
+            return _GONE
+        kept = not keep or any(pattern.covers(path) for pattern in keep)
+        if rule is not None and kept:
+            return _Verdict(kept, inside=False, hidden=rule)
+        deeper = [*drop, *(pattern for rule in self._redact for pattern in rule.patterns), *(() if kept else keep)]
+        inside = any(pattern.below(path) for pattern in deeper)
+        inside = inside or any(old.startswith(path + ".") for old in self._rename)
+        return _KEPT if kept and not inside and rule is None else _Verdict(kept, inside, rule)
+
+    # --- documents
+
+    def _document(self, raw: msgspec.Raw | None) -> _Fields | None:
+        if raw is None:
+            return None
+        try:
+            return self._taken_apart(raw)
+        except RecursionError:
+            pass
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            try:
+                return self._taken_apart(msgspec.Raw(_mended(bytes(raw))))
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                pass
+        raise ShapeFailed("the document cannot be taken apart", "it is nested too deep, or it is no JSON object")
+
+    def _taken_apart(self, raw: msgspec.Raw, around: str = "") -> _Fields:
+        shaped: _Fields = {}
+        moved: _Fields = {}
+        prefix = f"{around}." if around else ""
+        for name, value in _object.decode(raw).items():
+            path = prefix + name
+            verdict = self._verdicts.get(path) or self._verdict(path)
+            new = value if verdict is _KEPT else self._value(value, path, verdict)
+            if new is None:
+                continue
+            if path in self._rename:
+                moved[self._rename[path]] = new
+            else:
+                shaped[name] = new
+        return shaped | moved if moved else shaped
+
+    def _value(self, value: msgspec.Raw, path: str, verdict: _Verdict) -> msgspec.Raw | None:
+        """A value shaped, ``None`` where it is gone."""
+        if verdict.hidden is not None and verdict.kept:
+            return verdict.hidden.of(value)
+        kind = memoryview(value)[0] if verdict.inside else 0
+        if kind == _OBJECT:
+            inner = self._taken_apart(value, path)
+            return msgspec.Raw(_encode(inner)) if inner or verdict.kept else None
+        if kind == _LIST:
+            parts = [part for one in _list.decode(value) if (part := self._value(one, path, verdict)) is not None]
+            return msgspec.Raw(_encode(parts)) if parts or verdict.kept else None
+        return value if verdict.kept else None
+
+    def _changed(self, event: Event, before: _Fields | None, after: _Fields | None) -> tuple[str, ...] | None:
+        if before is None or after is None:
+            return event.changed and tuple(dict.fromkeys(map(self._top, filter(self._seen, event.changed))))
+        names = before.keys() | after.keys() if event.changed is None else {*map(self._top, event.changed)}
+        return tuple(sorted(name for name in names if not _same(before.get(name), after.get(name))))
+
+    def _top(self, name: str) -> str:
+        return self._rename.get(name, name)
+
+    def _seen(self, name: str) -> bool:
+        verdict = self._verdict(name)
+        return verdict.kept or verdict.inside
+
+
+def _around(path: str) -> str:
+    return path.rpartition(".")[0]
+
+
+def _same(one: msgspec.Raw | None, other: msgspec.Raw | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    if bytes(one) == bytes(other):
+        return True
+    try:
+        return same_meaning(parse(one), parse(other))
+    except (Unreadable, RecursionError):
+        return False
+
+
+def _raw(fields: _Fields | None) -> msgspec.Raw | None:
+    return None if fields is None else msgspec.Raw(_encode(fields))
+
+
+def _text(key: str, template: Template, event: Event) -> str:
+    try:
+        return template.render(event)
+    except TemplateFailed as error:
+        raise ShapeFailed(f"{key} = {error.message}", error.mend) from error
+
+
+def _mended(raw: bytes) -> bytes:
+    """The text with what no Unicode text can hold replaced by U+FFFD: half of a surrogate pair, broken UTF-8."""
+    text = raw.decode("utf-8", "replace").encode()
+    return _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], text)

@@ -1,0 +1,1 @@
+"""A feed put together from its settings, run, and looked at."""

@@ -1,0 +1,438 @@
+"""Puts a feed together from its settings: clusters, watchers, dispatchers, all over one store.
+
+The daemon and the commands differ only in when they ask these parts for a step. A part is imported when it is first
+made: a command that only looks at the state needs no client of a cluster, and one that polls from cron starts anew each
+time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import structlog
+
+from esfeed.config import plugins
+from esfeed.config.load import Config, WatchSettings
+from esfeed.config.types import SinkSection
+from esfeed.delivery.options import Terms
+from esfeed.errors import EsfeedError, ReaderGone, Unforeseen
+from esfeed.observe.hooks import Watched, together
+from esfeed.observe.ports import Observer
+from esfeed.ports import Clock, Progress, Sink, Stop
+from esfeed.routing.router import Router
+from esfeed.runtime.clock import SteadyClock, SystemClock, steady
+from esfeed.runtime.health import Alive, SinkHealth, WatchHealth, pack, unpack
+from esfeed.runtime.noting import Noting
+from esfeed.store.lock import StateLock
+
+if TYPE_CHECKING:
+    from esfeed.changes.watcher import Poll, Watcher
+    from esfeed.cluster.adapter import EngineCluster
+    from esfeed.cluster.link import Link
+    from esfeed.cluster.together import Together
+    from esfeed.delivery.direct_writer import Direct
+    from esfeed.delivery.dispatcher import Delivery, Dispatcher
+    from esfeed.delivery.memory_dispatcher import Straight
+    from esfeed.delivery.target import Target
+    from esfeed.store.sql import SqlStore
+    from esfeed.trackers.auto import AutoTracker
+
+log = structlog.get_logger("esfeed")
+
+_PRUNE_FOR = 1.0
+_MOST_DEAD = 10_000
+
+
+class App:
+    """A feed. Use it as a context; ``purpose`` is the command, for whoever asks who holds the state.
+
+    ``eager``: see :class:`~esfeed.trackers.options.Following`. ``observers`` look on; add to it before the first use.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        purpose: str,
+        *,
+        eager: bool = True,
+        clock: Clock | None = None,
+    ) -> None:
+        self.config = config
+        self.clock: Clock = clock or SystemClock()
+        self._eager = eager
+        self.observers: list[Observer] = []
+        self._interrupt = threading.Event()
+        self._purpose = purpose
+        self._stack = ExitStack()
+        self.noting = Noting(lambda notes: self.store.note_all(notes), self.clock.monotonic)
+        self._links: dict[str, Link] = {}
+        self._well: dict[str, float] = {}
+        self._reconciled: dict[str, float] = {}
+        self._sent: dict[str, int] = {}
+        self._lost: dict[str, int] = {}
+
+    def __enter__(self) -> App:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def interruptible(self, by: threading.Event) -> None:
+        """From now on no sleep between two tries of anything lasts longer than until ``by`` is set."""
+        self._interrupt = by
+
+    def sleep(self, seconds: float) -> None:
+        """Waits, or less where the process is told to end."""
+        self._interrupt.wait(seconds)
+
+    def hold(self) -> None:
+        """Takes the state for this process alone. Raises ``StateError`` that names who has it."""
+        self._stack.enter_context(self.lock)
+
+    def running(self) -> bool:
+        """Whether another process holds the state to run the feed, and not for a moment only."""
+        return self.lock.holds("run")
+
+    @cached_property
+    def lock(self) -> StateLock:
+        """The lock beside the state."""
+        import sqlalchemy as sa
+
+        database = sa.make_url(self.config.state).database or ""
+        return StateLock(Path(f"{database}.lock"), self._purpose)
+
+    @cached_property
+    def store(self) -> SqlStore:
+        """The state, opened and migrated on first use."""
+        from esfeed.store.sql import SqlStore
+
+        store = SqlStore(self.config.state)
+        self._stack.callback(store.close)
+        return store
+
+    @cached_property
+    def steady(self) -> SteadyClock:
+        """The clock by which it is noted when something was: nobody sets it, and all processes have the same."""
+        return steady(self.clock, self.store)
+
+    def begin(self) -> None:
+        """Makes all that polls need, and notes that the feed runs from now on: what was not heard of since is not late
+        yet.
+        """
+        # Now: many threads would each begin to make them.
+        _ = self.watchers, self.together, self._engines_before
+        self.store.note("alive", "", pack(Alive(self._at())))
+
+    def alive(self, watch: str) -> None:
+        """Notes that the poll of a watch that is still going on gets answers."""
+        self.store.note("alive", watch, pack(Alive(self._at())))
+
+    def _at(self) -> float:
+        return self.steady.now().timestamp()
+
+    @cached_property
+    def clusters(self) -> Mapping[str, EngineCluster]:
+        """The cluster of each watch, by watch: its own, so that what a watch costs is counted and bounded apart.
+
+        None is asked anything before it is used.
+        """
+        return {name: self._cluster(settings) for name, settings in self.config.watches.items()}
+
+    def _cluster(self, watch: WatchSettings) -> EngineCluster:
+        from esfeed.cluster.adapter import EngineCluster
+
+        settings = self.config.clusters[watch.cluster]
+        reach = settings.connection(watch.cluster, watch.max_requests_per_second, watch.max_page_bytes)
+        return EngineCluster(reach, self.sleep, self._link(watch.cluster))
+
+    def _link(self, cluster: str) -> Link:
+        """The connections to a cluster, by its own name, which all its watches share."""
+        from esfeed.cluster.link import Link
+
+        if cluster not in self._links:
+            self._links[cluster] = Link(self.config.clusters[cluster].connection(cluster))
+            self._stack.callback(self._links[cluster].close)
+        return self._links[cluster]
+
+    @cached_property
+    def together(self) -> Mapping[str, Together]:
+        """What asks a cluster, by its own name, for the counters of many watches at once."""
+        from esfeed.cluster.together import Together
+
+        made = {}
+        for name, settings in self.config.clusters.items():
+            made[name] = Together(settings.connection(name), self._link(name), self.sleep)
+        return made
+
+    def share(self, cluster: str, names: Sequence[str], anew: bool = False) -> None:
+        """Asks once for the counters of those watches of that cluster, none of which is being polled; the next poll of
+        each need not, if it comes soon. ``anew``: nor for what is behind its name, as none was ever followed.
+        """
+        index = {name: self.config.watches[name].index for name in names}
+        handed = {one.name: one for one in self.together[cluster].read([*dict.fromkeys(index.values())], anew)}
+        for name in names:
+            if (found := handed.pop(index[name], None)) is not None:
+                self.clusters[name].hand(found)
+                handed[index[name]] = found._replace(requests=0, octets=0)
+
+    def engines(self) -> Iterator[tuple[str, EngineCluster]]:
+        """Each cluster once, by its own name, for who only wants to know whether it is there."""
+        from esfeed.cluster.adapter import EngineCluster
+
+        for name, settings in self.config.clusters.items():
+            cluster = EngineCluster(settings.connection(name), self.sleep)
+            with contextlib.closing(cluster):
+                yield name, cluster
+
+    @cached_property
+    def trackers(self) -> Mapping[str, AutoTracker]:
+        """The trackers by watch."""
+        self.store.number(self.config.watches)
+        return {name: self._tracker(name, settings) for name, settings in self.config.watches.items()}
+
+    def _tracker(self, name: str, settings: WatchSettings) -> AutoTracker:
+        from esfeed.trackers.auto import AutoTracker
+        from esfeed.trackers.options import Following
+
+        following = Following(
+            name,
+            settings.index,
+            settings.timestamp_field,
+            settings.overlap,
+            settings.initial == "now",
+            settings.max_page_bytes,
+            settings.refresh,
+            settings.verify,
+            self._eager,
+            assumed=settings.tracker == "auto" and "timestamp_field" not in settings.model_fields_set,
+        )
+        cluster = self.clusters[name]
+        return AutoTracker(settings.tracker, cluster, self.store.known(name), following, self.steady, self.sleep)
+
+    @cached_property
+    def watchers(self) -> Mapping[str, Watcher]:
+        """The watchers by watch."""
+        return {name: self._watcher(name, settings) for name, settings in self.config.watches.items()}
+
+    def _watcher(self, name: str, settings: WatchSettings) -> Watcher:
+        from esfeed.changes.watcher import Watch, Watcher
+
+        watch = Watch(
+            name,
+            settings.cluster,
+            settings.timestamp_field,
+            settings.initial == "now",
+            settings.keep_documents,
+            settings.mass_delete_limit,
+            beside=not self._eager and len(self.config.watches) > 1,
+            alone=not self._eager,
+        )
+        return Watcher(watch, self.trackers[name], plugins.profile(settings.profile), self.store, self.clock)
+
+    @cached_property
+    def router(self) -> Router:
+        """The routes, compiled."""
+        return self.config.router()
+
+    @cached_property
+    def dispatchers(self) -> Mapping[str, Dispatcher | Straight]:
+        """What delivers, by sink: from its place in the log, or straight from memory."""
+        return {name: self._dispatcher(name, settings) for name, settings in self.config.sinks.items()}
+
+    @cached_property
+    def targets(self) -> Mapping[str, Target]:
+        """Where each sink leads, unopened."""
+        from esfeed.delivery.target import Target
+
+        return {name: Target(name, self._watched(name)) for name in self.config.sinks}
+
+    def direct(self, name: str, watch: str) -> Direct:
+        """What brings documents of a watch to a sink past the log, while its dispatcher does nothing."""
+        from esfeed.delivery.direct_writer import Direct
+
+        tells = self.watchers[watch].teller
+        return Direct(name, watch, self.targets[name], self.router, self.store, terms(self.config.sinks[name]), tells)
+
+    def _dispatcher(self, name: str, settings: SinkSection) -> Dispatcher | Straight:
+        from esfeed.delivery.dispatcher import Dispatcher
+        from esfeed.delivery.memory_dispatcher import Straight
+
+        made: Dispatcher | Straight
+        if settings.persist:
+            made = Dispatcher(
+                name, self.targets[name], self.router, self.store, terms(settings), self.clock, steady=self.steady
+            )
+        else:
+            made = Straight(name, self.targets[name], self.router, terms(settings), self.clock)
+            self.store.listen(made.hear)
+        made.start()
+        self._stack.callback(made.close)
+        return made
+
+    def backlog(self, name: str) -> int:
+        """How many entries of the log a sink has before it; of one without the log, how many events in memory."""
+        from esfeed.delivery.memory_dispatcher import Straight
+
+        found = self.dispatchers[name]
+        return found.backlog if isinstance(found, Straight) else self.store.log_count(self.store.cursor(name) or 0)
+
+    def sink(self, name: str) -> Sink:
+        """A new, unopened sink of those settings."""
+        settings = self.config.sinks[name]
+        try:
+            made: Sink = plugins.sink_class(settings.type)(settings)
+        except EsfeedError:
+            raise
+        except Exception as error:
+            raise Unforeseen(f"the sink {name!r}", error) from error
+        return made
+
+    def _watched(self, name: str) -> Sink:
+        return Watched(name, self.sink(name), self.observers, self.clock) if self.observers else self.sink(name)
+
+    def poll(self, name: str, stop: Stop = lambda: False, progress: Progress = lambda read, total: None) -> Poll:
+        """One poll of a watch; its health is noted, whatever comes. Raises what the watcher raises."""
+        with together(observer.polling(name) for observer in self.observers):
+            return self._poll(name, stop, progress)
+
+    def _poll(self, name: str, stop: Stop, progress: Progress) -> Poll:
+        cluster = self.clusters[name]
+        requests, octets = cluster.meter.totals()
+        began = self.clock.monotonic()
+        error, wished, events = "", self.trackers[name].reconcile, {}
+        try:
+            poll = self.watchers[name].run_once(stop, progress)
+            events = poll.events
+            self._well[name] = self._at()
+            if wished and not poll.stopped:
+                self._reconciled[name] = self._well[name]
+        except EsfeedError as fault:
+            error = str(fault)
+            raise
+        except Exception as fault:
+            unforeseen = Unforeseen(f"the poll of {name!r}", fault)
+            error = str(unforeseen)
+            raise unforeseen from fault
+        finally:
+            requests_now, octets_now = cluster.meter.totals()
+            health = WatchHealth(
+                self._at(),
+                self.clock.monotonic() - began,
+                requests_now - requests,
+                octets_now - octets,
+                self.trackers[name].name,
+                self.trackers[name].why,
+                self._engine(name, cluster),
+                events,
+                error,
+                self._well.get(name, 0.0),
+                self._reconciled.get(name, 0.0),
+                None if error else self._behind(name),
+            )
+            for observer in self.observers:
+                observer.polled(name, health.took, health.requests, health.octets, health.events, error)
+            cluster.hand(None)
+            self.noting.put("watch", name, health, error, at_once=wished)
+        return poll
+
+    def _behind(self, name: str) -> int | None:
+        try:
+            return self.trackers[name].behind(self.watchers[name].checkpoint)
+        except EsfeedError:
+            return None
+
+    def ask(self, name: str, allow_mass_delete: bool) -> None:
+        """Sets a watch to reconcile at its next poll; with ``allow_mass_delete``, behind another cluster too."""
+        self.trackers[name].reconcile = True
+        self.trackers[name].accept = allow_mass_delete
+        self.watchers[name].allow_mass_delete = allow_mass_delete
+
+    def _engine(self, watch: str, cluster: EngineCluster) -> str:
+        """The engine as last heard of: an idle poll does not ask for it."""
+        if cluster.known_engine is not None:
+            return str(cluster.known_engine)
+        return self._engines_before.get(watch, "")
+
+    @cached_property
+    def _engines_before(self) -> Mapping[str, str]:
+        return {name: unpack(raw, WatchHealth).engine for name, raw in self.store.notes("watch").items()}
+
+    def deliver(self, name: str) -> Delivery:
+        """One step of a sink; its health is noted. Raises what the dispatcher raises."""
+        try:
+            delivery = self.dispatchers[name].run_once()
+        except ReaderGone:
+            raise
+        except EsfeedError as error:
+            self._note_sink(name, str(error), 0.0, failing=True)
+            raise
+        self._lost[name] = self._lost.get(name, 0) + delivery.dropped
+        if delivery.dropped:
+            log.warning("sink.dropped", sink=name, events=delivery.dropped, error=delivery.error)
+        if delivery.idle and not delivery.dropped:
+            self.noting.say("sink", name)
+            return delivery
+        self._sent[name] = self._sent.get(name, 0) + delivery.sent
+        self._note_sink(name, delivery.error, delivery.wait or 0.0, bool(delivery.error and delivery.wait))
+        if delivery.sent:
+            log.debug("sink.delivered", sink=name, events=delivery.sent)
+        if delivery.parked:
+            log.warning("sink.parked", sink=name, documents=delivery.parked, error=delivery.parked_error)
+        if delivery.dead:
+            log.error("sink.dead", sink=name, events=delivery.dead, error=delivery.dead_error, mend="see `esfeed dead`")
+        return delivery
+
+    def _note_sink(self, name: str, error: str, wait: float, failing: bool) -> None:
+        from esfeed.delivery.memory_dispatcher import Straight
+
+        now = self._at()
+        found = self.dispatchers[name]
+        straight = (self._lost.get(name, 0), found.backlog) if isinstance(found, Straight) else (0, 0)
+        retry_at = now + wait if wait else 0.0
+        health = SinkHealth(now, self._sent.get(name, 0), error, int(failing), retry_at, *straight)
+        self.noting.put("sink", name, health, error)
+
+    def prune(self, stop: Stop = lambda: False) -> None:
+        """Keeps the log within ``ttl`` and ``max_log``, for a second at most; what a sink loses is logged."""
+        fed = {name: self.router.watches(name) for name, one in self.config.sinks.items() if one.persist}
+        before = int((self.clock.now().timestamp() - self.config.ttl) * 1000)
+        until = self.clock.monotonic() + _PRUNE_FOR
+        dropped: Counter[str] = Counter()
+        while True:
+            pruned = self.store.prune(before, self.config.max_log, fed)
+            dropped.update(pruned.dropped)
+            if not pruned.more or stop() or self.clock.monotonic() > until:
+                break
+        for name, entries in dropped.items():
+            log.warning(
+                "log.dropped",
+                sink=name,
+                entries=entries,
+                mend="mend the sink (see `esfeed status`), or set a larger ttl or max_log",
+            )
+        for name in fed:
+            gone = self.store.forget_dead(name, _MOST_DEAD)
+            if gone:
+                log.warning("dead.dropped", sink=name, events=gone, mend="see `esfeed dead`, and redrive or discard")
+
+
+def terms(settings: SinkSection) -> Terms:
+    """How a sink is to be served, from its settings."""
+    return Terms(
+        settings.batch,
+        settings.batch_bytes,
+        settings.linger,
+        settings.attempts,
+        settings.ttl,
+        settings.coalesce,
+    )

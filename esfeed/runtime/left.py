@@ -1,0 +1,45 @@
+"""Sinks that the state knows and the settings do not: they left, or have another name now, and something may wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from esfeed.runtime.factory import App
+from esfeed.store.outbox import Counts
+
+MEND = "`esfeed sinks rename OLD NEW` has another one go on there, `esfeed sinks forget NAME` gives it up"
+
+
+class Left(msgspec.Struct, frozen=True):
+    """What waits for a sink: log entries behind its place, and events that were set aside."""
+
+    cursor: int | None
+    backlog: int
+    parked: int
+    dead: int
+
+    @property
+    def waits(self) -> bool:
+        return bool(self.backlog or self.parked or self.dead)
+
+    def __str__(self) -> str:
+        aside = f", {self.parked:,} parked and {self.dead:,} dead events" if self.parked or self.dead else ""
+        return f"{self.backlog:,} log entries{aside} wait for it"
+
+
+def known(app: App) -> Mapping[str, Left]:
+    """Every sink that the state or the settings know, by name."""
+    cursors, counts = app.store.sinks.cursors(), app.store.counts()
+    found = {}
+    for name in sorted({*cursors, *counts, *app.config.sinks}):
+        cursor, count = cursors.get(name), counts.get(name, Counts())
+        backlog = 0 if cursor is None else app.store.log_count(cursor)
+        found[name] = Left(cursor, backlog, count.parked, count.dead)
+    return found
+
+
+def left(app: App) -> Mapping[str, Left]:
+    """Those of them that are not in the settings and have something waiting."""
+    return {name: one for name, one in known(app).items() if name not in app.config.sinks and one.waits}

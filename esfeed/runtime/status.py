@@ -1,0 +1,114 @@
+"""How every part of a feed is doing, as plain values: what ``esfeed status`` and the dashboard show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from esfeed.runtime.factory import App
+from esfeed.runtime.health import SinkHealth, WatchHealth, unpack
+from esfeed.runtime.left import left
+from esfeed.runtime.stalls import stalled
+from esfeed.store.outbox import Counts
+
+
+def report(app: App) -> dict[str, Any]:
+    """The whole of it, ready for JSON. Times are in seconds.
+
+    ``lag_seconds`` of a watch is how old the oldest change that was not seen yet may be; of a sink, how long the first
+    log entry behind its cursor has been waiting. Raises ``StateError`` where the state cannot be read.
+    """
+    now = app.steady.now().timestamp()
+    sinks = app.store.notes("sink")
+    watches: dict[str, WatchHealth] = {name: unpack(raw, WatchHealth) for name, raw in app.store.notes("watch").items()}
+    stuck = stalled(app, watches)
+    documents = app.store.documents_by_watch()
+    head, counts = app.store.head(), app.store.counts()
+    return {
+        "running": app.lock.held_by(),
+        "state": app.config.state,
+        "position": head,
+        "watches": {
+            name: _watch(watches.get(name), now, name in stuck)
+            | {"index": section.index, "documents": documents.get(name, 0)}
+            for name, section in app.config.watches.items()
+        },
+        "left": {name: msgspec.structs.asdict(one) for name, one in left(app).items()},
+        "log": {"first": app.store.first(), "bytes": app.store.log_bytes()},
+        "sinks": {
+            name: _sink(unpack(sinks[name], SinkHealth) if name in sinks else None, counts.get(name, Counts()), now)
+            | {"type": section.type}
+            | (_logged(app, name) if section.persist else {"persist": False})
+            for name, section in app.config.sinks.items()
+        },
+    }
+
+
+def _logged(app: App, name: str) -> dict[str, Any]:
+    cursor = app.store.cursor(name)
+    backlog = 0 if cursor is None else app.store.log_count(cursor)
+    return {"cursor": cursor, "backlog": backlog, "lag_seconds": round(waiting_since(app, name), 1)}
+
+
+def _watch(health: WatchHealth | None, now: float, stuck: bool) -> dict[str, Any]:
+    if health is None:
+        return {"state": "stalled" if stuck else "never polled"}
+    return {
+        "state": "failing" if health.error else "stalled" if stuck else "ok",
+        "error": health.error,
+        "tracker": health.tracker,
+        "why": health.why,
+        "engine": health.engine,
+        "last_poll_seconds_ago": round(max(0.0, now - health.at), 1),
+        "lag_seconds": round(max(0.0, now - health.since), 1) if health.since else None,
+        "lag_operations": health.behind,
+        "poll_seconds": round(health.took, 4),
+        "poll_requests": health.requests,
+        "poll_bytes": health.octets,
+        "events": health.events,
+    }
+
+
+def _sink(health: SinkHealth | None, counts: Counts, now: float) -> dict[str, Any]:
+    told = {"parked": counts.parked, "dead": counts.dead, "dropped": counts.dropped}
+    if health is None:
+        return {"state": "never used", **told}
+    waits = max(0.0, (health.retry_at or counts.next_try) - now)
+    return {
+        "state": "failing" if health.failures else "parked" if counts.parked else "ok",
+        "error": health.error or counts.error,
+        "last_try_seconds_ago": round(max(0.0, now - health.at), 1),
+        "next_try_in_seconds": round(waits, 1),
+        "sent": health.sent,
+        "backlog": health.backlog,
+        **told,
+        "dropped": counts.dropped + health.dropped,
+    }
+
+
+def waiting_since(app: App, sink: str) -> float:
+    """How long the first log entry that is not settled for a sink has been waiting, in seconds; 0 where none is."""
+    cursor, now = app.store.cursor(sink), app.clock.now().timestamp()
+    rows = [] if cursor is None else app.store.read_log(cursor, 1)
+    return max(0.0, now - datetime.fromisoformat(rows[0].event.time).timestamp()) if rows else 0.0
+
+
+def held(app: App, sinks: Mapping[str, object], most: int) -> list[dict[str, Any]]:
+    """The parked and dead events of some sinks, by sink and position, ``most`` at most, ready for JSON."""
+    return [
+        {
+            "sink": one.sink,
+            "position": one.position,
+            "state": one.state,
+            "attempts": one.attempts,
+            "error": one.error,
+            "since": one.since,
+            "newer": one.newer,
+            "document": one.event.subject if one.event else None,
+            "op": one.event.op if one.event else None,
+        }
+        for one in app.store.dead([*sinks], ("", 0), most, live=True)
+    ]

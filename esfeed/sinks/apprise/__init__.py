@@ -1,0 +1,5 @@
+"""The ``apprise`` sink."""
+
+from esfeed.sinks.apprise.sink import AppriseSink
+
+__all__ = ["AppriseSink"]

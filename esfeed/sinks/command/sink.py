@@ -1,0 +1,239 @@
+"""Events to a program's standard input, one JSON line each: to one that goes on running, or to a new one a batch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from esfeed.config.types import Duration, Secret, SinkSection, Text
+from esfeed.envelopes import envelope
+from esfeed.errors import ConfigError, Retryable
+from esfeed.model.event import Event, one_line
+from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.sinks.command.process import Ended, Process, Stray, environment
+from esfeed.sinks.common.http_status import shown
+from esfeed.sinks.common.ordering import in_waves
+
+_DATA_ERROR, _TRY_LATER = 65, 75  # EX_DATAERR, EX_TEMPFAIL of sysexits.h
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class CommandSettings(SinkSection):
+    """Events to the standard input of a program, one JSON line each."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    type: Literal["command"] = Field("command", description="A program on this machine.")
+    command: Annotated[tuple[Text, ...], BeforeValidator(_tuple)] = Field(
+        min_length=1,
+        description='The program and its arguments, such as ["/usr/local/bin/notify", "--quiet"]; no shell reads them.',
+    )
+    mode: Literal["stream", "batch"] = Field(
+        "stream",
+        description="stream: the program is started once and reads one line after the other. batch: it is started for "
+        "each batch, reads to the end of its input, and tells by its exit code whether it took it.",
+    )
+    ack: bool = Field(
+        False,
+        description="stream: the program answers each line with one of its own on its standard output: ok, "
+        "retry REASON or rejected REASON.",
+    )
+    environment: dict[str, Secret] = Field(
+        default_factory=dict,
+        description='Variables to give to it, such as TOKEN = "env:TOKEN". Of those of esfeed it gets only PATH, HOME, '
+        "USER, LOGNAME, SHELL, TZ, TMPDIR and those of the language.",
+    )
+    timeout: Duration = Field(
+        30.0,
+        gt=0,
+        description="The longest that it may take over one batch, and to end when it is to; then it is killed.",
+    )
+
+    @model_validator(mode="after")
+    def _ack_needs_a_stream(self) -> Self:
+        if self.ack and self.mode == "batch":
+            raise ValueError("leave out ack, or write mode = stream: a batch is answered by the exit code")
+        for name, value in self.environment.items():
+            if not name or "=" in name or "\0" in name + value.get_secret_value():
+                raise ValueError(f"{name!r} cannot be a variable of the environment")
+        if any("\0" in part for part in self.command) or not self.command[0]:
+            raise ValueError("command begins with the name of a program, and has no NUL in it")
+        return self
+
+
+class CommandSink:
+    """Feeds a program. What ``ok`` means is the program's to say: by a line (``ack``) or its exit code (``batch``).
+
+    Without either, ``ok`` means that the program, alive, has read the event from its pipe.
+    """
+
+    Settings = CommandSettings
+
+    def __init__(self, settings: CommandSettings) -> None:
+        self._settings = settings
+        self._encode = envelope(settings.format).encode
+        self._process: Process | None = None
+        self._end = 0.0
+
+    def open(self) -> None:
+        """Starts the program, or sees that it can be started. Raises ``ConfigError`` where it never can be,
+        ``Retryable`` where the machine is at fault.
+        """
+        self.close()
+        if self._settings.mode == "stream":
+            self._process = self._start()
+        elif shutil.which(self._settings.command[0]) is None:
+            raise ConfigError("command", self._settings.command[0], "there is no such program that may be run")
+
+    def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        """Feeds the events. A program that ends, hangs or answers nonsense makes them ``retry``, with its last words on
+        standard error; it is started anew at the next batch. Raises ``Retryable`` where it cannot be started.
+        """
+        if not events:
+            return []
+        self._end = time.monotonic() + self._settings.timeout
+        if self._settings.mode == "batch":
+            return self._batch(events)
+        if self._settings.ack:
+            return in_waves(events, self._asked)
+        return self._streamed(events)
+
+    def close(self) -> None:
+        """Closes the program's input, and waits for its end; what is left of it after ``timeout`` is killed."""
+        process, self._process = self._process, None
+        if process is not None:
+            try:
+                process.finish(time.monotonic() + self._settings.timeout)
+            except TimeoutError:
+                process.stop()
+
+    # --- a program that goes on running
+
+    def _streamed(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        process = self._process = self._process or self._start()
+        try:
+            process.feed(self._lines(events), self._end)
+        except (Ended, TimeoutError) as error:
+            # What it read before is not known to have been worked on, and half a line may be in its pipe.
+            reason = self._drop(error)
+            return [retry(reason), *[waits(f"not tried after an earlier fault: {reason}")] * (len(events) - 1)]
+        return [OK] * len(events)
+
+    def _asked(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        process = self._process = self._process or self._start()
+        answers: list[Outcome] = []
+
+        def take(line: str) -> None:
+            if len(answers) == len(events):
+                raise Stray(line)
+            answers.append(_answer(line))
+
+        try:
+            process.ask(self._lines(events), len(events), self._end, take)
+        except (Ended, TimeoutError, Stray) as error:
+            reason = self._drop(error)
+            if len(answers) == len(events):  # one answer too many: which of them is whose is in doubt
+                answers.pop()
+            if not answers:
+                raise Retryable(reason) from error
+            left = len(events) - len(answers)
+            late = f"not tried after an earlier fault: {reason}"
+            return [*answers, retry(reason), *[waits(late)] * (left - 1)]
+        return answers
+
+    def _drop(self, error: Exception) -> str:
+        """Ends the program after a fault, and says what the fault was."""
+        process, self._process = self._process, None
+        assert process is not None
+        code = process.stop()
+        words = process.last_words()
+        if isinstance(error, Stray):
+            what = f'it answered "{shown(str(error))}", which is not ok, retry REASON or rejected REASON'
+        elif isinstance(error, TimeoutError):
+            what = f"it did not take the events within {self._settings.timeout:g} s, and was killed"
+        else:
+            what = f"it {_code(code)}"
+        return f"{self._name}: {what}" + (f": {words}" if words else "")
+
+    # --- a program a batch
+
+    def _batch(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        """One run for all; where that fails for a reason that may be one event's, a run for each, up to the one that is
+        at fault. So that one is told apart, and the others do not share its lot.
+        """
+        whole, final = self._run(events)
+        if whole.ok or final or len(events) == 1:
+            rest = waits(f"not tried after an earlier fault: {whole.reason}")
+            return [OK] * len(events) if whole.ok else [whole, *[rest] * (len(events) - 1)]
+        outcomes: list[Outcome] = []
+        for event in events:
+            outcome, _ = self._run([event])
+            outcomes.append(outcome)
+            if outcome.kind == "retry":
+                left = len(events) - len(outcomes)
+                return [*outcomes, *[waits(f"not tried after an earlier fault: {outcome.reason}")] * left]
+        return outcomes
+
+    def _run(self, events: Sequence[Event]) -> tuple[Outcome, bool]:
+        """What one run came to, and whether more runs would be in vain."""
+        process = self._start()
+        try:
+            with contextlib.suppress(Ended):  # one that needs no more of its input tells by its exit code
+                process.feed(self._lines(events), self._end)
+            code = process.finish(self._end)
+        except TimeoutError:
+            process.stop()
+            words = process.last_words()
+            reason = f"{self._name}: it did not end within {self._settings.timeout:g} s, and was killed"
+            return retry(f"{reason}: {words}" if words else reason), True
+        if code == 0:
+            return OK, True
+        words = process.last_words()
+        reason = f"{self._name}: it {_code(code)}" + (f": {words}" if words else "")
+        return (rejected if code == _DATA_ERROR else retry)(reason), code == _TRY_LATER
+
+    # --- both
+
+    def _lines(self, events: Sequence[Event]) -> bytes:
+        return b"".join(one_line(self._encode(event)) + b"\n" for event in events)
+
+    @property
+    def _name(self) -> str:
+        return os.path.basename(self._settings.command[0])
+
+    def _start(self) -> Process:
+        settings = self._settings
+        more = {name: value.get_secret_value() for name, value in settings.environment.items()}
+        try:
+            return Process(settings.command, environment(os.environ, more), settings.ack)
+        except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+            hint = f"it cannot be run ({error.strerror}); name a program that may be run, each argument by itself"
+            if self._end:  # it could be run when the sink was opened
+                raise Retryable(f"{settings.command[0]} cannot be run ({error.strerror})", "put it back") from error
+            raise ConfigError("command", settings.command[0], hint) from error
+        except OSError as error:
+            raise Retryable(f"{self._name} cannot be started ({error.strerror})", "see the machine's load") from error
+
+
+def _answer(line: str) -> Outcome:
+    word, _, reason = line.partition(" ")
+    if word == "ok":
+        return OK
+    if word == "retry":
+        return retry(shown(reason) or "the program asks to try again")
+    if word == "rejected":
+        return rejected(shown(reason) or "the program will not have it")
+    raise Stray(line)
+
+
+def _code(code: int) -> str:
+    return f"ended with code {code}" if code >= 0 else f"was ended by signal {-code}"

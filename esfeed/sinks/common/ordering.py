@@ -1,0 +1,56 @@
+"""The order that a sink keeps: that of each document, and no other. Pure, but for what it is given to call."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from esfeed.errors import Retryable
+from esfeed.model.event import Event
+from esfeed.ports import Outcome, retry, waits
+
+Send = Callable[[Sequence[Event]], Sequence[Outcome]]
+DocumentKey = tuple[str | None, ...]
+
+
+def document(event: Event) -> DocumentKey:
+    """What makes two events those of one document (or of one view of it)."""
+    return (event.watch, event.type, event.doc_id, event.view, event.origin.routing)
+
+
+def waves(events: Sequence[Event]) -> list[list[int]]:
+    """The places of ``events``, in groups where no document comes twice: its second event is in the second group."""
+    met: dict[DocumentKey, int] = defaultdict(int)
+    groups: list[list[int]] = []
+    for place, event in enumerate(events):
+        key = document(event)
+        if met[key] == len(groups):
+            groups.append([])
+        groups[met[key]].append(place)
+        met[key] += 1
+    return groups
+
+
+def in_waves(events: Sequence[Event], send: Send) -> Sequence[Outcome]:
+    """The outcomes of ``events``, sent by ``send`` wave by wave, so that a target may take a wave in any order.
+
+    ``send`` answers for a wave event by event, or raises ``Retryable`` where the whole target is at fault: then the
+    first event of that wave gets ``retry``, and all that is left ``waits``. A document whose event got ``retry`` has
+    no event in a later wave.
+    """
+    outcomes: list[Outcome | None] = [None] * len(events)
+    stuck: set[DocumentKey] = set()
+    for wave in waves(events):
+        going = [place for place in wave if document(events[place]) not in stuck]
+        if not going:
+            continue
+        try:
+            answers = send([events[place] for place in going])
+        except Retryable as error:
+            outcomes[going[0]] = retry(str(error), error.wait)
+            return [outcome or waits(f"not tried after an earlier fault: {error}") for outcome in outcomes]
+        for place, answer in zip(going, answers, strict=True):
+            outcomes[place] = answer
+            if answer.kind == "retry":
+                stuck.add(document(events[place]))
+    return [outcome or waits() for outcome in outcomes]

@@ -1,0 +1,47 @@
+"""``requests`` within one deadline and a bound of bytes, for OpenStack's clients (see ``guarded`` and ``bounds``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3.exceptions import HTTPError
+from urllib3.util.ssl_ import create_urllib3_context
+
+from esfeed.net.bounds import TooLarge, Undecodable, tls_context, whole
+from esfeed.sinks.common.restricted_http import GuardedHTTP, GuardedHTTPS, Limits
+
+_MOST_BODY = 16 << 20
+
+
+class GuardedAdapter(HTTPAdapter):
+    """Connections that hold to one deadline for everything, from looking up to the last byte of a bounded answer."""
+
+    def __init__(self, limits: Limits, verify: bool) -> None:
+        self._limits = limits
+        self._verify = verify
+        super().__init__()
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **more: Any) -> None:
+        context = tls_context(create_urllib3_context())
+        context.check_hostname = self._verify
+        self.poolmanager = PoolManager(connections, maxsize=maxsize, block=block, ssl_context=context, **more)
+        held = {"limits": self._limits}
+        plain = type("_Plain", (GuardedHTTP,), held)
+        tls = type("_TLS", (GuardedHTTPS,), held)
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": type("_PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+            "https": type("_TLSPool", (HTTPSConnectionPool,), {"ConnectionCls": tls}),
+        }
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **more: Any) -> requests.Response:
+        """Raises ``requests.ConnectionError`` where the answer is not whole, or more than it may be."""
+        response = super().send(request, *args, **more)
+        try:
+            response._content = whole(response.raw, _MOST_BODY)
+        except (HTTPError, TooLarge, Undecodable) as error:
+            raise requests.ConnectionError(error, request=request) from error
+        response._content_consumed = True
+        return response

@@ -1,0 +1,56 @@
+"""The TLS keys that sinks have in common, and what they make: one spelling, one set of errors."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from esfeed.config.types import Section, Text
+from esfeed.errors import ConfigError
+
+
+class TlsKeys(Section):
+    """Whom to trust, and what to show. Mixed into the section of a sink."""
+
+    verify_certs: bool = Field(True, description="Whether the server's certificate must be valid and name its host.")
+    ca_certs: Text | None = Field(
+        None, description="A PEM file of the authorities to trust instead of those of the system."
+    )
+    client_cert: Text | None = Field(None, description="A PEM file with the certificate to show to the server.")
+    client_key: Text | None = Field(None, description="A PEM file with its key, where client_cert does not hold it.")
+
+    @model_validator(mode="after")
+    def _key_has_certificate(self) -> Self:
+        if self.client_key is not None and self.client_cert is None:
+            raise ValueError("client_key needs client_cert")
+        return self
+
+
+def client_context(keys: TlsKeys) -> ssl.SSLContext:
+    """The context of a client. Raises ``ConfigError`` (``ca_certs``, ``client_cert``) for a file that is of no use."""
+    context = ssl.create_default_context() if keys.ca_certs is None else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if keys.ca_certs is not None:
+        try:
+            context.load_verify_locations(keys.ca_certs)
+        except OSError as error:  # ssl.SSLError is one
+            raise ConfigError("ca_certs", keys.ca_certs, f"cannot be used ({plain(error)})") from error
+    if not keys.verify_certs:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if keys.client_cert is not None:
+        try:
+            # An empty password instead of none: else OpenSSL asks on the terminal for that of an encrypted key.
+            context.load_cert_chain(keys.client_cert, keys.client_key, password="")
+        except OSError as error:
+            hint = f"cannot be used with client_key ({plain(error)}); give PEM files, the key unencrypted"
+            raise ConfigError("client_cert", keys.client_cert, hint) from error
+    return context
+
+
+def plain(error: OSError) -> str:
+    """A fault of the system or of TLS, without numbers and names of C files."""
+    if isinstance(error, ssl.SSLError):
+        return str(getattr(error, "verify_message", None) or error.reason or error)
+    return error.strerror or str(error)

@@ -1,0 +1,5 @@
+"""The ``elasticsearch`` sink."""
+
+from esfeed.sinks.elasticsearch.sink import ElasticsearchSink
+
+__all__ = ["ElasticsearchSink"]

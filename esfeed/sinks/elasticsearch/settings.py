@@ -1,0 +1,133 @@
+"""The keys of a mirror's section: the cluster to write to, and how."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from esfeed.config.types import Duration, Secret, SinkSection, Size, Text
+from esfeed.routing.template import Template, Templated
+from esfeed.sinks.common.address import Address, address_of
+from esfeed.sinks.common.tls import TlsKeys
+
+SCHEMES = {"https": 443, "http": 80}
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class ElasticsearchSettings(TlsKeys, SinkSection):
+    """The documents, or the events, in an index of another cluster."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    type: Literal["elasticsearch"] = Field(
+        "elasticsearch", description="A cluster of Elasticsearch (2.4 to 9) or OpenSearch."
+    )
+    hosts: Annotated[tuple[Text, ...], BeforeValidator(_tuple)] = Field(
+        min_length=1, description='Urls of its nodes, such as ["https://es.example.org:9200"]; one after the other.'
+    )
+    mode: Literal["mirror", "log"] = Field(
+        "mirror",
+        description="mirror: the index holds each document as it is now, and loses what is deleted. log: it holds "
+        "each event as a document, in the form that format says, under the event's id.",
+    )
+    index: Templated = Field(description='The index to write to, such as "mirror" or "mirror-{watch}".')
+    id: Templated = Field(
+        Template("{id}"),
+        description="mirror: the _id of a document. Where one watch brings several types whose ids may be the same, "
+        'write "{type}/{id}" (a _type of its own tells them apart on 2.x and 5.x only).',
+    )
+    stamp: Text | None = Field(
+        None,
+        min_length=1,
+        description="mirror: a field to add to each document, with the event's id, op, time and position. None, where "
+        "left out: a document stays as it is to the byte.",
+    )
+    template: bool | dict[str, Any] = Field(
+        True,
+        description="Whether to put an index template named esfeed-… that sets index.gc_deletes. A table may bring "
+        "settings, mappings and aliases of your own for it, in the words of that engine.",
+    )
+    gc_deletes: Duration = Field(
+        86400.0,
+        gt=0,
+        description="mirror: for how long the index remembers a delete, so that an older state that comes late cannot "
+        "bring the document back.",
+    )
+    epoch: int = Field(
+        0,
+        ge=0,
+        lt=1 << 22,
+        description="mirror: raise it by one when esfeed begins with an empty state, whose log counts from 1 again: "
+        "what the new log tells then wins over what the old one told.",
+    )
+    user: Text | None = Field(None, description="The user to log in as.")
+    password: Secret | None = Field(None, description='Its password; may be "env:NAME".')
+    api_key: Secret | None = Field(None, description='An API key instead, encoded or as "id:api_key".')
+    bulk_bytes: Size = Field(8 << 20, ge=1 << 10, description="About how large one request may be; events are not cut.")
+    max_bytes: Size = Field(
+        100 << 20,
+        ge=1 << 10,
+        description="An event larger than this is rejected: some engines hang up on one that is beyond their "
+        "http.max_content_length (100 MB), instead of saying so.",
+    )
+    timeout: Duration = Field(30.0, gt=0, description="The longest that connecting, or one batch, may take.")
+
+    @field_validator("hosts")
+    @classmethod
+    def _hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if address_of(host, SCHEMES).user is not None:
+                raise ValueError("no user belongs into a url; write user and password as keys of their own")
+        return hosts
+
+    @field_validator("template")
+    @classmethod
+    def _parts(cls, template: bool | dict[str, Any]) -> bool | dict[str, Any]:
+        unknown = set(template) - {"settings", "mappings", "aliases"} if isinstance(template, dict) else set()
+        if unknown:
+            raise ValueError(f"{sorted(unknown)[0]} is no part of it; write settings, mappings or aliases")
+        return template
+
+    @model_validator(mode="after")
+    def _one_login(self) -> Self:
+        if self.api_key is not None and (self.user is not None or self.password is not None):
+            raise ValueError("leave out api_key, or user and password; a request can carry only one of them")
+        if (self.user is None) != (self.password is None):
+            raise ValueError("user and password need each other")
+        return self
+
+    @model_validator(mode="after")
+    def _template_of_its_own(self) -> Self:
+        if self.template is not False and self.mode == "mirror" and self.pattern.startswith("*"):
+            hint = 'write template = false, or begin index with a text of its own, such as "mirror-"'
+            raise ValueError(f"an index template for {self.pattern} would be for indices of others, too; {hint}")
+        return self
+
+    @property
+    def pattern(self) -> str:
+        """The names of all indices that ``index`` can make."""
+        return re.sub(r"\{\{|\}\}|\{[^{}]*\}", lambda part: "*" if len(part[0]) > 2 else part[0][0], self.index.text)
+
+    @property
+    def addresses(self) -> list[Address]:
+        return [address_of(host, SCHEMES) for host in self.hosts]
+
+    @property
+    def authorization(self) -> str | None:
+        """The header of that name."""
+        if self.password is not None:
+            return "Basic " + _base64(f"{self.user}:{self.password.get_secret_value()}")
+        if self.api_key is not None:
+            key = self.api_key.get_secret_value()
+            return "ApiKey " + (_base64(key) if ":" in key else key)
+        return None
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()

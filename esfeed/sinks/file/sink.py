@@ -1,0 +1,250 @@
+"""Events in a file, one CloudEvent a line, in a way that leaves no half line behind whatever dies while writing.
+
+A line counts only with its line feed. What a crash, a full disk or a kill left after the last one is cut off before
+anything else is written; it was never answered ``ok``, so the dispatcher sends it again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from esfeed.config.types import SinkSection, Size, Text
+from esfeed.envelopes import envelope
+from esfeed.errors import ConfigError, Retryable
+from esfeed.model.event import Event, one_line
+from esfeed.ports import OK, Outcome, retry
+from esfeed.sinks.file import lines
+from esfeed.text.linebuffer import joined
+
+_NEVER = {
+    errno.ENOENT: "its folder does not exist; make it first, or name another",
+    errno.ENOTDIR: "what should be its folder is a file; name another path",
+    errno.EISDIR: "it is a folder; name a file in it",
+    errno.EACCES: "permission denied; let the user that runs esfeed write there, or name another path",
+    errno.EPERM: "permission denied; let the user that runs esfeed write there, or name another path",
+    errno.ELOOP: "its symbolic links go in a circle; name another path",
+    errno.ENAMETOOLONG: "it is too long; name a shorter path",
+    errno.ENXIO: "it is a pipe or a device; name a plain file",
+}
+
+
+class FileSettings(SinkSection):
+    """Events in a file, one CloudEvents 1.0 JSON object a line."""
+
+    type: Literal["file"] = Field("file", description="A file of JSON lines.")
+    batch: int = Field(
+        1000,
+        ge=1,
+        le=10_000,
+        description="The most events that are written at a time; the disk confirms them together.",
+    )
+    path: Text = Field(
+        min_length=1,
+        description="The file to add to, relative to the working directory. Its folder must exist. A new file can be "
+        "read by its owner only (0600), since events carry tenants' data; the mode of an existing file is kept.",
+    )
+    rotate_size: Size | None = Field(
+        None,
+        ge=1,
+        description='Begin a new file before this one grows beyond that size ("64MB"); an event larger than that '
+        "gets a file of its own. Never, where it is not set.",
+    )
+    rotate_keep: int = Field(5, ge=1, description="How many full files to keep, as PATH.1 (the newest), PATH.2 and on.")
+    fsync: bool = Field(
+        True,
+        description="Count an event as delivered once the disk has it, so that it survives a loss of power. With "
+        "false, once the kernel has it: faster, and it survives a crash of esfeed only.",
+    )
+
+
+class FileSink:
+    """Adds each event as one line to a file that nobody else may write meanwhile.
+
+    One file is held open and locked (``flock``) from ``open`` to ``close``. A file moved or deleted by somebody else
+    (logrotate) is noticed at the next ``send``, which goes on in a new one.
+    """
+
+    Settings = FileSettings
+
+    def __init__(self, settings: FileSettings) -> None:
+        self._settings = settings
+        self._path = settings.path
+        self._encode = envelope(settings.format).encode
+        self._file: int | None = None
+        self._cut: int | None = None
+
+    def open(self) -> None:
+        """Opens, locks and mends the file.
+
+        Raises ``ConfigError`` where ``path`` can never be written, ``Retryable`` where another process writes it or
+        the disk is at fault.
+        """
+        self.close()
+        self._path = os.path.abspath(self._settings.path)
+        self._take()
+
+    def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        """Writes a line an event, and has the disk confirm them (see ``fsync``) before it answers ``ok``.
+
+        A fault half-way leaves the file as it was before: ``Retryable`` is raised, or, where part of the batch is safe
+        in a file that is full already, the rest is answered ``retry``.
+        """
+        data = [one_line(self._encode(event)) + b"\n" for event in events]
+        done, fault = self._add(data)
+        return [OK] * done + [retry(str(fault), fault.wait if fault else None)] * (len(data) - done)
+
+    @property
+    def lines(self) -> str:
+        """See ``ports.LineSink``."""
+        return self._settings.format
+
+    def write(self, lines: Sequence[bytes]) -> int:
+        """See ``ports.LineSink``."""
+        return self._add(lines)[0]
+
+    def _add(self, data: Sequence[bytes]) -> tuple[int, Retryable | None]:
+        """How many of the lines are safe, and what kept it from the others; raises that where none is."""
+        done = 0
+        try:
+            self._ready()
+            while done < len(data):
+                done += self._write(data[done:])
+        except (OSError, Retryable) as error:
+            fault = error if isinstance(error, Retryable) else self._fault("write", error)
+            if not done:
+                raise fault from error
+            return done, fault
+        return done, None
+
+    def close(self) -> None:
+        """Lets go of the file and its lock."""
+        file, self._file, self._cut = self._file, None, None
+        if file is not None:
+            os.close(file)
+
+    # --- taking the file
+
+    def _take(self) -> None:
+        """Opens, locks and mends the file that ``path`` names now; the file held so far is let go only then.
+
+        A new file gets the mode of the one before it, so that what an administrator allowed outlives a rotation.
+        """
+        mode = 0o600 if self._file is None else stat.S_IMODE(os.fstat(self._file).st_mode)
+        try:
+            file = lines.take(self._path, mode)
+        except BlockingIOError as error:
+            message = f"another process or sink is writing {self._path}"
+            raise Retryable(message, "stop it, or give each its own path") from error
+        except lines.Foreign as error:
+            raise ConfigError("path", self._settings.path, f"{error}; name another path") from error
+        except OSError as error:
+            if error.errno in _NEVER:
+                raise ConfigError("path", self._settings.path, _NEVER[error.errno]) from error
+            raise self._fault("open", error) from error
+        try:
+            if self._settings.fsync:
+                self._sync_folder()
+        except OSError as error:
+            os.close(file)
+            raise self._fault("open", error) from error
+        self.close()
+        self._file = file
+
+    # --- writing
+
+    def _ready(self) -> None:
+        """Makes sure that the file held is whole, and the one that ``path`` names."""
+        if self._file is not None and self._cut is not None:
+            os.ftruncate(self._file, min(self._cut, os.fstat(self._file).st_size))
+            self._cut = None
+        if self._file is None or not lines.is_current(self._path, self._file):
+            try:
+                self._take()
+            except ConfigError as error:  # it was right when it was opened: a disk not mounted, a folder in the making
+                raise Retryable(f"cannot write {self._path}", error.hint) from error
+
+    def _write(self, data: Sequence[bytes]) -> int:
+        """Writes the lines that fit into the present file, rotating it first where none does; returns how many."""
+        assert self._file is not None
+        begin = os.fstat(self._file).st_size
+        limit = self._settings.rotate_size
+        if limit is not None and begin and begin + len(data[0]) > limit:
+            self._rotate()
+            begin = os.fstat(self._file).st_size
+        count = len(data) if limit is None else _fitting(data, limit - begin)
+        try:
+            lines.write_all(self._file, joined(data[:count]))
+            if self._settings.fsync:
+                os.fsync(self._file)
+            if not os.fstat(self._file).st_nlink:
+                raise OSError(errno.ENOENT, "it was deleted meanwhile")
+        except OSError:
+            self._undo(begin)
+            raise
+        return count
+
+    def _undo(self, begin: int) -> None:
+        """Cuts the file back to where the batch began; where even that fails, the next ``send`` or ``open`` does."""
+        assert self._file is not None
+        try:
+            os.ftruncate(self._file, min(begin, os.fstat(self._file).st_size))
+        except OSError:
+            self._cut = begin
+
+    # --- rotating
+
+    def _rotate(self) -> None:
+        """``path`` becomes ``path.1``, ``path.1`` becomes ``path.2``, and so on; the last one goes.
+
+        Each step is one rename. A crash between two leaves a gap in the numbers, and the next rotation moves only
+        what stands before the gap, so that nothing is pushed out early.
+        """
+        path, keep = os.path.realpath(self._path), self._settings.rotate_keep
+        gap = next((n for n in range(1, keep) if not os.path.lexists(f"{path}.{n}")), keep)
+        for number in range(gap, 1, -1):
+            os.rename(f"{path}.{number - 1}", f"{path}.{number}")
+        os.rename(path, f"{path}.1")
+        extra = keep + 1  # of a time when rotate_keep was greater
+        while os.path.lexists(f"{path}.{extra}"):
+            os.unlink(f"{path}.{extra}")
+            extra += 1
+        try:
+            self._take()
+        except ConfigError as error:
+            raise Retryable(f"cannot begin a new {self._path}", error.hint) from error
+
+    def _sync_folder(self) -> None:
+        """Makes new names survive a loss of power."""
+        folder = os.open(os.path.dirname(os.path.realpath(self._path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # some network file systems know no such thing
+                raise
+        finally:
+            os.close(folder)
+
+    def _fault(self, what: str, error: OSError) -> Retryable:
+        mend = {
+            errno.ENOSPC: "make room on its disk",
+            errno.EDQUOT: "make room in its quota",
+            errno.EFBIG: "raise the process's file size limit (ulimit -f), or set rotate_size below it",
+            errno.EROFS: "mount its disk writable again",
+            errno.EACCES: "let the user that runs esfeed write to its folder",
+        }.get(error.errno or 0, "see to the disk that it is on")
+        return Retryable(f"cannot {what} {self._path} ({error.strerror or error})", mend)
+
+
+def _fitting(data: Sequence[bytes], room: int) -> int:
+    """How many of the first lines fit into ``room`` bytes: one at least, which a file of its own was begun for."""
+    for count, line in enumerate(data):
+        room -= len(line)
+        if room < 0 and count:
+            return count
+    return len(data)

@@ -1,0 +1,224 @@
+"""One MQTT 5 connection, from CONNECT to its end: what paho tells from its own thread, made into values to wait for."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from esfeed.errors import ConfigError, Retryable
+from esfeed.sinks.common.deadline import within
+from esfeed.sinks.common.tls import client_context, plain
+from esfeed.sinks.mqtt.settings import MqttSettings
+
+LARGEST_PACKET = 268_435_455  # of the protocol itself
+_KEEPALIVE = 30
+_IN_FLIGHT = 100
+_WRONG_LOGIN = (0x86, 0x87)
+
+
+class Message(NamedTuple):
+    """A message to publish. ``size`` is that of its packet, or a few bytes more."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+    properties: Properties
+
+    @property
+    def size(self) -> int:
+        # Counted, as paho packs them anew, and slowly, when it publishes.
+        texts = [text for pair in getattr(self.properties, "UserProperty", ()) for text in pair]
+        kind = getattr(self.properties, "ContentType", "")
+        properties = 3 + len(kind) + sum(3 + len(text.encode()) for text in texts)
+        return 10 + len(self.topic.encode()) + properties + len(self.payload)
+
+
+class Link:
+    """Connected once made, for good or until it is lost; then a new one is made. One thread at a time."""
+
+    def __init__(self, settings: MqttSettings, end: float) -> None:
+        """Connects within ``end`` (monotonic). Raises ``ConfigError`` or ``Retryable``."""
+        self._settings = settings
+        self._where = settings.address.shown
+        self._told = threading.Condition()
+        self._acks: dict[int, int] = {}
+        self._wanted = 0
+        self._connack: tuple[ReasonCode, Properties | None] | None = None
+        self._lost = ""
+        self._client = self._made()
+        self.largest = LARGEST_PACKET
+        self._window = 1
+        try:
+            self._connect(end)
+        except BaseException:
+            self.close()
+            raise
+
+    def _made(self) -> paho.Client:
+        settings, address = self._settings, self._settings.address
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2, settings.client_id or "", protocol=paho.MQTTv5, reconnect_on_failure=False
+        )
+        password = settings.password.get_secret_value() if settings.password else address.password
+        user = settings.user or address.user
+        if user is not None or password is not None:
+            client.username_pw_set(user or "", password)
+        if address.scheme == "mqtts":
+            client.tls_set_context(client_context(settings))
+            client.tls_insecure_set(not settings.verify_certs)
+        client.max_inflight_messages_set(_IN_FLIGHT)
+        client.max_queued_messages_set(0)
+        client.connect_timeout = settings.timeout
+        client.on_socket_open = _no_delay
+        client.on_connect = self._on_connect
+        client.on_publish = self._on_publish
+        client.on_disconnect = self._on_disconnect
+        return client
+
+    def _connect(self, end: float) -> None:
+        address = self._settings.address
+
+        def work() -> None:
+            self._client.connect(address.host, address.port, _KEEPALIVE, clean_start=True)
+
+        try:
+            within(max(end - time.monotonic(), 0.001), work)
+        except TimeoutError as error:
+            raise self._late() from error
+        except (OSError, ValueError) as error:
+            said = plain(error) if isinstance(error, OSError) else str(error)
+            raise Retryable(f"{self._where}: {said}", "start it, or correct url") from error
+        self._client.loop_start()
+        with self._told:
+            while self._connack is None and not self._lost:
+                if not self._told.wait(max(end - time.monotonic(), 0)) and time.monotonic() >= end:
+                    raise self._late()
+        if self._connack is None:
+            raise Retryable(f"{self._where}: {self._lost}", "see that it speaks MQTT 5, and its log")
+        code, properties = self._connack
+        if code.is_failure:
+            raise self._refused(code)
+        self.largest = min(LARGEST_PACKET, getattr(properties, "MaximumPacketSize", LARGEST_PACKET))
+        self._window = min(_IN_FLIGHT, getattr(properties, "ReceiveMaximum", _IN_FLIGHT))
+
+    def _refused(self, code: ReasonCode) -> Exception:
+        if code.value in _WRONG_LOGIN:
+            key = "url" if self._settings.password is None else "password"
+            return ConfigError(key, None, f"{self._where} does not accept it ({code}); correct user and password")
+        if code.value == 0x85:
+            return ConfigError("client_id", self._settings.client_id, f"{self._where} does not accept it ({code})")
+        if code.value in (0x84, 0x01):
+            return ConfigError("url", self._where, f"that broker does not speak MQTT 5 ({code}); name one that does")
+        return Retryable(f"{self._where}: {code}", "see its load and log")
+
+    def _late(self) -> Retryable:
+        return Retryable(f"{self._where}: no answer within {self._settings.timeout:g} s", "see its load")
+
+    # --- publishing
+
+    @property
+    def lost(self) -> str:
+        """Why the connection is no more; empty while it is."""
+        with self._told:
+            return self._lost
+
+    def publish(self, messages: Sequence[Message], end: float) -> tuple[Sequence[int | None], str]:
+        """Publishes at QoS 1. The reason code of each PUBACK, ``None`` where none came, and then why."""
+        with self._told:
+            self._acks.clear()
+        mids: list[int] = []
+        for number, message in enumerate(messages):
+            # paho would queue what is beyond the broker's Receive Maximum by a limit of its own, set before it knew.
+            if number >= self._window and not self._wait(number - self._window + 1, end):
+                break
+            told = self._client.publish(message.topic, message.payload, 1, message.retain, message.properties)
+            mids.append(told.mid)
+        self._wait(len(mids), end)
+        with self._told:
+            why = self._lost or f"no answer within {self._settings.timeout:g} s"
+            acks: list[int | None] = [self._acks.get(mid) for mid in mids]
+        return [*acks, *[None] * (len(messages) - len(mids))], why
+
+    def _wait(self, count: int, end: float) -> bool:
+        """Whether that many messages are acknowledged; false once the connection is lost, or the time is over."""
+        with self._told:
+            self._wanted = count
+            while len(self._acks) < count:
+                if self._lost or time.monotonic() >= end:
+                    return False
+                self._told.wait(max(end - time.monotonic(), 0))
+            return True
+
+    def close(self, at_once: bool = False) -> None:
+        """Says goodbye where there is somebody to hear it (unless ``at_once``), and ends paho's thread."""
+        if not at_once:
+            with contextlib.suppress(Exception):
+                self._client.disconnect()
+        # paho's thread would wait for ever to be rid of what a hanging broker does not take.
+        for bound in (0.01, 1.0) if at_once else (1.0, 1.0):
+            with contextlib.suppress(Exception):
+                within(bound, self._client.loop_stop)
+                return
+            with contextlib.suppress(Exception):
+                sock = self._client.socket()
+                if sock is not None:
+                    sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]  # no web socket
+
+    # --- what paho tells, from its thread
+
+    def _on_connect(self, client: Any, data: Any, flags: Any, code: ReasonCode, properties: Properties | None) -> None:
+        with self._told:
+            self._connack = (code, properties)
+            self._told.notify_all()
+
+    def _on_publish(self, client: Any, data: Any, mid: int, code: ReasonCode, properties: Properties) -> None:
+        with self._told:
+            self._acks[mid] = code.value
+            if len(self._acks) >= self._wanted:  # to be woken for each costs more than the message does
+                self._told.notify_all()
+
+    def _on_disconnect(self, client: Any, data: Any, flags: Any, code: ReasonCode, properties: Any) -> None:
+        with self._told:
+            by_broker = getattr(flags, "is_disconnect_packet_from_server", False)
+            lost = f"the broker ended the connection ({code})" if by_broker else "the connection was lost"
+            self._lost = self._lost or lost
+            self._told.notify_all()
+
+
+def _no_delay(client: Any, data: Any, sock: Any) -> None:
+    """Small messages one by one would else wait for each other's TCP acknowledgement, 40 ms at a time."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+_EMPTY = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+
+
+def publish_properties(content_type: str = "", user: Sequence[tuple[str, str]] = ()) -> Properties:
+    """The properties of a PUBLISH."""
+    # paho makes each with a table of all that there could be, and goes through it for whatever is set: half of the time
+    # that a message takes. These two may be set.
+    told = copy.copy(_EMPTY)
+    if content_type:
+        object.__setattr__(told, "ContentType", content_type)
+    if user:
+        object.__setattr__(told, "UserProperty", [*user])
+    return told
+
+
+def reason(code: int) -> str:
+    """A PUBACK's reason code in the words of the standard."""
+    try:
+        return str(ReasonCode(PacketTypes.PUBACK, identifier=code))
+    except KeyError:
+        return f"reason code {code:#x}"

@@ -1,0 +1,5 @@
+"""The ``nats`` sink."""
+
+from esfeed.sinks.nats.sink import NatsSink
+
+__all__ = ["NatsSink"]

@@ -1,0 +1,93 @@
+"""The keys of a NATS stream's section, and how a subject is made of a template."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
+
+from esfeed.config.types import Duration, Secret, SinkSection, Text
+from esfeed.model.event import Event
+from esfeed.routing.template import Template, Templated
+from esfeed.sinks.common.tls import TlsKeys
+
+_PLACE = re.compile(r"\{\{|\}\}|\{[^{}]*\}")
+_NO_TOKEN = re.compile(r"[.*>\s\x00-\x1f\x7f]")
+_NO_STREAM = re.compile(r"[.*>\s/\\\x00-\x1f\x7f]")
+
+
+class Subject:
+    """A subject with places: what fills one stays one token, so that it can neither add a level nor be a wildcard."""
+
+    def __init__(self, text: str) -> None:
+        """Raises ``ValueError`` for what can be no subject, whatever the event."""
+        places = [match[0] for match in _PLACE.finditer(text)]
+        tokens = _PLACE.sub("\x00", text).split(".")
+        if not all(tokens) or any(_NO_TOKEN.search(token.replace("\x00", "")) for token in tokens):
+            raise ValueError('write a subject such as "esfeed.{type}": no empty level, no space, no * and no >')
+        filled = iter(places)
+        self._tokens = [Template(re.sub("\x00", lambda _: next(filled), token)) for token in tokens]
+
+    def render(self, event: Event) -> str:
+        """The subject for ``event``. Raises ``TemplateFailed`` where a place has nothing to be filled with."""
+        return ".".join(_NO_TOKEN.sub("_", token.render(event)) for token in self._tokens)
+
+    @property
+    def wildcard(self) -> str:
+        """A subject with ``*`` that takes in every one that can come of it."""
+        return ".".join(token.text if token.fixed else "*" for token in self._tokens)
+
+
+def _is_subject(template: Template) -> Template:
+    Subject(template.text)
+    return template
+
+
+class NatsSettings(TlsKeys, SinkSection):
+    """Events to a stream of NATS JetStream, one message each."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    type: Literal["nats"] = Field("nats", description="A stream of NATS JetStream (server 2.2 and later).")
+    hosts: list[Text] = Field(
+        min_length=1, description='Servers, of which one is enough: ["nats-1:4222", "nats-2:4222"].'
+    )
+    stream: Text = Field(description="The stream that keeps the events; a message that it does not take is an error.")
+    subject: Annotated[Templated, AfterValidator(_is_subject)] = Field(
+        description='The subject, such as "esfeed.{type}.{op}". In what fills a place, what would end a level or be a '
+        "wildcard becomes _."
+    )
+    create_stream: bool = Field(
+        False, description="Whether a stream that is not there is made, on disk, for the subjects that can come."
+    )
+    user: Text | None = Field(None, description="The user to log in as.")
+    password: Secret | None = Field(None, description='Its password; may be "env:NAME".')
+    token: Secret | None = Field(None, description='A token to log in with instead; may be "env:NAME".')
+    credentials: Text | None = Field(None, description="A .creds file (JWT and seed) to log in with instead.")
+    tls: bool = Field(False, description="Whether the server must be spoken to by TLS.")
+    timeout: Duration = Field(10.0, gt=0, description="The longest that connecting, or one batch, may take.")
+
+    @field_validator("hosts")
+    @classmethod
+    def _hosts(cls, hosts: list[str]) -> list[str]:
+        for host in hosts:
+            if not host or any(char <= " " or char in "/@,\x7f" for char in host):
+                # Not the host itself: it may hold a password, and ``esfeed.config.errors`` shows what may be shown.
+                raise ValueError('one is no host; write such as "nats-1:4222", and user and password as own keys')
+        return hosts
+
+    @field_validator("stream")
+    @classmethod
+    def _stream(cls, stream: str) -> str:
+        if not stream or _NO_STREAM.search(stream):
+            raise ValueError("write a stream's name without spaces and without . * > / \\")
+        return stream
+
+    @model_validator(mode="after")
+    def _one_login(self) -> Self:
+        if (self.user is None) != (self.password is None):
+            raise ValueError("user and password go together; write both or none")
+        if sum(each is not None for each in (self.user, self.token, self.credentials)) > 1:
+            raise ValueError("write one of user and password, token, or credentials")
+        return self

@@ -1,0 +1,211 @@
+"""Events to a stream of NATS JetStream: each is ok once the stream keeps it; its id lets the stream drop repeats.
+
+https://docs.nats.io/nats-concepts/jetstream · https://docs.nats.io/using-nats/developer/develop_jetstream/model_deep_dive
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import nats.errors
+from nats.js.errors import APIError, NoStreamResponseError, ServiceUnavailableError
+
+from esfeed.envelopes import envelope
+from esfeed.envelopes.cloudevents import attributes
+from esfeed.errors import ConfigError, Retryable
+from esfeed.model.event import Event
+from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.routing.template import TemplateFailed
+from esfeed.sinks.common.http_status import shown
+from esfeed.sinks.common.ordering import in_waves
+from esfeed.sinks.common.tls import client_context, plain
+from esfeed.sinks.nats.link import Link, Login, Message
+from esfeed.sinks.nats.settings import NatsSettings, Subject
+
+_TOO_LARGE = 10054  # JSStreamMessageExceedsMaximumErr
+_SAFE = "!#$&'()*+,/:;=?@[]-._~^`{|}<>\\"
+_AS_IT_IS = re.compile(f"[a-zA-Z0-9{re.escape(_SAFE)}]*")
+_FAULTS = (nats.errors.Error, OSError, TimeoutError)
+
+
+class NatsSink:
+    """Publishes each event; the next one of the same document only once the stream has the one before.
+
+    A repeat within the stream's ``duplicate_window`` (two minutes unless set) is dropped by the server. An event that
+    is larger than the server or the stream takes is ``rejected``.
+    """
+
+    Settings = NatsSettings
+
+    def __init__(self, settings: NatsSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._envelope = envelope(settings.format)
+        self._subject = Subject(settings.subject.text)
+        self._hosts = ",".join(settings.hosts)
+        self._link: Link | None = None
+
+    def open(self) -> None:
+        """Connects, logs in, and looks whether the stream is there. Raises ``ConfigError`` for a refused login, a
+        server without the TLS that is asked for, and files that are of no use; else ``Retryable``.
+        """
+        self.close()
+        self._connect(self._clock() + self._settings.timeout)
+
+    def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        """Publishes the events and waits for the stream's word on each, ``timeout`` at most.
+
+        Raises ``Retryable`` where the connection is gone and cannot be had again.
+        """
+        if not events:
+            return []
+        deadline = self._clock() + self._settings.timeout
+        batch = _Batch(self._linked(deadline), self._settings, self._clock, deadline, self._hosts)
+        outcomes = in_waves(events, lambda wave: batch.send([self._message(event) for event in wave]))
+        if batch.down is not None:
+            self.close()
+        return outcomes
+
+    def close(self) -> None:
+        """Closes the connection."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    def _linked(self, deadline: float) -> Link:
+        if self._link is not None and self._link.alive:
+            return self._link
+        self.close()
+        try:
+            return self._connect(deadline)
+        except ConfigError as error:
+            # It was good once; a server that is being set up anew may not know its users yet.
+            raise Retryable(f"{self._hosts}: {error.hint}") from error
+
+    def _connect(self, deadline: float) -> Link:
+        settings = self._settings
+        context = client_context(settings) if settings.tls else None
+        self._link = link = Link()
+        try:
+            link.connect(settings.hosts, self._login(), context, deadline - self._clock())
+            subject = self._subject.wildcard if settings.create_stream else None
+            there = link.need_stream(settings.stream, subject, deadline - self._clock())
+        except (ConfigError, *_FAULTS) as error:
+            noted = link.noted
+            self.close()
+            raise self._refusal(error, noted) from error
+        if not there:
+            self.close()
+            mend = "create it, or set create_stream = true"
+            raise Retryable(f"{self._hosts}: there is no stream {settings.stream!r}", mend)
+        return link
+
+    def _login(self) -> Login:
+        settings = self._settings
+        if settings.credentials is not None:
+            try:
+                Path(settings.credentials).read_bytes()
+            except OSError as error:
+                raise ConfigError("credentials", settings.credentials, f"cannot be read ({plain(error)})") from error
+        password = None if settings.password is None else settings.password.get_secret_value()
+        token = None if settings.token is None else settings.token.get_secret_value()
+        return Login(settings.user, password, token, settings.credentials)
+
+    def _refusal(self, error: BaseException, noted: Exception | None) -> ConfigError | Retryable:
+        if isinstance(error, ConfigError):
+            return error
+        settings, said = self._settings, _said(error, noted)
+        if isinstance(error, nats.errors.SecureConnWantedError):
+            return ConfigError("tls", True, "the server does not ask for TLS; set its tls block, or tls = false")
+        if isinstance(error, nats.errors.InvalidUserCredentialsError):
+            return ConfigError("credentials", settings.credentials, "this is no .creds file; nsc makes one")
+        if isinstance(error, nats.errors.AuthorizationError) or "authorization" in said.lower():
+            used = [key for key in ("password", "token", "credentials") if getattr(settings, key) is not None]
+            key = used[0] if used else "user"
+            return ConfigError(key, None, f"the server refuses the login ({said}); mend it")
+        if isinstance(error, ServiceUnavailableError | NoStreamResponseError):
+            return Retryable(
+                f"{self._hosts}: JetStream does not answer", "turn it on (nats-server -js), or wait for it"
+            )
+        return Retryable(f"{self._hosts}: {said}")
+
+    def _message(self, event: Event) -> Message | Outcome:
+        """What stands for an event, or why there can be nothing."""
+        try:
+            subject = self._subject.render(event)
+        except TemplateFailed as error:
+            return rejected(f"subject: {error}")
+        headers = {"Nats-Msg-Id": event.id, "content-type": self._envelope.content_type}
+        headers |= {f"ce-{name}": _quoted(value) for name, value in attributes(event).items()}
+        return Message(subject, self._envelope.encode(event), headers)
+
+
+class _Batch:
+    """The waves of one ``send``: they share a deadline, and after a fault of the server none is tried any more."""
+
+    def __init__(
+        self, link: Link, settings: NatsSettings, clock: Callable[[], float], deadline: float, hosts: str
+    ) -> None:
+        self._link = link
+        self._settings = settings
+        self._clock = clock
+        self._deadline = deadline
+        self._hosts = hosts
+        self.down: Outcome | None = None
+
+    def send(self, wave: Sequence[Message | Outcome]) -> Sequence[Outcome]:
+        outcomes = [each if isinstance(each, Outcome) else self._too_large(each) for each in wave]
+        going = [place for place, outcome in enumerate(outcomes) if outcome is None]
+        messages = [each for place, each in enumerate(wave) if place in set(going) and isinstance(each, Message)]
+        if self.down is None and messages:
+            seconds = max(self._deadline - self._clock(), 0.0)
+            answers = self._link.publish(self._settings.stream, messages, seconds)
+            for place, message, answer in zip(going, messages, answers, strict=True):
+                outcomes[place] = self._judge(message, answer)
+        return [outcome or self.down or waits() for outcome in outcomes]
+
+    def _too_large(self, message: Message) -> Outcome | None:
+        most = self._link.max_payload - len(f"Nats-Expected-Stream: {self._settings.stream}\r\n".encode())
+        if message.size <= most:
+            return None
+        return rejected(f"{self._hosts}: {message.size} bytes, more than the server's max_payload ({most} are left)")
+
+    def _judge(self, message: Message, answer: BaseException | None) -> Outcome:
+        if answer is None:
+            return OK
+        if isinstance(answer, NoStreamResponseError):
+            mend = f"let stream {self._settings.stream!r} take it"
+            return retry(f"{self._hosts}: no stream takes the subject {shown(message.subject)!r}: {mend}")
+        if isinstance(answer, APIError):
+            said = shown(answer.description or str(answer))
+            if answer.err_code == _TOO_LARGE:
+                return rejected(f"{self._hosts}: stream {self._settings.stream!r} does not take it: {said}")
+            return retry(f"{self._hosts}: stream {self._settings.stream!r}: {said}")
+        if self.down is not None:
+            return self.down
+        reason = f"{self._hosts}: {_said(answer, self._link.noted)}"
+        self.down = waits(f"not tried after an earlier fault: {reason}")
+        return retry(reason)
+
+
+def _quoted(value: str) -> str:
+    return value if _AS_IT_IS.fullmatch(value) else quote(value, safe=_SAFE)
+
+
+def _said(error: BaseException, noted: Exception | None = None) -> str:
+    """A fault in words; ``noted`` says more where the fault itself is silence."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time" if noted is None else f"no answer in time ({_said(noted)})"
+    if isinstance(error, OSError):
+        # asyncio puts the address, which is told anyway, where others say what happened.
+        if error.errno and not isinstance(error, ssl.SSLError | socket.gaierror):
+            return shown(os.strerror(error.errno))
+        return shown(plain(error))
+    return shown(str(error).removeprefix("nats: ").strip("'") or type(error).__name__)

@@ -1,0 +1,5 @@
+"""The ``oslo`` sink."""
+
+from esfeed.sinks.oslo.sink import OsloSink
+
+__all__ = ["OsloSink"]

@@ -1,0 +1,71 @@
+"""The keys of a Redis stream's section."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from esfeed.config.types import Duration, Secret, SinkSection, Size, Text
+from esfeed.routing.template import Templated
+from esfeed.sinks.common.address import Address, address_of
+from esfeed.sinks.common.tls import TlsKeys
+
+SCHEMES = {"redis": 6379, "rediss": 6379}
+
+
+class RedisSettings(TlsKeys, SinkSection):
+    """Events in a Redis stream, one entry each."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    type: Literal["redis"] = Field("redis", description="A stream of Redis or Valkey (5.0 and later).")
+    url: Secret = Field(
+        description='Where the server is: "redis://host:6379/0", or rediss:// for TLS; what follows the slash is the '
+        "number of the database. Only its scheme, host and port are ever shown."
+    )
+    stream: Templated = Field(
+        description='The stream\'s key, such as "esfeed" or "changes-{project_id}". One stream keeps the order of all.'
+    )
+    user: Text | None = Field(None, description="The user to log in as, if not the default one.")
+    password: Secret | None = Field(None, description='Its password; may be "env:NAME".')
+    cluster: bool = Field(False, description="Whether the server is a node of a Redis Cluster.")
+    maxlen: int | None = Field(
+        None,
+        ge=1,
+        description="About how many entries a stream keeps (MAXLEN ~): the oldest go, read or not. All, if left out.",
+    )
+    idempotent: Duration | None = Field(
+        None,
+        gt=0,
+        description='For how long Redis remembers what it took ("24h"), so that a repeat within it adds no second '
+        "entry. Costs a key an event for that long. Where left out, a repeat after a fault is a second entry.",
+    )
+    max_bytes: Size = Field(
+        512 << 20,
+        ge=1 << 10,
+        description="An event larger than this is rejected. The server's own proto-max-bulk-len counts where smaller.",
+    )
+    timeout: Duration = Field(10.0, gt=0, description="The longest that connecting, or one batch, may take.")
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, url: SecretStr) -> SecretStr:
+        address = address_of(url.get_secret_value(), SCHEMES)
+        if address.path and not (address.path.isascii() and address.path.isdigit()):
+            raise ValueError("write the number of the database after the slash, such as redis://127.0.0.1:6379/0")
+        return url
+
+    @model_validator(mode="after")
+    def _cluster_has_one_database(self) -> Self:
+        if self.cluster and self.database:
+            raise ValueError("a cluster has database 0 only; leave the number out of the url")
+        return self
+
+    @property
+    def address(self) -> Address:
+        return address_of(self.url.get_secret_value(), SCHEMES)
+
+    @property
+    def database(self) -> int:
+        return int(self.address.path or 0)

@@ -1,0 +1,151 @@
+"""Events on standard output: a line for a person where that is a terminal, a JSON object a line where it is a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import select
+import sys
+from collections.abc import Sequence
+from typing import IO, Any, Literal
+
+from pydantic import Field
+from rich.console import Console
+
+from esfeed.config.types import SinkSection
+from esfeed.envelopes import envelope
+from esfeed.errors import ConfigError, ReaderGone, Retryable
+from esfeed.model.event import Event, one_line
+from esfeed.ports import OK, Outcome
+from esfeed.sinks.stdout.pretty import describe
+
+Format = Literal["auto", "json", "pretty", "cloudevents", "debezium", "searchlight", "raw"]
+
+
+class StdoutSettings(SinkSection):
+    """Events on standard output."""
+
+    type: Literal["stdout"] = Field("stdout", description="Standard output.")
+    format: Format = Field(  # type: ignore[assignment]  # a terminal is a form of its own
+        "auto",
+        description='How an event looks: "json" is one CloudEvents 1.0 object a line, "pretty" is a coloured line '
+        'for a person, "auto" is pretty on a terminal and json anywhere else; or the name of another form, one a line.',
+    )
+
+
+class StdoutSink:
+    """Writes each event as one line to standard output (or to ``stream``, for a test), flushed once a batch.
+
+    ``ok`` means that the kernel has the line: it survives a crash of esfeed; what a reader makes of it is the
+    reader's.
+    """
+
+    Settings = StdoutSettings
+
+    def __init__(self, settings: StdoutSettings, stream: IO[Any] | None = None) -> None:
+        self._format = settings.format
+        form = settings.format
+        self._encode = envelope("cloudevents" if form == "auto" or form == "json" or form == "pretty" else form).encode
+        self._given = stream
+        self._stream: IO[Any] | None = None
+        self._console: Console | None = None
+        self._rest = b""
+
+    def open(self) -> None:
+        """Raises ``ConfigError`` where the process has no standard output (``>&-``, some service managers)."""
+        stream = self._given or sys.stdout
+        if stream is None or stream.closed:
+            raise ConfigError("type", "stdout", "this process has no standard output; use the file sink instead")
+        self._stream = stream
+        self._console = None
+        if self._format == "pretty" or (self._format == "auto" and stream.isatty()):
+            # force_terminal stays unset: rich then honours NO_COLOR, FORCE_COLOR and TERM as users expect.
+            self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
+
+    def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        """Writes a line an event.
+
+        Raises :class:`ReaderGone` when the other end of the pipe is closed, ``Retryable`` for every other fault. A
+        line torn by a fault is finished before anything else is written, so every line stays whole.
+        """
+        if self._stream is None:
+            raise Retryable("standard output is not open", "open the sink first")
+        data = b"".join(self._line(event) for event in events)
+        try:
+            self._write(data)
+        except OSError as error:
+            if error.errno in (errno.EPIPE, errno.ECONNRESET):
+                raise ReaderGone("whoever read standard output is gone") from error
+            message = f"cannot write to standard output ({error.strerror or error})"
+            raise Retryable(message, "see what it is redirected to: a full disk, a lost terminal?") from error
+        return [OK] * len(events)
+
+    def close(self) -> None:
+        """Leaves standard output open: it is not ours to close."""
+        self._stream = None
+        self._console = None
+
+    def _line(self, event: Event) -> bytes:
+        if self._console is None:
+            return one_line(self._encode(event)) + b"\n"
+        width = self._width(self._console)
+        text = describe(event, width)
+        if width is not None:
+            text.truncate(width, overflow="ellipsis")
+        with self._console.capture() as captured:
+            self._console.print(text, soft_wrap=True)
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        return (captured.get().rstrip("\n") + "\n").encode(encoding, "replace")
+
+    def _width(self, console: Console) -> int | None:
+        """The columns of the terminal that is written to (rich would ask standard input's), ``None`` elsewhere."""
+        if not console.is_terminal:
+            return None
+        descriptor = self._descriptor()
+        with contextlib.suppress(OSError):
+            if descriptor is not None and (columns := os.get_terminal_size(descriptor).columns):
+                return columns
+        return console.width
+
+    def _write(self, data: bytes) -> None:
+        """Writes all of what a fault left of the last line, then all of ``data``."""
+        assert self._stream is not None
+        whole = self._rest + data
+        done = 0
+        try:
+            self._stream.flush()
+            descriptor = self._descriptor()
+            while done < len(whole):
+                # Straight to the descriptor: a buffer would keep what a broken pipe refused, and complain at exit.
+                done += self._write_some(descriptor, memoryview(whole)[done:])
+            self._rest = b""
+        except OSError:
+            self._rest = self._unfinished(whole, done)
+            raise
+
+    def _unfinished(self, whole: bytes, done: int) -> bytes:
+        """What is still to be written of the line that the reader has a part of."""
+        end = whole.find(b"\n", done) + 1
+        begun = whole.rfind(b"\n", 0, done) + 1 < done if done else bool(self._rest)
+        return whole[done:end] if begun else b""
+
+    def _descriptor(self) -> int | None:
+        assert self._stream is not None
+        try:
+            return self._stream.fileno()
+        except (io.UnsupportedOperation, AttributeError):  # a stand-in in memory, as test runners use
+            return None
+
+    def _write_some(self, descriptor: int | None, data: memoryview) -> int:
+        if descriptor is None:
+            assert self._stream is not None
+            target = getattr(self._stream, "buffer", self._stream)
+            target.write(str(data, "utf-8") if isinstance(target, io.TextIOBase) else data)
+            return len(data)
+        try:
+            return os.write(descriptor, data)
+        except BlockingIOError:  # a pipe that somebody else made non-blocking
+            select.select([], [descriptor], [])
+            return 0

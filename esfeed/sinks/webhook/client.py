@@ -1,0 +1,230 @@
+"""Brings a request to a URL and its answer back: one connection at a time, within one deadline, where it may go.
+
+``guarded`` holds the rules of addresses and time. A redirect is followed only where the settings say so, only from POST
+to POST, never from TLS to none, never to an address that is not allowed; and to another host without credentials.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import ssl
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import urljoin
+
+import urllib3
+from urllib3.response import BaseHTTPResponse
+from urllib3.util import make_headers
+from urllib3.util.ssl_ import create_urllib3_context
+
+from esfeed import __version__
+from esfeed.errors import ConfigError, Retryable
+from esfeed.net.bounds import tls_context
+from esfeed.sinks.common.http_status import shown
+from esfeed.sinks.common.restricted_http import GuardedHTTP, GuardedHTTPS, Limits, LookupFailed, Refused, resolve
+from esfeed.sinks.webhook.messages import Message
+from esfeed.sinks.webhook.settings import Target, WebhookSettings, target_of
+
+_MOST_BODY = 1 << 16
+_MOST_REDIRECTS = 5
+_FAULTS = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
+_REPEATED = {301, 302, 307, 308}
+"""Redirects that are followed by the same POST. 303 asks for a GET, which tells nobody of an event (RFC 9110 §15.4)."""
+
+
+class Unreachable(Exception):
+    """No whole answer came; the text says from where and why, and holds nothing secret."""
+
+
+class Answer(NamedTuple):
+    """What came back; ``redirect`` says why it was not followed where it is one."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    redirect: str = ""
+
+
+class Contexts:
+    """The TLS of one sink: to its own host, and to one that it is redirected to, which sees no certificate."""
+
+    def __init__(self, settings: WebhookSettings) -> None:
+        """Raises ``ConfigError`` for a file that cannot be used."""
+        self.own = _tls(settings, with_client=True)
+        self.other = _tls(settings, with_client=False) if settings.client_cert is not None else self.own
+
+
+class Courier:
+    """Posts to one URL, one request at a time. One thread at a time; the contexts may be shared."""
+
+    def __init__(self, settings: WebhookSettings, contexts: Contexts | None) -> None:
+        self._settings = settings
+        self._contexts = contexts
+        self._target = target_of(settings.url.get_secret_value())
+        self._limits = Limits(settings.allow_private)
+        self._common = {
+            "user-agent": f"esfeed/{__version__}",
+            "accept-encoding": "identity",  # an error's text is to be read, and no bomb to be unpacked
+        }
+        self._credentials = _credentials(settings, self._target)
+        self._connections: dict[str, GuardedHTTP | GuardedHTTPS] = {}
+
+    def look_up(self) -> None:
+        """Looks the host up and checks that it may be connected to; sends nothing.
+
+        Raises ``ConfigError`` for a forbidden address, ``Retryable`` where the name has no address now.
+        """
+        self._limits.start(self._settings.timeout)
+        try:
+            resolve(self._target.host, self._target.port, self._limits)
+        except Refused as error:
+            raise ConfigError("url", self._target.origin, self._reason(error)) from error
+        except (LookupFailed, TimeoutError) as error:
+            raise Retryable(f"{self._target.origin}: {self._reason(error)}") from error
+
+    def post(self, message: Message) -> Answer:
+        """Sends one message and gives the answer to it, after redirects. Raises :class:`Unreachable`."""
+        self._limits.start(self._settings.timeout)
+        target = self._target
+        headers = {**self._common, **self._credentials, **message.headers}
+        for _ in range(_MOST_REDIRECTS + 1):
+            answer = self._exchange(target, headers, message.body)
+            if not 300 <= answer.status < 400:
+                return answer
+            following, why = self._following(target, answer)
+            if following is None:
+                return answer._replace(redirect=why)
+            target = following
+            own = target.origin == self._target.origin
+            headers = {**self._common, **(self._credentials if own else {}), **message.headers}
+        return answer._replace(redirect=f"more than {_MOST_REDIRECTS} redirects")
+
+    def close(self) -> None:
+        """Closes what is open."""
+        for origin in [*self._connections]:
+            self._disconnect(origin)
+
+    def _following(self, target: Target, answer: Answer) -> tuple[Target | None, str]:
+        """Where a redirect leads, or why it is not followed."""
+        if not self._settings.follow_redirects:
+            return None, "redirects are not followed"
+        if answer.status not in _REPEATED:
+            return None, "it is no redirect of a POST"
+        try:
+            following = target_of(urljoin(target.origin + target.path, answer.headers.get("location", "")))
+        except ValueError:
+            return None, "it names no url"
+        if target.scheme == "https" and following.scheme == "http":
+            return None, "it leads from https to http"
+        return following, ""
+
+    def _exchange(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answer:
+        try:
+            connection = self._connected(target)
+            # A server that has seen enough (413) answers and hangs up while we still send; its answer is worth reading.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(
+                    "POST", target.path, body=body, headers=headers, preload_content=False, decode_content=False
+                )
+            response = connection.getresponse()
+            said, whole = _read(response)
+        except _FAULTS as error:
+            self._disconnect(target.origin)
+            raise Unreachable(f"{target.origin}: {self._reason(error)}") from error
+        if not whole or connection.sock is None:
+            self._disconnect(target.origin)
+        return Answer(response.status, response.headers, said)
+
+    def _connected(self, target: Target) -> GuardedHTTP | GuardedHTTPS:
+        connection = self._connections.get(target.origin)
+        if connection is None or not connection.is_connected:
+            # One to the target's own host and one beyond it are all that is ever needed at a time.
+            for origin in [origin for origin in self._connections if origin != self._target.origin]:
+                self._disconnect(origin)
+            self._disconnect(target.origin)
+            connection = self._connection(target)
+            connection.limits = self._limits
+            self._connections[target.origin] = connection
+            connection.connect()
+        return connection
+
+    def _connection(self, target: Target) -> GuardedHTTP | GuardedHTTPS:
+        if target.scheme == "http":
+            return GuardedHTTP(target.host, target.port)
+        if self._contexts is None:
+            self._contexts = Contexts(self._settings)
+        own = target.origin == self._target.origin
+        return GuardedHTTPS(target.host, target.port, ssl_context=self._contexts.own if own else self._contexts.other)
+
+    def _disconnect(self, origin: str) -> None:
+        connection = self._connections.pop(origin, None)
+        if connection is not None:
+            connection.close()
+
+    def _reason(self, error: BaseException) -> str:
+        return _reason(error, self._settings.timeout)
+
+
+def _credentials(settings: WebhookSettings, target: Target) -> dict[str, str]:
+    """What only the host of the URL itself may see: its user and password, and the user's own headers."""
+    headers = {} if target.userinfo is None else make_headers(basic_auth=target.userinfo)
+    return {**headers, **{name.lower(): value.get_secret_value() for name, value in settings.headers.items()}}
+
+
+def _tls(settings: WebhookSettings, with_client: bool) -> ssl.SSLContext:
+    context = create_urllib3_context()
+    if not settings.verify_certs:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif settings.ca_certs is None:
+        context.load_default_certs()
+    else:
+        try:
+            context.load_verify_locations(settings.ca_certs)
+        except OSError as error:  # ssl.SSLError is one
+            raise ConfigError("ca_certs", settings.ca_certs, f"cannot be used ({_plain(error)})") from error
+    if with_client and settings.client_cert is not None:
+        try:
+            # An empty password instead of none: else OpenSSL asks on the terminal for that of an encrypted key.
+            context.load_cert_chain(settings.client_cert, settings.client_key, password="")
+        except OSError as error:
+            hint = f"cannot be used with client_key ({_plain(error)}); give PEM files, the key unencrypted"
+            raise ConfigError("client_cert", settings.client_cert, hint) from error
+    return tls_context(context)
+
+
+def _read(response: BaseHTTPResponse) -> tuple[bytes, bool]:
+    """As much of the body as anybody needs, and whether that is all. Raises where it ends before its end."""
+    body = b""
+    while len(body) < _MOST_BODY:
+        part = response.read1(_MOST_BODY - len(body))
+        if not part:
+            return body, True
+        body += part
+    return body, False
+
+
+def _plain(error: OSError) -> str:
+    return error.strerror or getattr(error, "reason", None) or str(error)
+
+
+def _reason(error: BaseException, timeout: float) -> str:
+    """A fault in words: without addresses of objects, and without the URL, which may hold secrets."""
+    if isinstance(error, urllib3.exceptions.HTTPError) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, TimeoutError):
+        return f"no whole answer within {timeout:g} s"
+    if isinstance(error, Refused):
+        return f"{error}; set allow_private = true if that is meant"
+    if isinstance(error, LookupFailed):
+        return str(error)
+    if isinstance(error, ssl.SSLError):
+        return shown(f"TLS: {getattr(error, 'verify_message', None) or error.reason or error}")
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "the connection was closed without an answer"
+    if isinstance(error, http.client.IncompleteRead | urllib3.exceptions.IncompleteRead):
+        return "the connection was closed in the middle of the answer"
+    if isinstance(error, OSError):
+        return shown(_plain(error))
+    return shown(f"no HTTP answer ({type(error).__name__})")

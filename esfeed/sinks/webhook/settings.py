@@ -1,0 +1,129 @@
+"""The keys of a webhook's section, and a URL taken apart; what may be secret in them is shown nowhere."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, NamedTuple, Self
+from urllib.parse import unquote
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
+
+from esfeed.config.types import Duration, Secret, SinkSection
+from esfeed.sinks.common.tls import TlsKeys
+from esfeed.sinks.webhook.messages import Mode
+from esfeed.sinks.webhook.signatures import key_of
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
+_FIXED = {"host", "connection", "content-length", "content-type", "transfer-encoding"}
+_FIXED_STARTS = ("ce-", "webhook-")
+
+
+class Target(NamedTuple):
+    """A URL taken apart. ``origin`` is what may be shown: paths and queries of webhooks often are the secret."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    userinfo: str | None
+
+    @property
+    def origin(self) -> str:
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+
+def target_of(url: str) -> Target:
+    """``url`` taken apart. Raises ``ValueError``, without showing the url."""
+    try:
+        parts = parse_url(url)
+    except LocationParseError as error:
+        raise ValueError("write a url such as https://example.org/hook") from error
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise ValueError("write a url that begins with http:// or https:// and names a host")
+    if any(char <= " " or char == "\x7f" for char in url):
+        raise ValueError("take the spaces and control characters out of the url")
+    port = parts.port if parts.port is not None else {"http": 80, "https": 443}[parts.scheme]
+    userinfo = None if parts.auth is None else unquote(parts.auth)
+    return Target(parts.scheme, parts.host, port, parts.request_uri, userinfo)
+
+
+def _signing(secret: SecretStr) -> SecretStr:
+    key_of(secret.get_secret_value())
+    return secret
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class WebhookSettings(TlsKeys, SinkSection):
+    """Events to a URL. See docs/webhook.rst."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    type: Literal["webhook"] = Field("webhook", description="A URL that takes POST requests.")
+    url: Secret = Field(
+        description="Where to post to. A user and password in it are sent as basic authentication. Only its scheme, "
+        "host and port are ever shown."
+    )
+    headers: dict[str, Secret] = Field(
+        default_factory=dict,
+        description='Further request headers, such as authorization. Values may be "env:NAME" and are never shown.',
+    )
+    mode: Mode = Field(
+        "structured",
+        description='"structured": one request an event, all of it in the body. "binary": CloudEvents only, what is '
+        'about the event in headers ce-… and its data in the body. "batch": up to `batch` events in one request, as a '
+        "JSON array.",
+    )
+    secrets: Annotated[tuple[Annotated[Secret, AfterValidator(_signing)], ...], BeforeValidator(_tuple)] = Field(
+        (),
+        description='What requests are signed with after Standard Webhooks: "whsec_" and base64 of 24 to 64 bytes, or '
+        '"env:NAME". Several sign while one takes the place of another; a receiver needs to know one.',
+    )
+    concurrency: int = Field(
+        1, ge=1, le=64, description="The most requests at a time. The events of one document never go at the same time."
+    )
+    rate: float | None = Field(
+        None, gt=0, le=100_000, description="The most requests a second, evenly spread; no bound where left out."
+    )
+    follow_redirects: bool = Field(
+        False,
+        description="Whether 301, 302, 307 and 308 are followed, five at most: only to allowed addresses, never from "
+        "https to http, and to another host without headers, user, password and client certificate.",
+    )
+    timeout: Duration = Field(
+        10.0, gt=0, description="The longest that one request may take, from lookup to last byte."
+    )
+    allow_private: bool = Field(
+        False,
+        description="Whether the host may be at a loopback, link-local, private or reserved address. Off, so that "
+        "nobody who can set a url reaches what only this machine can reach.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, url: SecretStr) -> SecretStr:
+        target_of(url.get_secret_value())
+        return url
+
+    @field_validator("headers")
+    @classmethod
+    def _names_and_values(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, secret in headers.items():
+            if not _TOKEN.fullmatch(name):
+                raise ValueError(f"{name!r} cannot name a header")
+            if name.lower() in _FIXED or name.lower().startswith(_FIXED_STARTS):
+                raise ValueError(f"{name} is set by esfeed; leave it out")
+            value = secret.get_secret_value()
+            if not value.isprintable() or any(ord(char) > 255 for char in value):
+                raise ValueError(f"the value of {name} holds characters that a header cannot")
+        return headers
+
+    @model_validator(mode="after")
+    def _binary_is_of_cloudevents(self) -> Self:
+        if self.mode == "binary" and self.format != "cloudevents":
+            raise ValueError('mode = "binary" is a mode of CloudEvents; leave out format, or write another mode')
+        return self

@@ -1,0 +1,217 @@
+"""Events to a URL: one POST each or many at a time, signed, in order for each document.
+
+``webhook_messages`` makes what is sent, ``courier`` brings it there, ``answers`` reads the answer; this decides what is
+sent when, and what an answer means for the events behind it.
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/http-webhook.md
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+
+from esfeed.errors import ConfigError, Retryable
+from esfeed.model.event import Event
+from esfeed.ports import Outcome, retry, waits
+from esfeed.sinks.common.http_status import GONE, judge, stops
+from esfeed.sinks.common.ordering import DocumentKey, document
+from esfeed.sinks.common.ratelimit import Rate
+from esfeed.sinks.webhook.client import Contexts, Courier, Unreachable
+from esfeed.sinks.webhook.messages import Message, Writer
+from esfeed.sinks.webhook.settings import WebhookSettings, target_of
+from esfeed.sinks.webhook.signatures import key_of
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class WebhookSink:
+    """Posts events, those of one document in order and never two at a time.
+
+    ``ok`` means that the server answered 2xx, whole. A server that cannot be reached, or says that it wants to be left
+    alone, is not asked again within the batch.
+    """
+
+    Settings = WebhookSettings
+
+    def __init__(
+        self,
+        settings: WebhookSettings,
+        clock: Callable[[], datetime] = _utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._monotonic = monotonic
+        self._sleep = sleep
+        keys = [key_of(secret.get_secret_value()) for secret in settings.secrets]
+        self._writer = Writer(settings.format, settings.mode, keys, clock)
+        self._target = target_of(settings.url.get_secret_value())
+        self._rate = Rate(settings.rate, monotonic)
+        self._couriers: list[Courier] = []
+        self._gone = False
+
+    def open(self) -> None:
+        """Reads certificates, looks the host up, and checks that it may be connected to; sends nothing.
+
+        Raises ``ConfigError`` for an unreadable certificate, a forbidden address, or a server that answered 410 before;
+        ``Retryable`` where the name has no address now.
+        """
+        self.close()
+        if self._gone:
+            raise ConfigError("url", self._target.origin, f"{GONE}; remove the sink, or restart esfeed to try again")
+        self._make_couriers()
+        self._couriers[0].look_up()
+
+    def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        """Posts the events. See :func:`esfeed.sinks.common.http_status.judge` for what an answer means for its event.
+
+        Raises ``Retryable`` after a 410, else nothing.
+        """
+        if self._gone:
+            raise Retryable(f"{self._target.origin}: {GONE}")
+        if not self._couriers:
+            self._make_couriers()
+        run = _Run(events, self._monotonic() + self._settings.timeout)
+        units = deque(self._units(events))
+        first, *others = self._couriers[: max(1, len(units))]
+        # Daemon threads, unlike those of an executor, do not keep the process from ending while a server hangs.
+        threads = [threading.Thread(target=self._help, args=(courier, units, run), daemon=True) for courier in others]
+        for thread in threads:
+            thread.start()
+        try:
+            self._work(first, units, run)
+        finally:
+            for thread in threads:
+                thread.join()
+        return run.outcomes()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        couriers, self._couriers = self._couriers, []
+        for courier in couriers:
+            courier.close()
+
+    def _make_couriers(self) -> None:
+        settings = self._settings
+        contexts = Contexts(settings) if self._target.scheme == "https" or settings.follow_redirects else None
+        self._couriers = [Courier(settings, contexts) for _ in range(settings.concurrency)]
+
+    def _units(self, events: Sequence[Event]) -> Iterable[list[int]]:
+        """The events (by their places) in parts that may go at the same time: no document is in two of them."""
+        count = self._settings.concurrency
+        if count == 1:
+            return [[*range(len(events))]] if events else []
+        documents: dict[DocumentKey, list[int]] = {}
+        for place, event in enumerate(events):
+            documents.setdefault(document(event), []).append(place)
+        if self._settings.mode != "batch":
+            return documents.values()
+        parts: list[list[int]] = [[] for _ in range(min(count, len(documents)))]
+        for number, places in enumerate(documents.values()):
+            parts[number % len(parts)] += places
+        return [sorted(part) for part in parts]
+
+    def _help(self, courier: Courier, units: deque[list[int]], run: _Run) -> None:
+        try:
+            self._work(courier, units, run)
+        except BaseException as error:  # it is raised by the thread that asked for help
+            run.failure = error
+
+    def _work(self, courier: Courier, units: deque[list[int]], run: _Run) -> None:
+        while True:
+            try:
+                unit = units.popleft()
+            except IndexError:
+                return
+            if self._settings.mode == "batch":
+                self._send_together(courier, unit, run)
+            else:
+                self._send_each(courier, unit, run)
+
+    def _send_each(self, courier: Courier, places: Sequence[int], run: _Run) -> None:
+        for place in places:
+            run.answer(place, run.held(place) or self._post(courier, self._writer.one(run.events[place]), run))
+
+    def _send_together(self, courier: Courier, places: Sequence[int], run: _Run) -> None:
+        """Sends the events in one request. A refusal is looked into, half by half, until it is of one event alone."""
+        for place in places:
+            if held := run.held(place):
+                run.answer(place, held)
+        left = [place for place in places if not run.answered(place)]
+        if not left:
+            return
+        outcome = self._post(courier, self._writer.many([run.events[place] for place in left]), run)
+        if outcome.kind == "rejected" and len(left) > 1:
+            half = len(left) // 2
+            self._send_together(courier, left[:half], run)
+            self._send_together(courier, left[half:], run)
+            return
+        run.answer(left[0], outcome)
+        behind = waits(f"went in one request with an event that is to be sent again: {outcome.reason}")
+        for place in left[1:]:
+            run.answer(place, outcome if outcome.ok or not outcome.tried else behind)
+
+    def _post(self, courier: Courier, message: Message, run: _Run) -> Outcome:
+        wait, may = self._rate.take(max(0.0, run.until - self._monotonic()))
+        if not may:
+            held = Outcome("retry", f"held back: rate = {self._settings.rate:g} a second", wait, tried=False)
+            run.stop(held)
+            return held
+        if wait:
+            self._sleep(wait)
+        try:
+            answer = courier.post(message)
+        except Unreachable as error:
+            run.stop(waits(f"not tried after an earlier fault: {error}"))
+            return retry(str(error))
+        outcome = judge(answer.status, answer.headers, answer.body, self._clock(), answer.redirect)
+        if stops(answer.status, answer.headers):
+            self._gone = self._gone or answer.status == 410
+            run.stop(waits(f"not tried after an earlier answer: {outcome.reason}"))
+        return outcome
+
+
+class _Run:
+    """One batch on its way: the answers so far, and what holds back the rest. For the threads of one sink."""
+
+    def __init__(self, events: Sequence[Event], until: float) -> None:
+        self.events = events
+        self.until = until
+        self._outcomes: list[Outcome | None] = [None] * len(events)
+        self._stuck: set[DocumentKey] = set()
+        self._stopped: Outcome | None = None
+        self._lock = threading.Lock()
+        self.failure: BaseException | None = None
+
+    def outcomes(self) -> Sequence[Outcome]:
+        """One an event. Call when all threads are done; raises what one of them failed with."""
+        if self.failure is not None:
+            raise self.failure
+        return [outcome for outcome in self._outcomes if outcome is not None]
+
+    def held(self, place: int) -> Outcome | None:
+        """Why the event at that place is not to be sent now; ``None`` where it is."""
+        if document(self.events[place]) in self._stuck:
+            return waits()
+        return self._stopped
+
+    def answered(self, place: int) -> bool:
+        """Whether the event at that place has its outcome."""
+        return self._outcomes[place] is not None
+
+    def answer(self, place: int, outcome: Outcome) -> None:
+        """Keeps an outcome. Behind one that is not ok, the document's later events wait."""
+        self._outcomes[place] = outcome
+        if not outcome.ok:
+            with self._lock:
+                self._stuck.add(document(self.events[place]))
+
+    def stop(self, outcome: Outcome) -> None:
+        """Nothing more is sent; what was not gets that outcome."""
+        self._stopped = self._stopped or outcome

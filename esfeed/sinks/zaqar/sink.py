@@ -1,0 +1,321 @@
+"""Events to queues of OpenStack's Zaqar: as many to a request as its size allows, each tenant's to its own queue.
+
+``zaqar_client`` brings requests there, ``answers`` reads what comes back; here is decided what goes into which request,
+and what an answer to many means for each. https://docs.openstack.org/api-ref/message/
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import msgspec
+
+from esfeed.envelopes import envelope
+from esfeed.errors import Retryable
+from esfeed.model.event import Event
+from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.routing.template import TemplateFailed
+from esfeed.sinks.common.http_status import judge
+from esfeed.sinks.common.ordering import DocumentKey
+from esfeed.sinks.common.ordering import document as document_of
+from esfeed.sinks.zaqar.client import Answer, Denied, Unreachable, ZaqarClient
+from esfeed.sinks.zaqar.settings import ZaqarSettings, legal
+from esfeed.text.jsontext import exact_number, may_be_inexact
+
+_HEAD, _TAIL = b'{"messages":[', b"]}"
+_AROUND = len(_HEAD) + len(_TAIL)
+_DEEPEST = 100
+_LARGEST = (1 << 63) - 1
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+_NUMBER = re.compile(rb"[:,\[\s]-?(\d{19,}|\d+(?:\.\d+)?[eE])")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class _Queue(NamedTuple):
+    project: str | None
+    name: str
+
+
+class _Item(NamedTuple):
+    place: int
+    document: DocumentKey
+    message: bytes
+
+
+class _Run:
+    """One batch on its way: what is to go out together, what came of the rest, and whom that keeps waiting."""
+
+    def __init__(self, size: int) -> None:
+        self.outcomes: list[Outcome] = [OK] * size
+        self.open: dict[_Queue, list[_Item]] = {}
+        self.size: dict[_Queue, int] = {}
+        self.where: dict[DocumentKey, _Queue] = {}
+        self.stuck: set[DocumentKey] = set()
+        self.down: Outcome | None = None
+
+    def answer(self, item: _Item, outcome: Outcome) -> None:
+        self.outcomes[item.place] = outcome
+        if outcome.kind == "retry":
+            self.stuck.add(item.document)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class ZaqarSink:
+    """Posts events in order of each document; a queue that refuses some keeps no other queue from its own.
+
+    ``ok`` means that Zaqar answered 201: it has the messages, for ``ttl`` at most. A Zaqar that cannot be reached is
+    asked once a batch.
+    """
+
+    Settings = ZaqarSettings
+
+    def __init__(self, settings: ZaqarSettings, clock: Callable[[], datetime] = _utc_now) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._encode = envelope(settings.format).encode
+        self._client = ZaqarClient(settings)
+        self._limits: dict[_Queue, int] = {}
+
+    def open(self) -> None:
+        """Asks for a token and whether Zaqar is there, where that needs no event. Posts nothing.
+
+        Raises ``ConfigError`` for wrong credentials, certificates or addresses, ``Retryable`` where nobody answers.
+        """
+        self._limits.clear()
+        try:
+            self._client.open()
+        except Unreachable as error:
+            raise Retryable(str(error)) from error
+
+    def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        """Posts the events. 201 is ok; every fault of the connection, a token refused, and each answer that a mend
+        elsewhere may change are ``retry``, with the wait that was asked for; any other is ``rejected`` (see
+        :func:`esfeed.sinks.common.http_status.judge`). Raises ``ConfigError`` only.
+        """
+        run = _Run(len(events))
+        for place, event in enumerate(events):
+            self._take(run, place, event)
+        for queue in list(run.open):
+            self._flush(run, queue)
+        return run.outcomes
+
+    def close(self) -> None:
+        """Closes the connections and forgets all tokens."""
+        self._client.close()
+
+    # --- what goes out together
+
+    def _take(self, run: _Run, place: int, event: Event) -> None:
+        document = document_of(event)
+        try:
+            project = None if self._settings.project is None else self._settings.project.render(event)
+            queue = _Queue(project, legal(self._settings.queue.render(event)))
+        except TemplateFailed as error:
+            run.outcomes[place] = waits() if document in run.stuck else rejected(str(error))
+            return
+        last = run.where.get(document)
+        if last is not None and last != queue:
+            self._flush(run, last)  # what came before in that document's life goes out before
+        message = b'{"ttl":%d,"body":%b}' % (self._settings.ttl, body(self._encode(event)))
+        run.where[document] = queue
+        self._put(run, queue, _Item(place, document, message))
+
+    def _put(self, run: _Run, queue: _Queue, item: _Item) -> None:
+        if item.document in run.stuck:
+            run.answer(item, waits())
+            return
+        if run.down is not None:
+            run.answer(item, run.down)
+            return
+        most = self._limits.get(queue, self._settings.max_post_bytes)
+        if _AROUND + len(item.message) > most:
+            # Flushed first: whether it is too big for the queue's limit as it is now needs asking.
+            self._flush(run, queue)
+            self._oversized(run, queue, item)
+            return
+        waiting = run.open.setdefault(queue, [])
+        size = run.size[queue] if waiting else _AROUND - 1
+        if waiting and size + len(item.message) + 1 > most:
+            self._flush(run, queue)
+            self._put(run, queue, item)
+            return
+        waiting.append(item)
+        run.size[queue] = size + len(item.message) + 1
+
+    def _oversized(self, run: _Run, queue: _Queue, item: _Item) -> None:
+        known = self._limits.get(queue)
+        if known is not None and not run.down and item.document not in run.stuck:
+            self._learn(run, queue, [item])
+            if self._limits.get(queue, self._settings.max_post_bytes) > known:
+                self._put(run, queue, item)
+                return
+        if run.down or item.document in run.stuck:
+            run.answer(item, run.down or waits())
+            return
+        most = self._limits.get(queue, self._settings.max_post_bytes)
+        size = _AROUND + len(item.message)
+        limit = "max_post_bytes" if known is None else f"the limit of queue {queue.name}"
+        run.answer(item, rejected(f"too big for Zaqar: {size:,} bytes, {limit} is {most:,}"))
+
+    # --- what an answer means
+
+    def _flush(self, run: _Run, queue: _Queue) -> None:
+        items = run.open.pop(queue, [])
+        if not items:
+            return
+        if run.down is not None:
+            for item in items:
+                run.answer(item, run.down)
+            return
+        answer = self._post(run, queue, items)
+        if answer is None:
+            return
+        if answer.status in (400, 413) and self._shrunk(run, queue, items):
+            for item in items:
+                self._put(run, queue, item)
+            self._flush(run, queue)
+        elif (
+            len(items) > 1 and (answer.status in (400, 413, 422) or answer.status >= 500) and not _asks_to_wait(answer)
+        ):
+            self._one_by_one(run, queue, items)
+        else:
+            self._refused(run, queue, items, answer)
+
+    def _post(self, run: _Run, queue: _Queue, items: Sequence[_Item]) -> Answer | None:
+        """Posts ``items``. An answer that has to be understood is returned; all else is settled."""
+        content = _HEAD + b",".join(item.message for item in items) + _TAIL
+        try:
+            self._client.post(queue.project, queue.name, content)
+        except Answer as answer:
+            return answer
+        except (Unreachable, Denied) as error:
+            self._failed(run, items, error)
+        return None
+
+    def _failed(self, run: _Run, items: Sequence[_Item], error: Unreachable | Denied) -> None:
+        """The first counts as tried, the others wait for it: one fault is not many."""
+        reason = str(error)
+        if isinstance(error, Unreachable):
+            run.down = waits(f"not tried after an earlier fault: {reason}")
+        for number, item in enumerate(items):
+            run.answer(item, retry(reason) if number == 0 else waits(f"waits: {reason}"))
+
+    def _refused(self, run: _Run, queue: _Queue, items: Sequence[_Item], answer: Answer) -> None:
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        outcome = judge(answer.status, headers, _said(answer.body), self._clock())
+        if answer.status == 401:
+            # Nothing is wrong with the event: a token that has ended is replaced, one that was given has to be.
+            self._client.forget(queue.project)
+            outcome = retry(outcome.reason)
+        elif outcome.kind == "retry" and (answer.status in (408, 425, 429) or answer.status >= 500):
+            run.down = waits(f"not tried after an earlier fault: {outcome.reason}")
+        for number, item in enumerate(items):
+            first = number == 0 or outcome.kind == "rejected"
+            run.answer(item, outcome if first else waits(f"waits: {outcome.reason}"))
+
+    def _one_by_one(self, run: _Run, queue: _Queue, items: Sequence[_Item]) -> None:
+        """Finds the message that Zaqar stumbles over; two that fail one after the other mean that it is Zaqar."""
+        failed = 0
+        for item in items:
+            if run.down is not None or item.document in run.stuck:
+                run.answer(item, run.down or waits())
+                continue
+            answer = self._post(run, queue, [item])
+            if answer is None:
+                failed = 0
+                continue
+            self._refused(run, queue, [item], answer)
+            failed += answer.status >= 500
+            if run.down is not None and failed < 2 and not _asks_to_wait(answer):
+                run.down = None
+
+    def _shrunk(self, run: _Run, queue: _Queue, items: Sequence[_Item]) -> bool:
+        """Whether the queue's limit is lower than what was just posted; it is held to from now on."""
+        self._learn(run, queue, items)
+        return run.down is None and self._limits.get(queue, math.inf) < _size(items)
+
+    def _learn(self, run: _Run, queue: _Queue, items: Sequence[_Item]) -> None:
+        try:
+            limit = self._client.limit(queue.project, queue.name)
+        except Answer:
+            return
+        except (Unreachable, Denied) as error:
+            run.down = waits(f"not tried after an earlier fault: {error}")
+            return
+        if limit is not None:
+            self._limits[queue] = min(limit, self._settings.max_post_bytes)
+
+
+def _size(items: Sequence[_Item]) -> int:
+    return _AROUND + sum(len(item.message) + 1 for item in items) - 1
+
+
+def _may_be_one(answer: Answer) -> bool:
+    """Whether one of many messages may be to blame: Zaqar says 400 to what it refuses, 503 to what it cannot store."""
+    return answer.status in (400, 413, 422) or (answer.status >= 500 and not _asks_to_wait(answer))
+
+
+def _asks_to_wait(answer: Answer) -> bool:
+    return "retry-after" in {name.lower() for name in answer.headers}
+
+
+def _said(body: bytes) -> bytes:
+    """What Zaqar says in words: an error of its own is an object with a description."""
+    try:
+        found = json.loads(body)
+        return str(found["description"]).encode()
+    except (ValueError, KeyError, TypeError):
+        return body
+
+
+def body(event: bytes) -> bytes:
+    """An encoded event as the body of a message: the object itself, or its text where Zaqar could not keep the object.
+
+    Zaqar takes no integers beyond 64 bits (with a sign), and stores bodies as MessagePack, which has no halves of
+    surrogate pairs, no decimals but doubles and no end of nesting; to such a message it would say 400, or 503 for ever,
+    or it would keep another number. The few events that hold one go as a JSON text, whole.
+    """
+    if not _suspect(event):
+        return event
+    try:
+        if _storable(json.loads(event, parse_float=exact_number), 0):
+            return event
+    except (ValueError, RecursionError):
+        pass
+    return msgspec.json.encode(event.decode(errors="replace"))
+
+
+def _suspect(event: bytes) -> bool:
+    """Whether it is worth the time to look closely. A number stands behind a colon, a comma, a bracket or a space."""
+    if event.count(b"{") + event.count(b"[") > _DEEPEST or (b"\\u" in event and _HALF.search(event)):
+        return True
+    if may_be_inexact(event):
+        return True
+    return any(len(it) > 19 or not it.isdigit() or int(it) > _LARGEST for it in _NUMBER.findall(event))
+
+
+def _storable(value: Any, depth: int) -> bool:
+    if depth > _DEEPEST:
+        return False
+    if isinstance(value, dict):
+        return all(_storable(name, depth) and _storable(part, depth + 1) for name, part in value.items())
+    if isinstance(value, list):
+        return all(_storable(part, depth + 1) for part in value)
+    if isinstance(value, bool) or value is None:
+        return True
+    if isinstance(value, int):
+        return -(1 << 63) <= value <= _LARGEST
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, Decimal):
+        return False
+    return not _SURROGATE.search(value)

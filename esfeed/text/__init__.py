@@ -1,0 +1,1 @@
+"""Text that is JSON: read, compared and cut into lines."""
