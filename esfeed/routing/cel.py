@@ -18,6 +18,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from esfeed.routing.budget import Cost, of_route
+
 if TYPE_CHECKING:
     # At run time only where there is an expression: it brings a command line of its own, which takes long to import.
     import cel
@@ -52,13 +54,16 @@ _SAMPLE = {"op": "created", "type": "OS::Nova::Server", "id": "1", "watch": "ser
 
 class Where:
     """A compiled expression. ``text`` is what the user wrote; ``needs`` the variables it names, each with the top-level
-    fields of it that it looks at (``None``: all, or a variable that has none). Immutable, for any thread."""
+    fields of it that it looks at (``None``: all, or a variable that has none); ``cost`` what it takes to look at an
+    event. Immutable, for any thread.
+    """
 
-    __slots__ = ("_program", "needs", "text")
+    __slots__ = ("_program", "cost", "needs", "text")
 
-    def __init__(self, text: str, program: cel.Program, needs: Mapping[str, Fields]) -> None:
+    def __init__(self, text: str, program: cel.Program, needs: Mapping[str, Fields], cost: Cost) -> None:
         self.text = text
         self.needs = needs
+        self.cost = cost
         self._program = program
 
     def __repr__(self) -> str:
@@ -91,6 +96,7 @@ def compile_where(text: str) -> Where:
         raise ValueError(f"the expression has {len(text):,} characters; {LONGEST:,} are the most")
     if not text.strip():
         raise ValueError("the expression is empty; leave the key out to let every event through")
+    cost = of_route(text)
     import cel
 
     try:
@@ -109,7 +115,7 @@ def compile_where(text: str) -> Where:
             raise ValueError(_at(text, name, f'unknown function "{name}"; {known}'))
     for pattern in _PATTERN.finditer(text):
         _refuse_no_pattern(text, pattern)
-    where = Where(text, program, {name: _fields(text, name) for name in VARIABLES if name in names})
+    where = Where(text, program, {name: _fields(text, name) for name in VARIABLES if name in names}, cost)
     if where.needs.keys() <= _SAMPLE.keys():
         _refuse_no_condition(program)
     return where

@@ -199,6 +199,8 @@ class _Asked:
         """Whether the route's condition is true. Raises :class:`ExpressionFailed`."""
         if route.where is None:
             return True
+        if not route.where.cost.bearable(self.event):
+            raise ExpressionFailed(route.index, route.where.text, _TOO_MUCH)
         try:
             if self._context is None:
                 self._values = _values(self.event, self._needs)
@@ -216,6 +218,9 @@ def holds(where: Where, event: Event) -> bool:
     except _Unreadable as error:
         raise ValueError(str(error)) from None
     return where.holds(context, values)
+
+
+_TOO_MUCH = "it would take too long on an event of this size; use fewer loops, or a simpler pattern"
 
 
 class _Unreadable(Exception):

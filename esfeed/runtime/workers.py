@@ -104,7 +104,7 @@ class _Lane:
             try:
                 job()
             except Exception:
-                log.exception("worker.failed", lane=self._name)
+                log.error("worker.failed", lane=self._name, exc_info=True)
             with self._changed:
                 self._idle += 1
                 if self._over:

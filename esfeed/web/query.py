@@ -12,10 +12,10 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.requests import HTTPConnection
 
 from esfeed.model.event import Event, View
+from esfeed.routing.budget import of_reader
 from esfeed.routing.cel import Where, compile_where
 from esfeed.routing.router import holds
 from esfeed.routing.transform import Shape, ShapeFailed
-from esfeed.web.budget import cost
 from esfeed.web.callers import Caller, seen
 from esfeed.web.problems import Problem
 
@@ -190,7 +190,7 @@ def _where(text: str | None) -> Where | None:
     if text is None:
         return None
     try:
-        cost(text)
+        of_reader(text)
     except ValueError as error:
         raise Problem(422, f"where costs too much: {error}") from None
     try:
@@ -199,7 +199,7 @@ def _where(text: str | None) -> Where | None:
         raise Problem(400, f"where: {error}") from None
 
 
-_cost = lru_cache(maxsize=256)(cost)
+_cost = lru_cache(maxsize=256)(of_reader)
 
 
 @lru_cache(maxsize=256)

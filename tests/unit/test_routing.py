@@ -247,6 +247,26 @@ def test_samples_do_not_refuse_what_depends_on_the_event() -> None:
     assert router("int(watch) > 5 || op == 'updated'").wants("s", event())
 
 
+def test_a_condition_that_would_take_too_long() -> None:
+    """Loops within loops are fine on what people write, and are not begun on an event that would take minutes."""
+    where = "after.list.exists(a, after.list.exists(b, after.list.exists(c, a + b + c == 0)))"
+    few, many = ({"list": [*range(1, 1 + number)]} for number in (4, 4000))
+    assert not router(where).wants("s", event(after=few))
+    assert failure(where, event(after=many)).startswith("it would take too long on an event of this size")
+    doubling = "[after.text].map(a, " + " + ".join(["a"] * 300) + ")[0].size() > 0"
+    assert failure(doubling, event(after={"text": "x" * 100_000})).startswith("it would take too long")
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["type.matches('(a{1,1000}){1,100}$')", "type.matches(after.pattern)", "type.matches('" + "a" * 1001 + "')"],
+)
+def test_a_pattern_that_is_too_much_for_any_event(where: str) -> None:
+    """Refused as it is read: nobody writes such, and a document's own text is no pattern to try."""
+    with pytest.raises(ValueError, match=r"regular expression|matches\(\) takes a text that is written out"):
+        compile_where(where)
+
+
 def test_longest_expression_is_safe_in_a_thread() -> None:
     """The longest expression that is taken does not overflow the stack of an ordinary thread."""
     found: list[bool] = []

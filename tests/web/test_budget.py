@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from esfeed.routing import budget
 from esfeed.testing.events import sample_event
-from esfeed.web import budget
 from tests.web.conftest import Open
 from tests.web.support import Desk
 
@@ -52,7 +52,7 @@ def test_what_people_write_costs_little(where: str) -> None:
     event = sample_event(
         after={"name": "x" * 4000, "addresses": [{"version": 4, "addr": "10.0.0.1"}] * 20}, op="created"
     )
-    assert budget.cost(where).bearable(event)
+    assert budget.of_reader(where).bearable(event)
 
 
 def test_an_event_that_would_cost_too_much_is_left_out(desk: Desk) -> None:

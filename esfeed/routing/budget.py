@@ -1,8 +1,10 @@
-"""Bounds what a reader's expression may cost: before it is compiled, and before it looks at an event. Pure.
+"""Bounds what an expression may cost: before it is compiled, and before it looks at an event. Pure.
 
 An expression runs in one go, and nobody can stop it. So its cost is reckoned from above: as many steps as it has words
 (and states of its regular expressions), each over the whole event, as often as the event has elements where it loops;
 and as often again where the loop makes a list, which this implementation of CEL copies at each element.
+
+A reader's expression may cost little (``of_reader``); that of a route a hundred times as much (``of_route``).
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ LONGEST = 1000
 """Characters; parsing takes the square of it at worst."""
 MOST = 20_000_000
 """Steps over bytes for one event: some hundredths of a second."""
-_LONGEST_PATTERN = 200
-_MOST_STATES = 5000
+MOST_OF_ROUTE = 100 * MOST
+_LONGEST_PATTERN, _LONGEST_PATTERN_OF_ROUTE = 200, 1000
+_MOST_STATES, _MOST_STATES_OF_ROUTE = 5000, 50_000
 _MOST_SUMS = 8
 
 # Wherever these words stand: what is between them and their parenthesis can be a comment.
@@ -31,21 +34,36 @@ _WORD = re.compile(r"\w+|[^\s\w]")
 
 
 class Cost(NamedTuple):
-    """Of an expression: ``steps`` over an event, and how often it takes them: elements to the power of ``loops``."""
+    """Of an expression: ``steps`` over an event, and how often it takes them: elements to the power of ``loops``.
+
+    ``most`` is how many steps over bytes there may be.
+    """
 
     steps: int
     loops: int
+    most: int
 
     def bearable(self, event: Event) -> bool:
         """Whether it may look at that event."""
-        texts = [bytes(one) for one in (event.before, event.after) if one is not None]
+        texts = [memoryview(one) for one in (event.before, event.after) if one is not None]
         octets = sum(map(len, texts)) + len(event.doc_id) + 100
-        elements = 1 + sum(text.count(b",") for text in texts)
-        return self.steps * octets * int(elements**self.loops) <= MOST
+        if not self.loops:
+            return self.steps * octets <= self.most
+        elements = 1 + sum(bytes(text).count(b",") for text in texts)
+        return self.steps * octets * int(elements**self.loops) <= self.most
 
 
-def cost(text: str) -> Cost:
-    """What an expression costs at most. Raises ``ValueError`` that says why, where that is too much for any event."""
+def of_route(text: str) -> Cost:
+    """What a route's expression costs. Raises ``ValueError`` where its patterns are too much for any event."""
+    states = _states(text, _LONGEST_PATTERN_OF_ROUTE, _MOST_STATES_OF_ROUTE)
+    loops = len(_LOOP.findall(text))
+    # What is added up in a loop may double with each turn of it.
+    steps = (len(_WORD.findall(text)) + states) * (1 + text.count("+")) ** max(1, loops)
+    return Cost(steps, loops + len(_LISTS.findall(text)), MOST_OF_ROUTE)
+
+
+def of_reader(text: str) -> Cost:
+    """What a reader's expression costs. Raises ``ValueError`` that says why, where that is too much for any event."""
     if len(text) > LONGEST:
         raise ValueError(f"it has {len(text):,} characters; {LONGEST:,} are the most here")
     loops = len(_LOOP.findall(text))
@@ -58,20 +76,21 @@ def cost(text: str) -> Cost:
             "it may not add (+) where it loops, as that can make texts without end" if loops
             else f"it adds (+) {sums} times; {_MOST_SUMS} are the most here"
         )  # fmt: skip
-    return Cost(len(_WORD.findall(text)) + _states(text), 2 if _LISTS.search(text) else loops)
+    steps = len(_WORD.findall(text)) + _states(text, _LONGEST_PATTERN, _MOST_STATES)
+    return Cost(steps, 2 if _LISTS.search(text) else loops, MOST)
 
 
-def _states(text: str) -> int:
+def _states(text: str, longest: int, most: int) -> int:
     """How many states its regular expressions have, about."""
     patterns = [found[1][1:-1] for found in _LITERAL.finditer(text)]
     if len(patterns) < len(_MATCHES.findall(text)):
         raise ValueError("matches() takes a text that is written out, such as matches('^web-[0-9]+$')")
     states = 0
     for pattern in patterns:
-        if len(pattern) > _LONGEST_PATTERN:
-            raise ValueError(f"a regular expression has {_LONGEST_PATTERN} characters at most here")
-        times = [int(most or least or 1) for least, most in _TIMES.findall(pattern)]
+        if len(pattern) > longest:
+            raise ValueError(f"a regular expression has {longest} characters at most here")
+        times = [int(high or low or 1) for low, high in _TIMES.findall(pattern)]
         states += len(pattern) * math.prod(max(1, number) for number in times)
-    if states > _MOST_STATES:
+    if states > most:
         raise ValueError("its regular expressions repeat ({n,m}) too often")
     return states
