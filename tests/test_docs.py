@@ -235,3 +235,34 @@ def test_each_claim_of_the_threat_model_has_its_test() -> None:
     promised = page.partition("What is not promised")[0]
     for claim in re.findall(r"^\* .*(?:\n  .*)*", promised, re.MULTILINE):
         assert "``tests/" in claim, claim
+
+
+def test_the_main_path_is_there() -> None:
+    """Each file on the page of the main path is there, is named in one step only, and has what the page says."""
+    page = (ROOT / "docs" / "main-path.rst").read_text()
+    steps = re.findall(r"^(\d+)\. ``(esfeed/[\w/]+\.py)`` ((?:.|\n(?!\d|\n))*)", page, re.MULTILINE)
+    assert [int(number) for number, _, _ in steps] == [*range(1, len(steps) + 1)]
+    assert len({file for _, file, _ in steps}) == len(steps) > 25
+    for _, file, text in steps:
+        source = (ROOT / file).read_text()
+        functions = re.findall(
+            r"``(?:[A-Z]\w+\.)?((?!status\b)_?[a-z]\w+)``", text.replace("``_seq_no``", "").replace("``_stats``", "")
+        )
+        for name in functions:
+            assert f"def {name}(" in source, f"{file}: {name}"
+        for owner in re.findall(r"``([A-Z]\w+)\.\w+``", text):
+            assert f"class {owner}" in source, f"{file}: {owner}"
+    for file in re.findall(r"``(esfeed/[\w/]+\.py)``", page):
+        assert (ROOT / file).is_file(), file
+
+
+def test_where_things_are() -> None:
+    """Every room of the house is in the table for contributors, but for those that only others are made of."""
+    page = (ROOT / "CONTRIBUTING.rst").read_text()
+    rooms = {room.rstrip("/") for room in re.findall(r"``(esfeed/[\w/]+)``", page)}
+    tests = set(re.findall(r"``(tests/\w+)``", page))
+    assert all((ROOT / each).is_dir() for each in rooms | tests)
+    there = {f"esfeed/{each.parent.name}" for each in (ROOT / "esfeed").glob("*/__init__.py")}
+    assert there - rooms == {
+        f"esfeed/{each}" for each in ("demo", "model", "native", "net", "observe", "ports", "testing")
+    }
