@@ -91,7 +91,7 @@ class SeqNoTracker:
                 given_again = history.given_again(state.marks, state.indices, of, now, at)
             begun = {name: msgspec.structs.replace(mark, since=given_again[name]) for name, mark in begun.items()}
             distrust = unsure if state is None else _undone(state, now)
-            batches = self._all(of, uuid, now, begun, since is None, distrust, since is None and not unsure)
+            batches = self._all(of, uuid, now, begun, since is None, distrust)
         elif self.reconcile or self._verification_is_due(state):
             batches = self._again(state, now)
         else:
@@ -120,24 +120,18 @@ class SeqNoTracker:
         return of, uuid
 
     def _all(
-        self, of: Resolved, uuid: str, now: Reading, begun: initial_sync.Marks, first: bool, distrust: bool, empty: bool
+        self, of: Resolved, uuid: str, now: Reading, begun: initial_sync.Marks, first: bool, distrust: bool
     ) -> Iterator[Batch]:
         """The first reading, or the first behind other indices: content and all, as no number there is known yet.
 
-        ``distrust``: see ``Reader.sort_out``; not where contents are not to be known. ``empty``: no document was known
-        before, so none is missed, and a small index is kept with its checkpoint, in one transaction.
+        ``distrust``: see ``Reader.sort_out``; not where contents are not to be known.
         """
         shards = [_shard(name, reading) for name, reading in now.shards.items()]
         learn = first and self._following.learn
         distrust = distrust and not learn
-        last = _NOTHING
         for batch in self._reader.everything(of, now, source=not learn, learn=learn, shards=shards, distrust=distrust):
-            if last is not _NOTHING:
-                yield last
-            last = msgspec.structs.replace(batch, snapshot=first)
-            if not (empty and len(shards) == 1 and batch.read >= batch.total):
-                yield last
-                last = _NOTHING
+            # Kept before the next is asked for: where pages get smaller, a document may come once more.
+            yield msgspec.structs.replace(batch, snapshot=first)
         self.reconcile = False
         at = self._now()
         # Never looked at, as far as anybody is to know: so the next look distrusts, too.
@@ -146,7 +140,7 @@ class SeqNoTracker:
             if self._reader.doubt
             else {name: marks.after_a_look(begun[name], reading, at) for name, reading in now.shards.items()}
         )
-        yield _keep(State(of.indices, of.pattern, fresh, self._cluster.searches_lag, at, uuid), now, last)
+        yield _keep(State(of.indices, of.pattern, fresh, self._cluster.searches_lag, at, uuid), now)
 
     def _again(self, state: State, now: Reading) -> Iterator[Batch]:
         """Every id and version, and the content of what differs: the last net, and what ``esfeed reconcile`` does."""

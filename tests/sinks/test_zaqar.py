@@ -520,5 +520,5 @@ def test_zaqarclient_is_imported_in_one_place() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             if any(name.partition(".")[0] == "zaqarclient" for name in names):
-                found.add(path.name)
-    assert found == {"zaqar_client.py"}
+                found.add(str(path.relative_to(root)))
+    assert found == {"sinks/zaqar/client.py"}
