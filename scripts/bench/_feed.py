@@ -8,15 +8,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from esfeed.config.load import build
 from esfeed.runtime.factory import App
-from tests.support.clients import Raw
+from tests.support.clients import Raw, eventually
 
 _REST = 62.0
 """Seconds without a write, after which a feed by dates takes its last look for final."""
@@ -122,3 +122,29 @@ class Running:
                 whole, _, rest = (rest + data).rpartition(b"\n")
                 for match in self._pattern.finditer(whole):
                     self._on_match(match[1], now)
+
+
+def esfeed(folder: Path) -> list[str]:
+    """The command, with the settings in ``folder``."""
+    return [sys.executable, "-m", "esfeed.cli.main", "--config", str(folder / "esfeed.toml")]
+
+
+@contextmanager
+def serving(folder: Path, settings: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """``esfeed run --http`` with those settings, which logs to ``log.jsonl``; and its address."""
+    log = folder / "log.jsonl"
+    (folder / "esfeed.toml").write_text(settings)
+    with log.open("wb") as file:
+        command = [*esfeed(folder), "run", "--http", "127.0.0.1:0"]
+        process = subprocess.Popen(command, cwd=folder, stdout=file, stderr=file)
+
+    def listens() -> str:
+        assert process.poll() is None, log.read_text()[-2000:]
+        lines = [line for line in log.read_text().splitlines() if '"web.listening"' in line]
+        return str(json.loads(lines[0])["url"]) if lines else ""
+
+    try:
+        yield process, eventually(listens, 60.0)
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -18,7 +18,6 @@ import json
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from _feed import serving
 from _machine import DOCS, INSTANCE, circumstances, engine_for, keep
 from _resident import Sample, look
 from _world import Reader, Writer, receiver
@@ -90,27 +90,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _feed(folder: Path, settings: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A running feed, and its address."""
-    config, log = folder / "esfeed.toml", folder / "log.jsonl"
-    config.write_text(settings)
-    command = [sys.executable, "-m", "esfeed.cli.main", "--config", str(config), "run", "--http", "127.0.0.1:0"]
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, cwd=folder, stdout=file, stderr=file)
-
-    def listens() -> str:
-        assert process.poll() is None, log.read_text()[-2000:]
-        lines = [line for line in log.read_text().splitlines() if '"web.listening"' in line]
-        return str(json.loads(lines[0])["url"]) if lines else ""
-
-    try:
-        yield process, eventually(listens, 60.0)
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-@contextmanager
 def _running(writer: Writer) -> Iterator[None]:
     """Ends the writer however the run ends: a late write would make the index anew."""
     writer.start()
@@ -130,7 +109,7 @@ def _run(raw: Raw, index: str, folder: Path, asked: argparse.Namespace) -> list[
         )
         lines = csv.writer(file)
         lines.writerow(Sample.heads())
-        with _feed(folder, settings) as (feed, url), _running(writer):
+        with serving(folder, settings) as (feed, url), _running(writer):
             reader = Reader(url)
             reader.start()
             # From here on the feed has done everything once.

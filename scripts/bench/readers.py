@@ -25,10 +25,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from _feed import serving
+
 from esfeed.demo.lookalike import lookalike
 
 _WRITTEN = re.compile(rb'"written":\s?(\d+)')
-_SETTINGS = """\
+SETTINGS = """\
 state = "sqlite:///{folder}/state.db"
 [clusters.main]
 hosts = ["{engine}"]
@@ -75,10 +79,12 @@ class Audit(threading.Thread):
     def run(self) -> None:
         with self._path.open("rb") as file:
             file.seek(0, 2)
+            rest = b""
             while not self.over:
                 data = file.read()
                 now = time.time_ns()
-                self.delays += [(now - int(stamp)) / 1e6 for stamp in _WRITTEN.findall(data)]
+                whole, _, rest = (rest + data).rpartition(b"\n")
+                self.delays += [(now - int(stamp)) / 1e6 for stamp in _WRITTEN.findall(whole)]
                 time.sleep(0.005)
 
 
@@ -146,14 +152,8 @@ def _bench(folder: Path, engine: str, readers: int, seconds: float, rate: float)
     headers = {"content-type": "application/json"}
     urllib.request.urlopen(urllib.request.Request(f"{engine}/bench", body, headers, method="PUT")).read()
     write(engine, 0.1, rate, "first")
-    config = folder / "esfeed.toml"
-    config.write_text(_SETTINGS.format(folder=folder, engine=engine) + '[http]\nanonymous = "loopback"\n')
-    command = [sys.executable, "-m", "esfeed.cli.main", "--config", str(config), "run", "--http", "127.0.0.1:0"]
-    feed = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert feed.stderr is not None
-    try:
-        url = next(json.loads(line)["url"] for line in feed.stderr if '"web.listening"' in line)
-        threading.Thread(target=lambda: [None for _ in feed.stderr or ()], daemon=True).start()
+    settings = SETTINGS.format(folder=folder, engine=engine) + '[http]\nanonymous = "loopback"\n'
+    with serving(folder, settings) as (feed, url):
         while not (folder / "audit.jsonl").exists() or not (folder / "audit.jsonl").stat().st_size:
             time.sleep(0.1)
         return {
@@ -162,9 +162,6 @@ def _bench(folder: Path, engine: str, readers: int, seconds: float, rate: float)
             "without": _phase(folder, engine, feed.pid, seconds, rate, "without"),
             "with": _phase(folder, engine, feed.pid, seconds, rate, "with", url, readers),
         }
-    finally:
-        feed.terminate()
-        feed.wait(20)
 
 
 def _phase(

@@ -34,26 +34,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from readers import Audit, memory, percentiles, write
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from _feed import esfeed, serving
+from readers import SETTINGS, Audit, memory, percentiles, write
 
 from esfeed.demo.lookalike import lookalike
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.web.test_budget import STALLS
 
-_SETTINGS = """\
-state = "sqlite:///{folder}/state.db"
-[clusters.main]
-hosts = ["{engine}"]
-[watches.bench]
-index = "bench"
-interval = "100ms"
-[sinks.audit]
-type = "file"
-path = "{folder}/audit.jsonl"
-[http]
-requests_per_second = 100000.0
-"""
+_HTTP = "[http]\nrequests_per_second = 100000.0\n"
 _SLOW = 1700
 _MOST_GROWTH = 1.25
 _PIECES = (
@@ -173,26 +162,16 @@ def schemathesis(server: Server, over: threading.Event) -> None:
 
 
 @contextmanager
-def serving(folder: Path, engine: str) -> Iterator[Server]:
+def followed(folder: Path, engine: str) -> Iterator[Server]:
     """A feed that has followed its index once."""
-    config, log = folder / "esfeed.toml", folder / "log.jsonl"
-    config.write_text(_SETTINGS.format(folder=folder, engine=engine))
-    esfeed = [sys.executable, "-m", "esfeed.cli.main", "--config", str(config)]
-    tokens = [
-        subprocess.run([*esfeed, "token", "add", *about], capture_output=True, text=True, check=True).stdout.strip()
-        for about in (["--tenant", "p1"], ["--admin"])
-    ]
-    with log.open("wb") as out:
-        feed = subprocess.Popen([*esfeed, "run", "--http", "127.0.0.1:0"], stderr=out)
-    try:
-        while '"web.listening"' not in log.read_text() or not (folder / "audit.jsonl").exists():
-            assert feed.poll() is None, log.read_text()
+    with serving(folder, SETTINGS.format(folder=folder, engine=engine) + _HTTP) as (feed, url):
+        tokens = [
+            subprocess.run([*esfeed(folder), "token", "add", *about], capture_output=True, text=True, check=True)
+            for about in (["--tenant", "p1"], ["--admin"])
+        ]
+        while not (folder / "audit.jsonl").exists():
             time.sleep(0.1)
-        url = next(json.loads(line)["url"] for line in log.read_text().splitlines() if '"web.listening"' in line)
-        yield Server(folder, url, feed.pid, *tokens)
-    finally:
-        feed.terminate()
-        feed.wait(20)
+        yield Server(folder, url, feed.pid, *(made.stdout.strip() for made in tokens))
 
 
 def phase(server: Server, engine: str, seconds: float, name: str, work: Callable[..., None] | None) -> dict[str, Any]:
@@ -255,7 +234,7 @@ def main() -> int:
     told: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name, lookalike() as engine:
         write(engine, 0.1, 20, "first")
-        with serving(Path(name), engine) as server:
+        with followed(Path(name), engine) as server:
             time.sleep(2)
             for title, seconds, work in phases:
                 if asked.only and work and title not in asked.only:

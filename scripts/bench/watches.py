@@ -27,8 +27,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from _machine import engine_for
+from readers import cpu, memory
+
 from tests.support.clients import Raw
-from tests.support.engines import Engine
 
 _PREFIX = "bench-watches-"
 _AT_ONCE = 100
@@ -63,24 +65,17 @@ def main() -> None:
     options.add_argument("--tree", type=Path, default=Path(__file__).resolve().parents[2])
     options.add_argument("--profile", type=Path, help="where py-spy writes what the feed's process does")
     asked = options.parse_args()
-    raw = Raw(found(asked.engine, asked.instance))
-    names = [f"{_PREFIX}{number:05}" for number in range(asked.indices or asked.watches)]
-    if not asked.missing:
-        make(raw, names)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(measure(raw, names, asked, Path(folder)), indent=2))
-    finally:
-        if not asked.keep:
-            raw.drop(_PREFIX)
-
-
-def found(name: str, instance: str) -> Engine:
-    """The running engine of that name."""
-    script = Path(__file__).resolve().parents[1] / "engines"
-    done = subprocess.run([sys.executable, script, "status", "--json", "--instance", instance], capture_output=True)
-    record = next(one for one in json.loads(done.stdout) if one["name"] == name and one["state"] == "up")
-    return Engine(name, record["url"], record["distribution"], record["version"], record["pid"])
+    with engine_for(asked.engine, asked.instance) as engine:
+        raw = Raw(engine)
+        names = [f"{_PREFIX}{number:05}" for number in range(asked.indices or asked.watches)]
+        if not asked.missing:
+            make(raw, names)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                print(json.dumps(measure(raw, names, asked, Path(folder)), indent=2))
+        finally:
+            if not asked.keep:
+                raw.drop(_PREFIX)
 
 
 def make(raw: Raw, names: list[str]) -> None:
@@ -195,17 +190,6 @@ def requests(raw: Raw) -> int:
 def threads(pid: int) -> int:
     """Threads of a process."""
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
-
-
-def cpu(pid: int) -> float:
-    """Seconds of a processor that a process used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def memory(pid: int) -> int:
-    """Megabytes in use."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
 if __name__ == "__main__":
