@@ -3,8 +3,7 @@
 A document that nobody looks into need not become an :class:`~esfeed.model.event.Event`, nor that a text again: all
 lines of an index are alike but for a few places, between which its bytes go as the engine gave them. How a line looks
 is not written down here. It is what the envelope itself makes of a sample, cut at those places; a property test holds
-both
-equal to the byte. A document that does not fit (an id with a quote in it, an odd date) goes the long way.
+both equal to the byte. A document that does not fit (an id with a quote in it, an odd date) goes the long way.
 """
 
 from __future__ import annotations

@@ -48,8 +48,7 @@ def serve(app: App, settings: HttpSettings) -> AbstractContextManager[object]:
     # Looked for, not imported: most of these are for the server's own process.
     missing = next((name for name in _WEB if find_spec(name) is None), None)
     if missing is not None:
-        hint = f"it needs the Python module {missing}, which is not installed; run: pip install 'esfeed[web]'"
-        raise ConfigError("http", None, hint)
+        raise _not_installed("http", missing, "web")
     from esfeed.web.process import WebProcess
 
     return _invited(WebProcess(app, settings))
@@ -71,6 +70,10 @@ def observers() -> list[Observer]:
     try:
         from esfeed.observe.traces import Traces
     except ImportError as error:
-        hint = f"it needs the Python module {error.name}, which is not installed; run: pip install 'esfeed[otel]'"
-        raise ConfigError(_TRACES[0], None, hint) from None
+        raise _not_installed(_TRACES[0], error.name, "otel") from None
     return [Traces()]
+
+
+def _not_installed(key: str, module: str | None, extra: str) -> ConfigError:
+    hint = f"it needs the Python module {module}, which is not installed; run: pip install 'esfeed[{extra}]'"
+    return ConfigError(key, None, hint)

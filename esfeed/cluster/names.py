@@ -45,7 +45,7 @@ def resolve(client: Client, name: str, watch: str) -> Resolved:
         )
     if [*settings] == [name]:
         # An index itself, and nothing else can have its name: no alias has a say in what is behind it.
-        return concrete(name, settings[name])
+        return _concrete(name, settings[name])
     aliases, streams = _aliases(client, name, settings)
     for index, found in aliases.items():
         for alias, how in found.aliases.items():
@@ -65,7 +65,7 @@ def resolve(client: Client, name: str, watch: str) -> Resolved:
     return Resolved(name, pattern, tuple(sorted(indices, key=lambda one: (one.created, one.name))))
 
 
-def concrete(name: str, found: Settings) -> Resolved:
+def _concrete(name: str, found: Settings) -> Resolved:
     """What is behind the name of an index with those settings: that index."""
     return Resolved(name, False, (_index(name, found.settings, ""),))
 
@@ -74,7 +74,7 @@ def resolve_each(client: Client, names: Sequence[str]) -> Mapping[str, Resolved]
     """What is behind those of ``names`` that are indices these credentials may see; see ``stats.read_each``."""
     params = {"flat_settings": "true", "expand_wildcards": "open,closed", "ignore_unavailable": "true"}
     settings = _by_index(client, ",".join(names), "_settings", Settings, params)
-    return {name: concrete(name, settings[name]) for name in names if name in settings}
+    return {name: _concrete(name, settings[name]) for name in names if name in settings}
 
 
 def _aliases(client: Client, name: str, settings: Mapping[str, Settings]) -> tuple[Mapping[str, Aliases], bool]:

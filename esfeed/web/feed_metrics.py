@@ -24,7 +24,7 @@ from esfeed.ports import Outcome
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 HISTORY = 120
-POLLS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+_POLLS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 _DELAYS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
 
 
@@ -49,7 +49,7 @@ class FeedMetrics(Observer):
         watch, sink = ["watch"], ["sink"]
         self._events = Counter("esfeed_events", "Events logged.", ["watch", "op"], registry=registry)
         self._polls = Histogram(
-            "esfeed_poll_duration_seconds", "How long polls took.", watch, buckets=POLLS, registry=registry
+            "esfeed_poll_duration_seconds", "How long polls took.", watch, buckets=_POLLS, registry=registry
         )
         self._poll_failures = Counter("esfeed_poll_failures", "Polls that failed.", watch, registry=registry)
         self._requests = Counter(
@@ -66,7 +66,7 @@ class FeedMetrics(Observer):
             registry=registry,
         )
         self._sending = Histogram(
-            "esfeed_sink_send_duration_seconds", "How long a sink took for a batch.", sink, buckets=POLLS,
+            "esfeed_sink_send_duration_seconds", "How long a sink took for a batch.", sink, buckets=_POLLS,
             registry=registry,
         )  # fmt: skip
         self._outcomes = Counter(

@@ -30,7 +30,6 @@ from esfeed.web.listen import listen
 
 log = structlog.get_logger("esfeed")
 
-
 _STARTS_WITHIN = 30.0
 _ENDS_WITHIN = 2.5
 _FIRST_PAUSE = 1.0
@@ -66,6 +65,7 @@ class WebProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
         self._threads: list[threading.Thread] = []
+        self._at = 0.0
         self.url = ""
         self._link = ""
         app.observers.append(self._metrics)
@@ -74,6 +74,7 @@ class WebProcess:
         """Raises ``ConfigError`` where it cannot listen at that address, or not with that certificate."""
         # Opened, and migrated where need be, before anybody else looks at it.
         self._app.store.listen(lambda _: self._news.set())
+        self._at = self._app.steady.now().timestamp()
         self._sock = listen(self._settings)
         try:
             self._start()
@@ -134,7 +135,7 @@ class WebProcess:
             began = Began(
                 for_readers(self._app.config),
                 self._settings,
-                self._app.steady.now().timestamp(),
+                self._at,
                 self._sock.fileno(),
                 theirs.fileno(),
                 os.getpid(),

@@ -17,7 +17,6 @@ from esfeed.testing.events import sample_event
 from tests.support.clients import eventually
 from tests.support.pages import free_port
 from tests.web.conftest import Open
-from tests.web.support import Desk
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 BARE = ""
@@ -102,26 +101,14 @@ def test_a_reader_behind_a_proxy(open_desk: Open, tmp_path: Path, more: str) -> 
     desk = open_desk('anonymous = "never"\n')
     token = desk.token("p1")
     desk.put(*(_server(f"s{number}", tenant) for number, tenant in enumerate(("p1", "p2", "p1"))))
-    with nginx(tmp_path, desk.url, more) as url:
-        headers = {"authorization": f"Bearer {token}"}
-        assert httpx.get(f"{url}/v1/me", headers=headers).json() == {
-            "name": f"token {token[-8:]}",
-            "tenant": "p1",
-            "admin": False,
-        }
-        page = httpx.get(f"{url}/v1/changes?since=0", headers=headers).json()
+    with nginx(tmp_path, desk.url, more) as desk.url:
+        me = {"name": f"token {token[-8:]}", "tenant": "p1", "admin": False}
+        assert desk.get("/v1/me", token).json() == me
+        page = desk.get("/v1/changes", token, since=0).json()
         assert [event["data"]["id"] for event in page["events"]] == ["s0", "s2"]
-        with Desk.stream(_Behind(desk, url), token, since=3) as stream:  # type: ignore[arg-type]  # url and client will do
+        with desk.stream(token, since=3) as stream:
             desk.put(_server("s3", "p1"))
             eventually(lambda: stream.positions() == [4])
-
-
-class _Behind:
-    """What :meth:`Desk.stream` needs of a desk, at another address."""
-
-    def __init__(self, desk: Desk, url: str) -> None:
-        self.client = desk.client
-        self.url = url
 
 
 def _server(doc_id: str, tenant: str) -> Event:
