@@ -32,14 +32,20 @@ class Build:
     java: tuple[int, int]  # oldest and newest major version
     launch: str  # "java": the JVM directly; "script": bin/… becomes the JVM; "daemon": bin/… leaves a JVM behind
     securable: bool = False
+    plugin: str = ""  # the release of OpenSearch's security plugin that fits
+    secured: bool = False  # with that plugin, in a home of its own: a node that loads it insists on certificates
 
     @property
     def distribution(self) -> str:
         return "opensearch" if "opensearch" in self.group else "elasticsearch"
 
     @property
+    def title(self) -> str:
+        return f"{self.distribution}-{self.version}"
+
+    @property
     def home(self) -> Path:
-        return ROOT / "dist" / f"{self.distribution}-{self.version}"
+        return ROOT / "dist" / (f"{self.title}-security" if self.secured and self.plugin else self.title)
 
 
 # All eight run on Java 21. Java 24 dropped the security manager, which all but the two newest engines ask for.
@@ -56,7 +62,7 @@ BUILDS = {
         Build("es7", ES_SMALL, "7.17.28", OLD_JAVA, "script", securable=True),
         Build("es8", ES_SMALL, "8.15.0", OLD_JAVA, "daemon", securable=True),
         Build("es9", ES_SMALL, "9.2.0", NEW_JAVA, "daemon", securable=True),
-        Build("os2", OS_SMALL, "2.19.1", OLD_JAVA, "script"),
+        Build("os2", OS_SMALL, "2.19.1", OLD_JAVA, "script", securable=True, plugin="2.19.1.0"),
         Build("os3", OS_SMALL, "3.2.0", NEW_JAVA, "script"),
     )
 }
@@ -204,17 +210,21 @@ def unpack(archive: Path, target: Path) -> None:
 
 def fetch(build: Build) -> Path:
     """The engine's zip in Maven's cache, where it stays for later calls."""
+    return fetch_zip(build.name, build.group, build.distribution, build.version)
+
+
+def fetch_zip(of: str, group: str, artifact_id: str, version: str) -> Path:
     repository = Path.home() / ".m2/repository"
-    name = f"{build.home.name}.zip"
-    archive = repository.joinpath(*build.group.split("."), build.distribution, build.version, name)
+    name = f"{artifact_id}-{version}.zip"
+    archive = repository.joinpath(*group.split("."), artifact_id, version, name)
     if not archive.is_file():
         need_tool("mvn", "maven")
-        say(f"{build.name}: fetching {name}")
-        artifact = f"-Dartifact={build.group}:{build.distribution}:{build.version}:zip"
+        say(f"{of}: fetching {name}")
+        artifact = f"-Dartifact={group}:{artifact_id}:{version}:zip"
         # The cache is named, lest a settings.xml put the file where it is not looked for.
         options = ["-q", "-B", "-Dstyle.color=never", f"-Dmaven.repo.local={repository}", "-Dtransitive=false"]
         if subprocess.run(["mvn", *options, "dependency:get", artifact], stdout=sys.stderr, check=False).returncode:
-            raise EngineError(f"{build.name}: mvn could not fetch {name}; its own words stand above")
+            raise EngineError(f"{of}: mvn could not fetch {name}; its own words stand above")
     return archive
 
 
@@ -227,6 +237,6 @@ def need_home(build: Build) -> None:
         fresh = ROOT / "dist" / f"{build.name}.new"
         shutil.rmtree(fresh, ignore_errors=True)
         unpack(archive, fresh)
-        (fresh / build.home.name / "plugins").mkdir(exist_ok=True)  # 2.4.6 would make it, but may not
-        (fresh / build.home.name).rename(build.home)
+        (fresh / build.title / "plugins").mkdir(exist_ok=True)  # 2.4.6 would make it, but may not
+        (fresh / build.title).rename(build.home)
         fresh.rmdir()

@@ -138,10 +138,10 @@ def node_settings(instance: Instance, record: Record) -> dict[str, str]:
         settings["discovery.zen.ping.unicast.hosts"] = f"127.0.0.1:{record['transport_port']}"
     else:
         settings["discovery.type"] = "single-node"
-    if build.securable:
+    if build.securable and build.distribution == "elasticsearch":
         settings["xpack.security.enabled"] = str(record["security"]).lower()
     if record["security"]:
-        settings |= _engines_security.SETTINGS
+        settings |= _engines_security.SETTINGS[build.distribution]
     return {**settings, **record["settings"]}
 
 

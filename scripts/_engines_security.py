@@ -2,22 +2,53 @@
 
 from __future__ import annotations
 
+import json
+import re
 import secrets
+import shutil
 import subprocess
 import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from _engines_machine import Build, EngineError, as_engine_user, give_to_engine_user, locked, need_java, need_tool
+from _engines_machine import (
+    Build,
+    EngineError,
+    as_engine_user,
+    fetch_zip,
+    give_to_engine_user,
+    locked,
+    need_java,
+    need_tool,
+    unpack,
+)
 
+_OPENSEARCH_SSL = {
+    f"plugins.security.ssl.{layer}.{key}": value
+    for layer in ("transport", "http")
+    for key, value in (
+        ("pemcert_filepath", "certs/node.pem"),
+        ("pemkey_filepath", "certs/node.key"),
+        ("pemtrustedcas_filepath", "certs/ca.pem"),
+    )
+}
 SETTINGS = {
-    "xpack.security.authc.api_key.enabled": "true",
-    "xpack.security.http.ssl.enabled": "true",
-    "xpack.security.http.ssl.certificate": "certs/node.pem",
-    "xpack.security.http.ssl.key": "certs/node.key",
-    "xpack.security.http.ssl.certificate_authorities": "certs/ca.pem",
-    "xpack.security.http.ssl.client_authentication": "optional",
+    "elasticsearch": {
+        "xpack.security.authc.api_key.enabled": "true",
+        "xpack.security.http.ssl.enabled": "true",
+        "xpack.security.http.ssl.certificate": "certs/node.pem",
+        "xpack.security.http.ssl.key": "certs/node.key",
+        "xpack.security.http.ssl.certificate_authorities": "certs/ca.pem",
+        "xpack.security.http.ssl.client_authentication": "optional",
+    },
+    "opensearch": {
+        **_OPENSEARCH_SSL,
+        "plugins.security.ssl.http.enabled": "true",
+        "plugins.security.ssl.http.clientauth_mode": "OPTIONAL",
+        "plugins.security.allow_default_init_securityindex": "true",
+        "plugins.security.restapi.roles_enabled": "all_access",
+    },
 }
 
 OPENSSL_CONFIG = """
@@ -121,21 +152,60 @@ def need_plugin(build: Build) -> None:
             fresh.rename(target)
 
 
+def need_opensearch_plugin(build: Build) -> Path:
+    """OpenSearch's own security plugin, unpacked once into a home that only secured instances share."""
+    target = build.home / "plugins/opensearch-security"
+    with locked("fetch"):
+        if not target.is_dir():
+            fresh = build.home.parent / f"{build.name}-plugin.new"
+            unpack(fetch_zip(build.name, "org.opensearch.plugin", "opensearch-security", build.plugin), fresh)
+            fresh.rename(target)
+    return target
+
+
 def secure(build: Build, folder: Path, environment: dict[str, str]) -> dict[str, str]:
     """Makes the instance in `folder` ready for SETTINGS; returns what a client needs to get in."""
-    need_plugin(build)
     certificates = folder / "config/certs"  # under config, since the engine may read no other folder
     make_certificates(certificates)
-    give_to_engine_user(folder)
     password = secrets.token_urlsafe(18)
-    keystore = str(build.home / "bin/elasticsearch-keystore")
-    run([keystore, "create"], env=environment, cwd="/", **as_engine_user())
-    add = [keystore, "add", "-x", "bootstrap.password"]
-    run(add, input=password, env=environment, cwd="/", **as_engine_user())
+    if build.distribution == "opensearch":
+        _secure_opensearch(build, folder, environment, password)
+    else:
+        _secure_elasticsearch(build, folder, environment, password)
     return {
         "ca_certs": str(certificates / "ca.pem"),
         "client_cert": str(certificates / "client.pem"),
         "client_key": str(certificates / "client.key"),
-        "username": "elastic",
+        "username": "admin" if build.distribution == "opensearch" else "elastic",
         "password": password,
     }
+
+
+def _secure_elasticsearch(build: Build, folder: Path, environment: dict[str, str], password: str) -> None:
+    need_plugin(build)
+    give_to_engine_user(folder)
+    keystore = str(build.home / "bin/elasticsearch-keystore")
+    run([keystore, "create"], env=environment, cwd="/", **as_engine_user())
+    add = [keystore, "add", "-x", "bootstrap.password"]
+    run(add, input=password, env=environment, cwd="/", **as_engine_user())
+
+
+def _secure_opensearch(build: Build, folder: Path, environment: dict[str, str], password: str) -> None:
+    """The plugin's own settings, with one user and one mapping; the node makes its security index of them."""
+    plugin = need_opensearch_plugin(build)
+    settings = folder / "config/opensearch-security"
+    shutil.copytree(plugin / "config", settings, copy_function=shutil.copyfile)
+    classes = f"{plugin}/*:{build.home}/lib/*"
+    hasher = [f"{environment['OPENSEARCH_JAVA_HOME']}/bin/java", "-cp", classes, "org.opensearch.security.tools.Hasher"]
+    done = subprocess.run([*hasher, "-p", password], capture_output=True, text=True, check=False)
+    if not (found := re.search(r"^\$2[aby]\$\S+", done.stdout, re.MULTILINE)):
+        raise EngineError(f"{build.name}: no hash of the password: {(done.stdout + done.stderr).strip()}")
+    # JSON is YAML, too. The plugin's own mapping would give every user a role that may do much.
+    user = {"hash": found[0], "reserved": False, "backend_roles": ["admin"]}
+    mapping = {"reserved": False, "backend_roles": ["admin"]}
+    for name, kind, key, value in (
+        ("internal_users", "internalusers", "admin", user),
+        ("roles_mapping", "rolesmapping", "all_access", mapping),
+    ):
+        text = json.dumps({"_meta": {"type": kind, "config_version": 2}, key: value})
+        (settings / f"{name}.yml").write_text(text)

@@ -13,7 +13,7 @@ from typing import Literal
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "engines"
 NAMES = ("es2", "es5", "es6", "es7", "es8", "es9", "os2", "os3")
-SECURABLE = ("es7", "es8", "es9")
+SECURABLE = ("es7", "es8", "es9", "os2")
 VARIABLE = "ESFEED_TEST_ENGINES"
 
 

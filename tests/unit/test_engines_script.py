@@ -54,8 +54,8 @@ def run(*arguments: str, folder: Path, **environment: str) -> Result:
         (["down", "es8", "x"], f"no engine x: choose from {NAMES}"),
         (["up", "es8", "--set", "novalue"], "'novalue' is not KEY=VALUE"),
         (["up", "es8", "--instance", "../x"], "'../x' may hold only a-z, 0-9 and -"),
-        (["up", "es8", "os2", "--security"], "--security is for es7 es8 es9, not os2"),
-        (["up", "all", "--security"], "--security is for es7 es8 es9, not es2, es5, es6, os2, os3"),
+        (["up", "es8", "os3", "--security"], "--security is for es7 es8 es9 os2, not os3"),
+        (["up", "all", "--security"], "--security is for es7 es8 es9 os2, not es2, es5, es6, os3"),
         (["status", "--keep"], "unrecognized arguments: --keep"),
     ],
 )
