@@ -12,7 +12,7 @@ author = "the esfeed developers"
 copyright = "the esfeed developers, Apache-2.0"
 version = release = __version__
 
-extensions = ["sphinx_click", "esfeed_settings", "esfeed_notes"]
+extensions = ["sphinx_click", "esfeed_settings", "esfeed_notes", "esfeed_readme"]
 exclude_patterns = ["_*"]
 # A literal block is what a terminal or a file shows; only a code-block names a language.
 highlight_language = "text"
