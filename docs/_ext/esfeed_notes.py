@@ -17,10 +17,10 @@ from sphinx.util.docutils import SphinxDirective
 
 _TITLES = {
     "features": "New",
-    "fixes": "Mended",
+    "fixes": "Fixed",
     "security": "Security",
-    "upgrade": "To know when upgrading",
-    "issues": "Known troubles",
+    "upgrade": "Upgrade notes",
+    "issues": "Known issues",
 }
 
 

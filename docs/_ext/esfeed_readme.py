@@ -1,7 +1,7 @@
 """Lets pages include README.rst and CONTRIBUTING.rst: links to files of the repository become links to pages.
 
 `` `quick start <docs/tutorial.rst>`_ `` works where the repository is browsed; here it reads ``:doc:`` with the same
-text. The replacement is filled up with spaces, so that the columns of tables stay where they are.
+text. Before a space the replacement is filled up with more, so that the columns of tables stay where they are.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-_LINK = re.compile(r"`([^`<]+?)\s+<(?:docs/([\w/-]+)|(CONTRIBUTING|README))\.rst>`_")
+_LINK = re.compile(r"`([^`<]+?)\s+<(?:docs/([\w/-]+)|(CONTRIBUTING|README))\.rst>`_(?=(\s)?)")
 _PAGES = {"CONTRIBUTING": "contributing", "README": "index"}
 
 
@@ -21,7 +21,7 @@ def with_pages(text: str) -> str:
 
     def page(found: re.Match[str]) -> str:
         link = f":doc:`{found[1]} </{found[2] or _PAGES[found[3]]}>`"
-        return link + " " * (len(found[0]) - len(link))
+        return link + " " * (len(found[0]) - len(link) if found[4] else 0)
 
     return _LINK.sub(page, text)
 

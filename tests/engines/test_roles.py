@@ -16,7 +16,7 @@ from esfeed.errors import ClusterError
 from esfeed.runtime.factory import App
 from tests.engines.test_oracle import SEED, Feed, check
 from tests.support.engines import VARIABLE, Engine, selected, start, stop
-from tests.support.pages import blocks
+from tests.support.pages import ROOT, blocks
 from tests.support.world import Replay, World
 
 pytestmark = pytest.mark.engines
@@ -102,6 +102,26 @@ def test_the_role_is_enough(of: str, watch: Mapping[str, Any], request: pytest.F
     world = World(engine, SEED, rolling=True)
     credentials = user(engine, world, role(engine, world))
     assert follow(engine, world, credentials, tmp_path, **watch) == watch.get("tracker", "seq_no")
+
+
+@pytest.mark.parametrize(("of", "more"), [("secured", "maintenance"), ("opensearch", "indices:admin/refresh")])
+def test_to_refresh_takes_one_more(of: str, more: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """With `refresh = true` the privilege that the page names for it, and it is enough."""
+    engine: Engine = request.getfixturevalue(of)
+    for granted in ([], [more]):
+        world = World(engine, SEED, rolling=True)
+        extended = role(engine, world)
+        (rights,) = extended["indices" if engine.distribution == "elasticsearch" else "index_permissions"]
+        rights["privileges" if engine.distribution == "elasticsearch" else "allowed_actions"] += granted
+        credentials = user(engine, world, extended)
+        folder = tmp_path / str(len(granted))
+        folder.mkdir()
+        if granted:
+            assert follow(engine, world, credentials, folder, refresh=True) == "seq_no"
+        else:
+            with pytest.raises(ClusterError, match="403"):
+                follow(engine, world, credentials, folder, refresh=True)
+    assert f"``{more}``" in (ROOT / PAGE).read_text()
 
 
 def test_an_api_key_with_the_role(secured: Engine, tmp_path: Path) -> None:
