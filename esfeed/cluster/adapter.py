@@ -18,7 +18,7 @@ from esfeed.cluster.node import Meter
 from esfeed.cluster.responses import Hit, Packed, document, packed
 from esfeed.cluster.responses import Page as Answer
 from esfeed.cluster.stats import read_stats
-from esfeed.cluster.together import FRESH, Handed
+from esfeed.cluster.together import Handed
 from esfeed.errors import ClusterError, NameMoved
 from esfeed.model.event import UNTYPED, Document, Key
 from esfeed.model.reads import (
@@ -36,6 +36,7 @@ from esfeed.model.reads import (
     Tail,
     Unread,
 )
+from esfeed.ports import COUNTERS_AGE
 
 _NO_VERSION = -1
 _IDS_PAGE = 1000
@@ -88,7 +89,7 @@ class EngineCluster:
     def counters(self, name: str) -> Reading:
         handed, self._handed = self._handed, None
         self._behind = None
-        if handed is None or handed.name != name or time.monotonic() - handed.at > FRESH:
+        if handed is None or handed.name != name or time.monotonic() - handed.at > COUNTERS_AGE:
             reading = read_stats(self._client, name)
             self._docs = reading.docs
             return reading

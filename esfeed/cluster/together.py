@@ -19,9 +19,6 @@ from esfeed.cluster.stats import read_each
 from esfeed.errors import ClusterError, Retryable
 from esfeed.model.reads import Reading, Resolved
 
-FRESH = 5.0
-"""Seconds for which a shared reading is good; whoever comes to it later asks anew."""
-
 _AGAIN = 60.0
 """Seconds after which a name is asked for together with others again that was no open index the last time."""
 

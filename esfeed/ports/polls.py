@@ -56,6 +56,10 @@ class Batch(msgspec.Struct, frozen=True):
     passed: Mapping[tuple[str, int], Passed] = msgspec.field(default_factory=dict)
 
 
+COUNTERS_AGE = 5.0
+"""Seconds by which the answer of ``Cluster.counters`` may be older than the question: several watches share one."""
+
+
 class Cluster(Protocol):
     """What a tracker may ask of a cluster, the same on every engine. Only ``refresh`` does more than read.
 

@@ -16,7 +16,7 @@ import msgspec
 from esfeed.errors import ClusterError, Forbidden, NameGone, brief, many
 from esfeed.model.event import Key
 from esfeed.model.reads import Index, Reading, Resolved, Shard, ShardReading, Span, Tail
-from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known, Passed
+from esfeed.ports import COUNTERS_AGE, Batch, Checkpoint, Clock, Cluster, Known, Passed
 from esfeed.text.decoders import read
 from esfeed.trackers import history, initial_sync
 from esfeed.trackers import watermarks as marks
@@ -72,6 +72,7 @@ class SeqNoTracker:
 
     def poll(self, since: Checkpoint | None) -> Iterator[Batch]:
         """Raises ``Unsuited`` besides, before anything was read, where sequence numbers do not serve."""
+        asked = self._now() - COUNTERS_AGE  # not after it: a process that is frozen in between goes on much later
         now = self._counters(since)
         self._reader.doubt = self._reader.went_back = False
         state, unsure, at = None, False, self._now()
@@ -93,9 +94,9 @@ class SeqNoTracker:
             distrust = unsure if state is None else _undone(state, now)
             batches = self._all(of, uuid, now, begun, since is None, distrust)
         elif self.reconcile or self._verification_is_due(state):
-            batches = self._again(state, now)
+            batches = self._again(state, now, asked)
         else:
-            batches = self._changed(state, now)
+            batches = self._changed(state, now, asked)
         restarted = {
             name: state is not None and _restarted(state, name, reading) for name, reading in now.shards.items()
         }
@@ -142,7 +143,7 @@ class SeqNoTracker:
         )
         yield _keep(State(of.indices, of.pattern, fresh, self._cluster.searches_lag, at, uuid), now)
 
-    def _again(self, state: State, now: Reading) -> Iterator[Batch]:
+    def _again(self, state: State, now: Reading, asked: float) -> Iterator[Batch]:
         """Every id and version, and the content of what differs: the last net, and what ``esfeed reconcile`` does."""
         of = self._of(state)
         begun = {name: self._begin(of, state.marks[name], name, reading) for name, reading in now.shards.items()}
@@ -150,14 +151,14 @@ class SeqNoTracker:
         distrust = _undone(state, now)
         yield from self._reader.everything(of, now, source=distrust, shards=shards, distrust=distrust)
         self.reconcile = False
-        looked = {name: self._looked(state, begun[name], name, reading) for name, reading in now.shards.items()}
+        looked = {name: self._looked(state, begun[name], name, reading, asked) for name, reading in now.shards.items()}
         yield _keep(msgspec.structs.replace(state, marks=looked, read_at=self._now()), now)
 
-    def _changed(self, state: State, now: Reading) -> Iterator[Batch]:
+    def _changed(self, state: State, now: Reading, asked: float) -> Iterator[Batch]:
         """Looks at the shards where anything can be new."""
         changed = [name for name, reading in now.shards.items() if not self._idle(state, name, reading)]
         if not changed:
-            yield from self._rest(state, now)
+            yield from self._rest(state, now, asked)
             return
         of = self._of(state)
         if not state.cluster:  # of an earlier esfeed
@@ -179,21 +180,21 @@ class SeqNoTracker:
                 undone = begun[name].mark if _restarted(state, name, now.shards[name]) else None
                 last = yield from self._shard(of, shards[name], now, tails[shards[name]], size, undone)
                 # Only now: what became visible since the last look stands below the new mark too.
-                kept[name] = self._looked(state, begun[name], name, now.shards[name])
+                kept[name] = self._looked(state, begun[name], name, now.shards[name], asked)
         # With the mark, in one transaction: it takes as long as all that a poll of few changes does besides.
         yield _keep(msgspec.structs.replace(state, marks=kept), now, last)
 
     def _idle(self, state: State, name: str, reading: ShardReading) -> bool:
         return marks.unchanged(state.marks[name], reading, state.lag)
 
-    def _looked(self, state: State, mark: ShardMark, name: str, reading: ShardReading) -> ShardMark:
-        """The mark of a shard after a look that began with ``mark``, at that ``reading``."""
+    def _looked(self, state: State, mark: ShardMark, name: str, reading: ShardReading, asked: float) -> ShardMark:
+        """The mark of a shard after a look that began with ``mark``, at that ``reading`` (not before ``asked``)."""
         before, at = state.marks[name], self._now()
         if self._reader.doubt:
             # Where what was known may be undone, it stays in question until a look had no doubt.
             return before if marks.restarted(before.looked, reading) else marks.after_a_doubt(mark, reading, at)
         slow = patience(state.indices) if state.lag else None
-        return marks.after_a_look(marks.advanced(mark, reading, at, slow), reading, at)
+        return marks.after_a_look(marks.advanced(mark, reading, at, asked, slow), reading, at)
 
     def _begin(self, of: Resolved, mark: ShardMark, name: str, reading: ShardReading) -> ShardMark:
         """The mark to begin a look with."""
@@ -207,10 +208,10 @@ class SeqNoTracker:
         highest = max((one.seq_no or 0 for one in newest.values()), default=-1)
         return marks.after_a_restart(mark, reading, proven, highest, self._now())
 
-    def _rest(self, state: State, now: Reading) -> Iterator[Batch]:
+    def _rest(self, state: State, now: Reading, asked: float) -> Iterator[Batch]:
         """Nothing can be new; at most the last look turns out to have been the final one."""
-        at, patient = self._now(), patience(state.indices)
-        settled = {name: marks.final(mark, now.shards[name], patient, at) for name, mark in state.marks.items()}
+        patient = patience(state.indices)
+        settled = {name: marks.final(mark, now.shards[name], patient, asked) for name, mark in state.marks.items()}
         if settled != state.marks:
             yield _keep(msgspec.structs.replace(state, marks=settled), now)
 

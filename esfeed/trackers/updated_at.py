@@ -16,7 +16,7 @@ import msgspec
 
 from esfeed.errors import ConfigError, Forbidden, NameGone, many
 from esfeed.model.reads import BLIND, Index, Reading, Resolved
-from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known
+from esfeed.ports import COUNTERS_AGE, Batch, Checkpoint, Clock, Cluster, Known
 from esfeed.text.decoders import read
 from esfeed.trackers import accounting
 from esfeed.trackers.accounting import Account
@@ -64,6 +64,7 @@ class UpdatedAtTracker:
         self.reconcile = False
 
     def poll(self, since: Checkpoint | None) -> Iterator[Batch]:
+        asked = self._now() - COUNTERS_AGE  # not after it: a process that is frozen in between goes on much later
         now = self._counters(since)
         self._reader.doubt = False
         state = None
@@ -81,7 +82,7 @@ class UpdatedAtTracker:
         elif self.reconcile or self._verification_is_due(state):
             yield from self._full(state, now, self._of(state))
         elif accounting.unchanged(state.account, now, state.lag):
-            yield from self._rest(state, now)
+            yield from self._rest(state, now, asked)
         else:
             yield from self._look(state, now)
 
@@ -191,9 +192,9 @@ class UpdatedAtTracker:
         took = self._clock.monotonic() - began
         yield _keep(state, account=account, mark=mark, waited=False, took=took)
 
-    def _rest(self, state: State, now: Reading) -> Iterator[Batch]:
+    def _rest(self, state: State, now: Reading, asked: float) -> Iterator[Batch]:
         """Nothing can be new; at most the last look turns out to have been the final one."""
-        if accounting.quiet(state.account, now, patience(state.indices), self._now()):
+        if accounting.quiet(state.account, now, patience(state.indices), asked):
             yield _keep(state, account=accounting.settle(state.account, now), waited=False)
 
     def _may_read_all(self, state: State) -> bool:

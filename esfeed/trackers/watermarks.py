@@ -58,16 +58,17 @@ class ShardMark(msgspec.Struct, frozen=True):
     since: float = 0.0
 
 
-def advanced(mark: ShardMark, now: ShardReading, at: float, slow: float | None = None) -> ShardMark:
-    """The mark for after a look that starts once ``now`` was read (``at`` epoch seconds) and lists all above the mark.
+def advanced(mark: ShardMark, now: ShardReading, at: float, asked: float = 0.0, slow: float | None = None) -> ShardMark:
+    """The mark for after a look that starts once ``now`` was read and lists all above the mark.
 
-    ``slow``: counts of refreshes prove nothing (see ``ports.Cluster.searches_lag``), so wait that many seconds instead.
+    ``now`` was read between ``asked`` and ``at`` (epoch seconds). ``slow``: counts of refreshes prove nothing (see
+    ``ports.Cluster.searches_lag``), so wait that many seconds instead.
     """
     counted = refreshes(now)
     pending = [
         msgspec.structs.replace(one, refreshes=counted) if one.refreshes is None else one for one in mark.pending
     ]
-    highest = max([mark.mark, *(one.checkpoint for one in pending if one.safe(counted, at, slow))])
+    highest = max([mark.mark, *(one.checkpoint for one in pending if one.safe(counted, asked, slow))])
     waiting = [one for one in pending if one.checkpoint > highest]
     checkpoint = now.global_checkpoint if now.global_checkpoint is not None else -1
     if checkpoint > max([highest, *(one.checkpoint for one in waiting)]):
@@ -121,9 +122,12 @@ def after_a_doubt(mark: ShardMark, now: ShardReading, at: float) -> ShardMark:
     return msgspec.structs.replace(mark, looked=now, looks=0, looked_at=at)
 
 
-def final(mark: ShardMark, now: ShardReading, patience: float, at: float) -> ShardMark:
-    """The mark where the last look turns out to have been final: a refresh that was due would have come by now."""
-    if not mark.looks or mark.looked is None or view(mark.looked) != view(now) or at - mark.looked_at < patience:
+def final(mark: ShardMark, now: ShardReading, patience: float, asked: float) -> ShardMark:
+    """The mark where the last look turns out to have been final: a refresh that was due had come when ``now`` was read.
+
+    ``asked``: epoch seconds before which it was not read.
+    """
+    if not mark.looks or mark.looked is None or view(mark.looked) != view(now) or asked - mark.looked_at < patience:
         return mark
     checkpoint = now.global_checkpoint if now.global_checkpoint is not None else -1
     return msgspec.structs.replace(mark, mark=max(mark.mark, checkpoint), pending=())

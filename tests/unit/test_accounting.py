@@ -82,6 +82,8 @@ class World:
         self.version = 0
         self.now = datetime(2026, 11, 24, tzinfo=UTC)
         self.requests = 0
+        self.frozen = False
+        self.thawed = False
 
     def step(self, kind: str, number: int) -> None:
         shard = self.shards[number % SHARDS]
@@ -89,6 +91,8 @@ class World:
         if kind == "twice":
             self.refresh(forced=True)
             self.refresh(forced=True)
+        elif kind == "freeze":
+            self.frozen = True
         elif kind == "begin":
             shard.begin()
         elif kind == "end":
@@ -100,8 +104,15 @@ class World:
 
     def request(self) -> None:
         self.requests += 1
+        self.thawed = False
         for step in self.coming.pop(0) if self.coming else []:
             self.step(*step)
+
+    def thaw(self) -> None:
+        """The feed's process goes on; where it was frozen, refreshes that were due came meanwhile."""
+        if self.frozen:
+            self.frozen, self.thawed = False, True
+            self.wait()
 
     def wait(self) -> None:
         """So long that whatever was due is refreshed, and nothing else happens."""
@@ -157,6 +168,7 @@ class ModelCluster:
             f"i/{n}": ShardReading(shard.ops, "node", (("node", shard.refreshes),))
             for n, shard in enumerate(self.world.shards)
         }
+        self.world.thaw()
         return Reading(shards, {"i": UUID}, docs=1)
 
     def uuid(self) -> str:
@@ -288,7 +300,7 @@ class Judge:
         if said and account.settled == accounting.operations(reading):
             event("unchanged since settled")
             self.all_is_seen()
-        elif said:
+        elif said and not self.world.thawed:  # else it is of what searches showed before
             event("unchanged view")
             self.a_look_finds_nothing()
         return said
@@ -358,7 +370,7 @@ class Feed:
         return self.world.requests - before
 
 
-kinds = st.sampled_from(["write", "write", "late", "delete", "begin", "end", "begin", "end", "end", "twice"])
+kinds = st.sampled_from(["write", "write", "late", "delete", "begin", "end", "begin", "end", "end", "twice", "freeze"])
 steps = st.tuples(kinds, st.integers(0, 4))
 between = st.lists(st.one_of(st.just([]), st.lists(steps, min_size=1, max_size=3)), min_size=1, max_size=6)
 polls = st.lists(st.one_of(st.none(), between, between, between), min_size=5, max_size=16)
@@ -373,7 +385,12 @@ CAME_AND_WENT: list[list[list[Step]]] = [
     [],
 ]
 
+# The process stands still between the counters' answer and its own next look at the clock.
+FROZEN: list[list[list[Step]] | None] = [[[("write", 0)]], None, None, [[("write", 0)]], [[("freeze", 0)]], None]
 
+
+@example(FROZEN, True, "", False)
+@example(FROZEN, False, "at", True)
 @example(CAME_AND_WENT, True, "at", False)
 @example(CAME_AND_WENT, True, "", False)
 @settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -173,6 +173,7 @@ class World:
         self.coming: list[list[Step]] = []
         self.now = datetime(2026, 11, 24, tzinfo=UTC)
         self.requests = 0
+        self.frozen = False
 
     def step(self, kind: str, number: int) -> None:
         place = number % PLACES
@@ -185,6 +186,8 @@ class World:
             shard.finish(number)
         elif kind == "replicate":
             shard.replicate()
+        elif kind == "freeze":
+            self.frozen = True
         elif kind in ("keep", "restore", "put_back", "fail_over"):
             getattr(shard, kind)()
         else:
@@ -197,6 +200,16 @@ class World:
         self.requests += counted
         for step in self.coming.pop(0) if self.coming else []:
             self.step(*step)
+
+    def thaw(self) -> None:
+        """The feed's process goes on; where it was frozen, refreshes that were due came meanwhile."""
+        if self.frozen:
+            self.frozen = False
+            self.now += timedelta(seconds=100)
+            for shard in self.shards:
+                for step in ("end", "begin", "end"):
+                    getattr(shard.primary, step)()
+                    getattr(shard.replica, step)()
 
     def rest(self) -> None:
         """So long that whatever was due is done, and nothing else happens."""
@@ -233,7 +246,7 @@ class ModelCluster:
         self.world.request(0)
         if lives != [shard.life for shard in self.world.shards]:
             raise ClusterError("a process that ends answers nothing", "ask again")
-        return Reading(
+        reading = Reading(
             {
                 f"i/{number}": ShardReading(
                     shard.taken,
@@ -250,6 +263,8 @@ class ModelCluster:
             {"i": UUID},
             docs=1,
         )
+        self.world.thaw()
+        return reading
 
     def uuid(self) -> str:
         return "c"
@@ -473,7 +488,7 @@ class Feed:
 kinds = st.sampled_from(
     [
         *("write", "write", "write", "delete", "start", "finish", "begin", "end", "begin", "end", "replicate"),
-        *("fail_over", "keep", "restore", "put_back"),
+        *("fail_over", "keep", "restore", "put_back", "freeze"),
     ]
 )
 steps = st.tuples(kinds, st.integers(0, 2 * PLACES - 1))
@@ -532,8 +547,18 @@ TAKEN_BACK_UNSEEN: Script = [
     None,
 ]
 """A state that only a dead primary had; the new one's searches do not show yet what it had before."""
+FROZEN: Script = [
+    quietly(("write", 0), ("replicate", 0), *SHOW),
+    None,
+    None,
+    quietly(("write", 0), ("replicate", 0)),
+    quietly(("freeze", 0)),
+    None,
+]
+"""The process stands still between the counters' answer and its own next look at the clock."""
 
 
+@example(FROZEN)
 @example(CAME_AND_WENT)
 @example(ALL_LOST)
 @example(UPDATE_LOST)
