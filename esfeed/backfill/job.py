@@ -15,13 +15,13 @@ import msgspec
 from esfeed.backfill.dates import why_not
 from esfeed.backfill.parts import by_date, by_number, in_turn, width
 from esfeed.backfill.prefetch import Pages, ahead
-from esfeed.changes.events import Teller
+from esfeed.changes.events import EventFactory
 from esfeed.errors import ConfigError, Forbidden, NameMoved
 from esfeed.model.event import Document, Key, content_digest
-from esfeed.model.reads import BLIND, Dates, Page, Part, Reading, Resolved, Shard
+from esfeed.model.reads import BLIND, Dates, DocumentPage, Part, Resolved, Shard, StatsSnapshot
 from esfeed.ports import BackfillMark, Clock, Cluster, Commit, Entry, Progress, Stop, Store
 from esfeed.text.decoders import read
-from esfeed.trackers.page_size import Weights
+from esfeed.trackers.page_size import PageSizer
 
 _PAGE = 4000
 _AHEAD = 3
@@ -88,7 +88,7 @@ class Mark(msgspec.Struct, frozen=True):
     told: Sequence[tuple[Key, bytes]] = ()
 
 
-def check_field(cluster: Cluster, watch: str, index: str, field: str, now: Reading, timed: bool = False) -> None:
+def check_field(cluster: Cluster, watch: str, index: str, field: str, now: StatsSnapshot, timed: bool = False) -> None:
     """Raises ``ConfigError`` where documents behind ``index`` cannot be told by the dates in ``field``.
 
     ``timed``: they are read by spans of time.
@@ -110,7 +110,7 @@ class Backfill:
         self,
         span: Span,
         cluster: Cluster,
-        tells: Teller,
+        tells: EventFactory,
         store: Marks,
         pace: Callable[[], None],
         clock: Clock,
@@ -123,7 +123,7 @@ class Backfill:
         self._pace = pace
         self._clock = clock
         self._past = past or {}
-        self._weights = Weights(span.max_page_bytes)
+        self._weights = PageSizer(span.max_page_bytes)
         self._places: dict[str, int] = {}
         self._told: list[Sequence[Document]] = []
         self._told_before: dict[Key, bytes] = {}
@@ -167,7 +167,7 @@ class Backfill:
             self._sent, self._places, self._told_before = before.sent, dict(mark.places), dict(mark.told)
             # Which part they were of is not known any more: the parts may be cut otherwise now.
 
-    def _counters(self) -> Reading:
+    def _counters(self) -> StatsSnapshot:
         try:
             return self._cluster.counters(self._span.index)
         except Forbidden:
@@ -175,12 +175,12 @@ class Backfill:
 
     # --- reading
 
-    def _goes_by_date(self, of: Resolved, now: Reading) -> bool:
+    def _goes_by_date(self, of: Resolved, now: StatsSnapshot) -> bool:
         """Whether documents are read by spans of time, as their numbers are not known."""
         unnumbered = any(one.max_seq_no is None for one in now.shards.values())
         return unnumbered or now.blind or bool(self._cluster.without_seq_no(of))
 
-    def _parts(self, of: Resolved, now: Reading, timed: bool) -> Iterator[Part]:
+    def _parts(self, of: Resolved, now: StatsSnapshot, timed: bool) -> Iterator[Part]:
         most = self._weights.page(now, _PAGE)
         numbered = {name: one.max_seq_no for name, one in now.shards.items() if one.max_seq_no is not None}
         if timed:
@@ -206,7 +206,7 @@ class Backfill:
         counts = self._cluster.histogram(of, shard, spans, bits, self._span.dates) if begin < end else {}
         return by_number(self._span.dates, shard, counts, bits, begin, most)
 
-    def _read(self, of: Resolved, now: Reading, part: Part) -> Pages:
+    def _read(self, of: Resolved, now: StatsSnapshot, part: Part) -> Pages:
         """The pages of a part, each as of after the log's head that it carries with it."""
         size = self._weights.page(now, _PAGE)
         low = self._store.head()
@@ -221,7 +221,7 @@ class Backfill:
 
     # --- telling
 
-    def _tell(self, page: Page, stop: Stop) -> None:
+    def _tell(self, page: DocumentPage, stop: Stop) -> None:
         self._weights.weigh(page.docs)
         before = self._told_before
         docs = [doc for doc in page.docs if before.get(doc.key) != content_digest(doc.source)] if before else page.docs

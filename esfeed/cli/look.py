@@ -23,8 +23,8 @@ from esfeed.delivery.target import Target
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, EsfeedError, Forbidden, Retryable, Unforeseen
 from esfeed.runtime.factory import App
-from esfeed.runtime.left import MEND, Left, left
-from esfeed.runtime.signals import Told
+from esfeed.runtime.left import HINT, Left, left
+from esfeed.runtime.signals import StopSignal
 from esfeed.runtime.status import report
 from esfeed.sinks.stdout.pretty import describe
 
@@ -52,7 +52,7 @@ def status(path: Path, as_json: bool, live: bool) -> None:
 
 
 def _watch(app: App, as_json: bool) -> None:
-    stop = Told()
+    stop = StopSignal()
     with (
         contextlib.nullcontext() if as_json or not out.is_terminal else Live(console=out, auto_refresh=False) as screen
     ):
@@ -99,7 +99,7 @@ def _shown(told: dict[str, Any]) -> Group:
         if row.get("tracker") == "updated_at" and row["why"]:
             parts += ["", Text(f"watch {name} is followed by updated_at: {row['why']}", style="dim")]
     for name, row in told["left"].items():
-        parts += ["", Text(f"sink {name} is not in the settings: {Left(**row)}; {MEND}", style="yellow")]
+        parts += ["", Text(f"sink {name} is not in the settings: {Left(**row)}; {HINT}", style="yellow")]
     for kind, part in (("watches", "watch"), ("sinks", "sink")):
         for name, row in _worth_a_row(told[kind]):
             if row.get("error"):
@@ -190,7 +190,7 @@ def check(path: Path) -> None:
             good, bad = _say(f"sink {name}", lambda name=name: _opened(app, name), good, bad)
         try:
             for name, one in left(app).items():
-                click.echo(f"left    sink {name} is not in the settings: {one}; {MEND}")
+                click.echo(f"left    sink {name} is not in the settings: {one}; {HINT}")
         except EsfeedError as error:
             fail(error, "state")
             bad += 1

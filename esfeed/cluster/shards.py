@@ -12,7 +12,7 @@ from typing import Any
 from esfeed.cluster.client import Client
 from esfeed.cluster.limits import in_pieces
 from esfeed.cluster.lots import each
-from esfeed.cluster.responses import Page, document
+from esfeed.cluster.responses import SearchResponse, document
 from esfeed.errors import ClusterError, NameMoved, many
 from esfeed.model.event import Document
 from esfeed.model.reads import Ends, Resolved, Shard, Span, Tail
@@ -109,7 +109,7 @@ def histogram(
 def numbered(client: Client, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
     """The documents with those sequence numbers."""
 
-    def ask(some: Sequence[int]) -> Page:
+    def ask(some: Sequence[int]) -> SearchResponse:
         body = {"query": {"terms": {"_seq_no": some}}, "size": len(some), **client.versions()}
         return client.search(shard.name, body, preference(shard))
 
@@ -122,7 +122,7 @@ def numbered(client: Client, of: Resolved, shard: Shard, numbers: Collection[int
     return found
 
 
-def documents(page: Page, of: Resolved, shard: Shard) -> list[Document]:
+def documents(page: SearchResponse, of: Resolved, shard: Shard) -> list[Document]:
     """The documents of a page of that shard."""
     uuid = next((one.uuid for one in of.indices if one.name == shard.name), None)
     if uuid is None:

@@ -17,7 +17,7 @@ from esfeed.cluster.lots import encoded
 from esfeed.cluster.names import resolve_each
 from esfeed.cluster.stats import read_each
 from esfeed.errors import ClusterError, Retryable
-from esfeed.model.reads import Reading, Resolved
+from esfeed.model.reads import Resolved, StatsSnapshot
 
 _AGAIN = 60.0
 """Seconds after which a name is asked for together with others again that was no open index the last time."""
@@ -29,7 +29,7 @@ _LEAST = 200
 """Bytes of names that are asked for at once at least, where a cluster is too slow for more."""
 
 
-class Handed(NamedTuple):
+class SharedAnswer(NamedTuple):
     """What a watch need not ask for: its counters, or the error that asking for them ends in.
 
     ``requests`` and ``octets`` are what it cost, where it is this watch that has to bear that; ``at`` is when it was
@@ -38,14 +38,14 @@ class Handed(NamedTuple):
     """
 
     name: str
-    answer: Reading | ClusterError
+    answer: StatsSnapshot | ClusterError
     at: float
     requests: int = 0
     octets: int = 0
     behind: tuple[Resolved, str] | None = None
 
 
-class Together:
+class SharedCounters:
     """Asks one cluster over ``link``. Usable from many threads."""
 
     def __init__(
@@ -80,7 +80,7 @@ class Together:
             lots[-1].append(name)
         return lots
 
-    def read(self, names: Sequence[str], anew: bool = False) -> list[Handed]:
+    def read(self, names: Sequence[str], anew: bool = False) -> list[SharedAnswer]:
         """What is to be handed to the watches of those names; to one that is not among it, nothing.
 
         ``anew``: nothing is known yet of any of them, so what is behind each name is asked for as well. The engine's
@@ -94,7 +94,7 @@ class Together:
             if not _unanswered(error):
                 return []
             self._most = max(self._most // 2, _LEAST)
-            return [Handed(name, ClusterError(error.message, error.mend), at) for name in names]
+            return [SharedAnswer(name, ClusterError(error.message, error.hint), at) for name in names]
         self._most = min(2 * self._most, LONGEST)
         for name in names:
             if name in found:
@@ -110,7 +110,7 @@ class Together:
         requests, octets = client.meter.totals()
         first = next(iter(found), None)
         return [
-            Handed(
+            SharedAnswer(
                 name,
                 one,
                 at,

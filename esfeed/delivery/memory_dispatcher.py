@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from esfeed.delivery.backoff import for_target
 from esfeed.delivery.dispatcher import Delivery
-from esfeed.delivery.options import Terms
+from esfeed.delivery.options import DeliveryOptions
 from esfeed.delivery.page import seconds
 from esfeed.delivery.reader import left_of
 from esfeed.delivery.target import Target
@@ -26,7 +26,7 @@ MOST_EVENTS, MOST_BYTES = 10_000, 64 << 20
 """What the memory of one sink holds, at most."""
 
 
-class Straight:
+class MemoryDispatcher:
     """Delivers to one sink from memory. ``hear`` may be called by any thread, the rest by one."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Straight:
         name: str,
         target: Target,
         router: Router,
-        terms: Terms,
+        terms: DeliveryOptions,
         clock: Clock,
         chance: Callable[[], float] = random.random,
     ) -> None:

@@ -35,7 +35,7 @@ class Item(NamedTuple):
 
 
 @dataclass
-class Page:
+class DeliveryPage:
     """The rows behind a cursor. ``last`` is the position up to which they count, ``more``: the log surely goes on.
 
     ``items`` are to be sent, ``waiting`` are behind a parked event of their document, ``broken`` nobody can tell

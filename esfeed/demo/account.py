@@ -8,12 +8,12 @@ from pathlib import Path
 from rich.text import Text
 
 from esfeed.demo.ledger import Ledger
-from esfeed.demo.place import Door, Place
+from esfeed.demo.place import EngineClient, Place
 from esfeed.demo.replay import Compared, compare
 from esfeed.demo.screen import Screen
 
 
-def sum_up(screen: Screen, ledger: Ledger, where: Place, door: Door, folder: Path, idle: int) -> bool:
+def sum_up(screen: Screen, ledger: Ledger, where: Place, door: EngineClient, folder: Path, idle: int) -> bool:
     """Says it all; returns whether each route's events, replayed, give what the index holds. ``idle``: requests."""
     compared = [
         compare("admin", folder / "admin.jsonl", where, door),

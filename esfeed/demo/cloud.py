@@ -14,7 +14,7 @@ from typing import Any
 
 from esfeed.changes.profiles.searchlight import NEVER_PAIRED, ROLE_FIELD
 from esfeed.demo.ledger import Ledger
-from esfeed.demo.place import TYPE_FIELD, Door, Place
+from esfeed.demo.place import TYPE_FIELD, EngineClient, Place
 
 FLAVOR, IMAGE, SERVER = "OS::Nova::Flavor", "OS::Glance::Image", "OS::Nova::Server"
 NETWORK, GROUP, ZONE = "OS::Neutron::Net", "OS::Neutron::SecurityGroup", "OS::Designate::Zone"
@@ -27,7 +27,7 @@ Fields = dict[str, Any]
 class Cloud:
     """Writes resources and remembers them by name. One thread."""
 
-    def __init__(self, place: Place, door: Door, ledger: Ledger) -> None:
+    def __init__(self, place: Place, door: EngineClient, ledger: Ledger) -> None:
         self._place = place
         self._door = door
         self._ledger = ledger

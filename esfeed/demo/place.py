@@ -49,7 +49,7 @@ class Place:
         return kind if self.many_types else "_doc" if self.one_type else None
 
 
-class Door:
+class EngineClient:
     """Plain HTTP to the engine, for the cloud that writes and for whoever checks; the feed has a client of its own."""
 
     def __init__(self, url: str) -> None:
@@ -81,7 +81,7 @@ class Door:
 
 
 @contextlib.contextmanager
-def place(name: str | None) -> Iterator[tuple[Place, Door]]:
+def place(name: str | None) -> Iterator[tuple[Place, EngineClient]]:
     """An engine by name or url (``None``: in memory) with a new, empty index, both gone when the context ends.
 
     On somebody's engine (a url) only the index is the demo's, under a name of its own.
@@ -98,7 +98,7 @@ def place(name: str | None) -> Iterator[tuple[Place, Door]]:
         where = _describe(url, label)
         if name is None:
             where = replace(where, engine="osmem, an OpenSearch look-alike in memory", in_memory=True)
-        door = Door(url)
+        door = EngineClient(url)
         stack.callback(door.close)
         stack.callback(_remove, door, where)
         _create(door, where)
@@ -120,7 +120,7 @@ def _describe(url: str, label: str) -> Place:
     return Place(url, str(engine), index, label or "searchlight-search", old, six)
 
 
-def _create(door: Door, where: Place) -> None:
+def _create(door: EngineClient, where: Place) -> None:
     properties: dict[str, Any] = {"properties": {"updated_at": _DATE, "created_at": _DATE}}
     if where.many_types:
         properties = {"_default_": properties}
@@ -131,7 +131,7 @@ def _create(door: Door, where: Place) -> None:
     door.request("POST", "/_aliases", {"actions": [{"add": {"index": where.index, "alias": where.alias}}]})
 
 
-def _remove(door: Door, where: Place) -> None:
+def _remove(door: EngineClient, where: Place) -> None:
     """Removes the index, also where its making was cut short; an engine that is gone took it along."""
     with contextlib.suppress(ClusterError):
         door.request("DELETE", f"/{quote(where.index)}")

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from esfeed.changes.profiles.searchlight import ROLE_FIELD, SUFFIXES
-from esfeed.demo.place import Door, Place
+from esfeed.demo.place import EngineClient, Place
 from esfeed.model.event import View
 
 _MOST = 1000
@@ -29,7 +29,7 @@ class Compared(msgspec.Struct, frozen=True):
         return not (self.missing or self.left_over or self.different)
 
 
-def compare(role: View, events: Path, place: Place, door: Door) -> Compared:
+def compare(role: View, events: Path, place: Place, door: EngineClient) -> Compared:
     """Replays ``events`` (CloudEvents, a line each) and compares with a new search of the index."""
     told = _replayed(events)
     there = _indexed(role, place, door)
@@ -54,7 +54,7 @@ def _replayed(events: Path) -> dict[str, Any]:
     return state
 
 
-def _indexed(role: View, place: Place, door: Door) -> dict[str, Any]:
+def _indexed(role: View, place: Place, door: EngineClient) -> dict[str, Any]:
     door.request("POST", f"/{place.index}/_refresh")
     hits = door.request("POST", f"/{place.index}/_search", {"size": _MOST})["hits"]["hits"]
     found = {}

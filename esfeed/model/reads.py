@@ -12,7 +12,7 @@ from esfeed.model.event import Document
 from esfeed.native import Hits
 
 
-class ShardReading(msgspec.Struct, frozen=True):
+class ShardStats(msgspec.Struct, frozen=True):
     """One primary shard: operations since its copy started, which copy that is, and the refreshes of every copy.
 
     ``node`` holds the primary; ``refreshes`` are by node, its own among them.
@@ -39,21 +39,21 @@ def another(before: str, now: str) -> bool:
     return bool(before and now) and before != now
 
 
-class Reading(msgspec.Struct, frozen=True):
+class StatsSnapshot(msgspec.Struct, frozen=True):
     """What the counters said at one moment. ``shards`` by ``index/number``; ``indices`` their uuids by name.
 
     ``uuid`` is empty where the engine does not tell it there (before 6.x). ``docs`` (nested ones too) and ``octets``
     are for choosing page sizes only. ``blind``: the counters may not be read, so nothing is known.
     """
 
-    shards: dict[str, ShardReading]
+    shards: dict[str, ShardStats]
     indices: dict[str, str]
     docs: int = 0
     octets: int = 0
     blind: bool = False
 
 
-BLIND = Reading({}, {}, blind=True)
+BLIND = StatsSnapshot({}, {}, blind=True)
 """What is known where the counters may not be read."""
 
 
@@ -201,7 +201,7 @@ def octets(docs: Sequence[Document]) -> int:
     return sum(len(doc.source) for doc in docs if doc.source is not None)
 
 
-class Page(msgspec.Struct, frozen=True):
+class DocumentPage(msgspec.Struct, frozen=True):
     """Some of the documents of a read; ``total`` is how many the whole read has.
 
     ``low`` is for a backfill: the head of the log before it was read.

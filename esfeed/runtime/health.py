@@ -55,13 +55,13 @@ class Alive(msgspec.Struct, frozen=True):
     at: float
 
 
-class Wish(msgspec.Struct, frozen=True):
+class ControlRequest(msgspec.Struct, frozen=True):
     """What another process asks of the one that holds the state: to reconcile a watch."""
 
     allow_mass_delete: bool
 
 
-def pack(health: WatchHealth | SinkHealth | Alive | Wish) -> bytes:
+def pack(health: WatchHealth | SinkHealth | Alive | ControlRequest) -> bytes:
     """As it lies in the state."""
     return msgspec.json.encode(health)
 

@@ -6,7 +6,7 @@ import signal
 from types import FrameType
 
 
-class Told:
+class StopSignal:
     """Call it: whether the process was told to end. Make it in the main thread, as Python wants it.
 
     The handler sets a plain flag. Setting a ``threading.Event`` there can wait for ever: the handler runs in the main

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import overload
 
 
-class Block(Sequence[bytes]):
+class LineBuffer(Sequence[bytes]):
     """``count`` lines, each with its line feed at its end and none in it, one behind the other in ``text``."""
 
     def __init__(self, text: bytes, count: int) -> None:
@@ -35,4 +35,4 @@ class Block(Sequence[bytes]):
 
 def joined(lines: Sequence[bytes]) -> bytes:
     """All lines as one text."""
-    return lines.text if isinstance(lines, Block) else b"".join(lines)
+    return lines.text if isinstance(lines, LineBuffer) else b"".join(lines)

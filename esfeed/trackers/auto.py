@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from esfeed.errors import ConfigError
 from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known
 from esfeed.trackers import seq_no, updated_at
-from esfeed.trackers.options import Following
+from esfeed.trackers.options import TrackerOptions
 from esfeed.trackers.seq_no import SeqNoTracker, Unsuited
 from esfeed.trackers.updated_at import UpdatedAtTracker
 
@@ -30,7 +30,7 @@ class AutoTracker:
         choice: str,
         cluster: Cluster,
         known: Known,
-        following: Following,
+        following: TrackerOptions,
         clock: Clock,
         sleep: Callable[[float], None],
     ) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Collection
 import msgspec
 
 from esfeed.errors import ClusterError, Forbidden, NameGone, NothingThere, brief
-from esfeed.model.reads import Held, Index, Reading, Resolved
+from esfeed.model.reads import Held, Index, Resolved, StatsSnapshot
 from esfeed.ports import Checkpoint, Cluster, Known
 from esfeed.text.decoders import read
-from esfeed.trackers.options import Following
+from esfeed.trackers.options import TrackerOptions
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -24,13 +24,13 @@ class Origin(msgspec.Struct, frozen=True):
 class Behind:
     """Asks for what is behind the name of one watch. ``accept``: another cluster than before is no error."""
 
-    def __init__(self, cluster: Cluster, known: Known, following: Following) -> None:
+    def __init__(self, cluster: Cluster, known: Known, following: TrackerOptions) -> None:
         self._cluster = cluster
         self._known = known
         self._following = following
         self.accept = False
 
-    def resolve(self, since: Checkpoint | None, now: Reading) -> tuple[Resolved, str]:
+    def resolve(self, since: Checkpoint | None, now: StatsSnapshot) -> tuple[Resolved, str]:
         """What is behind it, and the uuid of the cluster. ``now`` are the counters, read before.
 
         Raises ``ClusterError`` where another cluster is at this address, or an index is out of sight that was known, or
@@ -78,7 +78,7 @@ class Behind:
         if lost := set(held) - there:
             self._cluster.check_gone(of, lost)
 
-    def _counted(self, of: Resolved, now: Reading, held: Collection[str]) -> Resolved:
+    def _counted(self, of: Resolved, now: StatsSnapshot, held: Collection[str]) -> Resolved:
         """The indices that have counters. One that was closed all along is left out, until it has."""
         closed = {one.uuid for one in of.indices if one.name not in now.indices and not self._counts(one, held)}
         return msgspec.structs.replace(of, indices=tuple(one for one in of.indices if one.uuid not in closed))

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import msgspec
 
 from esfeed.model.event import Document, Key, Revision
-from esfeed.model.reads import TAKEN, Page, Reading, Resolved, Shard
+from esfeed.model.reads import TAKEN, DocumentPage, Resolved, Shard, StatsSnapshot
 from esfeed.ports import Batch, Cluster, Known, Sweep
-from esfeed.trackers.page_size import Weights
+from esfeed.trackers.page_size import PageSizer
 
 Found = Generator[Batch, None, int]
 """Yields batches; returns how many documents turned out changed or gone."""
@@ -28,7 +28,7 @@ _LOOKUP = 500
 _IDS_PAGE = 5000
 
 
-class Sorted(NamedTuple):
+class Classified(NamedTuple):
     """What the documents of a page turn out to be, beside what is ``known`` of them.
 
     ``news`` are not as known; ``behind`` look older than known, or no newer than what was told deleted. ``truth`` are
@@ -42,7 +42,7 @@ class Sorted(NamedTuple):
     stamps: Mapping[Key, int | None]
 
 
-class Reader:
+class Comparator:
     """Reads behind one name. ``max_page_bytes`` bounds what one answer brings: pages are chosen by the average size of
     a document, on the engine's disk at first and as seen from then on; one that is too large all the same is the last
     of its size.
@@ -55,16 +55,16 @@ class Reader:
     def __init__(self, cluster: Cluster, known: Known, max_page_bytes: int) -> None:
         self._cluster = cluster
         self._known = known
-        self.weights = Weights(max_page_bytes)
+        self.weights = PageSizer(max_page_bytes)
         self.doubt = False
         self.went_back = False
 
-    def _pages(self, read: Callable[[int], Iterator[Page]], size: int) -> Iterator[Page]:
+    def _pages(self, read: Callable[[int], Iterator[DocumentPage]], size: int) -> Iterator[DocumentPage]:
         """The pages of ``read(size)``, which begins anew where one was too large: what was read so far is known by
         then, and passed over. Each is read while the one before is worked on.
         """
         while True:
-            with contextlib.closing(_Ahead(read(size))) as pages:
+            with contextlib.closing(_Prefetcher(read(size))) as pages:
                 while (page := pages.take()) is not None:
                     heavy = self.weights.weigh(page.docs)
                     if not heavy:
@@ -80,7 +80,7 @@ class Reader:
         """What is new among documents with ``field`` at or after ``since`` (epoch milliseconds)."""
         found = 0
         for page in self._pages(lambda size: self._cluster.window(of, field, since, size), size):
-            what = self.sort_out(page.docs, of)
+            what = self.classify(page.docs, of)
             met = self.met(of, what)
             found += len(met)
             if met or what.stamps:
@@ -90,7 +90,7 @@ class Reader:
     def everything(
         self,
         of: Resolved,
-        now: Reading,
+        now: StatsSnapshot,
         source: bool,
         learn: bool = False,
         shards: Sequence[Shard] = (),
@@ -101,19 +101,19 @@ class Reader:
 
         ``source``: read the content with the ids (many are expected to differ); otherwise it is read for those that
         differ; with ``learn`` it is not wanted at all. ``field``: the date to read with them. ``distrust``: see
-        ``sort_out``; it needs ``source``.
+        ``classify``; it needs ``source``.
         """
         found = read = 0
         size = self.weights.page(now, _IDS_PAGE) if source else _IDS_PAGE
         with self._known.sweep([index.uuid for index in of.indices]) as sweep:
             for shard in shards or (None,):
 
-                def some(size: int, shard: Shard | None = shard) -> Iterator[Page]:
+                def some(size: int, shard: Shard | None = shard) -> Iterator[DocumentPage]:
                     return self._cluster.everything(of, source, size, shard, field)
 
                 for page in self._pages(some, size):
                     read += len(page.docs)
-                    what = self.sort_out(page.docs, of, distrust)
+                    what = self.classify(page.docs, of, distrust)
                     sweep.see(what.truth)
                     met = self.met(of, what, shards, content=source or learn)
                     found += len(met)
@@ -122,7 +122,7 @@ class Reader:
             found += yield from self._unmet(of, sweep, shards)
         return found
 
-    def sort_out(self, docs: Sequence[Document], of: Resolved, distrust: bool = False) -> Sorted:
+    def classify(self, docs: Sequence[Document], of: Resolved, distrust: bool = False) -> Classified:
         """What these documents turn out to be. ``distrust``: equal numbers prove nothing, so all are news unless they
         look older, and their content decides.
         """
@@ -149,9 +149,9 @@ class Reader:
                 news.append(doc)
             elif doc.shard is None and (doc.stamp != revision.stamp or revision.shard is not None):
                 stamps[key] = doc.stamp
-        return Sorted(news, known, behind, truth, stamps)
+        return Classified(news, known, behind, truth, stamps)
 
-    def met(self, of: Resolved, what: Sorted, shards: Sequence[Shard] = (), content: bool = True) -> list[Document]:
+    def met(self, of: Resolved, what: Classified, shards: Sequence[Shard] = (), content: bool = True) -> list[Document]:
         """The documents of a page that are not as known. Without ``content`` the page has none, and it is read now.
 
         ``shards`` are the copies that are followed.
@@ -161,7 +161,7 @@ class Reader:
         met = what.news + vouched
         return met if content else self._contents(of, met, shards)
 
-    def _vouched(self, of: Resolved, what: Sorted, shards: Sequence[Shard]) -> list[Document]:
+    def _vouched(self, of: Resolved, what: Classified, shards: Sequence[Shard]) -> list[Document]:
         """Those behind that are so in realtime, too: what was known was taken back, or got a smaller version."""
         docs = {doc.key: doc for doc in what.behind}
         vouched: list[Document] = []
@@ -253,16 +253,16 @@ def _by_copy(
     return by_copy
 
 
-class _Ahead:
+class _Prefetcher:
     """Reads one page after the other; each but the first, and what follows the last, in a thread of its own when told
     to begin.
     """
 
-    def __init__(self, pages: Iterator[Page]) -> None:
+    def __init__(self, pages: Iterator[DocumentPage]) -> None:
         self._pages = _generator(pages)
         self._pool: ThreadPoolExecutor | None = None
         self._run = contextvars.copy_context().run  # a trace goes on in the other thread
-        self._coming: Future[Page | None] | None = None
+        self._coming: Future[DocumentPage | None] | None = None
         self._left = 0
         self._read = 0
 
@@ -272,10 +272,10 @@ class _Ahead:
             self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="read")
             self._coming = self._pool.submit(self._run, self._next)
 
-    def _next(self) -> Page | None:
+    def _next(self) -> DocumentPage | None:
         return next(self._pages, None)
 
-    def take(self) -> Page | None:
+    def take(self) -> DocumentPage | None:
         """The next page, once it is there; ``None`` at the end. Raises what the reading raised."""
         coming, self._coming = self._coming, None
         page = self._next() if coming is None else coming.result()
@@ -291,7 +291,7 @@ class _Ahead:
         self._pages.close()
 
 
-def _generator(pages: Iterator[Page]) -> Generator[Page, None, None]:
+def _generator(pages: Iterator[DocumentPage]) -> Generator[DocumentPage, None, None]:
     yield from pages
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from esfeed.model.event import Key
 from esfeed.model.reads import ODD, Dated, Resolved, Span
 from esfeed.ports import Batch, Cluster, Known
-from esfeed.trackers.comparison import Found, Reader
+from esfeed.trackers.comparison import Comparator, Found
 
 LADDER = (32, 26, 20, 14, 10, 6, 3, 0)
 """Widths of buckets, in bits of milliseconds: 50 days, 19 hours, 17 minutes, 16 s, 1 s … 1 ms."""
@@ -23,7 +23,7 @@ _FEW = 24
 class Descent:
     """The counts of one watch by ``field``, on both sides: the engine's and those of what is known."""
 
-    def __init__(self, cluster: Cluster, known: Known, reader: Reader, field: str) -> None:
+    def __init__(self, cluster: Cluster, known: Known, reader: Comparator, field: str) -> None:
         self._cluster = cluster
         self._known = known
         self._reader = reader
@@ -51,7 +51,7 @@ class Descent:
         met: set[Key] = set()
         found = 0
         for page in self._cluster.within(of, self._field, spans, without):
-            what = self._reader.sort_out(page.docs, of)
+            what = self._reader.classify(page.docs, of)
             met.update(what.truth)
             changed = self._reader.met(of, what, content=False)
             found += len(changed)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from esfeed.model.event import Document
-from esfeed.model.reads import Reading, octets
+from esfeed.model.reads import StatsSnapshot, octets
 
 _LEAST_PAGE = 10
 _BARE = 1 << 10
 _UNKNOWN = 64 << 10
 
 
-class Weights:
+class PageSizer:
     """What the documents of a watch weigh: on the engine's disk at first, and as seen from then on.
 
     ``most`` is the most bytes that one answer should bring.
@@ -22,7 +22,7 @@ class Weights:
         self._most = most
         self._heaviest = 0
 
-    def page(self, now: Reading, most: int) -> int:
+    def page(self, now: StatsSnapshot, most: int) -> int:
         """How many whole documents to ask for at once (on the engine's disk they are deflated: to a third)."""
         average = _UNKNOWN if now.blind else 3 * now.octets // max(now.docs, 1) + _BARE
         return max(1 if self._heaviest else _LEAST_PAGE, self.fitting(most, average))

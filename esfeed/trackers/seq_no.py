@@ -15,14 +15,14 @@ import msgspec
 
 from esfeed.errors import ClusterError, Forbidden, NameGone, brief, many
 from esfeed.model.event import Key
-from esfeed.model.reads import Index, Reading, Resolved, Shard, ShardReading, Span, Tail
+from esfeed.model.reads import Index, Resolved, Shard, ShardStats, Span, StatsSnapshot, Tail
 from esfeed.ports import COUNTERS_AGE, Batch, Checkpoint, Clock, Cluster, Known, Passed
 from esfeed.text.decoders import read
 from esfeed.trackers import history, initial_sync
 from esfeed.trackers import watermarks as marks
 from esfeed.trackers.behind import Behind
-from esfeed.trackers.comparison import Reader
-from esfeed.trackers.options import Following, patience, slowest
+from esfeed.trackers.comparison import Comparator
+from esfeed.trackers.options import TrackerOptions, patience, slowest
 from esfeed.trackers.watermarks import LADDER, ShardMark
 
 NAME = "seq_no"
@@ -57,7 +57,7 @@ class SeqNoTracker:
         self,
         cluster: Cluster,
         known: Known,
-        following: Following,
+        following: TrackerOptions,
         clock: Clock,
         sleep: Callable[[float], None],
     ) -> None:
@@ -66,7 +66,7 @@ class SeqNoTracker:
         self._following = following
         self._clock = clock
         self._sleep = sleep
-        self._reader = Reader(cluster, known, following.max_page_bytes)
+        self._reader = Comparator(cluster, known, following.max_page_bytes)
         self.behind = Behind(cluster, known, following)
         self.reconcile = False
 
@@ -109,7 +109,7 @@ class SeqNoTracker:
             }
             yield msgspec.structs.replace(batch, copies=copies)
 
-    def _suited(self, since: Checkpoint | None, now: Reading) -> tuple[Resolved, str]:
+    def _suited(self, since: Checkpoint | None, now: StatsSnapshot) -> tuple[Resolved, str]:
         """What is behind the name, of which cluster. It searches all shards: those nobody searched refresh again."""
         of, uuid = self.behind.resolve(since, now)
         if of.overlap:
@@ -121,11 +121,11 @@ class SeqNoTracker:
         return of, uuid
 
     def _all(
-        self, of: Resolved, uuid: str, now: Reading, begun: initial_sync.Marks, first: bool, distrust: bool
+        self, of: Resolved, uuid: str, now: StatsSnapshot, begun: initial_sync.Marks, first: bool, distrust: bool
     ) -> Iterator[Batch]:
         """The first reading, or the first behind other indices: content and all, as no number there is known yet.
 
-        ``distrust``: see ``Reader.sort_out``; not where contents are not to be known.
+        ``distrust``: see ``Comparator.classify``; not where contents are not to be known.
         """
         shards = [_shard(name, reading) for name, reading in now.shards.items()]
         learn = first and self._following.learn
@@ -143,7 +143,7 @@ class SeqNoTracker:
         )
         yield _keep(State(of.indices, of.pattern, fresh, self._cluster.searches_lag, at, uuid), now)
 
-    def _again(self, state: State, now: Reading, asked: float) -> Iterator[Batch]:
+    def _again(self, state: State, now: StatsSnapshot, asked: float) -> Iterator[Batch]:
         """Every id and version, and the content of what differs: the last net, and what ``esfeed reconcile`` does."""
         of = self._of(state)
         begun = {name: self._begin(of, state.marks[name], name, reading) for name, reading in now.shards.items()}
@@ -154,7 +154,7 @@ class SeqNoTracker:
         looked = {name: self._looked(state, begun[name], name, reading, asked) for name, reading in now.shards.items()}
         yield _keep(msgspec.structs.replace(state, marks=looked, read_at=self._now()), now)
 
-    def _changed(self, state: State, now: Reading, asked: float) -> Iterator[Batch]:
+    def _changed(self, state: State, now: StatsSnapshot, asked: float) -> Iterator[Batch]:
         """Looks at the shards where anything can be new."""
         changed = [name for name, reading in now.shards.items() if not self._idle(state, name, reading)]
         if not changed:
@@ -184,10 +184,10 @@ class SeqNoTracker:
         # With the mark, in one transaction: it takes as long as all that a poll of few changes does besides.
         yield _keep(msgspec.structs.replace(state, marks=kept), now, last)
 
-    def _idle(self, state: State, name: str, reading: ShardReading) -> bool:
+    def _idle(self, state: State, name: str, reading: ShardStats) -> bool:
         return marks.unchanged(state.marks[name], reading, state.lag)
 
-    def _looked(self, state: State, mark: ShardMark, name: str, reading: ShardReading, asked: float) -> ShardMark:
+    def _looked(self, state: State, mark: ShardMark, name: str, reading: ShardStats, asked: float) -> ShardMark:
         """The mark of a shard after a look that began with ``mark``, at that ``reading`` (not before ``asked``)."""
         before, at = state.marks[name], self._now()
         if self._reader.doubt:
@@ -196,7 +196,7 @@ class SeqNoTracker:
         slow = patience(state.indices) if state.lag else None
         return marks.after_a_look(marks.advanced(mark, reading, at, asked, slow), reading, at)
 
-    def _begin(self, of: Resolved, mark: ShardMark, name: str, reading: ShardReading) -> ShardMark:
+    def _begin(self, of: Resolved, mark: ShardMark, name: str, reading: ShardStats) -> ShardMark:
         """The mark to begin a look with."""
         if not marks.restarted(mark.looked, reading):
             return mark
@@ -208,7 +208,7 @@ class SeqNoTracker:
         highest = max((one.seq_no or 0 for one in newest.values()), default=-1)
         return marks.after_a_restart(mark, reading, proven, highest, self._now())
 
-    def _rest(self, state: State, now: Reading, asked: float) -> Iterator[Batch]:
+    def _rest(self, state: State, now: StatsSnapshot, asked: float) -> Iterator[Batch]:
         """Nothing can be new; at most the last look turns out to have been the final one."""
         patient = patience(state.indices)
         settled = {name: marks.final(mark, now.shards[name], patient, asked) for name, mark in state.marks.items()}
@@ -216,7 +216,7 @@ class SeqNoTracker:
             yield _keep(msgspec.structs.replace(state, marks=settled), now)
 
     def _shard(
-        self, of: Resolved, shard: Shard, now: Reading, tail: Tail, size: int, undone: int | None
+        self, of: Resolved, shard: Shard, now: StatsSnapshot, tail: Tail, size: int, undone: int | None
     ) -> Generator[Batch, None, Batch]:
         """What is new in one shard. Returns the last batch instead of yielding it where nothing depends on it.
 
@@ -238,7 +238,7 @@ class SeqNoTracker:
         return Batch()
 
     def _tail(
-        self, of: Resolved, shard: Shard, now: Reading, tail: Tail, size: int, distrust: bool
+        self, of: Resolved, shard: Shard, now: StatsSnapshot, tail: Tail, size: int, distrust: bool
     ) -> Generator[Batch, None, Batch]:
         """What stands above the mark, page by page; the last is returned. Where most of it is known, further pages
         bring ids alone.
@@ -248,7 +248,7 @@ class SeqNoTracker:
             if last.seen:
                 yield last
             self._reader.weights.weigh(docs)
-            what = self._reader.sort_out(docs, of, distrust)
+            what = self._reader.classify(docs, of, distrust)
             last = Batch(self._reader.met(of, what, [shard], content=source), what.known)
             if len(docs) < size:
                 break
@@ -270,7 +270,7 @@ class SeqNoTracker:
             yield from self._shown(of, shard, keys)
 
     def _shown(self, of: Resolved, shard: Shard, keys: Collection[Key]) -> Iterator[Batch]:
-        what = self._reader.sort_out(self._cluster.shown(of, keys, False, shard), of)
+        what = self._reader.classify(self._cluster.shown(of, keys, False, shard), of)
         if met := self._reader.met(of, what, [shard], content=False):
             yield Batch(met, what.known)
 
@@ -295,7 +295,7 @@ class SeqNoTracker:
         """
         if not numbers:
             return
-        what = self._reader.sort_out(self._cluster.numbered(of, shard, numbers), of)
+        what = self._reader.classify(self._cluster.numbered(of, shard, numbers), of)
         what = what._replace(news=[], behind=what.behind + what.news)
         if met := self._reader.met(of, what, [shard]):
             yield Batch(met, what.known)
@@ -307,7 +307,7 @@ class SeqNoTracker:
         indices = many(len(of.indices), "index", "indices")
         return f"{indices} behind {of.name!r}, {many(len(now.shards), 'shard')}, about {many(now.docs, 'document')}"
 
-    def _counters(self, since: Checkpoint | None = None) -> Reading:
+    def _counters(self, since: Checkpoint | None = None) -> StatsSnapshot:
         try:
             return self._cluster.counters(self._following.index)
         except NameGone as error:
@@ -342,7 +342,7 @@ def _place(name: str) -> tuple[str, int]:
     return index, int(number)
 
 
-def _shard(name: str, reading: ShardReading) -> Shard:
+def _shard(name: str, reading: ShardStats) -> Shard:
     return Shard(*_place(name), reading.node)
 
 
@@ -350,17 +350,17 @@ def _shards_of(state: State) -> Any:
     return state.marks.keys()
 
 
-def _moved(state: State, now: Reading) -> bool:
+def _moved(state: State, now: StatsSnapshot) -> bool:
     """Whether other indices are behind the name than those that the marks are of."""
     return {one.name: one.uuid for one in state.indices} != dict(now.indices)
 
 
-def _restarted(state: State, name: str, reading: ShardReading) -> bool:
+def _restarted(state: State, name: str, reading: ShardStats) -> bool:
     """Whether a shard that was looked at before may have lost operations since."""
     return name in state.marks and marks.restarted(state.marks[name].looked, reading)
 
 
-def _undone(state: State, now: Reading) -> bool:
+def _undone(state: State, now: StatsSnapshot) -> bool:
     """Whether any shard is such a one."""
     return any(_restarted(state, name, reading) for name, reading in now.shards.items())
 
@@ -379,7 +379,7 @@ def _checkpoint(state: State) -> Checkpoint:
     return Checkpoint(NAME, msgspec.json.encode(state))
 
 
-def _keep(state: State, now: Reading, last: Batch = _NOTHING) -> Batch:
+def _keep(state: State, now: StatsSnapshot, last: Batch = _NOTHING) -> Batch:
     """The last batch of a poll that began at ``now``, with the checkpoint after it."""
     uuids = {one.name: one.uuid for one in state.indices}
     passed: dict[tuple[str, int], Passed] = {}

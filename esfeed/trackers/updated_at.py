@@ -15,15 +15,15 @@ from typing import Any
 import msgspec
 
 from esfeed.errors import ConfigError, Forbidden, NameGone, many
-from esfeed.model.reads import BLIND, Index, Reading, Resolved
+from esfeed.model.reads import BLIND, Index, Resolved, StatsSnapshot
 from esfeed.ports import COUNTERS_AGE, Batch, Checkpoint, Clock, Cluster, Known
 from esfeed.text.decoders import read
 from esfeed.trackers import accounting
 from esfeed.trackers.accounting import Account
 from esfeed.trackers.behind import Behind
-from esfeed.trackers.comparison import Found, Reader
+from esfeed.trackers.comparison import Comparator, Found
 from esfeed.trackers.descent import Descent
-from esfeed.trackers.options import Following, patience
+from esfeed.trackers.options import TrackerOptions, patience
 
 NAME = "updated_at"
 _WINDOW = 1000
@@ -54,11 +54,11 @@ class State(msgspec.Struct, frozen=True):
 class UpdatedAtTracker:
     """See ``ports.Tracker``. Once ``reconcile`` is set, the next poll reads all ids and versions in any case."""
 
-    def __init__(self, cluster: Cluster, known: Known, following: Following, clock: Clock) -> None:
+    def __init__(self, cluster: Cluster, known: Known, following: TrackerOptions, clock: Clock) -> None:
         self._cluster = cluster
         self._following = following
         self._clock = clock
-        self._reader = Reader(cluster, known, following.max_page_bytes)
+        self._reader = Comparator(cluster, known, following.max_page_bytes)
         self.behind = Behind(cluster, known, following)
         self._descent = Descent(cluster, known, self._reader, following.timestamp_field)
         self.reconcile = False
@@ -96,7 +96,7 @@ class UpdatedAtTracker:
             return f"{indices} behind {of.name!r}, without counters, as these credentials may not read them"
         return f"{indices} behind {of.name!r}, about {many(now.docs, 'document')}"
 
-    def _counters(self, since: Checkpoint | None = None) -> Reading:
+    def _counters(self, since: Checkpoint | None = None) -> StatsSnapshot:
         """Without the privilege to read them, every poll has to look, and nothing is ever taken for explained."""
         try:
             return self._cluster.counters(self._following.index)
@@ -106,7 +106,7 @@ class UpdatedAtTracker:
         except Forbidden:
             return BLIND
 
-    def _led_away(self, state: State, now: Reading) -> bool:
+    def _led_away(self, state: State, now: StatsSnapshot) -> bool:
         """Whether the name leads to other indices than it did, where the counters cannot tell."""
         if not now.blind:
             return False
@@ -116,7 +116,7 @@ class UpdatedAtTracker:
         verify = self._following.verify
         return verify is not None and self._now() - state.account.looked_at >= verify
 
-    def _first(self, now: Reading, since: Checkpoint | None) -> Iterator[Batch]:
+    def _first(self, now: StatsSnapshot, since: Checkpoint | None) -> Iterator[Batch]:
         """The first reading, or the first by this tracker. Begun anew after a crash, it passes over what is known."""
         snapshot = since is None
         of, uuid = self.behind.resolve(since, now)
@@ -128,7 +128,7 @@ class UpdatedAtTracker:
         account = accounting.looked(state.account, now, 0, self._now(), state.lag)
         yield _keep(state, account=account)
 
-    def _after_a_move(self, state: State, now: Reading, since: Checkpoint | None) -> Iterator[Batch]:
+    def _after_a_move(self, state: State, now: StatsSnapshot, since: Checkpoint | None) -> Iterator[Batch]:
         """Other indices or other copies: no counter says anything about what was before, so all is read.
 
         Nor do versions: a new index has its own, and where another copy became the primary, an operation that only the
@@ -139,7 +139,7 @@ class UpdatedAtTracker:
         fresh = State(of.indices, of.pattern, mark=state.mark, lag=lag, took=state.took, moved=True, cluster=uuid)
         yield from self._full(self._dated(fresh, now), now, of)
 
-    def _look(self, state: State, now: Reading) -> Iterator[Batch]:
+    def _look(self, state: State, now: StatsSnapshot) -> Iterator[Batch]:
         """A window; then counts by date, and at last a full reading, as long as operations are left unexplained."""
         of = self._of(state)
         if not state.cluster:  # of an earlier esfeed
@@ -164,7 +164,7 @@ class UpdatedAtTracker:
         else:
             yield _keep(state, account=account, mark=self._newer_mark(state), waited=True)
 
-    def _window(self, state: State, now: Reading, of: Resolved) -> Found:
+    def _window(self, state: State, now: StatsSnapshot, of: Resolved) -> Found:
         if not state.dated or state.mark is None:
             return 0
         since = state.mark - int(self._following.overlap * 1000)
@@ -177,7 +177,7 @@ class UpdatedAtTracker:
             return 0
         return (yield from self._descent.run(of))
 
-    def _full(self, state: State, now: Reading, of: Resolved) -> Iterator[Batch]:
+    def _full(self, state: State, now: StatsSnapshot, of: Resolved) -> Iterator[Batch]:
         """Every id and version; and every content, where versions prove nothing yet."""
         distrust = state.moved and state.account.settled is None
         mark = self._newer_mark(state)
@@ -192,7 +192,7 @@ class UpdatedAtTracker:
         took = self._clock.monotonic() - began
         yield _keep(state, account=account, mark=mark, waited=False, took=took)
 
-    def _rest(self, state: State, now: Reading, asked: float) -> Iterator[Batch]:
+    def _rest(self, state: State, now: StatsSnapshot, asked: float) -> Iterator[Batch]:
         """Nothing can be new; at most the last look turns out to have been the final one."""
         if accounting.quiet(state.account, now, patience(state.indices), asked):
             yield _keep(state, account=accounting.settle(state.account, now), waited=False)
@@ -208,7 +208,7 @@ class UpdatedAtTracker:
         newest = self._cluster.newest(self._following.index, self._following.timestamp_field)
         return state.mark if newest is None else max(newest, state.mark or newest)
 
-    def _dated(self, state: State, now: Reading) -> State:
+    def _dated(self, state: State, now: StatsSnapshot) -> State:
         """``state`` knowing whether there is a timestamp to go by. Raises ``ConfigError`` for a field that is none."""
         field = self._following.timestamp_field
         if not field:

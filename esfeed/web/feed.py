@@ -125,7 +125,7 @@ class Feed:
         Raises ``Problem`` 401 where the reader's token ends while it waits.
         """
         until = time.monotonic() + timeout
-        page = _Page(asked, since)
+        page = _ChangesPage(asked, since)
         for _ in range(_MOST_PAGES):
             wait = 0.0 if page.events else until - time.monotonic()
             if timeout > 0 and welcome is not None:
@@ -215,7 +215,7 @@ class Welcome:
         return await self._good()
 
 
-class _Page:
+class _ChangesPage:
     """A page as it fills."""
 
     def __init__(self, asked: Query, since: int) -> None:

@@ -15,7 +15,7 @@ from esfeed.model.event import Event, View
 from esfeed.routing.budget import of_reader
 from esfeed.routing.cel import Where, compile_where
 from esfeed.routing.router import holds
-from esfeed.routing.transform import Shape, ShapeFailed
+from esfeed.routing.transform import Transform, TransformFailed
 from esfeed.web.callers import Caller, seen
 from esfeed.web.problems import Problem
 
@@ -37,7 +37,7 @@ def is_stream(request: HTTPConnection) -> bool:
 class Eyes:
     """What tenants see of a document's fields. ``timestamps`` are the fields that watches take their dates from."""
 
-    def __init__(self, shape: Shape, timestamps: Mapping[str, str]) -> None:
+    def __init__(self, shape: Transform, timestamps: Mapping[str, str]) -> None:
         self._shape = shape
         self._timestamps = timestamps
 
@@ -45,7 +45,7 @@ class Eyes:
         """The event with what may be seen of it, ``None`` where nothing of that has changed, or it cannot be shaped."""
         try:
             return self._shape.apply(event, self._timestamps.get(event.watch, ""))
-        except ShapeFailed:
+        except TransformFailed:
             return None
 
 

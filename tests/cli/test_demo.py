@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import esfeed
-from esfeed.demo.place import Door, place
+from esfeed.demo.place import EngineClient, place
 from esfeed.errors import ClusterError, ConfigError
 from tests.support.engines import NAMES, Engine
 
@@ -257,5 +257,5 @@ def test_a_real_engine_shows_the_same_and_keeps_nothing_of_it(
     assert ("This engine has no types" in out) == (name == "es9")
     assert index.startswith("esfeed-demo-")
     with pytest.raises(ClusterError, match="index_not_found"):
-        Door(url).request("GET", f"/{index}")
+        EngineClient(url).request("GET", f"/{index}")
     assert demo.left() == []

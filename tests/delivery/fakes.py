@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from esfeed.delivery.dispatcher import Dispatcher
-from esfeed.delivery.options import Terms
+from esfeed.delivery.options import DeliveryOptions
 from esfeed.delivery.target import Target
 from esfeed.model.event import Event
 from esfeed.ports import OK, Doc, LogRow, Outcome, Parked, Settlement, retry, waits
@@ -177,7 +177,7 @@ class Bench:
         if word:
             self.sink.word = word
         self.router = Router(routes, [NAME, "other"], ["w", "v"])
-        self.terms = Terms(batch=batch, **terms)  # type: ignore[arg-type]
+        self.terms = DeliveryOptions(batch=batch, **terms)  # type: ignore[arg-type]
         for doc in docs:
             self.add(doc)
         self.boot()

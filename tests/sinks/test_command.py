@@ -109,7 +109,7 @@ class _CommandContract(SinkContract):
 
 
 class TestStream(_CommandContract):
-    """The contract, with a program that says nothing, is killed, and dies again until it is mended."""
+    """The contract, with a program that says nothing, is killed, and dies again until it is repaired."""
 
     cannot_refuse = "a program that acknowledges nothing cannot refuse one event; TestAcked can"
 

@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from esfeed.model.event import Document, Key, Revision
-from esfeed.model.reads import Dated, Held, Index, Page, Reading, Resolved, ShardReading, Span
+from esfeed.model.reads import Dated, DocumentPage, Held, Index, Resolved, ShardStats, Span, StatsSnapshot
 from esfeed.ports import Batch, Checkpoint
 from esfeed.trackers import accounting
-from esfeed.trackers.updated_at import Following, UpdatedAtTracker
+from esfeed.trackers.updated_at import TrackerOptions, UpdatedAtTracker
 
 SHARDS = 2
 UUID = "u"
@@ -162,14 +162,14 @@ class ModelCluster:
         self.world = world
         self.searches_lag = world.lag
 
-    def counters(self, name: str) -> Reading:
+    def counters(self, name: str) -> StatsSnapshot:
         self.world.request()
         shards = {
-            f"i/{n}": ShardReading(shard.ops, "node", (("node", shard.refreshes),))
+            f"i/{n}": ShardStats(shard.ops, "node", (("node", shard.refreshes),))
             for n, shard in enumerate(self.world.shards)
         }
         self.world.thaw()
-        return Reading(shards, {"i": UUID}, docs=1)
+        return StatsSnapshot(shards, {"i": UUID}, docs=1)
 
     def uuid(self) -> str:
         return "c"
@@ -185,7 +185,9 @@ class ModelCluster:
         self.world.request()
         return max((stamp for shard in self.world.shards for _, stamp in shard.visible.values()), default=None)
 
-    def window(self, of: Resolved, field: str, since: int, size: int, until: int | None = None) -> Iterator[Page]:
+    def window(
+        self, of: Resolved, field: str, since: int, size: int, until: int | None = None
+    ) -> Iterator[DocumentPage]:
         self.world.request()
         docs = [
             (stamp, document(doc, version, stamp))
@@ -197,7 +199,7 @@ class ModelCluster:
 
     def everything(
         self, of: Resolved, source: bool, size: int, shard: object = None, field: str = ""
-    ) -> Iterator[Page]:
+    ) -> Iterator[DocumentPage]:
         self.world.request()
         yield from self._pages(self._visible())
 
@@ -209,13 +211,13 @@ class ModelCluster:
         self.world.request()
         return Dated(Counter(doc.stamp >> bits for doc in self._visible(spans) if doc.stamp is not None), 0)
 
-    def within(self, of: Resolved, field: str, spans: Sequence[Span], without: bool) -> Iterator[Page]:
+    def within(self, of: Resolved, field: str, spans: Sequence[Span], without: bool) -> Iterator[DocumentPage]:
         self.world.request()
         yield from self._pages(self._visible(spans))
 
-    def _pages(self, docs: list[Document]) -> Iterator[Page]:
+    def _pages(self, docs: list[Document]) -> Iterator[DocumentPage]:
         for start in range(0, len(docs), 2):
-            yield Page(docs[start : start + 2], len(docs))
+            yield DocumentPage(docs[start : start + 2], len(docs))
             self.world.request()
 
     def shown(self, of: Resolved, keys: Collection[Key], source: bool, shard: object = None) -> Sequence[Document]:
@@ -295,7 +297,7 @@ class Judge:
     def __getattr__(self, name: str) -> Any:
         return getattr(accounting, name)
 
-    def unchanged(self, account: accounting.Account, reading: Reading, lag: bool) -> bool:
+    def unchanged(self, account: accounting.Account, reading: StatsSnapshot, lag: bool) -> bool:
         said = accounting.unchanged(account, reading, lag)
         if said and account.settled == accounting.operations(reading):
             event("unchanged since settled")
@@ -305,14 +307,14 @@ class Judge:
             self.a_look_finds_nothing()
         return said
 
-    def explains(self, account: accounting.Account, now: Reading) -> bool:
+    def explains(self, account: accounting.Account, now: StatsSnapshot) -> bool:
         said = accounting.explains(account, now)
         if said:
             event("explained")
             self.all_is_seen()
         return said
 
-    def quiet(self, account: accounting.Account, reading: Reading, patience: float, now: float) -> bool:
+    def quiet(self, account: accounting.Account, reading: StatsSnapshot, patience: float, now: float) -> bool:
         said = accounting.quiet(account, reading, patience, now)
         if said:
             event("quiet")
@@ -320,7 +322,7 @@ class Judge:
         return said
 
     def looked(
-        self, account: accounting.Account, before: Reading, found: int, at: float, lag: bool
+        self, account: accounting.Account, before: StatsSnapshot, found: int, at: float, lag: bool
     ) -> accounting.Account:
         said = accounting.looked(account, before, found, at, lag)
         if said.settled != account.settled:
@@ -351,7 +353,7 @@ class Feed:
     def __init__(self, world: World, eager: bool, field: str) -> None:
         self.world = world
         self.memory = Memory()
-        following = Following("w", "i", field, overlap=0.0, eager=eager)
+        following = TrackerOptions("w", "i", field, overlap=0.0, eager=eager)
         clock: Any = mock.Mock(now=lambda: world.now, monotonic=world.monotonic)
         self.tracker = UpdatedAtTracker(ModelCluster(world), self.memory, following, clock)  # type: ignore[arg-type]
         self.judge = Judge(world, self.memory)
@@ -414,8 +416,8 @@ def test_no_conclusion_is_wrong(script: list[list[list[Step]] | None], eager: bo
     assert requests == 1
 
 
-def shards(**ops: int) -> Reading:
-    return Reading({name: ShardReading(count, "node", (("node", 5),)) for name, count in ops.items()}, {"i": UUID})
+def shards(**ops: int) -> StatsSnapshot:
+    return StatsSnapshot({name: ShardStats(count, "node", (("node", 5),)) for name, count in ops.items()}, {"i": UUID})
 
 
 def test_other_counters_are_not_compared() -> None:
@@ -452,7 +454,7 @@ def test_every_copy_must_have_refreshed_twice() -> None:
         assert accounting.surely_visible(before, with_shard(before, refreshes=refreshes)) is sure
 
 
-def with_shard(reading: Reading, **changes: Any) -> Reading:
+def with_shard(reading: StatsSnapshot, **changes: Any) -> StatsSnapshot:
     changed = msgspec.structs.replace(reading.shards["a"], **changes)
     return msgspec.structs.replace(reading, shards={**reading.shards, "a": changed})
 

@@ -9,8 +9,8 @@ from unittest import mock
 import pytest
 
 from esfeed.model.event import Document, Key, Revision
-from esfeed.model.reads import TAKEN, Index, Page, Reading, Resolved
-from esfeed.trackers.comparison import Reader, Sorted
+from esfeed.model.reads import TAKEN, DocumentPage, Index, Resolved, StatsSnapshot
+from esfeed.trackers.comparison import Classified, Comparator
 
 KEY = Key("_doc", "a")
 KNOWN = Revision("u", "i", 3, 12, b"x" * 16, 0)
@@ -53,7 +53,7 @@ def test_what_was_not_shown(found: Document | None, shown: Document | None, gone
     And nothing that only a lookup has is told: the next searches may well show a state before that one.
     """
     cluster: Any = Cluster(found, shown)
-    reader = Reader(cluster, cluster, 1 << 20)
+    reader = Comparator(cluster, cluster, 1 << 20)
     batches = list(reader.missed(OF, {KEY: KNOWN}, 1))
     assert [key for batch in batches for key, _ in batch.gone] == gone
     assert [doc for batch in batches for doc in batch.seen] == []
@@ -78,8 +78,8 @@ def test_what_looks_older_than_known(found: Document | None, met: list[int], dou
     """
     shown = document(2, 7, b"{}")
     cluster: Any = Cluster(found, shown)
-    reader = Reader(cluster, cluster, 1 << 20)
-    what = Sorted([], {KEY: KNOWN}, [shown], [KEY], {})
+    reader = Comparator(cluster, cluster, 1 << 20)
+    what = Classified([], {KEY: KNOWN}, [shown], [KEY], {})
     assert [doc.seq_no for doc in reader.met(OF, what)] == met
     assert reader.doubt == doubt
 
@@ -98,8 +98,8 @@ def test_what_looks_older_than_known(found: Document | None, met: list[int], dou
 def test_a_content_is_what_a_search_shows(shown: Document | None, met: list[int], doubt: bool) -> None:
     """Where only ids were listed: the same document or a later one, never one before it."""
     cluster: Any = Cluster(None, shown)
-    reader = Reader(cluster, cluster, 1 << 20)
-    what = Sorted([document(4, 15)], {KEY: KNOWN}, [], [KEY], {})
+    reader = Comparator(cluster, cluster, 1 << 20)
+    what = Classified([document(4, 15)], {KEY: KNOWN}, [], [KEY], {})
     found = reader.met(OF, what, content=False)
     assert [(doc.seq_no, doc.source, doc.shard) for doc in found] == [(number, b"{}", 0) for number in met]
     assert reader.doubt == doubt
@@ -113,12 +113,12 @@ class Pages:
         self.asked: list[int] = []
         self.octets: list[int] = []
 
-    def everything(self, of: Resolved, source: bool, size: int, shard: object, field: str) -> Iterator[Page]:
+    def everything(self, of: Resolved, source: bool, size: int, shard: object, field: str) -> Iterator[DocumentPage]:
         self.asked.append(size)
         for start in range(0, len(self.docs), size):
             docs = self.docs[start : start + size]
             self.octets.append(sum(len(doc.source or b"") for doc in docs))
-            yield Page(docs, len(self.docs))
+            yield DocumentPage(docs, len(self.docs))
 
     def revisions(self, keys: Collection[Key]) -> dict[Key, Revision]:
         return {}
@@ -146,8 +146,8 @@ class Pages:
 def test_a_page_that_is_too_large_is_the_last_of_its_size(sizes: list[int]) -> None:
     """All is read whatever the sizes are; a single document has to come whole."""
     cluster: Any = Pages(sizes)
-    reader = Reader(cluster, cluster, 100_000)
-    now = Reading({}, {}, docs=len(sizes), octets=100 * len(sizes))
+    reader = Comparator(cluster, cluster, 100_000)
+    now = StatsSnapshot({}, {}, docs=len(sizes), octets=100 * len(sizes))
     seen = {doc.key for batch in reader.everything(OF, now, source=True) for doc in batch.seen}
     assert seen == {doc.key for doc in cluster.docs}
     assert cluster.asked == sorted(set(cluster.asked), reverse=True)
@@ -162,7 +162,7 @@ def test_a_page_that_is_too_large_is_the_last_of_its_size(sizes: list[int]) -> N
 def test_what_took_the_place_of_another_was_one_operation(found: Document | None, counted: int) -> None:
     """Two changes are told of it, and one is counted, or an operation that nobody saw would seem explained."""
     cluster: Any = Cluster(found, None)
-    reading = Reader(cluster, cluster, 1 << 20).missed(OF, {KEY: KNOWN}, 1)
+    reading = Comparator(cluster, cluster, 1 << 20).missed(OF, {KEY: KNOWN}, 1)
     assert [key for key, _ in next(reading).gone] == [KEY]
     with pytest.raises(StopIteration) as over:
         next(reading)

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from esfeed.changes.diff import digest
 from esfeed.errors import ClusterError
 from esfeed.model.event import Document, Key, Revision
-from esfeed.model.reads import TAKEN, Held, Index, Page, Reading, Resolved, Shard, ShardReading, Span, Tail
+from esfeed.model.reads import TAKEN, DocumentPage, Held, Index, Resolved, Shard, ShardStats, Span, StatsSnapshot, Tail
 from esfeed.ports import Batch, Checkpoint
-from esfeed.trackers.options import Following
+from esfeed.trackers.options import TrackerOptions
 from esfeed.trackers.seq_no import SeqNoTracker
 
 SHARDS = 2
@@ -238,7 +238,7 @@ class ModelCluster:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def counters(self, name: str) -> Reading:
+    def counters(self, name: str) -> StatsSnapshot:
         self.world.now += timedelta(milliseconds=1)
         self.world.request()
         counted = [(shard.primary, shard.primary.refreshes) for shard in self.world.shards]
@@ -246,9 +246,9 @@ class ModelCluster:
         self.world.request(0)
         if lives != [shard.life for shard in self.world.shards]:
             raise ClusterError("a process that ends answers nothing", "ask again")
-        reading = Reading(
+        reading = StatsSnapshot(
             {
-                f"i/{number}": ShardReading(
+                f"i/{number}": ShardStats(
                     shard.taken,
                     copy.node,
                     ((copy.node, refreshes),),
@@ -311,12 +311,12 @@ class ModelCluster:
 
     def everything(
         self, of: Resolved, source: bool, size: int, shard: Shard | None = None, field: str = ""
-    ) -> Iterator[Page]:
+    ) -> Iterator[DocumentPage]:
         self.world.request()
         assert shard is not None
         docs = [without(doc, source) for doc in self._shown(shard)]
         for start in range(0, len(docs), 1):
-            yield Page(docs[start : start + 1], len(docs))
+            yield DocumentPage(docs[start : start + 1], len(docs))
             self.world.request()
 
     def lookup(
@@ -459,7 +459,7 @@ class Feed:
         self.start()
 
     def start(self) -> None:
-        following = Following("w", "i", max_page_bytes=2)
+        following = TrackerOptions("w", "i", max_page_bytes=2)
         sleep: Callable[[float], None] = mock.Mock()
         model: Any = ModelCluster(self.world)
         memory: Any = self.memory

@@ -11,7 +11,7 @@ import pytest
 from esfeed.demo.cloud import FLAVOR, Cloud
 from esfeed.demo.ledger import Ledger
 from esfeed.demo.lookalike import lookalike
-from esfeed.demo.place import Door, Place
+from esfeed.demo.place import EngineClient, Place
 from tests.web.live import Live
 from tests.web.support import Desk
 
@@ -62,7 +62,7 @@ StageMaker = Callable[..., Stage]
 def stage(engine: str, tmp_path: Path) -> Iterator[StageMaker]:
     """Makes a running feed, with more settings where a test wants them."""
     made: list[Live] = []
-    door = Door(engine)
+    door = EngineClient(engine)
 
     def make(more: str = "", ready: bool = True) -> Stage:
         index = f"cloud-{secrets.token_hex(5)}"

@@ -100,15 +100,15 @@ class AmqpSink:
             raise self._refusal(error) from error
         if fault is not None:
             self.close()
-            mend = "declare the exchange" if getattr(fault, "reply_code", 0) == _NOT_FOUND else ""
-            raise Retryable(f"{settings.address.shown}: {shown(text_of(fault))}", mend)
+            hint = "declare the exchange" if getattr(fault, "reply_code", 0) == _NOT_FOUND else ""
+            raise Retryable(f"{settings.address.shown}: {shown(text_of(fault))}", hint)
         return link
 
     def _refusal(self, error: BaseException) -> ConfigError | Retryable:
         settings, said = self._settings, shown(text_of(error))
         code = error.reply_code if isinstance(error, ConnectionClosedByBroker) else 0
         if isinstance(error, AuthenticationError | ProbableAuthenticationError) or code == 403:
-            return ConfigError("password", None, f"the server refuses user and password ({said}); mend them")
+            return ConfigError("password", None, f"the server refuses user and password ({said}); correct them")
         if isinstance(error, ProbableAccessDeniedError) or code == 530:
             hint = f"the server refuses the vhost {settings.vhost!r} ({said}); name one that this user may use"
             return ConfigError("url", settings.address.shown, hint)
@@ -192,8 +192,8 @@ class _Batch:
             if len(messages) == 1:
                 told[left[0]] = rejected(f"{self._shown}: {shown(fault)}")
             return code
-        mend = ": declare the exchange" if code == _NOT_FOUND else ""
-        reason = f"{self._shown}: {shown(fault)}{mend}"
+        hint = ": declare the exchange" if code == _NOT_FOUND else ""
+        reason = f"{self._shown}: {shown(fault)}{hint}"
         told[left[0]] = retry(reason)
         self.down = waits(f"not tried after an earlier fault: {reason}")
         return 0

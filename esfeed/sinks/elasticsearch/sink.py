@@ -186,12 +186,12 @@ class ElasticsearchSink:
         """Raises ``Retryable`` where the answer as a whole is a fault."""
         if 200 <= answer.status < 300:
             return
-        mend = {
+        hint = {
             401: "correct user and password, or api_key",
             403: "grant that user write, create_index and manage_index_templates",
         }.get(answer.status, "see its load and health")
         wait = retry_after(answer.headers.get("retry-after"), datetime.now(UTC))
-        raise Retryable(f"{http.where}: {answer.status} {_said(answer)}".strip(), mend, wait)
+        raise Retryable(f"{http.where}: {answer.status} {_said(answer)}".strip(), hint, wait)
 
 
 def _said(answer: Answer) -> str:

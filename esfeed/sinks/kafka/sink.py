@@ -104,9 +104,9 @@ class KafkaSink:
             fault = self._last_error or error.args[0]
             self.close()
             if fault.code() == KafkaError._AUTHENTICATION:
-                hint = f"the brokers refuse user and password ({_said(fault)}); mend them, or mechanism"
+                hint = f"the brokers refuse user and password ({_said(fault)}); correct them, or mechanism"
                 raise ConfigError("password", None, hint) from error
-            raise Retryable(f"{self._hosts}: {_said(fault)}", _mend(fault)) from error
+            raise Retryable(f"{self._hosts}: {_said(fault)}", _hint(fault)) from error
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
         """Produces the events and waits for Kafka's word on each, ``timeout`` at most.
@@ -257,7 +257,7 @@ class _Batch:
         if error.code() in _NEVER:
             return rejected(f"{self._hosts}: {_said(error)}")
         if error.code() in _OF_TOPIC:
-            return retry(f"{self._hosts}: {_said(error)}: {_mend(error)}")
+            return retry(f"{self._hosts}: {_said(error)}: {_hint(error)}")
         if self._down is not None:
             return self._down
         self.fatal = error.fatal()
@@ -276,7 +276,7 @@ def _said(error: KafkaError) -> str:
     return "no answer in time" if error.code() in _NO_ANSWER else shown(error.str())
 
 
-def _mend(error: KafkaError) -> str:
+def _hint(error: KafkaError) -> str:
     if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
         return "let this user write to the topic"
     if error.code() in _OF_TOPIC:

@@ -103,8 +103,8 @@ class NatsSink:
             raise self._refusal(error, noted) from error
         if not there:
             self.close()
-            mend = "create it, or set create_stream = true"
-            raise Retryable(f"{self._hosts}: there is no stream {settings.stream!r}", mend)
+            hint = "create it, or set create_stream = true"
+            raise Retryable(f"{self._hosts}: there is no stream {settings.stream!r}", hint)
         return link
 
     def _login(self) -> Login:
@@ -129,7 +129,7 @@ class NatsSink:
         if isinstance(error, nats.errors.AuthorizationError) or "authorization" in said.lower():
             used = [key for key in ("password", "token", "credentials") if getattr(settings, key) is not None]
             key = used[0] if used else "user"
-            return ConfigError(key, None, f"the server refuses the login ({said}); mend it")
+            return ConfigError(key, None, f"the server refuses the login ({said}); correct it")
         if isinstance(error, ServiceUnavailableError | NoStreamResponseError):
             return Retryable(
                 f"{self._hosts}: JetStream does not answer", "turn it on (nats-server -js), or wait for it"
@@ -181,8 +181,8 @@ class _Batch:
         if answer is None:
             return OK
         if isinstance(answer, NoStreamResponseError):
-            mend = f"let stream {self._settings.stream!r} take it"
-            return retry(f"{self._hosts}: no stream takes the subject {shown(message.subject)!r}: {mend}")
+            hint = f"let stream {self._settings.stream!r} take it"
+            return retry(f"{self._hosts}: no stream takes the subject {shown(message.subject)!r}: {hint}")
         if isinstance(answer, APIError):
             said = shown(answer.description or str(answer))
             if answer.err_code == _TOO_LARGE:

@@ -152,14 +152,14 @@ class RedisSink:
             raise ConfigError("user", self._settings.user, f"{shown(str(error))}; let it run PING and XADD") from error
         except (TimeoutError, faults.TimeoutError) as error:
             self.close()
-            mend = "see its load, or raise timeout"
-            raise Retryable(f"{where}: no whole answer within {self._settings.timeout:g} s", mend) from error
+            hint = "see its load, or raise timeout"
+            raise Retryable(f"{where}: no whole answer within {self._settings.timeout:g} s", hint) from error
         except _DOWN as error:
             self.close()
             raise Retryable(f"{where}: {_plain(error)}", "start it, or correct url") from error
         except faults.RedisError as error:
             self.close()
-            raise Retryable(f"{where}: {shown(str(error))}", _mend(str(error))) from error
+            raise Retryable(f"{where}: {shown(str(error))}", _hint(str(error))) from error
 
     # --- sending
 
@@ -212,9 +212,9 @@ def _judge(answer: object) -> Outcome:
     if not isinstance(answer, Exception):
         return OK
     said = shown(str(answer))
-    mend = _mend(str(answer))
-    if mend or _code(str(answer)) in _LATER or isinstance(answer, _PASSING):
-        return retry(f"{said}: {mend}" if mend else said)
+    hint = _hint(str(answer))
+    if hint or _code(str(answer)) in _LATER or isinstance(answer, _PASSING):
+        return retry(f"{said}: {hint}" if hint else said)
     return rejected(said)
 
 
@@ -222,7 +222,7 @@ def _code(text: str) -> str:
     return text.partition(" ")[0]
 
 
-def _mend(text: str) -> str:
+def _hint(text: str) -> str:
     """What to do about an error of the server. The client takes the code off some, so their words tell it, too."""
     words = {"maxmemory": "OOM", "read only": "READONLY", "no permissions": "NOPERM", "MISCONF": "MISCONF"}
     code = next((code for word, code in words.items() if word in text), _code(text))

@@ -19,7 +19,7 @@ from esfeed.ports import Outcome, retry, waits
 from esfeed.sinks.common.http_status import GONE, judge, stops
 from esfeed.sinks.common.ordering import DocumentKey, document
 from esfeed.sinks.common.ratelimit import Rate
-from esfeed.sinks.webhook.client import Contexts, Courier, Unreachable
+from esfeed.sinks.webhook.client import Contexts, Unreachable, WebhookClient
 from esfeed.sinks.webhook.messages import Message, Writer
 from esfeed.sinks.webhook.settings import WebhookSettings, target_of
 from esfeed.sinks.webhook.signatures import key_of
@@ -53,7 +53,7 @@ class WebhookSink:
         self._writer = Writer(settings.format, settings.mode, keys, clock)
         self._target = target_of(settings.url.get_secret_value())
         self._rate = Rate(settings.rate, monotonic)
-        self._couriers: list[Courier] = []
+        self._couriers: list[WebhookClient] = []
         self._gone = False
 
     def open(self) -> None:
@@ -100,7 +100,7 @@ class WebhookSink:
     def _make_couriers(self) -> None:
         settings = self._settings
         contexts = Contexts(settings) if self._target.scheme == "https" or settings.follow_redirects else None
-        self._couriers = [Courier(settings, contexts) for _ in range(settings.concurrency)]
+        self._couriers = [WebhookClient(settings, contexts) for _ in range(settings.concurrency)]
 
     def _units(self, events: Sequence[Event]) -> Iterable[list[int]]:
         """The events (by their places) in parts that may go at the same time: no document is in two of them."""
@@ -117,13 +117,13 @@ class WebhookSink:
             parts[number % len(parts)] += places
         return [sorted(part) for part in parts]
 
-    def _help(self, courier: Courier, units: deque[list[int]], run: _Run) -> None:
+    def _help(self, courier: WebhookClient, units: deque[list[int]], run: _Run) -> None:
         try:
             self._work(courier, units, run)
         except BaseException as error:  # it is raised by the thread that asked for help
             run.failure = error
 
-    def _work(self, courier: Courier, units: deque[list[int]], run: _Run) -> None:
+    def _work(self, courier: WebhookClient, units: deque[list[int]], run: _Run) -> None:
         while True:
             try:
                 unit = units.popleft()
@@ -134,11 +134,11 @@ class WebhookSink:
             else:
                 self._send_each(courier, unit, run)
 
-    def _send_each(self, courier: Courier, places: Sequence[int], run: _Run) -> None:
+    def _send_each(self, courier: WebhookClient, places: Sequence[int], run: _Run) -> None:
         for place in places:
             run.answer(place, run.held(place) or self._post(courier, self._writer.one(run.events[place]), run))
 
-    def _send_together(self, courier: Courier, places: Sequence[int], run: _Run) -> None:
+    def _send_together(self, courier: WebhookClient, places: Sequence[int], run: _Run) -> None:
         """Sends the events in one request. A refusal is looked into, half by half, until it is of one event alone."""
         for place in places:
             if held := run.held(place):
@@ -157,7 +157,7 @@ class WebhookSink:
         for place in left[1:]:
             run.answer(place, outcome if outcome.ok or not outcome.tried else behind)
 
-    def _post(self, courier: Courier, message: Message, run: _Run) -> Outcome:
+    def _post(self, courier: WebhookClient, message: Message, run: _Run) -> Outcome:
         wait, may = self._rate.take(max(0.0, run.until - self._monotonic()))
         if not may:
             held = Outcome("retry", f"held back: rate = {self._settings.rate:g} a second", wait, tried=False)

@@ -97,7 +97,7 @@ class ZaqarSink:
             raise Retryable(str(error)) from error
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Posts the events. 201 is ok; every fault of the connection, a token refused, and each answer that a mend
+        """Posts the events. 201 is ok; every fault of the connection, a token refused, and each answer that a change
         elsewhere may change are ``retry``, with the wait that was asked for; any other is ``rejected`` (see
         :func:`esfeed.sinks.common.http_status.judge`). Raises ``ConfigError`` only.
         """
