@@ -69,7 +69,7 @@ class EventFactory:
         return self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def _event(self, change: Change, head: int, copy: str, now: str, position: int) -> Event:
-        told, view = self._profile.describe(change)
+        doc_id, view = self._profile.describe(change)
         body = change.after if change.after is not None else change.before
         revision = change.revision
         origin = Origin(
@@ -88,7 +88,7 @@ class EventFactory:
             now,
             change.op,
             change.key.type,
-            told,
+            doc_id,
             change.changed,
             _raw(change.before),
             _raw(change.after),

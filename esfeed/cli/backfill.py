@@ -105,10 +105,10 @@ def _run(
             app.dispatchers[sink].start()
         event_factory = app.watchers[watch].event_factory
         try:
-            with ExitStack() as ways, progress(f"reading {watch}") as told:
+            with ExitStack() as ways, progress(f"reading {watch}") as progressed:
                 past = {sink: ways.enter_context(closing(app.direct(sink, watch))) for sink in routed} if own else {}
                 job = Backfill(span, app.clusters[watch], event_factory, app.store, pace, app.clock, past)
-                sent, finished = job.run(stop, told)
+                sent, finished = job.run(stop, progressed)
         except EsfeedError as error:
             if isinstance(error, ConfigError) and len(watches) == 1:
                 raise

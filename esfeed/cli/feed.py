@@ -140,9 +140,9 @@ def _wish(app: App, watches: list[str], allow_mass_delete: bool, timeout: float)
     failed = []
     while left and app.clock.monotonic() < until:
         app.sleep(_LOOK_AGAIN)
-        waiting, told = app.store.notes("wish"), app.store.notes("watch")
+        waiting, notes = app.store.notes("wish"), app.store.notes("watch")
         for name in sorted(left - waiting.keys()):
-            health = unpack(told[name], WatchHealth) if name in told else None
+            health = unpack(notes[name], WatchHealth) if name in notes else None
             if health is None or health.at <= began:
                 continue
             if health.reconciled > began:
@@ -159,8 +159,8 @@ def _wish(app: App, watches: list[str], allow_mass_delete: bool, timeout: float)
 
 def _polled(app: App, name: str, alone: bool) -> bool:
     try:
-        with progress(f"reading {name}") as told:
-            found = app.poll(name, progress=told)
+        with progress(f"reading {name}") as notes:
+            found = app.poll(name, progress=notes)
     except EsfeedError as error:
         if alone and isinstance(error, ConfigError):
             raise

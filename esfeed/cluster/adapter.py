@@ -93,7 +93,7 @@ class EngineCluster:
             self._docs = reading.docs
             return reading
         if handed.requests:
-            self.meter.add(handed.octets, handed.requests)
+            self.meter.add(handed.received_bytes, handed.requests)
         if isinstance(handed.answer, ClusterError):
             raise handed.answer
         self._behind, self._docs = handed.behind, handed.answer.docs
@@ -231,26 +231,28 @@ def _looked_up(hit: Hit, uuid: str, key: Key) -> Document | None:
 
 
 def _page(answer: SearchResponse, of: Resolved, stamp: Callable[[Hit], int | None] = dates.none) -> DocumentPage:
-    place = _places(of)
-    return DocumentPage([document(hit, *place(hit.index), None, stamp(hit)) for hit in answer.hits.hits], answer.total)
+    location = _locations(of)
+    return DocumentPage(
+        [document(hit, *location(hit.index), None, stamp(hit)) for hit in answer.hits.hits], answer.total
+    )
 
 
 def _unread(answer: SearchResponse, of: Resolved, field: str) -> DocumentPage:
     """The page of an answer to a read of a part, its documents unread where they may stay so."""
     if not isinstance(answer, PackedResponse):
         return _page(answer, of)
-    place = _places(of)
-    kinds = [Kind(kind or UNTYPED, index, *place(index)) for index, kind in answer.found.kinds]
+    location = _locations(of)
+    kinds = [Kind(kind or UNTYPED, index, *location(index)) for index, kind in answer.found.kinds]
     return DocumentPage(Unread(answer.found, kinds, field, lambda: _page(answer.opened(), of).docs), answer.total)
 
 
-def _places(of: Resolved) -> Callable[[str], tuple[str, str | None]]:
+def _locations(of: Resolved) -> Callable[[str], tuple[str, str | None]]:
     """What tells the uuid of an index, and what the keys of its documents name. Raises ``NameMoved``."""
     places = {one.name: (one.uuid, of.within(one.name)) for one in of.indices}
 
-    def place(index: str) -> tuple[str, str | None]:
+    def location(index: str) -> tuple[str, str | None]:
         if index not in places:
             raise NameMoved(f"{of.name!r} now leads to {index!r} as well", "it is read anew at the next poll")
         return places[index]
 
-    return place
+    return location

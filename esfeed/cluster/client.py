@@ -108,9 +108,9 @@ class Client:
     def _once(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any) -> bytes:
         self._pace()
         # Only what names documents or indices can be long; what a cluster says of itself cannot.
-        most = _LONGEST_WORD if path == "/" or path.startswith("/_nodes") else self._connection.most_bytes
+        max_bytes = _LONGEST_WORD if path == "/" or path.startswith("/_nodes") else self._connection.max_bytes
         try:
-            answer = self._link.perform(method, path, params, body, most, self.meter)
+            answer = self._link.perform(method, path, params, body, max_bytes, self.meter)
         except elasticsearch.ApiError as error:
             raise self._refused(error, path) from error
         except elastic_transport.TlsError as error:
@@ -126,7 +126,7 @@ class Client:
         except elastic_transport.TransportError as error:
             if isinstance(large := error.__cause__, TooLarge):
                 raise ClusterError(
-                    f"cluster {self.name!r} answered more than {large.most:,} bytes to {path}",
+                    f"cluster {self.name!r} answered more than {large.max_bytes:,} bytes to {path}",
                     "lower the watch's `max_page_bytes`, if its documents are that large; else see what stands between",
                 ) from error
             raise Retryable(

@@ -23,13 +23,13 @@ def cluster_uuid(client: Client) -> str:
     """See ``ports.Cluster.uuid``. Before 6.x it is told at the root only."""
     for path in ("/_cluster/state/version?filter_path=cluster_uuid", "/"):
         try:
-            told = decode(client.request("GET", path), Cluster).cluster_uuid
+            uuid = decode(client.request("GET", path), Cluster).cluster_uuid
         except ClusterError as error:
             if getattr(error.__cause__, "status_code", None) not in _NOT_TOLD:
                 raise
             continue
-        if told:
-            return told
+        if uuid:
+            return uuid
     return ""
 
 

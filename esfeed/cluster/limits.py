@@ -51,12 +51,12 @@ _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 class Limited(ClusterError):
-    """The cluster does not do so much at once. ``most`` is what it does: a number, or a time with its unit."""
+    """The cluster does not do so much at once. ``allowed`` is what it does: a number, or a time with its unit."""
 
-    def __init__(self, message: str, limit: Limit, most: str) -> None:
+    def __init__(self, message: str, limit: Limit, allowed: str) -> None:
         super().__init__(message, f"raise {limit.value} there")
         self.limit = limit
-        self.most = most
+        self.allowed = allowed
 
 
 def refusal(message: str, hint: str) -> ClusterError:
@@ -76,20 +76,20 @@ class Limits:
 
     def fitted(self, name: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """A search behind ``name`` that asks for no more documents than are given at once there."""
-        most = self._windows.get(name)
-        return body if most is None or body.get("size", 0) <= most else {**body, "size": most}
+        allowed = self._windows.get(name)
+        return body if allowed is None or body.get("size", 0) <= allowed else {**body, "size": allowed}
 
     def taught(self, name: str, body: Mapping[str, Any], error: Limited) -> bool:
         """Whether the same search may do, now that the refusal is known."""
         if error.limit is Limit.KEEP_ALIVE:
-            most = _milliseconds(error.most)
-            shorter = 0 < most < _milliseconds(self.keep)
-            self.keep = f"{most}ms" if shorter else self.keep
+            allowed = _milliseconds(error.allowed)
+            shorter = 0 < allowed < _milliseconds(self.keep)
+            self.keep = f"{allowed}ms" if shorter else self.keep
             return shorter
         asked = self.fitted(name, body).get("size", 0)
-        if error.limit is not Limit.WINDOW or not 0 < int(error.most) < asked:
+        if error.limit is not Limit.WINDOW or not 0 < int(error.allowed) < asked:
             return False
-        self._windows[name] = int(error.most)
+        self._windows[name] = int(error.allowed)
         return True
 
     def within(self, name: str, body: Mapping[str, Any], ask: Callable[[Mapping[str, Any]], _Found]) -> _Found:

@@ -71,12 +71,12 @@ def tails(client: Client, of: Resolved, after: Mapping[Shard, int], size: int, s
         ]
     pages = client.multi_search(searches)
     found = {}
-    for place, shard in enumerate(after):
-        page, documents_now = pages[2 * place], pages[2 * place + 1].total
+    for index, shard in enumerate(after):
+        page, documents_now = pages[2 * index], pages[2 * index + 1].total
         docs, total = documents(page, of, shard), page.total
         while docs and len(docs) < size and page.count < page.total:
             # The shard gives fewer at once than were asked for: more stands above the last one.
-            header, body = searches[2 * place]
+            header, body = searches[2 * index]
             above = {"query": {"range": {"_seq_no": {"gt": docs[-1].seq_no}}}}
             (page,) = client.multi_search([(header, {**body, **above, "size": size - len(docs)})])
             docs += documents(page, of, shard)

@@ -155,7 +155,7 @@ def read_each(client: Client, names: Sequence[str]) -> Mapping[str, StatsSnapsho
 def _reading(indices: Mapping[str, _Index]) -> StatsSnapshot:
     """Raises ``ClusterError`` where a primary is not there."""
     shards: dict[str, ShardStats] = {}
-    docs = octets = 0
+    docs = size_bytes = 0
     for index, found in indices.items():
         for number, copies in found.shards.items():
             primary = next((copy for copy in copies if copy.routing.primary), None)
@@ -164,9 +164,9 @@ def _reading(indices: Mapping[str, _Index]) -> StatsSnapshot:
                     f"the primary of shard {number} of {index!r} is not there (red)", "see the cluster's health"
                 )
             docs += primary.docs.count
-            octets += primary.store.size_in_bytes
+            size_bytes += primary.store.size_in_bytes
             shards[f"{index}/{number}"] = _shard(primary, copies)
-    return StatsSnapshot(shards, {index: found.uuid for index, found in indices.items()}, docs, octets)
+    return StatsSnapshot(shards, {index: found.uuid for index, found in indices.items()}, docs, size_bytes)
 
 
 def _read(client: Client, name: str, fields: Sequence[str] = _FIELDS, **more: str) -> _Stats:

@@ -30,18 +30,17 @@ _LEAST = 200
 
 
 class SharedAnswer(NamedTuple):
-    """What a watch need not ask for: its counters, or the error that asking for them ends in.
+    """The counters of one watch, or the error instead of them, as asked for together with others.
 
-    ``requests`` and ``octets`` are what it cost, where it is this watch that has to bear that; ``at`` is when it was
-    asked for (monotonic). ``behind``: what is behind the name, and the uuid of the cluster, asked for after the
-    counters.
+    ``requests`` and ``received_bytes`` are the cost, borne by one of the watches; ``at`` is when they were asked for
+    (monotonic). ``behind``: what is behind the name, and the uuid of the cluster, asked for after the counters.
     """
 
     name: str
     answer: StatsSnapshot | ClusterError
     at: float
     requests: int = 0
-    octets: int = 0
+    received_bytes: int = 0
     behind: tuple[Resolved, str] | None = None
 
 
@@ -60,7 +59,7 @@ class SharedCounters:
         self._sleep = sleep
         self._monotonic = monotonic
         self._absent: dict[str, float] = {}
-        self._most = LONGEST
+        self._limit = LONGEST
 
     def may_share(self, name: str) -> bool:
         """Whether a watched name can be asked for together with others: one index, as far as one can tell."""
@@ -71,12 +70,12 @@ class SharedCounters:
     def lots(self, names: Iterable[str]) -> list[list[str]]:
         """Names that may be shared, in lots for one request each: as far as a URL goes."""
         lots: list[list[str]] = []
-        octets = 0
+        size = 0
         for name in names:
-            octets += len(encoded(name)) + 1
-            if not lots or octets > self._most:
+            size += len(encoded(name)) + 1
+            if not lots or size > self._limit:
                 lots.append([])
-                octets = len(encoded(name)) + 1
+                size = len(encoded(name)) + 1
             lots[-1].append(name)
         return lots
 
@@ -93,9 +92,9 @@ class SharedCounters:
         except ClusterError as error:
             if not _unanswered(error):
                 return []
-            self._most = max(self._most // 2, _LEAST)
+            self._limit = max(self._limit // 2, _LEAST)
             return [SharedAnswer(name, ClusterError(error.message, error.hint), at) for name in names]
-        self._most = min(2 * self._most, LONGEST)
+        self._limit = min(2 * self._limit, LONGEST)
         for name in names:
             if name in found:
                 self._absent.pop(name, None)
@@ -107,14 +106,14 @@ class SharedCounters:
             with contextlib.suppress(ClusterError):
                 uuid = cluster_uuid(client)
                 behind = resolve_each(client, [*found])
-        requests, octets = client.meter.totals()
+        requests, received_bytes = client.meter.totals()
         first = next(iter(found), None)
         return [
             SharedAnswer(
                 name,
                 one,
                 at,
-                *((requests, octets) if name == first else (0, 0)),
+                *((requests, received_bytes) if name == first else (0, 0)),
                 behind=(behind[name], uuid) if name in behind else None,
             )
             for name, one in found.items()

@@ -126,14 +126,14 @@ class HttpSettings(Section):
         return self.listen.removeprefix(UNIX) if self.listen.startswith(UNIX) else ""
 
     @property
-    def most(self) -> int:
+    def limit(self) -> int:
         """The most connections at a time."""
         return self.readers + 1000 if self.connections is None else self.connections
 
     @property
-    def most_of_one(self) -> int:
+    def limit_of_one(self) -> int:
         """The most connections from one address."""
-        return max(self.most // 2, self.readers) if self.connections_of_one is None else self.connections_of_one
+        return max(self.limit // 2, self.readers) if self.connections_of_one is None else self.connections_of_one
 
     def shape(self) -> Transform | None:
         """What is made of events before a tenant sees them, compiled; ``None`` where that is nothing."""

@@ -206,7 +206,7 @@ class ClusterSettings(Section):
             timeout=self.timeout,
             tries=self.retries,
             most_per_second=most_per_second,
-            most_bytes=max(MOST_BYTES, 4 * page_bytes),
+            max_bytes=max(MOST_BYTES, 4 * page_bytes),
         )
 
 

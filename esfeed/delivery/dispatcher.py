@@ -199,9 +199,9 @@ class Dispatcher:
         for row in rows:
             page.add(row.event, [row], self._reader.shape, self._terms.oldest(step.now), parked=False)
         found = {row.position for row in rows}
-        lost = [place for place in wanted if place not in found and (not rows or place < rows[-1].position)]
-        for place in (*lost, *page.done, *(item.position for item in page.late)):
-            step.over[place] = document
+        lost = [position for position in wanted if position not in found and (not rows or position < rows[-1].position)]
+        for position in (*lost, *page.done, *(item.position for item in page.late)):
+            step.over[position] = document
         step.dropped += len(page.late)
         for item, why in page.broken:
             step.parked[item.position] = _replace(queue[item.position], state="dead", error=why[:_SAID])
@@ -298,7 +298,7 @@ class Dispatcher:
         for item, why in page.broken:
             step.parked[item.position] = _replace(self._new(step, item, "dead", why), attempts=1)
         step.dropped += len(page.late)
-        step.over |= {place: item.document for item in page.late for place in item.positions}
+        step.over |= {position: item.document for item in page.late for position in item.positions}
 
     def _new(self, step: _Step, item: Item, state: ParkedState, why: str = "") -> Parked:
         raw = item.raw if item.merged else None
@@ -324,11 +324,11 @@ class Dispatcher:
         if page is not None:
             self._hold_back(step, page)
         position = at if page is None else self._cursor(step, page, at)
-        self._owed |= {place: document for place, document in step.over.items() if document in self._parking}
+        self._owed |= {position: document for position, document in step.over.items() if document in self._parking}
         parked = [*step.parked.values()]
         self._store.settle(self.name, Settlement(position, parked, [*self._owed], self._newer, step.dropped))
-        for place, document in self._owed.items():
-            self._parking.take(document, [place])
+        for position, document in self._owed.items():
+            self._parking.take(document, [position])
         self._owed, self._newer = {}, {}
         new = [one for one in parked if one.state != "dead" and one.document not in self._parking]
         waits = {one.document for one in new}
@@ -339,7 +339,7 @@ class Dispatcher:
             else:
                 self._parking.put(one)
         if page is not None:
-            self._taken = {place for place in {*self._taken, *step.over, *step.parked} if place > position}
+            self._taken = {position for position in {*self._taken, *step.over, *step.parked} if position > position}
             self._reader.settled(position, page)
         left = self._left()
         error = self._why if left else next((one.error for one in parked if one.error), "")

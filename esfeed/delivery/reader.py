@@ -91,12 +91,12 @@ class LogReader:
         taken: Collection[int],
     ) -> None:
         oldest = self._terms.oldest(now)
-        for place, (raw, group) in enumerate(groups):
+        for index, (raw, group) in enumerate(groups):
             if group[-1].position in taken:
                 continue
             parked = group[0].document in parking
             if parked and parking.count + len(page.waiting) >= MOST_PARKED:
-                page.last = min(rows[0].position for _, rows in groups[place:]) - 1
+                page.last = min(rows[0].position for _, rows in groups[index:]) - 1
                 return
             page.add(raw, group, self.shape, oldest, parked)
 

@@ -22,8 +22,8 @@ from esfeed.changes.watcher import Poll
 from esfeed.config.load import Config, parse
 from esfeed.demo.account import suggest, sum_up
 from esfeed.demo.cloud import Cloud
+from esfeed.demo.demo_index import DemoIndex, EngineClient, demo_index
 from esfeed.demo.ledger import Ledger
-from esfeed.demo.place import EngineClient, Place, place
 from esfeed.demo.screen import Screen, Shown
 from esfeed.demo.script import SCENES, furnish
 from esfeed.errors import EsfeedError
@@ -88,7 +88,7 @@ class _Show:
     """One showing. ``play`` runs beside the daemon, and ends it unless the feed is to be kept."""
 
     def __init__(
-        self, screen: Screen, where: Place, door: EngineClient, folder: Path, ledger: Ledger, speed: float
+        self, screen: Screen, where: DemoIndex, door: EngineClient, folder: Path, ledger: Ledger, speed: float
     ) -> None:
         self.screen = screen
         self.where = where
@@ -174,7 +174,7 @@ def show(console: Console, engine: str | None, keep: bool, speed: float, compani
     screen = Screen(console, ledger)
     with _terminable(), contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="esfeed-demo-")))
-        where, door = stack.enter_context(place(engine))
+        where, door = stack.enter_context(demo_index(engine))
         this = _Show(screen, where, door, folder, ledger, speed)
         furnish(this.cloud)
         door.request("POST", f"/{where.index}/_refresh")

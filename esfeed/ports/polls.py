@@ -40,6 +40,7 @@ class Batch(msgspec.Struct, frozen=True):
     is about to report gone, at most, told with the first of them. ``read`` documents of ``total`` (0: nobody knows)
     were read so far, for progress. ``stamps`` are dates of known documents that are to be remembered anew, and change
     nothing else. ``copies`` tells, by index and shard, which copy is the primary, where documents carry their shard.
+    ``went_back``: some document is as it was before, which the same copy never shows.
     ``passed`` tells with a checkpoint how far each shard (index uuid, number) is read by now, where it is by number.
     """
 
@@ -54,6 +55,7 @@ class Batch(msgspec.Struct, frozen=True):
     stamps: Mapping[Key, int | None] = msgspec.field(default_factory=dict)
     copies: Mapping[tuple[str, int], str] = msgspec.field(default_factory=dict)
     passed: Mapping[tuple[str, int], Passed] = msgspec.field(default_factory=dict)
+    went_back: bool = False
 
 
 COUNTERS_AGE = 5.0

@@ -60,11 +60,11 @@ class Daemon:
         # A poll takes the interpreter's lock some twenty times; behind another watch's first reading, or a loop that
         # serves hundreds of readers, it would wait for the usual five milliseconds at each of them.
         sys.setswitchinterval(_SWITCH_AFTER)
-        told = StopSignal()
+        stop_signal = StopSignal()
         with self._companion:
-            self._run(told)
+            self._run(stop_signal)
 
-    def _run(self, told: StopSignal) -> None:
+    def _run(self, stop_signal: StopSignal) -> None:
         self._app.begin()
         self._app.noting.patient = True
         self._rounds = Rounds(self._app, self._poll, self._app.store.followed())
@@ -81,7 +81,7 @@ class Daemon:
             log.warning("sink.left", sink=name, what=f"it is not in the settings: {one}", hint=HINT)
         self._schedule.start()
         log.info("feed.started", watches=[*self._app.config.watches], sinks=[*self._app.config.sinks])
-        while not (told() or self.stopping.is_set()):
+        while not (stop_signal() or self.stopping.is_set()):
             time.sleep(_LISTEN_EVERY)
             if step := self._schedule.look():
                 log.warning("clock.stepped", seconds=round(step, 1), what="every watch is polled now")

@@ -183,7 +183,7 @@ class App:
         for name in names:
             if (found := handed.pop(index[name], None)) is not None:
                 self.clusters[name].hand(found)
-                handed[index[name]] = found._replace(requests=0, octets=0)
+                handed[index[name]] = found._replace(requests=0, received_bytes=0)
 
     def engines(self) -> Iterator[tuple[str, EngineCluster]]:
         """Each cluster once, by its own name, for who only wants to know whether it is there."""
@@ -204,7 +204,7 @@ class App:
         from esfeed.trackers.auto import AutoTracker
         from esfeed.trackers.options import TrackerOptions
 
-        following = TrackerOptions(
+        options = TrackerOptions(
             name,
             settings.index,
             settings.timestamp_field,
@@ -217,7 +217,7 @@ class App:
             assumed=settings.tracker == "auto" and "timestamp_field" not in settings.model_fields_set,
         )
         cluster = self.clusters[name]
-        return AutoTracker(settings.tracker, cluster, self.store.known(name), following, self.steady, self.sleep)
+        return AutoTracker(settings.tracker, cluster, self.store.known(name), options, self.steady, self.sleep)
 
     @cached_property
     def watchers(self) -> Mapping[str, Watcher]:
@@ -311,7 +311,7 @@ class App:
 
     def _poll(self, name: str, stop: Stop, progress: Progress) -> Poll:
         cluster = self.clusters[name]
-        requests, octets = cluster.meter.totals()
+        requests, received_bytes = cluster.meter.totals()
         began = self.clock.monotonic()
         error, wished, events = "", self.trackers[name].reconcile, {}
         try:
@@ -328,12 +328,12 @@ class App:
             error = str(unforeseen)
             raise unforeseen from fault
         finally:
-            requests_now, octets_now = cluster.meter.totals()
+            requests_now, received_now = cluster.meter.totals()
             health = WatchHealth(
                 self._at(),
                 self.clock.monotonic() - began,
                 requests_now - requests,
-                octets_now - octets,
+                received_now - received_bytes,
                 self.trackers[name].name,
                 self.trackers[name].why,
                 self._engine(name, cluster),
@@ -344,7 +344,7 @@ class App:
                 None if error else self._behind(name),
             )
             for observer in self.observers:
-                observer.polled(name, health.took, health.requests, health.octets, health.events, error)
+                observer.polled(name, health.took, health.requests, health.received_bytes, health.events, error)
             cluster.hand(None)
             self.noting.put("watch", name, health, error, at_once=wished)
         return poll

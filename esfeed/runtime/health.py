@@ -10,7 +10,7 @@ from esfeed.text.decoders import read
 
 
 class WatchHealth(msgspec.Struct, frozen=True):
-    """The last poll of a watch. ``at`` is epoch seconds; ``took`` seconds; ``octets`` bytes received.
+    """The last poll of a watch. ``at`` is epoch seconds; ``took`` seconds; ``received_bytes`` bytes received.
 
     Times of day, here and below, are of the steady clock (``App.steady``).
 
@@ -22,7 +22,7 @@ class WatchHealth(msgspec.Struct, frozen=True):
     at: float
     took: float
     requests: int
-    octets: int
+    received_bytes: int = msgspec.field(name="octets")
     tracker: str
     why: str
     engine: str

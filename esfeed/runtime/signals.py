@@ -14,12 +14,12 @@ class StopSignal:
     """
 
     def __init__(self) -> None:
-        self._told = False
+        self._received = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self._told = True
+        self._received = True
 
     def __call__(self) -> bool:
-        return self._told
+        return self._received

@@ -254,7 +254,7 @@ class SinkContract:
         sink.open()
         self.refuse({f"doc-{refused}"})
         outcomes = self._send(sink, events)
-        others = [event for place, event in enumerate(events) if place != refused]
+        others = [event for index, event in enumerate(events) if index != refused]
         assert not outcomes[refused].ok, "ok, though the target refused it"
         assert outcomes[refused].tried, "it was tried, so it counts as an attempt"
         assert outcomes[refused].reason, "an operator needs to know why"

@@ -18,15 +18,15 @@ class LineBuffer(Sequence[bytes]):
         return self._count
 
     @overload
-    def __getitem__(self, place: int) -> bytes: ...
+    def __getitem__(self, index: int) -> bytes: ...
 
     @overload
-    def __getitem__(self, place: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
 
-    def __getitem__(self, place: int | slice) -> bytes | Sequence[bytes]:
-        if isinstance(place, slice) and place.indices(self._count) == (0, self._count, 1):
+    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
+        if isinstance(index, slice) and index.indices(self._count) == (0, self._count, 1):
             return self
-        return self._lines[place]
+        return self._lines[index]
 
     @cached_property
     def _lines(self) -> list[bytes]:

@@ -24,10 +24,10 @@ class Origin(msgspec.Struct, frozen=True):
 class Behind:
     """Asks for what is behind the name of one watch. ``accept``: another cluster than before is no error."""
 
-    def __init__(self, cluster: Cluster, known: Known, following: TrackerOptions) -> None:
+    def __init__(self, cluster: Cluster, known: Known, options: TrackerOptions) -> None:
         self._cluster = cluster
         self._known = known
-        self._following = following
+        self._options = options
         self.accept = False
 
     def resolve(self, since: Checkpoint | None, now: StatsSnapshot) -> tuple[Resolved, str]:
@@ -39,7 +39,7 @@ class Behind:
         origin = _origin(since)
         uuid = self.cluster(origin)
         try:
-            of = self._cluster.resolve(self._following.index, self._following.watch)
+            of = self._cluster.resolve(self._options.index, self._options.watch)
         except (NameGone, Forbidden) as error:
             self.explain(since, error)
             raise
@@ -51,7 +51,7 @@ class Behind:
         """The uuid of the cluster, as far as it can be told. Raises ``ClusterError`` where it is another one."""
         uuid = self._cluster.uuid()
         if uuid and origin.cluster not in ("", uuid) and not self.accept:
-            watch = self._following.watch
+            watch = self._options.watch
             raise ClusterError(
                 f"another cluster answers for {self._cluster.name!r} than watch {watch!r} followed so far (its uuid is "
                 f"{uuid}, and was {origin.cluster})",
@@ -65,11 +65,11 @@ class Behind:
         origin = _origin(since)
         self.cluster(origin)
         if isinstance(why, NothingThere):
-            self._check(Resolved(self._following.index, origin.pattern, ()), self._held(origin))
+            self._check(Resolved(self._options.index, origin.pattern, ()), self._held(origin))
 
     def _held(self, origin: Origin) -> Collection[Held]:
         """The indices of the checkpoint, and those of which a reading that broke off left something."""
-        before = Resolved(self._following.index, origin.pattern, origin.indices)
+        before = Resolved(self._options.index, origin.pattern, origin.indices)
         held = {Held(one.name, one.uuid, before.within(one.name)) for one in origin.indices}
         return held.union(self._known.indices())
 
@@ -88,7 +88,7 @@ class Behind:
         try:
             self._cluster.counters(one.name)
         except Forbidden as error:
-            without = brief(f"{self._following.index},-{one.name}")
+            without = brief(f"{self._options.index},-{one.name}")
             raise ClusterError(
                 f"cluster {self._cluster.name!r} tells no counters of {one.name!r}: {error.message}",
                 f"grant `monitor` on it, or leave it out of the watched name ({without!r})",

@@ -75,17 +75,17 @@ class Wanted(msgspec.Struct, frozen=True, eq=False):
             return None
         if self.ids and event.doc_id not in self.ids:
             return None
-        told = seen(event, self.caller, self.view)
-        if told is not None and self.eyes is not None and not self.caller.admin:
+        visible = seen(event, self.caller, self.view)
+        if visible is not None and self.eyes is not None and not self.caller.admin:
             # Before any condition: what a tenant may not see, it may not ask about either.
-            told = self.eyes.see(told)
-        if told is None or self.where is None:
-            return told
-        if told is not event or known is None:
-            return told if _holds(self.where, told) else None
+            visible = self.eyes.see(visible)
+        if visible is None or self.where is None:
+            return visible
+        if visible is not event or known is None:
+            return visible if _holds(self.where, visible) else None
         if self.where.text not in known:
-            known[self.where.text] = _holds(self.where, told)
-        return told if known[self.where.text] else None
+            known[self.where.text] = _holds(self.where, visible)
+        return visible if known[self.where.text] else None
 
 
 class Query(msgspec.Struct, frozen=True, eq=False):
@@ -164,15 +164,15 @@ def _one_of(parameters: QueryParams, name: str, choices: tuple[str, ...], defaul
     return found
 
 
-def _number(parameters: QueryParams, name: str, default: float, least: float, most: float) -> float:
+def _number(parameters: QueryParams, name: str, default: float, least: float, limit: float) -> float:
     found = _single(parameters, name)
     if found is None:
         return default
     if not re.fullmatch(r"\d{1,9}" if isinstance(default, int) else r"\d{1,9}(\.\d{1,9})?", found, re.ASCII):
-        raise Problem(400, f"{name} is a number from {least:g} to {most:g}, not {found[:50]!r}")
+        raise Problem(400, f"{name} is a number from {least:g} to {limit:g}, not {found[:50]!r}")
     number = float(found)
-    if not least <= number <= most:
-        raise Problem(400, f"{name} is a number from {least:g} to {most:g}, not {found}")
+    if not least <= number <= limit:
+        raise Problem(400, f"{name} is a number from {least:g} to {limit:g}, not {found}")
     return number
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from esfeed.changes.profiles.searchlight import ROLE_FIELD
 from esfeed.demo import replay
+from esfeed.demo.demo_index import DemoIndex, EngineClient
 from esfeed.demo.lookalike import lookalike
-from esfeed.demo.place import EngineClient, Place
 from esfeed.errors import ClusterError
 
 
@@ -68,7 +68,7 @@ def test_the_comparison_names_what_is_wrong(tmp_path: Path) -> None:
             ]
             return {"hits": {"hits": hits}}
 
-    where = Place("http://127.0.0.1:1", "none", "i", "a", True, False)
+    where = DemoIndex("http://127.0.0.1:1", "none", "i", "a", True, False)
     compared = replay.compare("admin", events, where, Fake(where.url))
     assert not compared.equal
     assert (compared.missing, compared.left_over, compared.different) == (("t/lost",), ("t/left",), ("t/other",))

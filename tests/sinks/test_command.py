@@ -63,7 +63,7 @@ def kinds(outcomes: Any) -> list[tuple[str, bool]]:
 
 
 def gone(pid: int) -> bool:
-    """Whether a process is no more, or only waits to be buried, a moment later: a kill is not felt at once."""
+    """Whether a process is no more, or only waits to be tombstoned, a moment later: a kill is not felt at once."""
     end = time.monotonic() + 1
     while time.monotonic() < end:
         try:

@@ -254,7 +254,7 @@ class Memory:
     def revisions(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
         return {key: self.known[key] for key in keys if key in self.known}
 
-    def buried(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
+    def tombstoned(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
         return {}
 
     def count(self) -> int:
@@ -353,9 +353,9 @@ class Feed:
     def __init__(self, world: World, eager: bool, field: str) -> None:
         self.world = world
         self.memory = Memory()
-        following = TrackerOptions("w", "i", field, overlap=0.0, eager=eager)
+        options = TrackerOptions("w", "i", field, overlap=0.0, eager=eager)
         clock: Any = mock.Mock(now=lambda: world.now, monotonic=world.monotonic)
-        self.tracker = UpdatedAtTracker(ModelCluster(world), self.memory, following, clock)  # type: ignore[arg-type]
+        self.tracker = UpdatedAtTracker(ModelCluster(world), self.memory, options, clock)  # type: ignore[arg-type]
         self.judge = Judge(world, self.memory)
         self.checkpoint: Checkpoint | None = None
 

@@ -46,7 +46,7 @@ SAID = [
 def test_a_limit_is_told_from_other_refusals(said: str, limit: Limit, most: str) -> None:
     error = refusal(f"cluster 'main' answered 400 to /i/_search: illegal_argument_exception {said}", "")
     assert isinstance(error, Limited)
-    assert (error.limit, error.most) == (limit, most)
+    assert (error.limit, error.allowed) == (limit, most)
     assert limit.value in str(error)
 
 

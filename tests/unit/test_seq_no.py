@@ -435,7 +435,7 @@ class Memory:
             if revision.shard == shard:
                 yield [one]
 
-    def buried(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
+    def tombstoned(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
         return {one: self.graves[one][0] for one in keys if one in self.graves}
 
     @contextmanager
@@ -459,11 +459,11 @@ class Feed:
         self.start()
 
     def start(self) -> None:
-        following = TrackerOptions("w", "i", max_page_bytes=2)
+        options = TrackerOptions("w", "i", max_page_bytes=2)
         sleep: Callable[[float], None] = mock.Mock()
         model: Any = ModelCluster(self.world)
         memory: Any = self.memory
-        self.tracker = SeqNoTracker(model, memory, following, self.clock, sleep)
+        self.tracker = SeqNoTracker(model, memory, options, self.clock, sleep)
 
     def poll(self, batches: int | None = None, reconcile: bool = False) -> int:
         """How many requests it took. Killed after so many ``batches``, and started again."""

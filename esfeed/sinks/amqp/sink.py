@@ -167,15 +167,15 @@ class _Batch:
 
     def send(self, wave: Sequence[Message | Outcome]) -> Sequence[Outcome]:
         messages = {each.id: each for each in wave if isinstance(each, Message)}
-        told: dict[str, Outcome] = {}
-        closed = self._publish(messages, told)
+        outcomes: dict[str, Outcome] = {}
+        closed = self._publish(messages, outcomes)
         if closed == _PRECONDITION_FAILED and len(messages) > 1:
-            for name in [name for name in messages if name not in told]:
-                self._publish({name: messages[name]}, told)
-        return [each if isinstance(each, Outcome) else told.get(each.id) or self._waits() for each in wave]
+            for name in [name for name in messages if name not in outcomes]:
+                self._publish({name: messages[name]}, outcomes)
+        return [each if isinstance(each, Outcome) else outcomes.get(each.id) or self._waits() for each in wave]
 
-    def _publish(self, messages: dict[str, Message], told: dict[str, Outcome]) -> int:
-        """Adds the server's word to ``told``; the code with which it closed the channel over more than one message."""
+    def _publish(self, messages: dict[str, Message], outcomes: dict[str, Outcome]) -> int:
+        """Adds the server's answers to ``outcomes``; returns the code of a channel closed over several messages."""
         if self.down is not None or not messages:
             return 0
         try:
@@ -183,18 +183,18 @@ class _Batch:
             fault: str = "" if closed is None else text_of(closed)
         except LinkLost as error:
             replies, closed, fault = self._link.replies, None, str(error)
-        told |= {name: self._judge(messages[name], reply) for name, reply in replies.items()}
+        outcomes |= {name: self._judge(messages[name], reply) for name, reply in replies.items()}
         code = closed.reply_code if isinstance(closed, ChannelClosedByBroker) else 0
-        left = [name for name in messages if name not in told]
+        left = [name for name in messages if name not in outcomes]
         if not fault or not left:
             return 0
         if code == _PRECONDITION_FAILED:
             if len(messages) == 1:
-                told[left[0]] = rejected(f"{self._shown}: {shown(fault)}")
+                outcomes[left[0]] = rejected(f"{self._shown}: {shown(fault)}")
             return code
         hint = ": declare the exchange" if code == _NOT_FOUND else ""
         reason = f"{self._shown}: {shown(fault)}{hint}"
-        told[left[0]] = retry(reason)
+        outcomes[left[0]] = retry(reason)
         self.down = waits(f"not tried after an earlier fault: {reason}")
         return 0
 

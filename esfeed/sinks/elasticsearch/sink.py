@@ -89,9 +89,9 @@ class ElasticsearchSink:
             pass
         node = http.call("GET", "/_nodes/_local?filter_path=nodes.*.version,nodes.*.build_type")
         try:
-            told = next(iter(json.loads(node.body)["nodes"].values()))
-            old = told["version"].split(".")[0] in ("1", "2", "3")
-            return bulk.engine(told["version"], old and "build_type" in told)
+            info = next(iter(json.loads(node.body)["nodes"].values()))
+            old = info["version"].split(".")[0] in ("1", "2", "3")
+            return bulk.engine(info["version"], old and "build_type" in info)
         except (ValueError, KeyError, TypeError, StopIteration):
             self._whole(http, answer)
             self._whole(http, node)
@@ -127,8 +127,8 @@ class ElasticsearchSink:
         for event in events:
             line = self._lines(event, self._engine)
             if isinstance(line, bytes) and len(line) > self._settings.max_bytes:
-                most = self._settings.max_bytes
-                line = rejected(f"the event has {len(line)} bytes, and at most {most} are taken (max_bytes)")
+                limit = self._settings.max_bytes
+                line = rejected(f"the event has {len(line)} bytes, and at most {limit} are taken (max_bytes)")
             outcomes.append(line if isinstance(line, Outcome) else None)
             if not isinstance(line, Outcome):
                 lines.append(line)

@@ -162,20 +162,20 @@ class _Batch:
 
     def send(self, wave: Sequence[Message | Outcome]) -> Sequence[Outcome]:
         outcomes = [each if isinstance(each, Outcome) else self._too_large(each) for each in wave]
-        going = [place for place, outcome in enumerate(outcomes) if outcome is None]
-        messages = [each for place, each in enumerate(wave) if place in set(going) and isinstance(each, Message)]
+        going = [index for index, outcome in enumerate(outcomes) if outcome is None]
+        messages = [each for index, each in enumerate(wave) if index in set(going) and isinstance(each, Message)]
         if self.down is None and messages:
             seconds = max(self._deadline - self._clock(), 0.0)
             answers = self._link.publish(self._settings.stream, messages, seconds)
-            for place, message, answer in zip(going, messages, answers, strict=True):
-                outcomes[place] = self._judge(message, answer)
+            for index, message, answer in zip(going, messages, answers, strict=True):
+                outcomes[index] = self._judge(message, answer)
         return [outcome or self.down or waits() for outcome in outcomes]
 
     def _too_large(self, message: Message) -> Outcome | None:
-        most = self._link.max_payload - len(f"Nats-Expected-Stream: {self._settings.stream}\r\n".encode())
-        if message.size <= most:
+        limit = self._link.max_payload - len(f"Nats-Expected-Stream: {self._settings.stream}\r\n".encode())
+        if message.size <= limit:
             return None
-        return rejected(f"{self._hosts}: {message.size} bytes, more than the server's max_payload ({most} are left)")
+        return rejected(f"{self._hosts}: {message.size} bytes, more than the server's max_payload ({limit} are left)")
 
     def _judge(self, message: Message, answer: BaseException | None) -> Outcome:
         if answer is None:

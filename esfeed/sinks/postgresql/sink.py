@@ -180,8 +180,8 @@ class PostgresqlSink:
         assert self._connection is not None
         data = self._data(event)
         if data is not None and len(data) > self._settings.max_bytes:
-            most = self._settings.max_bytes
-            return rejected(f"the event has {len(data)} bytes, and at most {most} are taken (max_bytes)")
+            limit = self._settings.max_bytes
+            return rejected(f"the event has {len(data)} bytes, and at most {limit} are taken (max_bytes)")
         if data is None and event.op != "deleted":
             return rejected("the event brings no document, which a mirror needs")
         statement = self._statements.remove if event.op == "deleted" else self._statements.put

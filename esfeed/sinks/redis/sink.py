@@ -64,7 +64,7 @@ class RedisSink:
         self._address = settings.address
         self._encode = envelope(settings.format).encode
         self._client: redis.Redis | RedisCluster | None = None
-        self._most = settings.max_bytes
+        self._limit = settings.max_bytes
         self._end = 0.0
 
     def open(self) -> None:
@@ -131,7 +131,7 @@ class RedisSink:
     def _look(self, client: redis.Redis | RedisCluster) -> None:
         with contextlib.suppress(faults.ResponseError):  # CONFIG is often forbidden; then the setting has to do
             said = cast(dict[str, str], client.config_get("proto-max-bulk-len"))
-            self._most = min(self._settings.max_bytes, int(said["proto-max-bulk-len"]))
+            self._limit = min(self._settings.max_bytes, int(said["proto-max-bulk-len"]))
         if self._settings.stream.fixed:
             name = self._settings.stream.text.replace("{{", "{").replace("}}", "}")
             with contextlib.suppress(faults.NoPermissionError):
@@ -187,8 +187,8 @@ class RedisSink:
         except TemplateFailed as error:
             return rejected(str(error))
         data = self._encode(event)
-        if len(data) > self._most:
-            return rejected(f"the event has {len(data)} bytes, and at most {self._most} are taken (max_bytes)")
+        if len(data) > self._limit:
+            return rejected(f"the event has {len(data)} bytes, and at most {self._limit} are taken (max_bytes)")
         trim = () if self._settings.maxlen is None else ("MAXLEN", "~", self._settings.maxlen)
         entry = ("id", event.id, "type", f"esfeed.{event.op}", "subject", event.subject, "data", data)
         if self._settings.idempotent is None:
