@@ -1,4 +1,4 @@
-"""What can go wrong, in few types; each says what happened and how to mend it.
+"""What can go wrong, in few types; each says what happened and how to correct it.
 
 Nothing here imports anything of esfeed, so every room of the house may raise these.
 """
@@ -21,16 +21,16 @@ def many(number: int, one: str, more: str = "") -> str:
 class EsfeedError(Exception):
     """Base of all errors that esfeed raises on purpose.
 
-    ``message`` says what happened; ``mend`` says, in the imperative, what the reader can do about it.
+    ``message`` says what happened; ``hint`` says, in the imperative, what the reader can do about it.
     """
 
-    def __init__(self, message: str, mend: str = "") -> None:
+    def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.mend = mend
+        self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}: {self.mend}" if self.mend else self.message
+        return f"{self.message}: {self.hint}" if self.hint else self.message
 
 
 class ConfigError(EsfeedError):
@@ -83,8 +83,8 @@ class Retryable(EsfeedError):
     A sink raises this from ``open`` or ``send`` when nothing of the batch arrived, or when it cannot tell what did.
     """
 
-    def __init__(self, message: str, mend: str = "", wait: float | None = None) -> None:
-        super().__init__(message, mend)
+    def __init__(self, message: str, hint: str = "", wait: float | None = None) -> None:
+        super().__init__(message, hint)
         self.wait = wait
 
 

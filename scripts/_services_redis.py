@@ -10,6 +10,7 @@ from _services_server import Kind, Record, ask
 
 class Redis(Kind):
     name = "redis"
+    ports = ("port", "tls_port", "cluster_port")
 
     def version(self) -> str:
         return package_version("redis-server")
@@ -30,6 +31,7 @@ class Redis(Kind):
             "bind": "127.0.0.1",
             "port": record["port"],
             "tls-port": record["tls_port"],
+            "cluster-port": record["cluster_port"],  # by default 10000 above, where outgoing connections may have it
             "tls-cert-file": certificates / "node.pem",
             "tls-key-file": certificates / "node.key",
             "tls-ca-cert-file": certificates / "ca.pem",

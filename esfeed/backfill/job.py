@@ -15,13 +15,13 @@ import msgspec
 from esfeed.backfill.dates import why_not
 from esfeed.backfill.parts import by_date, by_number, in_turn, width
 from esfeed.backfill.prefetch import Pages, ahead
-from esfeed.changes.events import Teller
+from esfeed.changes.events import EventFactory
 from esfeed.errors import ConfigError, Forbidden, NameMoved
 from esfeed.model.event import Document, Key, content_digest
-from esfeed.model.reads import BLIND, Dates, Page, Part, Reading, Resolved, Shard
+from esfeed.model.reads import BLIND, Dates, DocumentPage, Part, Resolved, Shard, StatsSnapshot
 from esfeed.ports import BackfillMark, Clock, Cluster, Commit, Entry, Progress, Stop, Store
 from esfeed.text.decoders import read
-from esfeed.trackers.page_size import Weights
+from esfeed.trackers.page_size import PageSizer
 
 _PAGE = 4000
 _AHEAD = 3
@@ -81,14 +81,14 @@ class Mark(msgspec.Struct, frozen=True):
     """How far a backfill has come.
 
     ``places``: everything before that number of a shard (``uuid/number/history``) is told, or (under no name) before
-    that date; and behind it some documents ``told``, with those contents (see ``event.content_digest``).
+    that date; and behind it some documents ``reported``, with those contents (see ``event.content_digest``).
     """
 
     places: dict[str, int] = {}
-    told: Sequence[tuple[Key, bytes]] = ()
+    reported: Sequence[tuple[Key, bytes]] = msgspec.field(default=(), name="told")
 
 
-def check_field(cluster: Cluster, watch: str, index: str, field: str, now: Reading, timed: bool = False) -> None:
+def check_field(cluster: Cluster, watch: str, index: str, field: str, now: StatsSnapshot, timed: bool = False) -> None:
     """Raises ``ConfigError`` where documents behind ``index`` cannot be told by the dates in ``field``.
 
     ``timed``: they are read by spans of time.
@@ -110,7 +110,7 @@ class Backfill:
         self,
         span: Span,
         cluster: Cluster,
-        tells: Teller,
+        tells: EventFactory,
         store: Marks,
         pace: Callable[[], None],
         clock: Clock,
@@ -123,10 +123,10 @@ class Backfill:
         self._pace = pace
         self._clock = clock
         self._past = past or {}
-        self._weights = Weights(span.max_page_bytes)
+        self._page_sizer = PageSizer(span.max_page_bytes)
         self._places: dict[str, int] = {}
-        self._told: list[Sequence[Document]] = []
-        self._told_before: dict[Key, bytes] = {}
+        self._reported: list[Sequence[Document]] = []
+        self._reported_before: dict[Key, bytes] = {}
         self._histories: dict[str, str] = {}
         self._sent = 0
         self._kept_at = float("-inf")
@@ -143,7 +143,7 @@ class Backfill:
         check_field(self._cluster, self._span.watch, self._span.index, self._span.field, now, timed)
         self._go_on()
         parts = [*self._parts(of, now, timed)]
-        total = self._sent + sum(part.documents for part in parts) - len(self._told_before)
+        total = self._sent + sum(part.documents for part in parts) - len(self._reported_before)
         with closing(ahead(parts, lambda part: self._read(of, now, part), _AHEAD)) as read:
             for part, pages in read:
                 for page in pages:
@@ -164,10 +164,10 @@ class Backfill:
         before = self._store.backfill(self._span.name)
         if before is not None:
             mark = read(before.mark, Mark)
-            self._sent, self._places, self._told_before = before.sent, dict(mark.places), dict(mark.told)
+            self._sent, self._places, self._reported_before = before.sent, dict(mark.places), dict(mark.reported)
             # Which part they were of is not known any more: the parts may be cut otherwise now.
 
-    def _counters(self) -> Reading:
+    def _counters(self) -> StatsSnapshot:
         try:
             return self._cluster.counters(self._span.index)
         except Forbidden:
@@ -175,40 +175,40 @@ class Backfill:
 
     # --- reading
 
-    def _goes_by_date(self, of: Resolved, now: Reading) -> bool:
+    def _goes_by_date(self, of: Resolved, now: StatsSnapshot) -> bool:
         """Whether documents are read by spans of time, as their numbers are not known."""
         unnumbered = any(one.max_seq_no is None for one in now.shards.values())
         return unnumbered or now.blind or bool(self._cluster.without_seq_no(of))
 
-    def _parts(self, of: Resolved, now: Reading, timed: bool) -> Iterator[Part]:
-        most = self._weights.page(now, _PAGE)
+    def _parts(self, of: Resolved, now: StatsSnapshot, timed: bool) -> Iterator[Part]:
+        limit = self._page_sizer.initial(now, _PAGE)
         numbered = {name: one.max_seq_no for name, one in now.shards.items() if one.max_seq_no is not None}
         if timed:
             begin = self._places.get("", self._span.since)
-            return by_date(self._span.dates, self._dated(of), begin, most)
+            return by_date(self._span.dates, self._dated(of), begin, limit)
         # Of two indices that have a document, the later one has its truth, and tells last.
-        ranks = {one.name: place if of.overlap else 0 for place, one in enumerate(of.indices)}
+        ranks = {one.name: number if of.overlap else 0 for number, one in enumerate(of.indices)}
         queues: dict[int, list[Iterator[Part]]] = {rank: [] for rank in sorted({*ranks.values()})}
-        for place, highest in numbered.items():
-            name, _, number = place.rpartition("/")
+        for number, highest in numbered.items():
+            name, _, number = number.rpartition("/")
             if name not in ranks:
                 raise NameMoved(f"{of.name!r} now leads to {name!r} as well", "ask for the backfill again")
-            shard = Shard(name, int(number), now.shards[place].node)
-            queues[ranks[name]].append(self._numbered(of, shard, highest + 1, most))
+            shard = Shard(name, int(number), now.shards[number].node)
+            queues[ranks[name]].append(self._numbered(of, shard, highest + 1, limit))
         return (part for some in queues.values() for part in in_turn(some))
 
     def _dated(self, of: Resolved) -> Callable[[Sequence[tuple[int, int]], int], Mapping[int, int]]:
         return lambda spans, bits: self._cluster.dated(of, self._span.field, spans, bits).buckets
 
-    def _numbered(self, of: Resolved, shard: Shard, end: int, most: int) -> Iterator[Part]:
+    def _numbered(self, of: Resolved, shard: Shard, end: int, limit: int) -> Iterator[Part]:
         begin, bits = self._places.get(self._place(of, shard), 0), width(end)
         spans = [(begin, max(begin, end))]
         counts = self._cluster.histogram(of, shard, spans, bits, self._span.dates) if begin < end else {}
-        return by_number(self._span.dates, shard, counts, bits, begin, most)
+        return by_number(self._span.dates, shard, counts, bits, begin, limit)
 
-    def _read(self, of: Resolved, now: Reading, part: Part) -> Pages:
+    def _read(self, of: Resolved, now: StatsSnapshot, part: Part) -> Pages:
         """The pages of a part, each as of after the log's head that it carries with it."""
-        size = self._weights.page(now, _PAGE)
+        size = self._page_sizer.initial(now, _PAGE)
         low = self._store.head()
         with closing(self._cluster.part(of, part, size)) as pages:
             for page in pages:
@@ -221,9 +221,9 @@ class Backfill:
 
     # --- telling
 
-    def _tell(self, page: Page, stop: Stop) -> None:
-        self._weights.weigh(page.docs)
-        before = self._told_before
+    def _tell(self, page: DocumentPage, stop: Stop) -> None:
+        self._page_sizer.observe(page.docs)
+        before = self._reported_before
         docs = [doc for doc in page.docs if before.get(doc.key) != content_digest(doc.source)] if before else page.docs
         first = self._store.reserve(len(docs)) if self._past and docs else 0
         left: list[Entry] = []
@@ -231,13 +231,13 @@ class Backfill:
             past = self._past.get(sink)
             left += _for(sink, past.bring(docs, first, stop) if past else self._tells.reads(docs, first))
         self._sent += len(docs)
-        self._told.append(docs)
+        self._reported.append(docs)
         if left:
             self._keep(left, page.low)
 
     def _pass(self, of: Resolved, part: Part) -> None:
         """A part is told: what comes is behind it."""
-        self._told = []
+        self._reported = []
         if part.shard is not None and part.numbers is not None and part.numbers[1] is not None:
             self._places[self._place(of, part.shard)] = part.numbers[1]
         elif part.shard is None and part.dates.until is not None:
@@ -252,9 +252,9 @@ class Backfill:
     def _keep(self, entries: Sequence[Entry], low: int | None) -> None:
         """Remembers what is told and logs ``entries``: in the log or at the sinks by then, all of it."""
         entries = [*entries, *self._finished()]
-        told = dict(self._told_before)
-        told.update((doc.key, content_digest(doc.source)) for docs in self._told for doc in docs)
-        text = msgspec.json.encode(Mark(self._places, [*told.items()])).decode()
+        reported = dict(self._reported_before)
+        reported.update((doc.key, content_digest(doc.source)) for docs in self._reported for doc in docs)
+        text = msgspec.json.encode(Mark(self._places, [*reported.items()])).decode()
         mark = BackfillMark(self._span.name, text, self._sent)
         self._store.commit(self._span.watch, Commit(entries=entries, backfill=mark, low=low))
         self._kept_at = self._clock.monotonic()

@@ -30,7 +30,7 @@ def width(numbers: int) -> int:
 
 
 def by_number(
-    dates: Dates, shard: Shard, counts: Mapping[int, int], bits: int, begin: int, most: int
+    dates: Dates, shard: Shard, counts: Mapping[int, int], bits: int, begin: int, limit: int
 ) -> Iterator[Part]:
     """The parts of a shard from number ``begin`` on. ``counts``: documents by ``number >> bits``.
 
@@ -39,17 +39,17 @@ def by_number(
     counted: list[Counted] = []
     for bucket, documents in sorted(counts.items()):
         low, high = max(begin, bucket << bits), (bucket + 1) << bits
-        step = -(-(high - low) // -(-documents // most)) if documents else high - low
+        step = -(-(high - low) // -(-documents // limit)) if documents else high - low
         pieces = range(low, high, max(1, step))
         counted += [(at, min(high, at + step), -(-documents // len(pieces))) for at in pieces]
-    for numbers, documents in _merged(counted, begin, most):
+    for numbers, documents in _merged(counted, begin, limit):
         yield Part(documents, dates, shard, numbers)
 
 
-def by_date(dates: Dates, count: Count, begin: int, most: int) -> Iterator[Part]:
+def by_date(dates: Dates, count: Count, begin: int, limit: int) -> Iterator[Part]:
     """The parts of ``dates`` from ``begin`` on; documents without a date are the last part.
 
-    Dates crowd, so a full bucket is counted anew in smaller ones; a moment with more documents than ``most`` stays one.
+    Dates crowd, so a full bucket is counted anew in smaller ones; a moment with more than ``limit`` stays one.
     """
     end = dates.until
     first, last = max(begin, 0), FAR if end is None else min(end, FAR)
@@ -63,9 +63,9 @@ def by_date(dates: Dates, count: Count, begin: int, most: int) -> Iterator[Part]
             (max(first, bucket << bits), min(last, (bucket + 1) << bits), documents)
             for bucket, documents in found.items()
         ]
-        full = [(low, high) for low, high, documents in buckets if documents > most]
-        counted += [one for one in buckets if one[2] <= most or bits == _DATE_BITS[-1]]
-    for (low, high), documents in _merged(sorted(counted), begin, most):
+        full = [(low, high) for low, high, documents in buckets if documents > limit]
+        counted += [one for one in buckets if one[2] <= limit or bits == _DATE_BITS[-1]]
+    for (low, high), documents in _merged(sorted(counted), begin, limit):
         yield Part(documents, Dates(dates.field, low, end if high is None else high))
     if dates.undated:
         yield Part(0, Dates(dates.field, None, None, True))
@@ -77,11 +77,11 @@ def in_turn(shards: Sequence[Iterator[Part]]) -> Iterator[Part]:
         yield from (part for part in some if part is not None)
 
 
-def _merged(counted: Sequence[Counted], begin: int, most: int) -> Iterator[tuple[Ends, int]]:
+def _merged(counted: Sequence[Counted], begin: int, limit: int) -> Iterator[tuple[Ends, int]]:
     """Neighbours taken together as long as they are few; without gaps, from ``begin`` on, and the last without end."""
     low, held = begin, 0
     for at, _, documents in counted:
-        if held and held + documents > most:
+        if held and held + documents > limit:
             yield (low, at), held
             low, held = at, 0
         held += documents

@@ -7,25 +7,25 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
-from esfeed.model.reads import Page, Part
+from esfeed.model.reads import DocumentPage, Part
 
-Pages = Generator[Page, None, None]
+Pages = Generator[DocumentPage, None, None]
 Read = Callable[[Part], Pages]
-_Begun = tuple[Pages, Page | None]
+_Begun = tuple[Pages, DocumentPage | None]
 
 
-def ahead(parts: Iterable[Part], read: Read, most: int) -> Generator[tuple[Part, Iterator[Page]], None, None]:
-    """Each part with its pages, of which the first is there already; up to ``most`` parts are read at the same time.
+def ahead(parts: Iterable[Part], read: Read, limit: int) -> Generator[tuple[Part, Iterator[DocumentPage]], None, None]:
+    """Each part with its pages, of which the first is there already; up to ``limit`` parts are read at the same time.
 
     Raises what ``read`` raises, at the part that it was raised for. Pages must be used before the next part is asked
     for.
     """
     waiting: deque[tuple[Part, Future[_Begun]]] = deque()
     rest = iter(parts)
-    with ThreadPoolExecutor(most, thread_name_prefix="read") as pool:
+    with ThreadPoolExecutor(limit, thread_name_prefix="read") as pool:
         try:
             while True:
-                while len(waiting) < most and (part := next(rest, None)) is not None:
+                while len(waiting) < limit and (part := next(rest, None)) is not None:
                     waiting.append((part, pool.submit(_begin, read, part)))
                 if not waiting:
                     return
@@ -43,7 +43,7 @@ def _begin(read: Read, part: Part) -> _Begun:
     return pages, next(pages, None)
 
 
-def _all(first: Page | None, rest: Iterator[Page]) -> Iterator[Page]:
+def _all(first: DocumentPage | None, rest: Iterator[DocumentPage]) -> Iterator[DocumentPage]:
     if first is not None:
         yield first
         yield from rest

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from esfeed.model.event import Change, Document, Key, Op, Revision, content_digest
-from esfeed.text.jsontext import Unreadable, parse, quick, same_meaning, slow, text_of
+from esfeed.text.jsontext import Unreadable, json_equal, parse, quick, slow, text_of
 
 __all__ = [
     "Diff",
@@ -22,9 +22,9 @@ __all__ = [
     "gone",
     "holds",
     "in_doubt",
+    "json_equal",
     "parse",
     "revised",
-    "same_meaning",
     "seen",
 ]
 
@@ -151,7 +151,7 @@ def _same_content(was: Revision, now: Revision, before: bytes | None, after: byt
     if before is None or after is None:
         return False
     try:
-        return before == after or same_meaning(parse(before), parse(after))
+        return before == after or json_equal(parse(before), parse(after))
     except (Unreadable, RecursionError):
         return False
 
@@ -176,7 +176,7 @@ def changed_fields(before: bytes | None, after: bytes | None) -> tuple[str, ...]
             sorted(
                 name
                 for name in one.keys() | other.keys()
-                if name not in one or name not in other or not same_meaning(one[name], other[name])
+                if name not in one or name not in other or not json_equal(one[name], other[name])
             )
         )
     except (Unreadable, RecursionError):

@@ -9,14 +9,14 @@ from typing import Any
 
 import msgspec
 
-from esfeed.changes.lines import Lines
+from esfeed.changes.lines import LineTemplate
 from esfeed.envelopes.cloudevents import cloudevent
 from esfeed.model.event import Change, Document, Event, Origin, Revision, content_digest, event_id, one_line
 from esfeed.ports import Clock, Entry, Profile
 from esfeed.text.jsontext import Unreadable, parse
 
 
-class Teller:
+class EventFactory:
     """Tells the changes of one watch. ``watch`` and ``cluster`` are their names, ``field`` (dotted) is the document's
     own date, empty for none.
     """
@@ -29,7 +29,7 @@ class Teller:
         self._owners = getattr(profile, "owners", lambda change: None)
         self._clock = clock
         plain = getattr(profile, "transparent", False)
-        self._lines = Lines(watch, cluster, field, self._line) if plain else None
+        self._lines = LineTemplate(watch, cluster, field, self._line) if plain else None
 
     def entries(
         self,
@@ -69,7 +69,7 @@ class Teller:
         return self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def _event(self, change: Change, head: int, copy: str, now: str, position: int) -> Event:
-        told, view = self._profile.describe(change)
+        doc_id, view = self._profile.describe(change)
         body = change.after if change.after is not None else change.before
         revision = change.revision
         origin = Origin(
@@ -88,7 +88,7 @@ class Teller:
             now,
             change.op,
             change.key.type,
-            told,
+            doc_id,
             change.changed,
             _raw(change.before),
             _raw(change.after),

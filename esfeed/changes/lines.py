@@ -20,7 +20,7 @@ import msgspec
 from esfeed.envelopes.cloudevents import cloudevent
 from esfeed.model.event import Document, Event, Key, Origin, Revision, content_digest, event_text, one_line
 from esfeed.model.reads import Kind, Unread
-from esfeed.text.linebuffer import Block
+from esfeed.text.linebuffer import LineBuffer
 
 Long = Callable[[Document, int, str], bytes]
 """Makes the line of a document, at a position, told at a time, in the long way."""
@@ -55,10 +55,10 @@ def _dated(field: str) -> Any:
     return msgspec.json.Decoder(at)
 
 
-class Lines:
+class LineTemplate:
     """Makes lines (with their line feed) of documents of one watch, as ``read`` events in CloudEvents.
 
-    ``field`` is the document's own date, as for :class:`esfeed.changes.events.Teller`.
+    ``field`` is the document's own date, as for :class:`esfeed.changes.events.EventFactory`.
     """
 
     def __init__(self, watch: str, cluster: str, field: str, long: Long) -> None:
@@ -75,7 +75,7 @@ class Lines:
         time = now.encode()
         if isinstance(docs, Unread) and self._short and docs.field == self._field:
             forms = [self._form(kind).pieces for kind in docs.kinds]
-            return Block(docs.hits.lines(forms, first, time), len(docs))
+            return LineBuffer(docs.hits.lines(forms, first, time), len(docs))
         lines: list[bytes] = []
         for position, doc in enumerate(docs, first):
             key, source = doc.key, doc.source

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from esfeed.changes import diff
-from esfeed.changes.events import Teller
+from esfeed.changes.events import EventFactory
 from esfeed.errors import MassDelete
 from esfeed.ports import Batch, Checkpoint, Clock, Commit, Profile, Progress, Stop, Store, Tracker
 
@@ -23,8 +23,8 @@ third of the time. It costs a third more, as each transaction writes whole pages
 class Watch(msgspec.Struct, frozen=True):
     """What the loop needs to know of a watch beyond its tracker. ``mass_delete_limit`` is a share of what is known.
 
-    ``beside``: other watches are polled at the same time, so a large batch is kept in parts. ``alone``: nobody else
-    writes down how far the watch has come, so it is read once.
+    ``split_batches``: other watches poll at the same time, so a large batch is committed in parts. ``alone``: no other
+    process writes the checkpoint of the watch, so it is read once.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Watch(msgspec.Struct, frozen=True):
     silent: bool = False
     keep_documents: bool = True
     mass_delete_limit: float = 0.3
-    beside: bool = False
+    split_batches: bool = False
     alone: bool = False
 
 
@@ -52,7 +52,7 @@ class Watcher:
         self.watch = watch
         self._tracker = tracker
         self._store = store
-        self.teller = Teller(watch.name, watch.cluster, watch.timestamp_field, profile, clock)
+        self.event_factory = EventFactory(watch.name, watch.cluster, watch.timestamp_field, profile, clock)
         self.allow_mass_delete = False
         self._known_before: int | None = None
         self._since: Checkpoint | None = None
@@ -75,7 +75,7 @@ class Watcher:
         self._known_before = None
         for batch in self._tracker.poll(since):
             self._guard(batch)
-            for part in _parts(batch) if self.watch.beside else (batch,):
+            for part in _parts(batch) if self.watch.split_batches else (batch,):
                 commit = self._settle(part)
                 if commit is not None:
                     self._store.commit(self.watch.name, commit)
@@ -121,7 +121,7 @@ class Watcher:
             stamps=batch.stamps,
             documents=found.documents,
             gone=[key for key, _ in batch.gone],
-            entries=self.teller.entries(changes, self._store.head(), batch.copies) if changes else [],
+            entries=self.event_factory.entries(changes, self._store.head(), batch.copies) if changes else [],
             checkpoint=batch.checkpoint,
             known=batch.known,
             passed=batch.passed,

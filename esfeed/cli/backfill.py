@@ -19,7 +19,7 @@ from esfeed.cli.times import milliseconds
 from esfeed.errors import ConfigError, EsfeedError, StateError
 from esfeed.ports import Stop
 from esfeed.runtime.factory import App
-from esfeed.runtime.signals import Told
+from esfeed.runtime.signals import StopSignal
 
 _MUCH = 20_000
 _LOOK_AGAIN = 0.2
@@ -63,7 +63,7 @@ def backfill(
             raise ConfigError("--until", until, "it must be later than --since")
         chosen = some(watches, app.config.watches, "--watch")
         targets = _logged(app, sinks)
-        stop = Told()
+        stop = StopSignal()
         with ExitStack() as stack:
             own = _holds(app, stack)
             code = _run(app, chosen, targets, (begin, end, undated), own, stop)
@@ -103,12 +103,12 @@ def _run(
         pace = _pacer(app, routed, own, stop)
         for sink in routed:
             app.dispatchers[sink].start()
-        tells = app.watchers[watch].teller
+        event_factory = app.watchers[watch].event_factory
         try:
-            with ExitStack() as ways, progress(f"reading {watch}") as told:
+            with ExitStack() as ways, progress(f"reading {watch}") as progressed:
                 past = {sink: ways.enter_context(closing(app.direct(sink, watch))) for sink in routed} if own else {}
-                job = Backfill(span, app.clusters[watch], tells, app.store, pace, app.clock, past)
-                sent, finished = job.run(stop, told)
+                job = Backfill(span, app.clusters[watch], event_factory, app.store, pace, app.clock, past)
+                sent, finished = job.run(stop, progressed)
         except EsfeedError as error:
             if isinstance(error, ConfigError) and len(watches) == 1:
                 raise

@@ -140,15 +140,22 @@ def _pages(app: App, names: Sequence[str], live: bool) -> Iterator[Parked]:
 def _list(found: Iterator[Parked], as_json: bool) -> None:
     if as_json:
         click.echo("[")
-        for place, one in enumerate(found):
-            click.echo(("," if place else "") + json.dumps(_told(one)))
+        for index, one in enumerate(found):
+            click.echo(("," if index else "") + json.dumps(_fields(one)))
         click.echo("]")
         return
     table = Table("sink", "position", "document", "op", "attempts", "since", "state", "error", box=None, pad_edge=False)
     for one in found:
-        told = _told(one)
-        state = told["state"] if told["newer"] is None else f"{told['state']}, newer one delivered"
-        row = (one.sink, str(one.position), clean(told["document"], 60), told["op"], str(one.attempts), told["at"])
+        fields = _fields(one)
+        state = fields["state"] if fields["newer"] is None else f"{fields['state']}, newer one delivered"
+        row = (
+            one.sink,
+            str(one.position),
+            clean(fields["document"], 60),
+            fields["op"],
+            str(one.attempts),
+            fields["at"],
+        )
         table.add_row(*map(Text, (*row, state, clean(one.error, _SHOWN))))
     if table.row_count:
         out.print(table)
@@ -156,7 +163,7 @@ def _list(found: Iterator[Parked], as_json: bool) -> None:
         errors.print("no dead events")
 
 
-def _told(one: Parked) -> dict[str, Any]:
+def _fields(one: Parked) -> dict[str, Any]:
     assert one.event is not None
     return {
         "sink": one.sink,
@@ -175,12 +182,12 @@ def _told(one: Parked) -> dict[str, Any]:
 
 def _show_one(one: Parked, as_json: bool) -> None:
     assert one.event is not None
-    told = _told(one)
+    fields = _fields(one)
     event = parse(envelope("cloudevents").encode(one.event))
     if as_json:
-        click.echo(text_of({**told, "event": event}, indent=2, ordered=False))
+        click.echo(text_of({**fields, "event": event}, indent=2, ordered=False))
         return
-    for name, value in told.items():
+    for name, value in fields.items():
         if value is not None:
             out.print(Text(f"{name:9} {clean(str(value), 2000)}"), soft_wrap=True)
     click.echo(text_of(event, indent=2, ordered=False))

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 from rich.text import Text
 
-from esfeed.cli.beside import listening, serve
+from esfeed.cli.extras import listening, serve
 from esfeed.cli.logs import configure
 from esfeed.cli.output import out
 from esfeed.config.http import DEFAULT_LISTEN
@@ -49,8 +49,8 @@ def demo(context: click.Context, engine: str | None, keep: bool, speed: float, h
     if above is not None and above.get_parameter_source("log_level") is ParameterSource.DEFAULT:
         # The screen tells what a log would; only what goes wrong is worth a line between the events.
         configure("warning", above.params["log_format"])
-    beside = None if http is None else partial(_serve, http)
-    sys.exit(show(out, engine, keep, speed, beside))
+    companion = None if http is None else partial(_serve, http)
+    sys.exit(show(out, engine, keep, speed, companion))
 
 
 @contextmanager

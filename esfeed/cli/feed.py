@@ -10,15 +10,15 @@ import click
 import structlog
 
 from esfeed.cli import complete
-from esfeed.cli.beside import listening, observers, serve
 from esfeed.cli.deliveries import delivering
+from esfeed.cli.extras import listening, observers, serve
 from esfeed.cli.output import errors, fail, progress
 from esfeed.config.http import DEFAULT_LISTEN
 from esfeed.config.load import Config, load
 from esfeed.config.plugins import one_of
 from esfeed.errors import ConfigError, EsfeedError, StateError
 from esfeed.runtime.factory import App
-from esfeed.runtime.health import WatchHealth, Wish, pack, unpack
+from esfeed.runtime.health import ControlRequest, WatchHealth, pack, unpack
 
 log = structlog.get_logger("esfeed")
 
@@ -134,15 +134,15 @@ def _wish(app: App, watches: list[str], allow_mass_delete: bool, timeout: float)
     """Asks the running feed to do it, and waits for each watch's next poll."""
     began = app.steady.now().timestamp()
     for name in watches:
-        app.store.note("wish", name, pack(Wish(allow_mass_delete)))
+        app.store.note("wish", name, pack(ControlRequest(allow_mass_delete)))
     until = app.clock.monotonic() + timeout
     left = set(watches)
     failed = []
     while left and app.clock.monotonic() < until:
         app.sleep(_LOOK_AGAIN)
-        waiting, told = app.store.notes("wish"), app.store.notes("watch")
+        waiting, notes = app.store.notes("wish"), app.store.notes("watch")
         for name in sorted(left - waiting.keys()):
-            health = unpack(told[name], WatchHealth) if name in told else None
+            health = unpack(notes[name], WatchHealth) if name in notes else None
             if health is None or health.at <= began:
                 continue
             if health.reconciled > began:
@@ -159,8 +159,8 @@ def _wish(app: App, watches: list[str], allow_mass_delete: bool, timeout: float)
 
 def _polled(app: App, name: str, alone: bool) -> bool:
     try:
-        with progress(f"reading {name}") as told:
-            found = app.poll(name, progress=told)
+        with progress(f"reading {name}") as notes:
+            found = app.poll(name, progress=notes)
     except EsfeedError as error:
         if alone and isinstance(error, ConfigError):
             raise

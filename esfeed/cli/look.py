@@ -23,8 +23,8 @@ from esfeed.delivery.target import Target
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, EsfeedError, Forbidden, Retryable, Unforeseen
 from esfeed.runtime.factory import App
-from esfeed.runtime.left import MEND, Left, left
-from esfeed.runtime.signals import Told
+from esfeed.runtime.left import HINT, Left, left
+from esfeed.runtime.signals import StopSignal
 from esfeed.runtime.status import report
 from esfeed.sinks.stdout.pretty import describe
 
@@ -52,56 +52,56 @@ def status(path: Path, as_json: bool, live: bool) -> None:
 
 
 def _watch(app: App, as_json: bool) -> None:
-    stop = Told()
+    stop = StopSignal()
     with (
         contextlib.nullcontext() if as_json or not out.is_terminal else Live(console=out, auto_refresh=False) as screen
     ):
         while not stop():
-            told = report(app)
+            status = report(app)
             if as_json:
-                click.echo(json.dumps(told))
+                click.echo(json.dumps(status))
             elif screen is None:
-                out.print(_shown(told))
+                out.print(_shown(status))
             else:
-                screen.update(_shown(told), refresh=True)
+                screen.update(_shown(status), refresh=True)
             until = time.monotonic() + _EVERY
             while not stop() and time.monotonic() < until:
                 time.sleep(_LISTEN_EVERY)
 
 
-def _shown(told: dict[str, Any]) -> Group:
-    running = f"held by {told['running']}" if told["running"] else "no feed is running"
-    parts: list[RenderableType] = [Text(f"state {told['state']}, position {told['position']:,}; {running}"), ""]
+def _shown(status: dict[str, Any]) -> Group:
+    running = f"held by {status['running']}" if status["running"] else "no feed is running"
+    parts: list[RenderableType] = [Text(f"state {status['state']}, position {status['position']:,}; {running}"), ""]
     watches = _table(
         "watch", "state", "index", "engine", "followed by", "documents", "lag", "last poll", "a poll costs"
     )
-    for name, row in _worth_a_row(told["watches"]):
+    for name, row in _worth_a_row(status["watches"]):
         polled = "tracker" in row
         ago = _ago(row["last_poll_seconds_ago"]) if polled else "-"
         cost = _cost(row["poll_requests"], row["poll_bytes"]) if polled else "-"
         known = (row["index"], row.get("engine", ""), row.get("tracker", ""), f"{row['documents']:,}")
         watches.add_row(name, _state(row), *known, _lag(row), ago, cost)
     sinks = _table("sink", "state", "type", "sent", "backlog", "parked", "dead", "dropped", "last try", "next try")
-    for name, row in told["sinks"].items():
+    for name, row in status["sinks"].items():
         ago = _ago(row["last_try_seconds_ago"]) if "sent" in row else "-"
         counts = [f"{row.get(key, 0):,}" for key in ("sent", "backlog", "parked", "dead", "dropped")]
         waits = row.get("next_try_in_seconds", 0.0)
         sinks.add_row(name, _state(row), row["type"], *counts, ago, f"in {waits:.0f} s" if waits else "-")
     parts.append(watches)
-    if left_out := len(told["watches"]) - watches.row_count:
-        text = f"and {left_out:,} more watches ({_counted(told['watches'])} in all); --json shows each"
+    if left_out := len(status["watches"]) - watches.row_count:
+        text = f"and {left_out:,} more watches ({_counted(status['watches'])} in all); --json shows each"
         parts += ["", Text(text, style="dim")]
     parts += ["", sinks]
-    if any(row["dead"] for row in told["sinks"].values()):
+    if any(row["dead"] for row in status["sinks"].values()):
         hint = "`esfeed dead` lists the dead events, `esfeed redrive` sends them again"
         parts += ["", Text(hint, style="dim")]
-    for name, row in _worth_a_row(told["watches"]):
+    for name, row in _worth_a_row(status["watches"]):
         if row.get("tracker") == "updated_at" and row["why"]:
             parts += ["", Text(f"watch {name} is followed by updated_at: {row['why']}", style="dim")]
-    for name, row in told["left"].items():
-        parts += ["", Text(f"sink {name} is not in the settings: {Left(**row)}; {MEND}", style="yellow")]
+    for name, row in status["left"].items():
+        parts += ["", Text(f"sink {name} is not in the settings: {Left(**row)}; {HINT}", style="yellow")]
     for kind, part in (("watches", "watch"), ("sinks", "sink")):
-        for name, row in _worth_a_row(told[kind]):
+        for name, row in _worth_a_row(status[kind]):
             if row.get("error"):
                 parts += ["", Text(f"{part} {name}: {row['error']}", style="red")]
     return Group(*parts)
@@ -128,8 +128,8 @@ def _lag(row: dict[str, Any]) -> str:
     return f"{age}, {operations:,} op{'' if operations == 1 else 's'}" if operations else age
 
 
-def _cost(requests: int, octets: int) -> str:
-    return f"{requests} request{'' if requests == 1 else 's'}, {octets:,} bytes"
+def _cost(requests: int, received_bytes: int) -> str:
+    return f"{requests} request{'' if requests == 1 else 's'}, {received_bytes:,} bytes"
 
 
 def _table(*columns: str) -> Table:
@@ -190,7 +190,7 @@ def check(path: Path) -> None:
             good, bad = _say(f"sink {name}", lambda name=name: _opened(app, name), good, bad)
         try:
             for name, one in left(app).items():
-                click.echo(f"left    sink {name} is not in the settings: {one}; {MEND}")
+                click.echo(f"left    sink {name} is not in the settings: {one}; {HINT}")
         except EsfeedError as error:
             fail(error, "state")
             bad += 1

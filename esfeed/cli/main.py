@@ -12,38 +12,44 @@ from pathlib import Path
 import click
 
 from esfeed import __version__
-from esfeed.cli.door import Door, Way
+from esfeed.cli.lazy_group import CommandRef, LazyGroup
 from esfeed.errors import ConfigError, EsfeedError
 
 WAYS = {
-    "run": Way("esfeed.cli.feed", "run", "Follow all watches and deliver until told to stop."),
-    "poll": Way("esfeed.cli.feed", "poll", "Poll each watch once, deliver, and exit: for cron."),
-    "backfill": Way("esfeed.cli.backfill", "backfill", "Send every document since a time, as read events."),
-    "reconcile": Way(
+    "run": CommandRef("esfeed.cli.feed", "run", "Follow all watches and deliver until told to stop."),
+    "poll": CommandRef("esfeed.cli.feed", "poll", "Poll each watch once, deliver, and exit: for cron."),
+    "backfill": CommandRef("esfeed.cli.backfill", "backfill", "Send every document since a time, as read events."),
+    "reconcile": CommandRef(
         "esfeed.cli.feed",
         "reconcile",
         "Compare all ids and versions with what is known, tell what differs, and deliver.",
     ),
-    "status": Way("esfeed.cli.look", "status", "Show how every watch and sink is doing."),
-    "events": Way(
+    "status": CommandRef("esfeed.cli.look", "status", "Show how every watch and sink is doing."),
+    "events": CommandRef(
         "esfeed.cli.look", "events", "Show the log: readable on a terminal, as JSON lines (CloudEvents) elsewhere."
     ),
-    "dead": Way(
+    "dead": CommandRef(
         "esfeed.cli.dead", "dead", "List events that a sink would not take; with SINK and POSITION, show one whole."
     ),
-    "redrive": Way(
+    "redrive": CommandRef(
         "esfeed.cli.dead", "redrive", "Send dead events again: one by SINK and POSITION, those of --sink, or --all."
     ),
-    "check": Way(
+    "check": CommandRef(
         "esfeed.cli.look", "check", "Check settings, clusters, watches and sinks, without sending or changing anything."
     ),
-    "sinks": Way("esfeed.cli.sinks", "sinks", "List sinks, those that left the settings too; rename or forget them."),
-    "token": Way("esfeed.cli.token", "token", "Manage the tokens of readers over HTTP."),
-    "demo": Way("esfeed.cli.demo", "demo", "Show a feed at work: no settings, no network, half a minute at most."),
+    "sinks": CommandRef(
+        "esfeed.cli.sinks", "sinks", "List sinks, those that left the settings too; rename or forget them."
+    ),
+    "token": CommandRef("esfeed.cli.token", "token", "Manage the tokens of readers over HTTP."),
+    "demo": CommandRef(
+        "esfeed.cli.demo", "demo", "Show a feed at work: no settings, no network, half a minute at most."
+    ),
 }
 
 
-@click.group(cls=Door, ways=WAYS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup, ways=WAYS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, "-V", "--version", message="esfeed %(version)s")
 @click.option(
     "-c",
@@ -84,7 +90,7 @@ def cli(context: click.Context, config: Path, log_level: str, log_format: str) -
 
 
 def main() -> None:
-    """Runs the command, and says in one line what went wrong and how to mend it."""
+    """Runs the command, and says in one line what went wrong and how to correct it."""
     # Documents come by the ten thousand and hold no circles: looking for those at every 700 of them took a tenth of a
     # backfill's time.
     gc.set_threshold(50_000, 20, 50)

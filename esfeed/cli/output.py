@@ -17,7 +17,7 @@ out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 def fail(error: EsfeedError | str, what: str = "") -> None:
-    """Says an error and its mend on standard error."""
+    """Prints an error and its hint on standard error."""
     prefix = f"{what}: " if what else ""
     errors.print(Text(f"esfeed: {prefix}{error}", style="red" if errors.is_terminal else ""))
 

@@ -16,7 +16,7 @@ from esfeed.cli.output import errors, out
 from esfeed.config.plugins import one_of
 from esfeed.errors import ConfigError
 from esfeed.runtime.factory import App
-from esfeed.runtime.left import MEND, Left, known
+from esfeed.runtime.left import HINT, Left, known
 
 
 @click.group(invoke_without_command=True)
@@ -41,7 +41,7 @@ def sinks(context: click.Context, as_json: bool) -> None:
         table.add_row(name, kind, f"{one.backlog:,}", f"{one.parked:,}", f"{one.dead:,}")
     out.print(table)
     if found.keys() - kinds.keys():
-        out.print(f"\n{MEND}", style="dim")
+        out.print(f"\n{HINT}", style="dim")
 
 
 @sinks.command()

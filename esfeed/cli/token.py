@@ -62,11 +62,11 @@ def list_(path: Path, as_json: bool) -> None:
         found = app.store.tokens.all()
         now = app.clock.now().timestamp()
     if as_json:
-        told = [
+        listed = [
             {"name": one.name, "tenant": one.tenant, "admin": one.admin, "created": one.created, "expires": one.expires}
             for one in found
         ]
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(listed, indent=2))
         return
     table = Table("name", "sees", "made", "ends", box=None, pad_edge=False)
     for one in found:

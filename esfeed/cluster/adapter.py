@@ -15,27 +15,27 @@ from esfeed.cluster.lots import each, encoded, lots
 from esfeed.cluster.mapping import mapped
 from esfeed.cluster.names import field_types, resolve
 from esfeed.cluster.node import Meter
-from esfeed.cluster.responses import Hit, Packed, document, packed
-from esfeed.cluster.responses import Page as Answer
+from esfeed.cluster.responses import Hit, PackedResponse, SearchResponse, document, packed
 from esfeed.cluster.stats import read_stats
-from esfeed.cluster.together import FRESH, Handed
+from esfeed.cluster.together import SharedAnswer
 from esfeed.errors import ClusterError, NameMoved
 from esfeed.model.event import UNTYPED, Document, Key
 from esfeed.model.reads import (
     TAKEN,
     Dated,
     Dates,
+    DocumentPage,
     Held,
     Kind,
-    Page,
     Part,
-    Reading,
     Resolved,
     Shard,
     Span,
+    StatsSnapshot,
     Tail,
     Unread,
 )
+from esfeed.ports import COUNTERS_AGE
 
 _NO_VERSION = -1
 _IDS_PAGE = 1000
@@ -51,7 +51,7 @@ class EngineCluster:
     ) -> None:
         self.name = connection.name
         self._client = Client(connection, sleep, link)
-        self._handed: Handed | None = None
+        self._handed: SharedAnswer | None = None
         self._behind: tuple[Resolved, str] | None = None
         self._docs: int | None = None
 
@@ -78,22 +78,22 @@ class EngineCluster:
     def searches_lag(self) -> bool:
         return self._client.dialect.searches_lag
 
-    def hand(self, handed: Handed | None) -> None:
+    def hand(self, handed: SharedAnswer | None) -> None:
         """What the next ``counters`` answers with, and the next ``uuid`` and ``resolve`` where they are asked for right
         after it, if it comes soon: once each. ``None``: nothing any more.
         """
         self._handed = handed
         self._behind = None
 
-    def counters(self, name: str) -> Reading:
+    def counters(self, name: str) -> StatsSnapshot:
         handed, self._handed = self._handed, None
         self._behind = None
-        if handed is None or handed.name != name or time.monotonic() - handed.at > FRESH:
+        if handed is None or handed.name != name or time.monotonic() - handed.at > COUNTERS_AGE:
             reading = read_stats(self._client, name)
             self._docs = reading.docs
             return reading
         if handed.requests:
-            self.meter.add(handed.octets, handed.requests)
+            self.meter.add(handed.received_bytes, handed.requests)
         if isinstance(handed.answer, ClusterError):
             raise handed.answer
         self._behind, self._docs = handed.behind, handed.answer.docs
@@ -130,7 +130,7 @@ class EngineCluster:
         hits = [hit for page in each(name, lambda some: self._client.search(some, body)) for hit in page.hits.hits]
         return max((dates.milliseconds(hit.sorted_by) for hit in hits), default=None)
 
-    def window(self, of: Resolved, field: str, since: int, size: int) -> Iterator[Page]:
+    def window(self, of: Resolved, field: str, since: int, size: int) -> Iterator[DocumentPage]:
         body = {
             "query": dates.query(Dates(field, since)),
             "sort": dates.sort(self._client, field, "asc"),
@@ -140,7 +140,7 @@ class EngineCluster:
         for answer in self._client.pages(of.name, body):
             yield _page(answer, of, dates.sorted_by)
 
-    def part(self, of: Resolved, part: Part, size: int) -> Generator[Page, None, None]:
+    def part(self, of: Resolved, part: Part, size: int) -> Generator[DocumentPage, None, None]:
         filters = [dates.query(part.dates)]
         if part.shard is not None and part.numbers is not None:
             filters.append(shards.between(part.numbers))
@@ -152,7 +152,7 @@ class EngineCluster:
 
     def everything(
         self, of: Resolved, source: bool, size: int, shard: Shard | None = None, field: str = ""
-    ) -> Iterator[Page]:
+    ) -> Iterator[DocumentPage]:
         body = {"sort": ["_doc"], "size": size, "_source": source, **self._client.versions()}
         name, preference = shards.where(of, shard)
         # One search is a snapshot, too, where all fit into it.
@@ -161,12 +161,12 @@ class EngineCluster:
             if shard is None:
                 yield _page(answer, of, stamp)
             else:
-                yield Page(shards.documents(answer, of, shard), answer.total)
+                yield DocumentPage(shards.documents(answer, of, shard), answer.total)
 
     def dated(self, of: Resolved, field: str, spans: Sequence[Span] | None, bits: int) -> Dated:
         return counts.dated(self._client, of.name, field, spans, bits)
 
-    def within(self, of: Resolved, field: str, spans: Sequence[Span], without: bool) -> Iterator[Page]:
+    def within(self, of: Resolved, field: str, spans: Sequence[Span], without: bool) -> Iterator[DocumentPage]:
         body = {"sort": ["_doc"], "size": _IDS_PAGE, "_source": False, **self._client.versions()}
         for some in dates.pieces(spans) or [()]:
             query = dates.in_spans(field, some or (), without)
@@ -230,27 +230,29 @@ def _looked_up(hit: Hit, uuid: str, key: Key) -> Document | None:
     return Document(key, hit.index, uuid, hit.version, hit.seq_no, parent=hit.parent)
 
 
-def _page(answer: Answer, of: Resolved, stamp: Callable[[Hit], int | None] = dates.none) -> Page:
-    place = _places(of)
-    return Page([document(hit, *place(hit.index), None, stamp(hit)) for hit in answer.hits.hits], answer.total)
+def _page(answer: SearchResponse, of: Resolved, stamp: Callable[[Hit], int | None] = dates.none) -> DocumentPage:
+    location = _locations(of)
+    return DocumentPage(
+        [document(hit, *location(hit.index), None, stamp(hit)) for hit in answer.hits.hits], answer.total
+    )
 
 
-def _unread(answer: Answer, of: Resolved, field: str) -> Page:
+def _unread(answer: SearchResponse, of: Resolved, field: str) -> DocumentPage:
     """The page of an answer to a read of a part, its documents unread where they may stay so."""
-    if not isinstance(answer, Packed):
+    if not isinstance(answer, PackedResponse):
         return _page(answer, of)
-    place = _places(of)
-    kinds = [Kind(kind or UNTYPED, index, *place(index)) for index, kind in answer.found.kinds]
-    return Page(Unread(answer.found, kinds, field, lambda: _page(answer.opened(), of).docs), answer.total)
+    location = _locations(of)
+    kinds = [Kind(kind or UNTYPED, index, *location(index)) for index, kind in answer.found.kinds]
+    return DocumentPage(Unread(answer.found, kinds, field, lambda: _page(answer.opened(), of).docs), answer.total)
 
 
-def _places(of: Resolved) -> Callable[[str], tuple[str, str | None]]:
+def _locations(of: Resolved) -> Callable[[str], tuple[str, str | None]]:
     """What tells the uuid of an index, and what the keys of its documents name. Raises ``NameMoved``."""
     places = {one.name: (one.uuid, of.within(one.name)) for one in of.indices}
 
-    def place(index: str) -> tuple[str, str | None]:
+    def location(index: str) -> tuple[str, str | None]:
         if index not in places:
             raise NameMoved(f"{of.name!r} now leads to {index!r} as well", "it is read anew at the next poll")
         return places[index]
 
-    return place
+    return location

@@ -25,7 +25,7 @@ from esfeed.cluster.lots import chain, encoded
 from esfeed.cluster.node import Meter
 from esfeed.cluster.ratelimit import Pace, between_tries, retry_after
 from esfeed.cluster.reasons import of_body, of_error
-from esfeed.cluster.responses import Answers, Failed, Page, decode, page, whole
+from esfeed.cluster.responses import Answers, Failed, SearchResponse, decode, page, whole
 from esfeed.errors import ClusterError, Forbidden, NameGone, NameMoved, Retryable, brief
 from esfeed.net.bounds import TooLarge
 
@@ -92,7 +92,7 @@ class Client:
             try:
                 return self._once(method, path, params, body)
             except Retryable as error:
-                raise ClusterError(error.message, error.mend) from error
+                raise ClusterError(error.message, error.hint) from error
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._connection.tries),
             wait=between_tries,
@@ -103,21 +103,21 @@ class Client:
         try:
             return retrying(self._once, method, path, params, body)
         except Retryable as error:
-            raise ClusterError(f"{error.message} ({self._connection.tries} tries)", error.mend) from error
+            raise ClusterError(f"{error.message} ({self._connection.tries} tries)", error.hint) from error
 
     def _once(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any) -> bytes:
         self._pace()
         # Only what names documents or indices can be long; what a cluster says of itself cannot.
-        most = _LONGEST_WORD if path == "/" or path.startswith("/_nodes") else self._connection.most_bytes
+        max_bytes = _LONGEST_WORD if path == "/" or path.startswith("/_nodes") else self._connection.max_bytes
         try:
-            answer = self._link.perform(method, path, params, body, most, self.meter)
+            answer = self._link.perform(method, path, params, body, max_bytes, self.meter)
         except elasticsearch.ApiError as error:
             raise self._refused(error, path) from error
         except elastic_transport.TlsError as error:
-            mend = f"set `clusters.{self.name}.ca_certs` to the CA that signed it, and `hosts` to a name on it"
+            hint = f"set `clusters.{self.name}.ca_certs` to the CA that signed it, and `hosts` to a name on it"
             if self._connection.client_cert is not None:
-                mend += ", and see that `client_cert` and `client_key` belong together"
-            raise ClusterError(f"cluster {self.name!r}: no trusted TLS connection ({_short(error)})", mend) from error
+                hint += ", and see that `client_cert` and `client_key` belong together"
+            raise ClusterError(f"cluster {self.name!r}: no trusted TLS connection ({_short(error)})", hint) from error
         except elastic_transport.ConnectionTimeout as error:
             raise Retryable(
                 f"cluster {self.name!r} did not answer within {self._connection.timeout:g} s",
@@ -126,7 +126,7 @@ class Client:
         except elastic_transport.TransportError as error:
             if isinstance(large := error.__cause__, TooLarge):
                 raise ClusterError(
-                    f"cluster {self.name!r} answered more than {large.most:,} bytes to {path}",
+                    f"cluster {self.name!r} answered more than {large.max_bytes:,} bytes to {path}",
                     "lower the watch's `max_page_bytes`, if its documents are that large; else see what stands between",
                 ) from error
             raise Retryable(
@@ -220,8 +220,8 @@ class Client:
         body: Mapping[str, Any],
         preference: str = "",
         counted: bool = False,
-        read: Callable[[bytes], Page] = page,
-    ) -> Page:
+        read: Callable[[bytes], SearchResponse] = page,
+    ) -> SearchResponse:
         """One whole page of a search behind ``name``, as ``read`` makes it; ``counted``: see ``answers.whole``."""
         params = {"preference": preference or self.dialect.preference}
         path = f"/{encoded(name)}/_search"
@@ -233,8 +233,8 @@ class Client:
         body: Mapping[str, Any],
         preference: str = "",
         counted: bool = False,
-        read: Callable[[bytes], Page] = page,
-    ) -> Iterator[Page]:
+        read: Callable[[bytes], SearchResponse] = page,
+    ) -> Iterator[SearchResponse]:
         """All pages of a search, from one snapshot: of a scroll, unless all fit into one. See ``search``.
 
         Of a list of names that is too long for one request: of one snapshot a lot.
@@ -242,8 +242,13 @@ class Client:
         yield from chain(name, lambda some: self._pages(some, body, preference, counted, read))
 
     def _pages(
-        self, name: str, body: Mapping[str, Any], preference: str, counted: bool, read: Callable[[bytes], Page]
-    ) -> Iterator[Page]:
+        self,
+        name: str,
+        body: Mapping[str, Any],
+        preference: str,
+        counted: bool,
+        read: Callable[[bytes], SearchResponse],
+    ) -> Iterator[SearchResponse]:
         first = self.search(name, body, preference, counted, read)
         if first.total <= first.count:
             yield first
@@ -251,8 +256,8 @@ class Client:
             yield from self._scroll(name, body, preference, read)
 
     def scroll(
-        self, name: str, body: Mapping[str, Any], preference: str = "", read: Callable[[bytes], Page] = page
-    ) -> Iterator[Page]:
+        self, name: str, body: Mapping[str, Any], preference: str = "", read: Callable[[bytes], SearchResponse] = page
+    ) -> Iterator[SearchResponse]:
         """All pages of a search, from one snapshot, as ``read`` makes them; see ``pages``.
 
         Raises ``ClusterError`` rather than skip or cut short.
@@ -260,12 +265,12 @@ class Client:
         yield from chain(name, lambda some: self._scroll(some, body, preference, read))
 
     def _scroll(
-        self, name: str, body: Mapping[str, Any], preference: str, read: Callable[[bytes], Page]
-    ) -> Iterator[Page]:
+        self, name: str, body: Mapping[str, Any], preference: str, read: Callable[[bytes], SearchResponse]
+    ) -> Iterator[SearchResponse]:
         preference = preference or self.dialect.preference
         path = f"/{encoded(name)}/_search"
 
-        def begin(some: Mapping[str, Any]) -> Page:
+        def begin(some: Mapping[str, Any]) -> SearchResponse:
             params = {"preference": preference, "scroll": self._limits.keep}
             return self._page(path, params, some, read, counted=True)
 
@@ -299,7 +304,7 @@ class Client:
             # It lapses by itself; the error that matters is the one that ended the scroll, if any.
             return
 
-    def multi_search(self, searches: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[Page]:
+    def multi_search(self, searches: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[SearchResponse]:
         """Whole pages of several (header, body) searches, in one request. Raises ``ClusterError`` if any one fails."""
         fitted = [(header, self._limits.fitted(str(header["index"]), body)) for header, body in searches]
         lines = [msgspec.json.encode(part) for search in fitted for part in search]
@@ -319,7 +324,7 @@ class Client:
                 return self.multi_search(searches)
         return pages
 
-    def _one_of_many(self, raw: msgspec.Raw) -> Page:
+    def _one_of_many(self, raw: msgspec.Raw) -> SearchResponse:
         failed = decode(raw, Failed)
         if failed.error is not None:
             kind, reason = of_error(failed.error)
@@ -328,17 +333,17 @@ class Client:
                 f"cluster {self.name!r} failed a search: {kind}: {reason}",
                 way(reason) if unreadable(kind) else "it is asked again at the next poll",
             )
-        return whole(decode(raw, Page))
+        return whole(decode(raw, SearchResponse))
 
     def _page(
         self,
         path: str,
         params: Mapping[str, Any],
         body: Mapping[str, Any],
-        read: Callable[[bytes], Page],
+        read: Callable[[bytes], SearchResponse],
         repeatable: bool = True,
         counted: bool = False,
-    ) -> Page:
+    ) -> SearchResponse:
         return whole(read(self.request("POST", path, params=params, body=body, repeatable=repeatable)), counted)
 
     def versions(self) -> dict[str, Any]:

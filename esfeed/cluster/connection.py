@@ -15,7 +15,7 @@ MOST_BYTES = 256 << 20
 class Connection:
     """How to reach a cluster. ``timeout`` is seconds a request; ``tries`` of one request, all in all.
 
-    ``most_per_second`` bounds the requests, tries included, that leave in a second; ``most_bytes`` an answer, which is
+    ``most_per_second`` bounds the requests, tries included, that leave in a second; ``max_bytes`` an answer, which is
     more than is ever asked for: a page is of documents whose sizes are not known before.
     """
 
@@ -30,7 +30,7 @@ class Connection:
     timeout: float = 30.0
     tries: int = 4
     most_per_second: float | None = None
-    most_bytes: int = MOST_BYTES
+    max_bytes: int = MOST_BYTES
 
     def __repr__(self) -> str:
         return f"Connection({self.name!r}, {list(self.hosts)!r})"

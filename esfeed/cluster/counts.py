@@ -72,9 +72,9 @@ def _in_parts(count: Count, spans: Sequence[Span], bits: int) -> Mapping[int, in
                 raise
             parts += both
             continue
-        found.update({place: many for place, many in counted.items() if _lies_in(place, some, bits)})
+        found.update({bucket_: many for bucket_, many in counted.items() if _lies_in(bucket_, some, bits)})
     return found
 
 
-def _lies_in(place: int, spans: Sequence[Span], bits: int) -> bool:
-    return any(bucket(low, bits) <= place <= bucket(high - 1, bits) for low, high in spans)
+def _lies_in(bucket_: int, spans: Sequence[Span], bits: int) -> bool:
+    return any(bucket(low, bits) <= bucket_ <= bucket(high - 1, bits) for low, high in spans)

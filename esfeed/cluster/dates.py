@@ -15,7 +15,7 @@ from typing import Any
 from esfeed.cluster.client import Client
 from esfeed.cluster.limits import Limit, Limited
 from esfeed.cluster.lots import each
-from esfeed.cluster.responses import Hit, Page
+from esfeed.cluster.responses import Hit, SearchResponse
 from esfeed.errors import ClusterError
 from esfeed.model.reads import FAR, ODD, Dated, Dates, Span, bucket
 
@@ -76,7 +76,7 @@ def query(dates: Dates) -> dict[str, Any]:
 
 def stamped(
     client: Client, name: str, body: Mapping[str, Any], field: str, preference: str = "", small: bool = False
-) -> Iterator[tuple[Page, Callable[[Hit], int | None]]]:
+) -> Iterator[tuple[SearchResponse, Callable[[Hit], int | None]]]:
     """All pages of a search, and what takes the date in ``field`` out of a hit of each.
 
     Where an index gives no values of fields beside its documents, they are sorted by it, which gives it as well.

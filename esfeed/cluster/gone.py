@@ -23,13 +23,13 @@ def cluster_uuid(client: Client) -> str:
     """See ``ports.Cluster.uuid``. Before 6.x it is told at the root only."""
     for path in ("/_cluster/state/version?filter_path=cluster_uuid", "/"):
         try:
-            told = decode(client.request("GET", path), Cluster).cluster_uuid
+            uuid = decode(client.request("GET", path), Cluster).cluster_uuid
         except ClusterError as error:
             if getattr(error.__cause__, "status_code", None) not in _NOT_TOLD:
                 raise
             continue
-        if told:
-            return told
+        if uuid:
+            return uuid
     return ""
 
 
@@ -80,13 +80,13 @@ def _found(client: Client, watched: str, one: Held, name: str) -> Mapping[str, S
     except ClusterError as error:
         if isinstance(error, NameGone) and getattr(error.__cause__, "status_code", None) == 404:
             return {}
-        mend = error.mend
+        hint = error.hint
         if isinstance(error, Forbidden):
-            mend = (
+            hint = (
                 f"grant `read`, `view_index_metadata` and `monitor` on {name!r} again, or leave it out of the watched "
                 f"name ({brief(f'{watched},-{name}')!r})"
             )
-        raise type(error)(f"{_start(client, watched, one)} cannot be asked for: {error.message}", mend) from error
+        raise type(error)(f"{_start(client, watched, one)} cannot be asked for: {error.message}", hint) from error
     found = decode(raw, dict[str, Settings])
     if not found:
         raise ClusterError(

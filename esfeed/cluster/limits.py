@@ -16,7 +16,7 @@ from esfeed.errors import ClusterError
 from esfeed.model.reads import ODD, Span
 
 if TYPE_CHECKING:
-    from esfeed.cluster.responses import Page
+    from esfeed.cluster.responses import SearchResponse
 
 _Found = TypeVar("_Found")
 
@@ -51,20 +51,20 @@ _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 class Limited(ClusterError):
-    """The cluster does not do so much at once. ``most`` is what it does: a number, or a time with its unit."""
+    """The cluster does not do so much at once. ``allowed`` is what it does: a number, or a time with its unit."""
 
-    def __init__(self, message: str, limit: Limit, most: str) -> None:
+    def __init__(self, message: str, limit: Limit, allowed: str) -> None:
         super().__init__(message, f"raise {limit.value} there")
         self.limit = limit
-        self.most = most
+        self.allowed = allowed
 
 
-def refusal(message: str, mend: str) -> ClusterError:
+def refusal(message: str, hint: str) -> ClusterError:
     """The error of a refused search: a ``Limited`` where the engine's words (in ``message``) name a limit."""
     for limit, said in _SAID:
         if found := said.search(message):
             return Limited(message, limit, found[1])
-    return ClusterError(message, mend)
+    return ClusterError(message, hint)
 
 
 class Limits:
@@ -76,20 +76,20 @@ class Limits:
 
     def fitted(self, name: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """A search behind ``name`` that asks for no more documents than are given at once there."""
-        most = self._windows.get(name)
-        return body if most is None or body.get("size", 0) <= most else {**body, "size": most}
+        allowed = self._windows.get(name)
+        return body if allowed is None or body.get("size", 0) <= allowed else {**body, "size": allowed}
 
     def taught(self, name: str, body: Mapping[str, Any], error: Limited) -> bool:
         """Whether the same search may do, now that the refusal is known."""
         if error.limit is Limit.KEEP_ALIVE:
-            most = _milliseconds(error.most)
-            shorter = 0 < most < _milliseconds(self.keep)
-            self.keep = f"{most}ms" if shorter else self.keep
+            allowed = _milliseconds(error.allowed)
+            shorter = 0 < allowed < _milliseconds(self.keep)
+            self.keep = f"{allowed}ms" if shorter else self.keep
             return shorter
         asked = self.fitted(name, body).get("size", 0)
-        if error.limit is not Limit.WINDOW or not 0 < int(error.most) < asked:
+        if error.limit is not Limit.WINDOW or not 0 < int(error.allowed) < asked:
             return False
-        self._windows[name] = int(error.most)
+        self._windows[name] = int(error.allowed)
         return True
 
     def within(self, name: str, body: Mapping[str, Any], ask: Callable[[Mapping[str, Any]], _Found]) -> _Found:
@@ -108,7 +108,9 @@ def _milliseconds(time: str) -> int:
     return int(float(number) * _UNITS.get(unit, 0))
 
 
-def without_scroll(ask: Callable[[Mapping[str, Any]], Page], body: Mapping[str, Any]) -> Iterator[Page]:
+def without_scroll(
+    ask: Callable[[Mapping[str, Any]], SearchResponse], body: Mapping[str, Any]
+) -> Iterator[SearchResponse]:
     """All that a search finds, by spans of sequence numbers, for where no scroll can be opened.
 
     It is no snapshot: a document that is written meanwhile comes (again) with its later number, behind all others.
@@ -142,13 +144,15 @@ def without_scroll(ask: Callable[[Mapping[str, Any]], Page], body: Mapping[str, 
             step *= 2
 
 
-def _numbered(ask: Callable[[Mapping[str, Any]], Page], body: Mapping[str, Any], low: int, high: int | None) -> Page:
+def _numbered(
+    ask: Callable[[Mapping[str, Any]], SearchResponse], body: Mapping[str, Any], low: int, high: int | None
+) -> SearchResponse:
     numbers = {"range": {"_seq_no": {"gte": low} | ({} if high is None else {"lt": high})}}
     also = [body["query"]] if "query" in body else []
     return ask({**body, "query": {"bool": {"filter": [*also, numbers]}}})
 
 
-def _of(page: Page, total: int) -> Page:
+def _of(page: SearchResponse, total: int) -> SearchResponse:
     """``page``, as one of a read that has that many documents in all."""
     page.hits.total = total
     return page
@@ -169,7 +173,7 @@ def halves(spans: Sequence[Span], bits: int) -> tuple[Sequence[Span], Sequence[S
     return [(low, middle)], [(middle, high)]
 
 
-def in_pieces(ask: Callable[[Sequence[_Found]], Page], items: Sequence[_Found]) -> Iterator[Page]:
+def in_pieces(ask: Callable[[Sequence[_Found]], SearchResponse], items: Sequence[_Found]) -> Iterator[SearchResponse]:
     """The answers for ``items``, asked for in as many pieces as it takes; each brings a document an item at most."""
     try:
         page = ask(items)

@@ -37,10 +37,10 @@ class Link:
         self._client.close()
 
     def perform(
-        self, method: str, path: str, params: Mapping[str, Any] | None, body: Any, most: int, meter: Meter
+        self, method: str, path: str, params: Mapping[str, Any] | None, body: Any, max_bytes: int, meter: Meter
     ) -> Any:
-        """The answer, of ``most`` bytes at most, counted on ``meter``. Raises what the official client raises."""
-        self._bounds.most, self._bounds.meter = most, meter
+        """The answer, of ``max_bytes`` bytes at most, counted on ``meter``. Raises what the official client raises."""
+        self._bounds.max_bytes, self._bounds.meter = max_bytes, meter
         return self._client.perform_request(
             method, path, params=params, headers={"content-type": "application/json"}, body=body
         )

@@ -29,20 +29,20 @@ def matches(pattern: str, one: str) -> bool:
     return re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), one) is not None
 
 
-def lots(name: str, most: int = LONGEST) -> Sequence[str]:
-    """``name`` in parts that lead to the same as a whole, each ``most`` bytes at most in a URL.
+def lots(name: str, limit: int = LONGEST) -> Sequence[str]:
+    """``name`` in parts that lead to the same as a whole, each ``limit`` bytes at most in a URL.
 
     An exclusion counts for what stands before it, so it goes with each pattern there. A part that has one name only
     may be longer.
     """
-    if len(encoded(name)) <= most:
+    if len(encoded(name)) <= limit:
         return [name]
     parts = _without_excluded(name.split(","))
     found: list[str] = []
     start = 0
     while start < len(parts):
         end = start + 1
-        while end < len(parts) and len(encoded(_lot(parts, start, end + 1))) <= most:
+        while end < len(parts) and len(encoded(_lot(parts, start, end + 1))) <= limit:
             end += 1
         if lot := _lot(parts, start, end):
             found.append(lot)
@@ -54,8 +54,8 @@ def _without_excluded(parts: Sequence[str]) -> list[str]:
     """The parts but those names that a later one excludes: in a lot without a pattern nothing can be excluded."""
     return [
         part
-        for place, part in enumerate(parts)
-        if _excludes(part) or "*" in part or not any(matches(later, f"-{part}") for later in parts[place + 1 :])
+        for index, part in enumerate(parts)
+        if _excludes(part) or "*" in part or not any(matches(later, f"-{part}") for later in parts[index + 1 :])
     ]
 
 

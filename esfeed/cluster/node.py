@@ -25,26 +25,24 @@ class Meter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._requests = 0
-        self._octets = 0
+        self._received_bytes = 0
 
-    def add(self, octets: int, requests: int = 1) -> None:
+    def add(self, received_bytes: int, requests: int = 1) -> None:
         """Notes one answered request (or several) of that many bytes."""
         with self._lock:
             self._requests += requests
-            self._octets += octets
+            self._received_bytes += received_bytes
 
     def totals(self) -> tuple[int, int]:
         """(requests, bytes received) so far."""
         with self._lock:
-            return self._requests, self._octets
+            return self._requests, self._received_bytes
 
 
 class Bounds(threading.local):
-    """What this thread's request may cost, ``most`` bytes of answer and time until ``end`` (monotonic); and on which
-    ``meter`` it counts.
-    """
+    """What this thread's request may cost: ``max_bytes`` of answer, time until ``end`` (monotonic); ``meter`` counts."""
 
-    most = 256 << 20
+    max_bytes = 256 << 20
     end = 0.0
     meter = Meter()
 
@@ -89,7 +87,7 @@ class _Pool:
 
     def urlopen(self, method: str, target: str, **more: Any) -> _Whole:
         response = self._pool.urlopen(method, target, preload_content=False, **more)
-        return _Whole(response.status, response.headers, whole(response, self._bounds.most))
+        return _Whole(response.status, response.headers, whole(response, self._bounds.max_bytes))
 
     def close(self) -> None:
         self._pool.close()

@@ -71,7 +71,7 @@ class Hits(msgspec.Struct):
     total: int | _Total = 0
 
 
-class Page(msgspec.Struct):
+class SearchResponse(msgspec.Struct):
     """A search answer."""
 
     timed_out: bool
@@ -92,7 +92,7 @@ class Page(msgspec.Struct):
         return len(self.hits.hits)
 
 
-class Packed(Page, kw_only=True):
+class PackedResponse(SearchResponse, kw_only=True):
     """A search answer whose hits nobody has looked at: they lie in ``raw``, where ``found`` has their places."""
 
     raw: bytes
@@ -102,7 +102,7 @@ class Packed(Page, kw_only=True):
     def count(self) -> int:
         return len(self.found)
 
-    def opened(self) -> Page:
+    def opened(self) -> SearchResponse:
         """The same, with its hits."""
         return page(self.raw)
 
@@ -166,9 +166,9 @@ def decode(raw: bytes | msgspec.Raw, kind: type[_Answer]) -> _Answer:
         return read(raw, kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         text = bytes(raw)
-        mended = _ESCAPE.sub(_whole_escape, text)
-        if mended != text:
-            return decode(mended, kind)
+        repaired = _ESCAPE.sub(_whole_escape, text)
+        if repaired != text:
+            return decode(repaired, kind)
         beginning = text[:80].decode("utf-8", "replace")
         raise ClusterError(
             f"the answer is cut short or not of Elasticsearch or OpenSearch ({error}): {beginning!r}",
@@ -180,19 +180,19 @@ def decode(raw: bytes | msgspec.Raw, kind: type[_Answer]) -> _Answer:
         ) from error
 
 
-def page(raw: bytes) -> Page:
+def page(raw: bytes) -> SearchResponse:
     """``raw`` as a search answer. Raises as :func:`decode` does."""
-    return decode(raw, Page)
+    return decode(raw, SearchResponse)
 
 
-def packed(raw: bytes, field: str) -> Page:
-    """The same, as a ``Packed`` one that knows the dates in ``field`` where the native part is there and takes it."""
+def packed(raw: bytes, field: str) -> SearchResponse:
+    """The same; a ``PackedResponse`` with the dates in ``field`` where the native part exists and can parse it."""
     taken = native.hits(raw, field) if native.hits else None
     if taken is None:
         return page(raw)
     head, found = taken
     rest = page(head)
-    return Packed(raw=raw, found=found, **{name: getattr(rest, name) for name in rest.__struct_fields__})
+    return PackedResponse(raw=raw, found=found, **{name: getattr(rest, name) for name in rest.__struct_fields__})
 
 
 _PAIR = rb"u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -203,7 +203,7 @@ def _whole_escape(match: re.Match[bytes]) -> bytes:
     return rb"\ufffd" if match["half"] else match[0]
 
 
-def whole(page: Page, counted: bool = False) -> Page:
+def whole(page: SearchResponse, counted: bool = False) -> SearchResponse:
     """``page``, if every shard answered all of it. Raises ``ClusterError`` for a partial answer.
 
     ``counted``: the caller compares the hits of all pages with the total itself, which tells more than

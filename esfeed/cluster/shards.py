@@ -12,7 +12,7 @@ from typing import Any
 from esfeed.cluster.client import Client
 from esfeed.cluster.limits import in_pieces
 from esfeed.cluster.lots import each
-from esfeed.cluster.responses import Page, document
+from esfeed.cluster.responses import SearchResponse, document
 from esfeed.errors import ClusterError, NameMoved, many
 from esfeed.model.event import Document
 from esfeed.model.reads import Ends, Resolved, Shard, Span, Tail
@@ -71,12 +71,12 @@ def tails(client: Client, of: Resolved, after: Mapping[Shard, int], size: int, s
         ]
     pages = client.multi_search(searches)
     found = {}
-    for place, shard in enumerate(after):
-        page, documents_now = pages[2 * place], pages[2 * place + 1].total
+    for index, shard in enumerate(after):
+        page, documents_now = pages[2 * index], pages[2 * index + 1].total
         docs, total = documents(page, of, shard), page.total
         while docs and len(docs) < size and page.count < page.total:
             # The shard gives fewer at once than were asked for: more stands above the last one.
-            header, body = searches[2 * place]
+            header, body = searches[2 * index]
             above = {"query": {"range": {"_seq_no": {"gt": docs[-1].seq_no}}}}
             (page,) = client.multi_search([(header, {**body, **above, "size": size - len(docs)})])
             docs += documents(page, of, shard)
@@ -109,7 +109,7 @@ def histogram(
 def numbered(client: Client, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
     """The documents with those sequence numbers."""
 
-    def ask(some: Sequence[int]) -> Page:
+    def ask(some: Sequence[int]) -> SearchResponse:
         body = {"query": {"terms": {"_seq_no": some}}, "size": len(some), **client.versions()}
         return client.search(shard.name, body, preference(shard))
 
@@ -122,7 +122,7 @@ def numbered(client: Client, of: Resolved, shard: Shard, numbers: Collection[int
     return found
 
 
-def documents(page: Page, of: Resolved, shard: Shard) -> list[Document]:
+def documents(page: SearchResponse, of: Resolved, shard: Shard) -> list[Document]:
     """The documents of a page of that shard."""
     uuid = next((one.uuid for one in of.indices if one.name == shard.name), None)
     if uuid is None:

@@ -14,7 +14,7 @@ from esfeed.cluster.client import Client
 from esfeed.cluster.lots import each, encoded
 from esfeed.cluster.responses import decode
 from esfeed.errors import ClusterError, NothingThere, brief, many
-from esfeed.model.reads import Reading, ShardReading
+from esfeed.model.reads import ShardStats, StatsSnapshot
 
 _SHARD = "indices.*.shards.*"
 _FIELDS = (
@@ -122,7 +122,7 @@ class _Stats(msgspec.Struct):
     indices: dict[str, _Index] = {}
 
 
-def read_stats(client: Client, name: str) -> Reading:
+def read_stats(client: Client, name: str) -> StatsSnapshot:
     """The counters of all primaries behind ``name``.
 
     Raises ``NameGone`` where nothing is behind it, ``ClusterError`` where a shard could not tell.
@@ -133,7 +133,7 @@ def read_stats(client: Client, name: str) -> Reading:
     return _reading(indices)
 
 
-def read_each(client: Client, names: Sequence[str]) -> Mapping[str, Reading]:
+def read_each(client: Client, names: Sequence[str]) -> Mapping[str, StatsSnapshot]:
     """The counters of those of ``names`` that are open indices themselves: of each what ``read_stats`` tells of it.
 
     One request, so as many names as a URL takes. What is no index, closed, out of sight or not whole is left out, and
@@ -143,7 +143,7 @@ def read_each(client: Client, names: Sequence[str]) -> Mapping[str, Reading]:
     failed = {failure.index for failure in stats.shards.failures}
     if stats.shards.failed and (not failed or None in failed):
         return {}
-    found: dict[str, Reading] = {}
+    found: dict[str, StatsSnapshot] = {}
     for name in names:
         one = stats.indices.get(name)
         if one is not None and one.shards and name not in failed:
@@ -152,10 +152,10 @@ def read_each(client: Client, names: Sequence[str]) -> Mapping[str, Reading]:
     return found
 
 
-def _reading(indices: Mapping[str, _Index]) -> Reading:
+def _reading(indices: Mapping[str, _Index]) -> StatsSnapshot:
     """Raises ``ClusterError`` where a primary is not there."""
-    shards: dict[str, ShardReading] = {}
-    docs = octets = 0
+    shards: dict[str, ShardStats] = {}
+    docs = size_bytes = 0
     for index, found in indices.items():
         for number, copies in found.shards.items():
             primary = next((copy for copy in copies if copy.routing.primary), None)
@@ -164,9 +164,9 @@ def _reading(indices: Mapping[str, _Index]) -> Reading:
                     f"the primary of shard {number} of {index!r} is not there (red)", "see the cluster's health"
                 )
             docs += primary.docs.count
-            octets += primary.store.size_in_bytes
+            size_bytes += primary.store.size_in_bytes
             shards[f"{index}/{number}"] = _shard(primary, copies)
-    return Reading(shards, {index: found.uuid for index, found in indices.items()}, docs, octets)
+    return StatsSnapshot(shards, {index: found.uuid for index, found in indices.items()}, docs, size_bytes)
 
 
 def _read(client: Client, name: str, fields: Sequence[str] = _FIELDS, **more: str) -> _Stats:
@@ -189,13 +189,13 @@ def _whole(client: Client, name: str) -> _Stats:
     return stats
 
 
-def _shard(primary: _Copy, copies: list[_Copy]) -> ShardReading:
+def _shard(primary: _Copy, copies: list[_Copy]) -> ShardStats:
     refreshes = tuple(sorted((copy.routing.node or "", _refreshes(copy)) for copy in copies))
     # Before 6.x the index's uuid is not told here; the translog's is made with the index and tells as much.
     identity = f"{primary.routing.node}/{primary.commit.user_data.translog_uuid}"
     done = primary.indexing.index_total + primary.indexing.delete_total
     numbers = primary.seq_no
-    return ShardReading(
+    return ShardStats(
         done,
         identity,
         refreshes,

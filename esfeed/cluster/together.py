@@ -17,10 +17,7 @@ from esfeed.cluster.lots import encoded
 from esfeed.cluster.names import resolve_each
 from esfeed.cluster.stats import read_each
 from esfeed.errors import ClusterError, Retryable
-from esfeed.model.reads import Reading, Resolved
-
-FRESH = 5.0
-"""Seconds for which a shared reading is good; whoever comes to it later asks anew."""
+from esfeed.model.reads import Resolved, StatsSnapshot
 
 _AGAIN = 60.0
 """Seconds after which a name is asked for together with others again that was no open index the last time."""
@@ -32,23 +29,22 @@ _LEAST = 200
 """Bytes of names that are asked for at once at least, where a cluster is too slow for more."""
 
 
-class Handed(NamedTuple):
-    """What a watch need not ask for: its counters, or the error that asking for them ends in.
+class SharedAnswer(NamedTuple):
+    """The counters of one watch, or the error instead of them, as asked for together with others.
 
-    ``requests`` and ``octets`` are what it cost, where it is this watch that has to bear that; ``at`` is when it was
-    asked for (monotonic). ``behind``: what is behind the name, and the uuid of the cluster, asked for after the
-    counters.
+    ``requests`` and ``received_bytes`` are the cost, borne by one of the watches; ``at`` is when they were asked for
+    (monotonic). ``behind``: what is behind the name, and the uuid of the cluster, asked for after the counters.
     """
 
     name: str
-    answer: Reading | ClusterError
+    answer: StatsSnapshot | ClusterError
     at: float
     requests: int = 0
-    octets: int = 0
+    received_bytes: int = 0
     behind: tuple[Resolved, str] | None = None
 
 
-class Together:
+class SharedCounters:
     """Asks one cluster over ``link``. Usable from many threads."""
 
     def __init__(
@@ -63,7 +59,7 @@ class Together:
         self._sleep = sleep
         self._monotonic = monotonic
         self._absent: dict[str, float] = {}
-        self._most = LONGEST
+        self._limit = LONGEST
 
     def may_share(self, name: str) -> bool:
         """Whether a watched name can be asked for together with others: one index, as far as one can tell."""
@@ -74,16 +70,16 @@ class Together:
     def lots(self, names: Iterable[str]) -> list[list[str]]:
         """Names that may be shared, in lots for one request each: as far as a URL goes."""
         lots: list[list[str]] = []
-        octets = 0
+        size = 0
         for name in names:
-            octets += len(encoded(name)) + 1
-            if not lots or octets > self._most:
+            size += len(encoded(name)) + 1
+            if not lots or size > self._limit:
                 lots.append([])
-                octets = len(encoded(name)) + 1
+                size = len(encoded(name)) + 1
             lots[-1].append(name)
         return lots
 
-    def read(self, names: Sequence[str], anew: bool = False) -> list[Handed]:
+    def read(self, names: Sequence[str], anew: bool = False) -> list[SharedAnswer]:
         """What is to be handed to the watches of those names; to one that is not among it, nothing.
 
         ``anew``: nothing is known yet of any of them, so what is behind each name is asked for as well. The engine's
@@ -96,9 +92,9 @@ class Together:
         except ClusterError as error:
             if not _unanswered(error):
                 return []
-            self._most = max(self._most // 2, _LEAST)
-            return [Handed(name, ClusterError(error.message, error.mend), at) for name in names]
-        self._most = min(2 * self._most, LONGEST)
+            self._limit = max(self._limit // 2, _LEAST)
+            return [SharedAnswer(name, ClusterError(error.message, error.hint), at) for name in names]
+        self._limit = min(2 * self._limit, LONGEST)
         for name in names:
             if name in found:
                 self._absent.pop(name, None)
@@ -110,14 +106,14 @@ class Together:
             with contextlib.suppress(ClusterError):
                 uuid = cluster_uuid(client)
                 behind = resolve_each(client, [*found])
-        requests, octets = client.meter.totals()
+        requests, received_bytes = client.meter.totals()
         first = next(iter(found), None)
         return [
-            Handed(
+            SharedAnswer(
                 name,
                 one,
                 at,
-                *((requests, octets) if name == first else (0, 0)),
+                *((requests, received_bytes) if name == first else (0, 0)),
                 behind=(behind[name], uuid) if name in behind else None,
             )
             for name, one in found.items()

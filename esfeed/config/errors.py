@@ -100,7 +100,7 @@ def out_of_range(data: object) -> Iterator[tuple[str, Fault]]:
         if isinstance(value, dict):
             todo += [(join(at, name), secret or bool(SECRET.search(name)), part) for name, part in value.items()]
         elif isinstance(value, list):
-            todo += [(join(at, place), secret, part) for place, part in enumerate(value)]
+            todo += [(join(at, index), secret, part) for index, part in enumerate(value)]
         elif isinstance(value, float) and not math.isfinite(value):
             yield at, Fault(at, None if secret else value, "write a finite number")
         elif isinstance(value, int) and not -(2**63) <= value < 2**63:

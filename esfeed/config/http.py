@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from esfeed.config.models import File, Host, Names, Patterned, RedactSettings, Wait
 from esfeed.config.types import Misplaced, Secret, Section, Text
 from esfeed.routing.patterns import Patterns
-from esfeed.routing.transform import Shape
+from esfeed.routing.transform import Transform
 
 DEFAULT_LISTEN = "127.0.0.1:8460"
 
@@ -126,20 +126,20 @@ class HttpSettings(Section):
         return self.listen.removeprefix(UNIX) if self.listen.startswith(UNIX) else ""
 
     @property
-    def most(self) -> int:
+    def limit(self) -> int:
         """The most connections at a time."""
         return self.readers + 1000 if self.connections is None else self.connections
 
     @property
-    def most_of_one(self) -> int:
+    def limit_of_one(self) -> int:
         """The most connections from one address."""
-        return max(self.most // 2, self.readers) if self.connections_of_one is None else self.connections_of_one
+        return max(self.limit // 2, self.readers) if self.connections_of_one is None else self.connections_of_one
 
-    def shape(self) -> Shape | None:
+    def shape(self) -> Transform | None:
         """What is made of events before a tenant sees them, compiled; ``None`` where that is nothing."""
         if not (self.fields or self.redact):
             return None
-        return Shape(Patterns(self.fields), [rule.rule() for rule in self.redact])
+        return Transform(Patterns(self.fields), [rule.rule() for rule in self.redact])
 
     @property
     def in_clear(self) -> bool:

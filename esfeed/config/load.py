@@ -293,7 +293,7 @@ class _Builder:
     def _routes(self) -> list[tuple[str, Mapping[str, Any]]]:
         raw = self.data.get("routes", [])
         if isinstance(raw, list) and all(isinstance(route, dict) for route in raw):
-            return [(f"routes[{place}]", route) for place, route in enumerate(raw)]
+            return [(f"routes[{index}]", route) for index, route in enumerate(raw)]
         self._fault("routes", None, "write each as a section of its own in double brackets: [[routes]]")
         return []
 
@@ -344,16 +344,16 @@ class _Builder:
 def _broken(text: str, path: Path, error: Exception) -> ConfigError:
     """A fault of TOML's own: where it is, and the line, unless a secret may stand there."""
     what = str(error) if isinstance(error, ValueError) else "nested too deep"
-    place = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", what)
-    what = what[: place.start()] if place else what
+    match = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", what)
+    what = what[: match.start()] if match else what
     what = re.sub(r"Cannot (overwrite|mutate|declare) .*", "a key or section is there twice", what)
     what = re.sub(r"Illegal character '\\n'", "a quote is not closed on its line", what)
     what = what[:1].lower() + what[1:300]
-    if not place:
+    if not match:
         return ConfigError(str(path), None, f"not TOML: {what}")
     lines = text.split("\n")
-    line = int(place[1] or len(lines))
-    column = int(place[2] or len(lines[-1]) + 1)
+    line = int(match[1] or len(lines))
+    column = int(match[2] or len(lines[-1]) + 1)
     return ConfigError(f"{path}, line {line}, column {column}", None, f"{what}\n    {_line(lines, line - 1)}")
 
 

@@ -18,7 +18,7 @@ from esfeed.cluster.connection import MOST_BYTES, Connection
 from esfeed.config.types import Duration, Misplaced, Secret, Section, Size, Text, from_environment
 from esfeed.routing.patterns import Pattern, Patterns, checked
 from esfeed.routing.template import Templated
-from esfeed.routing.transform import Redaction, Shape
+from esfeed.routing.transform import Redaction, Transform
 
 _WEEK = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
@@ -206,7 +206,7 @@ class ClusterSettings(Section):
             timeout=self.timeout,
             tries=self.retries,
             most_per_second=most_per_second,
-            most_bytes=max(MOST_BYTES, 4 * page_bytes),
+            max_bytes=max(MOST_BYTES, 4 * page_bytes),
         )
 
 
@@ -383,9 +383,9 @@ class RouteSettings(Section):
                     raise Misplaced(key, f"{{{path}}} {why}, so it cannot be told here")
         return self
 
-    def shape(self) -> Shape | None:
+    def shape(self) -> Transform | None:
         """What the route makes of events, compiled; ``None`` where that is nothing."""
         if not (self.fields or self.redact or self.rename or self.subject or self.route):
             return None
         rules = [rule.rule() for rule in self.redact]
-        return Shape(Patterns(self.fields or ()), rules, self.rename, self.subject, self.route)
+        return Transform(Patterns(self.fields or ()), rules, self.rename, self.subject, self.route)

@@ -34,7 +34,7 @@ def seconds(value: object) -> float:
     raise ValueError('write a duration such as "250ms", "1s", "5m", "24h" or "7d"')
 
 
-def octets(value: object) -> int:
+def size_bytes(value: object) -> int:
     """``"10MB"``, ``"64kb"`` (powers of 1024), or a bare number of bytes. Raises ``ValueError``."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
@@ -63,7 +63,7 @@ class Misplaced(ValueError):
 
 
 Duration = Annotated[float, BeforeValidator(seconds)]
-Size = Annotated[int, BeforeValidator(octets)]
+Size = Annotated[int, BeforeValidator(size_bytes)]
 Text = Annotated[str, BeforeValidator(from_environment)]
 Secret = Annotated[SecretStr, BeforeValidator(from_environment)]
 

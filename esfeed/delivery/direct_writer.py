@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from esfeed.changes.events import Teller
-from esfeed.delivery.options import Terms
+from esfeed.changes.events import EventFactory
+from esfeed.delivery.options import DeliveryOptions
 from esfeed.delivery.page import fitting
 from esfeed.delivery.target import Target
 from esfeed.errors import Retryable
@@ -19,21 +19,28 @@ from esfeed.ports import Entry, Stop, Store
 from esfeed.routing.router import RouteFailed, Router
 
 
-class Direct:
+class DirectWriter:
     """Brings documents of one watch to one sink, whose dispatcher has to be at rest meanwhile.
 
     A sink that takes lines may still be at those of one page, waiting for its disk, while the next page is made.
     """
 
     def __init__(
-        self, name: str, watch: str, target: Target, router: Router, store: Store, terms: Terms, teller: Teller
+        self,
+        name: str,
+        watch: str,
+        target: Target,
+        router: Router,
+        store: Store,
+        terms: DeliveryOptions,
+        event_factory: EventFactory,
     ) -> None:
         self._name = name
         self._target = target
         self._router = router
         self._store = store
         self._terms = terms
-        self._teller = teller
+        self._teller = event_factory
         self._plain = router.passes_whole(name, watch) and target.takes_lines("cloudevents")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._at: tuple[Sequence[Document], int, Future[int]] | None = None

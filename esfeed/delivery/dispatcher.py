@@ -1,7 +1,7 @@
 """One step of one sink, from the log to its target.
 
 A sink is a cursor on the log, and what is parked beside it. A step sends what lies behind the cursor, or what is due of
-one parked document; ``judge`` says whose fault a failure is, and all that follows is settled in one transaction. What
+one parked document; ``decide`` says whose fault a failure is, and all that follows is settled in one transaction. What
 the target took is remembered before that, so that a state that cannot be written costs no repeats.
 """
 
@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from esfeed.delivery.backoff import for_document, for_target
-from esfeed.delivery.failures import Doubt, Verdict, judge
-from esfeed.delivery.options import Terms
-from esfeed.delivery.page import Item, Page, pick
-from esfeed.delivery.reader import Reader, left_of
+from esfeed.delivery.failures import Decision, FailureState, decide
+from esfeed.delivery.options import DeliveryOptions
+from esfeed.delivery.page import DeliveryPage, Item, pick
+from esfeed.delivery.reader import LogReader, left_of
 from esfeed.delivery.retry_queue import Parking
 from esfeed.delivery.target import Target
 from esfeed.errors import Retryable
@@ -74,14 +74,14 @@ class Dispatcher:
         target: Target,
         router: Router,
         store: Store,
-        terms: Terms,
+        terms: DeliveryOptions,
         clock: Clock,
         chance: Callable[[], float] = random.random,
         steady: Clock | None = None,
     ) -> None:
         self.name = name
         self._target = target
-        self._reader = Reader(name, router, store, terms)
+        self._reader = LogReader(name, router, store, terms)
         self._store = store
         self._terms = terms
         self._clock = clock
@@ -93,10 +93,10 @@ class Dispatcher:
         self._taken: set[int] = set()
         self._owed: dict[int, Doc] = {}
         self._newer: dict[Doc, int] = {}
-        self._doubt = Doubt()
+        self._failing = FailureState()
         self._limit = terms.batch
         self._retry_at = self._asked_at = float("-inf")
-        self._curious = self._parked_last = False
+        self._probe_now = self._parked_last = False
         self._why = ""
 
     def start(self) -> None:
@@ -113,10 +113,10 @@ class Dispatcher:
         self._load()
         step = _Step(self._clock.now().timestamp(), self._steady.now().timestamp())
         left = self._left()
-        if left and not self._curious:
+        if left and not self._probe_now:
             return Delivery(wait=left, error=self._why)
         due = None if left else self._parking.due(step.steady)
-        if due and not (self._parked_last or self._doubt.suspects):
+        if due and not (self._parked_last or self._failing.suspects):
             self._parked_last = True
             return self._send_parked(step, due)
         self._parked_last = False
@@ -159,30 +159,30 @@ class Dispatcher:
     def _send_logged(self, step: _Step, left: float) -> Delivery:
         """Sends what lies behind the cursor. ``left``: seconds that those in doubt have to wait still."""
         at = self._store.cursor(self.name) or 0
-        page = self._reader.page(at, step.now, self._parking, self._taken, bool(self._doubt.suspects))
+        page = self._reader.page(at, step.now, self._parking, self._taken, bool(self._failing.suspects))
         if page is None:
             waits = self._parking.next_in(step.steady)
             return Delivery(idle=True, wait=waits if waits is None else max(waits, left), error=self._why)
-        batch, full = pick(page.items, self._limit, self._terms.batch_bytes, self._doubt.suspects)
+        batch, full = pick(page.items, self._limit, self._terms.batch_bytes, self._failing.suspects)
         wait = page.wait
-        if batch and batch[0].document in self._doubt.suspects:
+        if batch and batch[0].document in self._failing.suspects:
             wait = left
         elif batch and not (full or page.more):
             wait = left_of(self._terms.linger, batch[0].raw, step.now)
         if wait or not batch:
             return self._pass(step, page, at, wait)
         results, raised = self._send(batch)
-        verdict = self._judged(results, raised)
-        self._account(step, results, verdict, {})
+        decision = self._decided(results, raised)
+        self._account(step, results, decision, {})
         failed = {item.document for item, outcome in results if not outcome.ok}
-        for document in verdict.trial:
+        for document in decision.isolate:
             self._convict(step, page, document, None)
-        for document, said in verdict.guilty.items():
+        for document, said in decision.document_failures.items():
             if document not in failed:
                 self._convict(step, page, document, said)
         return self._settle(step, page, at)
 
-    def _pass(self, step: _Step, page: Page, at: int, wait: float) -> Delivery:
+    def _pass(self, step: _Step, page: DeliveryPage, at: int, wait: float) -> Delivery:
         """Sends nothing, but goes past what need not be sent."""
         if page.waiting or page.broken or page.late or self._cursor(step, page, at) > at:
             return _replace(self._settle(step, page, at), wait=wait, wake=True)
@@ -195,19 +195,19 @@ class Dispatcher:
         queue = {one.position: one for one in self._parking.queue(document) if one.position not in self._owed}
         wanted = [*queue][: self._terms.batch]
         rows = self._store.parked_events(self.name, wanted, self._terms.batch_bytes) if wanted else ()
-        page = Page(0)
+        page = DeliveryPage(0)
         for row in rows:
             page.add(row.event, [row], self._reader.shape, self._terms.oldest(step.now), parked=False)
         found = {row.position for row in rows}
-        lost = [place for place in wanted if place not in found and (not rows or place < rows[-1].position)]
-        for place in (*lost, *page.done, *(item.position for item in page.late)):
-            step.over[place] = document
+        lost = [position for position in wanted if position not in found and (not rows or position < rows[-1].position)]
+        for position in (*lost, *page.done, *(item.position for item in page.late)):
+            step.over[position] = document
         step.dropped += len(page.late)
         for item, why in page.broken:
             step.parked[item.position] = _replace(queue[item.position], state="dead", error=why[:_SAID])
         if page.items:
             results, raised = self._send(page.items)
-            self._account(step, results, self._judged(results, raised), queue)
+            self._account(step, results, self._decided(results, raised), queue)
         return self._settle(step, None, 0)
 
     # --- sending, and what it means
@@ -217,8 +217,8 @@ class Dispatcher:
         try:
             self._target.open()
         except Retryable as error:
-            self._doubt = _replace(self._doubt, failures=self._doubt.failures + 1)
-            self._pause(error.wait, str(error), curious=False)
+            self._failing = _replace(self._failing, failures=self._failing.failures + 1)
+            self._pause(error.wait, str(error), probe_now=False)
             return [], True
         try:
             outcomes = self._target.send([item.event for item in items])
@@ -226,34 +226,34 @@ class Dispatcher:
             return [(item, retry(str(error), error.wait)) for item in items], True
         return list(zip(items, outcomes, strict=True)), False
 
-    def _judged(self, results: Sequence[tuple[Item, Outcome]], raised: bool) -> Verdict:
+    def _decided(self, results: Sequence[tuple[Item, Outcome]], raised: bool) -> Decision:
         if not results:
-            return Verdict({}, (), self._doubt, True)
-        convicted = {item.document for item, _ in results if self._tried(item.document)}
-        verdict = judge(self._doubt, [(item.document, outcome) for item, outcome in results], convicted, raised)
-        self._doubt = verdict.doubt
-        if verdict.pause:
+            return Decision({}, (), self._failing, True)
+        known_failing = {item.document for item, _ in results if self._tried(item.document)}
+        decision = decide(self._failing, [(item.document, outcome) for item, outcome in results], known_failing, raised)
+        self._failing = decision.state
+        if decision.pause:
             said = next((outcome.reason for _, outcome in results if outcome.kind == "retry"), "")
-            self._pause(verdict.asked, said, verdict.curious)
+            self._pause(decision.asked, said, decision.probe_now)
         else:
             self._limit = min(self._terms.batch, self._limit * 2)
-            self._retry_at, self._curious, self._why = float("-inf"), False, ""
-        return verdict
+            self._retry_at, self._probe_now, self._why = float("-inf"), False, ""
+        return decision
 
     def _tried(self, document: Doc) -> bool:
         queue = self._parking.queue(document)
         return bool(queue and queue[0].attempts)
 
-    def _pause(self, asked: float | None, why: str, curious: bool) -> None:
+    def _pause(self, asked: float | None, why: str, probe_now: bool) -> None:
         """The sink as a whole waits; then it is tried with one event."""
         self._limit = 1
-        self._retry_at = self._clock.monotonic() + for_target(self._doubt.failures, asked, self._chance())
-        self._curious, self._why = curious, why
+        self._retry_at = self._clock.monotonic() + for_target(self._failing.failures, asked, self._chance())
+        self._probe_now, self._why = probe_now, why
 
     # --- what becomes of events
 
     def _account(
-        self, step: _Step, results: Sequence[tuple[Item, Outcome]], verdict: Verdict, queue: Mapping[int, Parked]
+        self, step: _Step, results: Sequence[tuple[Item, Outcome]], decision: Decision, queue: Mapping[int, Parked]
     ) -> None:
         """Sorts what was sent: taken, dead, to be tried again, or left for later. ``queue``: those that were parked."""
         met: set[Doc] = set()
@@ -271,7 +271,7 @@ class Dispatcher:
                 step.parked[item.position] = _replace(
                     before, state="dead", attempts=before.attempts + 1, error=outcome.reason[:_SAID]
                 )
-            elif document not in met and outcome.tried and document in verdict.guilty:
+            elif document not in met and outcome.tried and document in decision.document_failures:
                 met.add(document)
                 step.parked[item.position] = self._failed(step, before or self._new(step, item, "retry"), outcome)
             elif document not in met and before is not None:
@@ -279,7 +279,7 @@ class Dispatcher:
                 error = outcome.reason[:_SAID]
                 step.parked[item.position] = _replace(before, state="retry", error=error, next_try=step.steady)
 
-    def _convict(self, step: _Step, page: Page, document: Doc, said: Outcome | None) -> None:
+    def _convict(self, step: _Step, page: DeliveryPage, document: Doc, said: Outcome | None) -> None:
         """Parks the first event of a document that was not in this step; without ``said``, to be tried by itself."""
         queue = self._parking.queue(document)
         first = next((item for item in page.items if item.document == document), None)
@@ -289,7 +289,7 @@ class Dispatcher:
         if one is not None and (said is not None or not queue):
             step.parked[one.position] = one if said is None else self._failed(step, one, said)
 
-    def _hold_back(self, step: _Step, page: Page) -> None:
+    def _hold_back(self, step: _Step, page: DeliveryPage) -> None:
         """Parks what is behind a parked event of its document, and what nobody can tell how to send."""
         stuck = {one.document for one in step.parked.values() if one.state == "retry"}
         behind = [item for item in page.items if item.document in stuck and item.position not in self._taken]
@@ -298,7 +298,7 @@ class Dispatcher:
         for item, why in page.broken:
             step.parked[item.position] = _replace(self._new(step, item, "dead", why), attempts=1)
         step.dropped += len(page.late)
-        step.over |= {place: item.document for item in page.late for place in item.positions}
+        step.over |= {position: item.document for item in page.late for position in item.positions}
 
     def _new(self, step: _Step, item: Item, state: ParkedState, why: str = "") -> Parked:
         raw = item.raw if item.merged else None
@@ -312,23 +312,23 @@ class Dispatcher:
         until = step.steady + for_document(attempts, said.wait, self._chance())
         return _replace(one, state="retry", attempts=attempts, error=error, next_try=until)
 
-    def _cursor(self, step: _Step, page: Page, at: int) -> int:
+    def _cursor(self, step: _Step, page: DeliveryPage, at: int) -> int:
         """Up to the first event that is neither taken nor parked; not into the middle of what is merged."""
         left = [item for item in page.items if item.position not in self._taken and item.position not in step.parked]
         if not left:
             return page.last
         return at if self._reader.in_window else min(item.positions[0] for item in left) - 1
 
-    def _settle(self, step: _Step, page: Page | None, at: int) -> Delivery:
+    def _settle(self, step: _Step, page: DeliveryPage | None, at: int) -> Delivery:
         """Keeps what the step came to. Only what the target took is remembered where that fails."""
         if page is not None:
             self._hold_back(step, page)
         position = at if page is None else self._cursor(step, page, at)
-        self._owed |= {place: document for place, document in step.over.items() if document in self._parking}
+        self._owed |= {position: document for position, document in step.over.items() if document in self._parking}
         parked = [*step.parked.values()]
         self._store.settle(self.name, Settlement(position, parked, [*self._owed], self._newer, step.dropped))
-        for place, document in self._owed.items():
-            self._parking.take(document, [place])
+        for position, document in self._owed.items():
+            self._parking.take(document, [position])
         self._owed, self._newer = {}, {}
         new = [one for one in parked if one.state != "dead" and one.document not in self._parking]
         waits = {one.document for one in new}
@@ -339,7 +339,7 @@ class Dispatcher:
             else:
                 self._parking.put(one)
         if page is not None:
-            self._taken = {place for place in {*self._taken, *step.over, *step.parked} if place > position}
+            self._taken = {position for position in {*self._taken, *step.over, *step.parked} if position > position}
             self._reader.settled(position, page)
         left = self._left()
         error = self._why if left else next((one.error for one in parked if one.error), "")
@@ -352,7 +352,7 @@ class Dispatcher:
             len(dead),
             step.dropped,
             left,
-            wake=self._curious,
+            wake=self._probe_now,
             error=error,
             parked_error=next((one.error for one in new if one.error), ""),
             dead_error=next(filter(None, dead), ""),

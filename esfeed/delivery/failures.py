@@ -1,15 +1,16 @@
-"""Whose fault is it? A document that its target does not like, or a target that takes nothing. Pure.
+"""Decides whether a failure is due to one document or to the whole target. Pure.
 
-One is parked, and counts attempts; the other costs nobody an attempt: the sink pauses as a whole and its cursor stays.
-What a sink answers looks alike in both cases, so what *else* went through decides:
+A document that its target rejects is parked, and its attempts are counted. A target that takes nothing costs no event
+an attempt: the sink pauses as a whole, and its cursor stays. Both look alike in what a sink answers, so the decision
+depends on what else went through:
 
-* Something went through after the failure, in the same step: it is the document's fault (*guilty*).
-* It failed all alone, and nothing else has failed since something went through: the document's fault, too.
-* Otherwise the target is in *doubt*. The next step is a probe: one event of a document that has not failed yet. If it
-  goes through and only one document was suspected, that one was at fault. If several were, they get the benefit of the
-  doubt once; those that fail together again are put *on trial*: each is parked, and tried by itself.
+* Something went through after the failure, in the same step: the document failed.
+* The document failed alone, and nothing else has failed since something went through: the document failed, too.
+* Otherwise the target may be down. The next step is a probe: one event of a document that has not failed yet. If it
+  goes through and there was one suspect, that document failed. If there were several, they are tried together once
+  more; those that fail together again are isolated: each is parked, and tried by itself.
 
-A sink that says so itself (raises, has the rest wait, names a time to come back) puts its target in doubt at once.
+A sink that raises, makes the rest wait or names a time to come back says itself that its target is down.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ import msgspec
 from esfeed.ports import Doc, Outcome
 
 
-class Doubt(msgspec.Struct, frozen=True):
-    """What is remembered from step to step; empty while all goes well.
+class FailureState(msgspec.Struct, frozen=True):
+    """What one step leaves for the next; empty while everything goes through.
 
-    ``suspects``: documents that failed since anything went through, each with what was said, the one that failed last
-    at the end. ``earlier``: those that were suspected, together with others, before. ``lone``: those that were found
-    guilty, with nobody else failing, since anything went through. ``failures``: steps that failed, one after another.
+    ``suspects``: documents that failed since anything went through, with their outcomes, the latest failure last.
+    ``earlier``: documents that were suspects before, together with others. ``lone``: documents that failed while no
+    other did, since anything went through. ``failures``: consecutive steps that failed.
     """
 
     suspects: Mapping[Doc, Outcome] = msgspec.field(default_factory=dict)
@@ -35,67 +36,72 @@ class Doubt(msgspec.Struct, frozen=True):
     failures: int = 0
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """What a step means. ``guilty``: documents that have failed an attempt; ``trial``: to be parked without one.
+class Decision(msgspec.Struct, frozen=True):
+    """What follows from a step.
 
-    ``pause``: the sink as a whole is to wait, for ``asked`` seconds where the target said so. ``curious``: an event of
-    another document need not wait for that, as a single document is all that speaks against the target.
+    ``document_failures``: documents that failed an attempt. ``isolate``: documents to park without an attempt.
+    ``pause``: the whole sink waits, for ``asked`` seconds if the target said so. ``probe_now``: an event of another
+    document may go out at once, as only one document speaks against the target.
     """
 
-    guilty: Mapping[Doc, Outcome]
-    trial: Collection[Doc]
-    doubt: Doubt
+    document_failures: Mapping[Doc, Outcome]
+    isolate: Collection[Doc]
+    state: FailureState
     pause: bool = False
     asked: float | None = None
-    curious: bool = False
+    probe_now: bool = False
 
 
-def judge(
-    doubt: Doubt, results: Sequence[tuple[Doc, Outcome]], convicted: Collection[Doc] = (), raised: bool = False
-) -> Verdict:
-    """The verdict over a step's ``results``, in the order of sending.
+def decide(
+    state: FailureState,
+    results: Sequence[tuple[Doc, Outcome]],
+    known_failing: Collection[Doc] = (),
+    raised: bool = False,
+) -> Decision:
+    """The decision on a step's ``results``, in the order of sending.
 
-    ``convicted``: documents that were found guilty before. ``raised``: the sink gave no answer but an error.
+    ``known_failing``: documents that failed by themselves before. ``raised``: the sink raised instead of answering.
     """
-    alive = max((place for place, (_, outcome) in enumerate(results) if outcome.kind != "retry"), default=-1)
+    alive = max((position for position, (_, outcome) in enumerate(results) if outcome.kind != "retry"), default=-1)
     failed: dict[Doc, int] = {}
-    for place, (document, outcome) in enumerate(results):
+    for position, (document, outcome) in enumerate(results):
         if outcome.kind == "retry" and outcome.tried:
-            failed.setdefault(document, place)
-    guilty = {document: results[place][1] for document, place in failed.items() if place < alive}
-    open_ = {document: results[place][1] for document, place in failed.items() if place > alive}
-    trial: frozenset[Doc] = frozenset()
+            failed.setdefault(document, position)
+    own = {document: results[position][1] for document, position in failed.items() if position < alive}
+    open_ = {document: results[position][1] for document, position in failed.items() if position > alive}
+    isolate: frozenset[Doc] = frozenset()
     if alive >= 0:
-        guilty, trial, doubt = _cleared(doubt, results, guilty)
+        own, isolate, state = _cleared(state, results, own)
     held_back = _held_back(results, failed)
-    unsure = [document for document in open_ if document not in convicted]
+    unsure = [document for document in open_ if document not in known_failing]
     asked = max((open_[document].wait or 0.0 for document in unsure), default=0.0) or None
     if not open_ and not held_back:
-        return Verdict(guilty, trial, doubt)
-    alone = len({*unsure, *doubt.suspects} | doubt.lone) <= 1
+        return Decision(own, isolate, state)
+    alone = len({*unsure, *state.suspects} | state.lone) <= 1
     if open_ and alone and not (raised or held_back or asked):
-        lone = doubt.lone | frozenset(unsure)
-        return Verdict(guilty | open_, trial, Doubt(earlier=doubt.earlier, lone=lone))
-    suspects = {document: said for document, said in doubt.suspects.items() if document not in open_} | open_
-    doubt = Doubt(suspects, doubt.earlier, doubt.lone, doubt.failures + 1)
-    curious = len(suspects) == 1 and not (raised or asked)
-    return Verdict(guilty, trial, doubt, True, asked, curious)
+        lone = state.lone | frozenset(unsure)
+        return Decision(own | open_, isolate, FailureState(earlier=state.earlier, lone=lone))
+    suspects = {document: said for document, said in state.suspects.items() if document not in open_} | open_
+    state = FailureState(suspects, state.earlier, state.lone, state.failures + 1)
+    probe_now = len(suspects) == 1 and not (raised or asked)
+    return Decision(own, isolate, state, True, asked, probe_now)
 
 
 def _cleared(
-    doubt: Doubt, results: Sequence[tuple[Doc, Outcome]], guilty: Mapping[Doc, Outcome]
-) -> tuple[dict[Doc, Outcome], frozenset[Doc], Doubt]:
-    """Something went through: what that means for those suspected so far that were not tried in this step."""
+    state: FailureState, results: Sequence[tuple[Doc, Outcome]], own: Mapping[Doc, Outcome]
+) -> tuple[dict[Doc, Outcome], frozenset[Doc], FailureState]:
+    """Something went through: what follows for the suspects that this step did not try."""
     tried = {document for document, _ in results}
     fine = {document for document, outcome in results if outcome.ok}
-    absent = {document: said for document, said in doubt.suspects.items() if document not in tried}
-    if len(doubt.suspects) == 1:
-        return {**guilty, **absent}, frozenset(), Doubt(earlier=doubt.earlier - fine)
-    trial = frozenset(absent) & doubt.earlier
-    return dict(guilty), trial, Doubt(earlier=(doubt.earlier | frozenset(doubt.suspects)) - fine - trial)
+    absent = {document: said for document, said in state.suspects.items() if document not in tried}
+    if len(state.suspects) == 1:
+        return {**own, **absent}, frozenset(), FailureState(earlier=state.earlier - fine)
+    isolate = frozenset(absent) & state.earlier
+    earlier = (state.earlier | frozenset(state.suspects)) - fine - isolate
+    return dict(own), isolate, FailureState(earlier=earlier)
 
 
 def _held_back(results: Sequence[tuple[Doc, Outcome]], failed: Collection[Doc]) -> bool:
-    """Whether the sink left something untried that is not behind an earlier event of its own document."""
+    """Whether the sink left an event untried that does not follow a failed one of its own document."""
     behind = {*failed, *(document for document, outcome in results if outcome.kind == "rejected")}
     return any(outcome.kind == "retry" and not outcome.tried and doc not in behind for doc, outcome in results)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from esfeed.delivery.backoff import for_target
 from esfeed.delivery.dispatcher import Delivery
-from esfeed.delivery.options import Terms
+from esfeed.delivery.options import DeliveryOptions
 from esfeed.delivery.page import seconds
 from esfeed.delivery.reader import left_of
 from esfeed.delivery.target import Target
@@ -26,7 +26,7 @@ MOST_EVENTS, MOST_BYTES = 10_000, 64 << 20
 """What the memory of one sink holds, at most."""
 
 
-class Straight:
+class MemoryDispatcher:
     """Delivers to one sink from memory. ``hear`` may be called by any thread, the rest by one."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Straight:
         name: str,
         target: Target,
         router: Router,
-        terms: Terms,
+        terms: DeliveryOptions,
         clock: Clock,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -45,7 +45,7 @@ class Straight:
         self._clock = clock
         self._chance = chance
         self._queue: deque[Event] = deque()
-        self._octets = 0
+        self._size_bytes = 0
         self._lock = threading.Lock()
         self._lost = 0
         self._failures = 0
@@ -76,9 +76,9 @@ class Straight:
             if shaped is not None:
                 with self._lock:
                     self._queue.append(shaped)
-                    self._octets += weight(shaped)
-                    while len(self._queue) > MOST_EVENTS or (self._octets > MOST_BYTES and len(self._queue) > 1):
-                        self._octets -= weight(self._queue.popleft())
+                    self._size_bytes += weight(shaped)
+                    while len(self._queue) > MOST_EVENTS or (self._size_bytes > MOST_BYTES and len(self._queue) > 1):
+                        self._size_bytes -= weight(self._queue.popleft())
                         self._lost += 1
 
     def run_once(self) -> Delivery:
@@ -88,18 +88,18 @@ class Straight:
             first = self._queue[0] if self._queue else None
             waiting = len(self._queue)
         if first is None:
-            return self._told(0, idle=True)
+            return self._result(0, idle=True)
         if left:
-            return self._told(0, wait=left)
+            return self._result(0, wait=left)
         if self._terms.linger and waiting < self._terms.batch:
             wait = left_of(self._terms.linger, first, self._clock.now().timestamp())
             if wait:
-                return self._told(0, wait=wait)
+                return self._result(0, wait=wait)
         if not self._reached():
-            return self._told(0, wait=self._retry_at - self._clock.monotonic())
+            return self._result(0, wait=self._retry_at - self._clock.monotonic())
         batch = self._take()
         sent = self._send(batch) if batch else 0
-        return self._told(sent, wait=max(0.0, self._retry_at - self._clock.monotonic()))
+        return self._result(sent, wait=max(0.0, self._retry_at - self._clock.monotonic()))
 
     def _reached(self) -> bool:
         try:
@@ -112,19 +112,19 @@ class Straight:
     def _take(self) -> list[Event]:
         oldest = self._terms.oldest(self._clock.now().timestamp())
         batch: list[Event] = []
-        octets = 0
+        size_bytes = 0
         with self._lock:
             while self._queue and len(batch) < self._terms.batch:
                 event = self._queue[0]
                 late = seconds(event) < oldest
-                if batch and not late and octets + weight(event) > self._terms.batch_bytes:
+                if batch and not late and size_bytes + weight(event) > self._terms.batch_bytes:
                     break
                 self._queue.popleft()
-                self._octets -= weight(event)
+                self._size_bytes -= weight(event)
                 if late:
                     self._lost += 1
                 else:
-                    octets += weight(event)
+                    size_bytes += weight(event)
                     batch.append(event)
         return batch
 
@@ -140,7 +140,7 @@ class Straight:
         sent = sum(outcome.ok for outcome in outcomes)
         with self._lock:
             self._queue.extendleft(reversed(back))
-            self._octets += sum(map(weight, back))
+            self._size_bytes += sum(map(weight, back))
             self._lost += len(lost)
         self._failures = 0 if sent else self._failures
         self._why = lost[0].reason if lost else ""
@@ -154,7 +154,7 @@ class Straight:
         self._why = why
         self._retry_at = self._clock.monotonic() + for_target(self._failures, asked, self._chance())
 
-    def _told(self, sent: int, wait: float = 0.0, idle: bool = False) -> Delivery:
+    def _result(self, sent: int, wait: float = 0.0, idle: bool = False) -> Delivery:
         with self._lock:
             lost, self._lost = self._lost, 0
         return Delivery(sent, dropped=lost, wait=None if idle else wait, idle=idle, error=self._why)

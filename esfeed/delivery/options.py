@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Terms(msgspec.Struct, frozen=True):
+class DeliveryOptions(msgspec.Struct, frozen=True):
     """See :class:`esfeed.config.types.SinkSection`. Times in seconds; ``ttl`` of ``None``: nothing is ever too old."""
 
     batch: int = 100

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from esfeed.delivery.coalesce import merge
-from esfeed.model.event import Event, told_at, weight
+from esfeed.model.event import Event, event_time, weight
 from esfeed.ports import Doc, LogRow
 
 Shape = Callable[[Event], Event | None]
@@ -35,7 +35,7 @@ class Item(NamedTuple):
 
 
 @dataclass
-class Page:
+class DeliveryPage:
     """The rows behind a cursor. ``last`` is the position up to which they count, ``more``: the log surely goes on.
 
     ``items`` are to be sent, ``waiting`` are behind a parked event of their document, ``broken`` nobody can tell
@@ -89,10 +89,10 @@ def grouped(rows: Iterable[LogRow]) -> list[tuple[Event | None, list[LogRow]]]:
 def within(rows: Sequence[LogRow], span: float) -> int:
     """How many rows from the first on were logged less than ``span`` seconds after it, up to the first that was not."""
     end = seconds(rows[0].event) + span
-    return next((place for place, row in enumerate(rows) if seconds(row.event) >= end), len(rows))
+    return next((index for index, row in enumerate(rows) if seconds(row.event) >= end), len(rows))
 
 
-def pick(items: Sequence[Item], most: int, octets: int, suspects: Collection[Doc]) -> tuple[list[Item], bool]:
+def pick(items: Sequence[Item], limit: int, max_bytes: int, suspects: Collection[Doc]) -> tuple[list[Item], bool]:
     """What to send now, and whether it is as much as may be sent at a time.
 
     While a target is in doubt (there are ``suspects``), one item: of a document that is not suspected, else of the
@@ -103,21 +103,21 @@ def pick(items: Sequence[Item], most: int, octets: int, suspects: Collection[Doc
         for document in suspects if probe is None else ():
             probe = probe or next((item for item in items if item.document == document), None)
         return ([probe] if probe else []), True
-    batch = [*items[:most]]
-    count = fitting([item.event for item in batch], octets)
-    return batch[:count], count < len(batch) or count == most
+    batch = [*items[:limit]]
+    count = fitting([item.event for item in batch], max_bytes)
+    return batch[:count], count < len(batch) or count == limit
 
 
-def fitting(events: Sequence[Event], octets: int) -> int:
+def fitting(events: Sequence[Event], max_bytes: int) -> int:
     """How many of the first events have no more than so many bytes together: one at least."""
     for count, event in enumerate(events):
-        octets -= weight(event)
-        if octets < 0 and count:
+        max_bytes -= weight(event)
+        if max_bytes < 0 and count:
             return count
     return len(events)
 
 
 def seconds(event: Event) -> float:
     """When an event was made, in epoch seconds; for ever, where its time cannot be read."""
-    at = told_at(event)
+    at = event_time(event)
     return float("inf") if at is None else at

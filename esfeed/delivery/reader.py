@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from esfeed.delivery.options import Terms
-from esfeed.delivery.page import Page, Unsure, grouped, seconds, within
+from esfeed.delivery.options import DeliveryOptions
+from esfeed.delivery.page import DeliveryPage, Unsure, grouped, seconds, within
 from esfeed.delivery.retry_queue import Parking
 from esfeed.model.event import Event
 from esfeed.ports import LogRow, Store
@@ -22,10 +22,10 @@ MOST_PARKED = 10_000
 _LOOK_FURTHER = 1000
 
 
-class Reader:
+class LogReader:
     """Reads for one sink. ``in_window``: some of the events that were merged are still to be sent."""
 
-    def __init__(self, name: str, router: Router, store: Store, terms: Terms) -> None:
+    def __init__(self, name: str, router: Router, store: Store, terms: DeliveryOptions) -> None:
         self._name = name
         self._router = router
         self._watches = router.watches(name)
@@ -45,7 +45,7 @@ class Reader:
         except RouteFailed as error:
             raise Unsure(str(error)) from error
 
-    def page(self, at: int, now: float, parking: Parking, taken: Collection[int], doubt: bool) -> Page | None:
+    def page(self, at: int, now: float, parking: Parking, taken: Collection[int], doubt: bool) -> DeliveryPage | None:
         """What lies behind ``at``, without what is ``taken``; ``None`` for nothing. ``doubt``: look further than usual.
 
         Its ``wait`` is how many seconds it is until the window closes; it has no items as long as that.
@@ -59,7 +59,7 @@ class Reader:
             self._window = None
             return None
         mine = [row for row in rows if row.sink in (None, self._name) and row.event.watch in self._watches]
-        page = Page(rows[-1].position, more=len(rows) >= limit)
+        page = DeliveryPage(rows[-1].position, more=len(rows) >= limit)
         page.done += {row.position for row in rows}.difference(row.position for row in mine)
         if not (self._terms.coalesce and mine):
             self._fill(page, [(row.event, [row]) for row in mine], now, parking, taken)
@@ -77,26 +77,26 @@ class Reader:
         self._fill(page, grouped(window), now, parking, taken)
         return page
 
-    def settled(self, position: int, page: Page) -> None:
+    def settled(self, position: int, page: DeliveryPage) -> None:
         """Told where the cursor is after a step."""
         if position >= page.last:
             self._window = None
 
     def _fill(
         self,
-        page: Page,
+        page: DeliveryPage,
         groups: Sequence[tuple[Event | None, Sequence[LogRow]]],
         now: float,
         parking: Parking,
         taken: Collection[int],
     ) -> None:
         oldest = self._terms.oldest(now)
-        for place, (raw, group) in enumerate(groups):
+        for index, (raw, group) in enumerate(groups):
             if group[-1].position in taken:
                 continue
             parked = group[0].document in parking
             if parked and parking.count + len(page.waiting) >= MOST_PARKED:
-                page.last = min(rows[0].position for _, rows in groups[place:]) - 1
+                page.last = min(rows[0].position for _, rows in groups[index:]) - 1
                 return
             page.add(raw, group, self.shape, oldest, parked)
 

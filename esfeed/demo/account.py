@@ -7,13 +7,13 @@ from pathlib import Path
 
 from rich.text import Text
 
+from esfeed.demo.demo_index import DemoIndex, EngineClient
 from esfeed.demo.ledger import Ledger
-from esfeed.demo.place import Door, Place
 from esfeed.demo.replay import Compared, compare
 from esfeed.demo.screen import Screen
 
 
-def sum_up(screen: Screen, ledger: Ledger, where: Place, door: Door, folder: Path, idle: int) -> bool:
+def sum_up(screen: Screen, ledger: Ledger, where: DemoIndex, door: EngineClient, folder: Path, idle: int) -> bool:
     """Says it all; returns whether each route's events, replayed, give what the index holds. ``idle``: requests."""
     compared = [
         compare("admin", folder / "admin.jsonl", where, door),
@@ -34,7 +34,7 @@ def sum_up(screen: Screen, ledger: Ledger, where: Place, door: Door, folder: Pat
     return all(one.equal for one in compared)
 
 
-def suggest(screen: Screen, where: Place, settings: Path | None) -> None:
+def suggest(screen: Screen, where: DemoIndex, settings: Path | None) -> None:
     """Three commands to try; ``settings`` are the feed's where it goes on."""
     screen.say()
     if settings is None:
@@ -54,7 +54,7 @@ def suggest(screen: Screen, where: Place, settings: Path | None) -> None:
     screen.suggest(commands)
 
 
-def _refresh(where: Place) -> str:
+def _refresh(where: DemoIndex) -> str:
     if where.in_memory:
         return "(this engine shows a write at once; a real one when it refreshes, within 1 s by default)"
     return "(of it, up to 1 s until the engine shows a write: its refresh_interval)"
@@ -68,7 +68,7 @@ def _told(one: Compared) -> str:
     return f"the {one.role}'s events do NOT give what the index has: {named}"
 
 
-def _put(where: Place) -> str:
+def _put(where: DemoIndex) -> str:
     kind = where.type_of("mine") or "_doc"
     body = """{"name": "mine", "status": "new"}"""
     return f"curl -X PUT {where.url}/{where.index}/{kind}/1 -H content-type:application/json -d '{body}'"

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from esfeed.changes.profiles.searchlight import NEVER_PAIRED, ROLE_FIELD
+from esfeed.demo.demo_index import TYPE_FIELD, DemoIndex, EngineClient
 from esfeed.demo.ledger import Ledger
-from esfeed.demo.place import TYPE_FIELD, Door, Place
 
 FLAVOR, IMAGE, SERVER = "OS::Nova::Flavor", "OS::Glance::Image", "OS::Nova::Server"
 NETWORK, GROUP, ZONE = "OS::Neutron::Net", "OS::Neutron::SecurityGroup", "OS::Designate::Zone"
@@ -27,8 +27,8 @@ Fields = dict[str, Any]
 class Cloud:
     """Writes resources and remembers them by name. One thread."""
 
-    def __init__(self, place: Place, door: Door, ledger: Ledger) -> None:
-        self._place = place
+    def __init__(self, demo_index: DemoIndex, door: EngineClient, ledger: Ledger) -> None:
+        self._place = demo_index
         self._door = door
         self._ledger = ledger
         self._resources: dict[str, tuple[str, Fields]] = {}

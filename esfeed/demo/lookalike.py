@@ -2,7 +2,7 @@
 
 osmem says how many operations an index had (``primaries.indexing.index_total``, deletes among them) but, of a shard,
 how many documents it holds, so that an update or a delete would leave its counters as they were; and its refreshes
-stay 0 although each write is visible at once. The door passes everything on and mends those two numbers. Nothing
+stay 0 although each write is visible at once. The door passes everything on and corrects those two numbers. Nothing
 that a test claims about an engine may stand on this one.
 """
 
@@ -139,7 +139,7 @@ class _Door(BaseHTTPRequestHandler):
             return
         data = answer.data
         if stats and answer.status == 200:
-            data = _mended(data)
+            data = _repaired(data)
         self.send_response(answer.status)
         self.send_header("content-type", answer.headers.get("content-type", "application/json"))
         # The answer to HEAD has the length of what it leaves out.
@@ -155,7 +155,7 @@ class _Door(BaseHTTPRequestHandler):
         """Says nothing of requests."""
 
 
-def _mended(data: bytes) -> bytes:
+def _repaired(data: bytes) -> bytes:
     """The answer of ``_stats`` with each shard's counters as an engine counts (exact for an index of one shard)."""
     stats = json.loads(data)
     for index in stats.get("indices", {}).values():

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from esfeed.changes.profiles.searchlight import ROLE_FIELD, SUFFIXES
-from esfeed.demo.place import Door, Place
+from esfeed.demo.demo_index import DemoIndex, EngineClient
 from esfeed.model.event import View
 
 _MOST = 1000
@@ -29,16 +29,16 @@ class Compared(msgspec.Struct, frozen=True):
         return not (self.missing or self.left_over or self.different)
 
 
-def compare(role: View, events: Path, place: Place, door: Door) -> Compared:
+def compare(role: View, events: Path, demo_index: DemoIndex, door: EngineClient) -> Compared:
     """Replays ``events`` (CloudEvents, a line each) and compares with a new search of the index."""
-    told = _replayed(events)
-    there = _indexed(role, place, door)
+    replayed = _replayed(events)
+    there = _indexed(role, demo_index, door)
     return Compared(
         role,
         len(there),
-        tuple(sorted(there.keys() - told.keys())),
-        tuple(sorted(told.keys() - there.keys())),
-        tuple(sorted(key for key in there.keys() & told.keys() if there[key] != told[key])),
+        tuple(sorted(there.keys() - replayed.keys())),
+        tuple(sorted(replayed.keys() - there.keys())),
+        tuple(sorted(key for key in there.keys() & replayed.keys() if there[key] != replayed[key])),
     )
 
 
@@ -54,9 +54,9 @@ def _replayed(events: Path) -> dict[str, Any]:
     return state
 
 
-def _indexed(role: View, place: Place, door: Door) -> dict[str, Any]:
-    door.request("POST", f"/{place.index}/_refresh")
-    hits = door.request("POST", f"/{place.index}/_search", {"size": _MOST})["hits"]["hits"]
+def _indexed(role: View, demo_index: DemoIndex, door: EngineClient) -> dict[str, Any]:
+    door.request("POST", f"/{demo_index.index}/_refresh")
+    hits = door.request("POST", f"/{demo_index.index}/_search", {"size": _MOST})["hits"]["hits"]
     found = {}
     for hit in hits:
         roles = hit["_source"][ROLE_FIELD]

@@ -10,8 +10,8 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from esfeed.demo.demo_index import TYPE_FIELD
 from esfeed.demo.ledger import Ledger
-from esfeed.demo.place import TYPE_FIELD
 from esfeed.model.event import UNTYPED, Event
 from esfeed.ports import Outcome, Sink
 from esfeed.sinks.stdout.pretty import describe

@@ -22,8 +22,8 @@ from esfeed.changes.watcher import Poll
 from esfeed.config.load import Config, parse
 from esfeed.demo.account import suggest, sum_up
 from esfeed.demo.cloud import Cloud
+from esfeed.demo.demo_index import DemoIndex, EngineClient, demo_index
 from esfeed.demo.ledger import Ledger
-from esfeed.demo.place import Door, Place, place
 from esfeed.demo.screen import Screen, Shown
 from esfeed.demo.script import SCENES, furnish
 from esfeed.errors import EsfeedError
@@ -87,7 +87,9 @@ class _App(App):
 class _Show:
     """One showing. ``play`` runs beside the daemon, and ends it unless the feed is to be kept."""
 
-    def __init__(self, screen: Screen, where: Place, door: Door, folder: Path, ledger: Ledger, speed: float) -> None:
+    def __init__(
+        self, screen: Screen, where: DemoIndex, door: EngineClient, folder: Path, ledger: Ledger, speed: float
+    ) -> None:
         self.screen = screen
         self.where = where
         self.door = door
@@ -162,24 +164,24 @@ class _Show:
                 return
 
 
-Beside = Callable[[App], AbstractContextManager[object]]
+Companion = Callable[[App], AbstractContextManager[object]]
 """Makes what is to run beside the feed, such as a server; entered once the feed has its state."""
 
 
-def show(console: Console, engine: str | None, keep: bool, speed: float, beside: Beside | None = None) -> int:
+def show(console: Console, engine: str | None, keep: bool, speed: float, companion: Companion | None = None) -> int:
     """Runs the demo; returns the exit code: 0, 1 where the events did not add up to the index, 130 on Ctrl-C."""
     ledger = Ledger()
     screen = Screen(console, ledger)
     with _terminable(), contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="esfeed-demo-")))
-        where, door = stack.enter_context(place(engine))
+        where, door = stack.enter_context(demo_index(engine))
         this = _Show(screen, where, door, folder, ledger, speed)
         furnish(this.cloud)
         door.request("POST", f"/{where.index}/_refresh")
         this.open()
         app = _App(this.write_settings(), screen)
         with app:
-            interrupted = _follow(this, app, keep, beside)
+            interrupted = _follow(this, app, keep, companion)
     if interrupted:
         screen.say(Text("\nStopped; what the demo had made is removed.", "dim"))
     if screen.gone:
@@ -187,9 +189,9 @@ def show(console: Console, engine: str | None, keep: bool, speed: float, beside:
     return 130 if not this.ended else 0 if this.equal else 1
 
 
-def _follow(this: _Show, app: _App, keep: bool, beside: Beside | None) -> bool:
+def _follow(this: _Show, app: _App, keep: bool, companion: Companion | None) -> bool:
     """Runs feed and cloud; returns whether it was a signal that ended them."""
-    served = beside(app) if beside else None
+    served = companion(app) if companion else None
     daemon = Daemon(app, served)
     app.interruptible(daemon.stopping)
     thread = threading.Thread(target=this.play, args=(app, daemon.stopping, keep), name="demo cloud", daemon=True)

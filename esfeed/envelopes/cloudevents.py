@@ -57,8 +57,8 @@ def binary_cloudevent(event: Event) -> tuple[Mapping[str, str], bytes]:
 
     https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#31-binary-content-mode
     """
-    told = {f"ce-{name}": _header(value) for name, value in attributes(event).items()}
-    return {"content-type": _JSON, **told}, _json.encode(_data(event))
+    headers = {f"ce-{name}": _header(value) for name, value in attributes(event).items()}
+    return {"content-type": _JSON, **headers}, _json.encode(_data(event))
 
 
 def attributes(event: Event) -> Mapping[str, str]:

@@ -194,7 +194,7 @@ def weight(event: Event) -> int:
     return 400 + (len(event.before) if event.before else 0) + (len(event.after) if event.after else 0)
 
 
-def told_at(event: Event) -> float | None:
+def event_time(event: Event) -> float | None:
     """When an event was made, in epoch seconds; ``None`` where its time cannot be read."""
     return _epoch(event.time)
 

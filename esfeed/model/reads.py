@@ -12,7 +12,7 @@ from esfeed.model.event import Document
 from esfeed.native import Hits
 
 
-class ShardReading(msgspec.Struct, frozen=True):
+class ShardStats(msgspec.Struct, frozen=True):
     """One primary shard: operations since its copy started, which copy that is, and the refreshes of every copy.
 
     ``node`` holds the primary; ``refreshes`` are by node, its own among them.
@@ -39,21 +39,21 @@ def another(before: str, now: str) -> bool:
     return bool(before and now) and before != now
 
 
-class Reading(msgspec.Struct, frozen=True):
+class StatsSnapshot(msgspec.Struct, frozen=True):
     """What the counters said at one moment. ``shards`` by ``index/number``; ``indices`` their uuids by name.
 
-    ``uuid`` is empty where the engine does not tell it there (before 6.x). ``docs`` (nested ones too) and ``octets``
-    are for choosing page sizes only. ``blind``: the counters may not be read, so nothing is known.
+    ``uuid`` is empty before 6.x. ``docs`` (nested ones too) and ``size_bytes`` serve to choose page sizes only.
+    ``blind``: the counters may not be read, so nothing is known.
     """
 
-    shards: dict[str, ShardReading]
+    shards: dict[str, ShardStats]
     indices: dict[str, str]
     docs: int = 0
-    octets: int = 0
+    size_bytes: int = 0
     blind: bool = False
 
 
-BLIND = Reading({}, {}, blind=True)
+BLIND = StatsSnapshot({}, {}, blind=True)
 """What is known where the counters may not be read."""
 
 
@@ -96,9 +96,9 @@ class Resolved(msgspec.Struct, frozen=True):
 
     def rank(self, uuid: str) -> int:
         """Which of two indices has a document's truth where both hold it: the higher rank. -1 for none of these."""
-        for place, one in enumerate(self.indices):
+        for index, one in enumerate(self.indices):
             if one.uuid == uuid:
-                return place
+                return index
         return -1
 
 
@@ -178,13 +178,13 @@ class Unread(Sequence[Document]):
         return len(self.hits)
 
     @overload
-    def __getitem__(self, place: int) -> Document: ...
+    def __getitem__(self, index: int) -> Document: ...
 
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Document]: ...
+    def __getitem__(self, index: slice) -> Sequence[Document]: ...
 
-    def __getitem__(self, place: int | slice) -> Document | Sequence[Document]:
-        return self._docs[place]
+    def __getitem__(self, index: int | slice) -> Document | Sequence[Document]:
+        return self._docs[index]
 
     def __iter__(self) -> Iterator[Document]:
         return iter(self._docs)
@@ -194,14 +194,14 @@ class Unread(Sequence[Document]):
         return self._read()
 
 
-def octets(docs: Sequence[Document]) -> int:
+def size_bytes(docs: Sequence[Document]) -> int:
     """Bytes of the contents of ``docs``."""
     if isinstance(docs, Unread):
         return docs.hits.octets
     return sum(len(doc.source) for doc in docs if doc.source is not None)
 
 
-class Page(msgspec.Struct, frozen=True):
+class DocumentPage(msgspec.Struct, frozen=True):
     """Some of the documents of a read; ``total`` is how many the whole read has.
 
     ``low`` is for a backfill: the head of the log before it was read.

@@ -19,11 +19,11 @@ _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
 
 class TooLarge(Exception):
-    """An answer has more bytes than it may have. ``most`` is how many it may."""
+    """An answer has more bytes than it may have. ``max_bytes`` is how many it may."""
 
-    def __init__(self, most: int) -> None:
-        super().__init__(f"the answer is larger than {most:,} bytes")
-        self.most = most
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"the answer is larger than {max_bytes:,} bytes")
+        self.max_bytes = max_bytes
 
 
 class Undecodable(Exception):
@@ -69,14 +69,13 @@ def tls_context(context: ssl.SSLContext) -> ssl.SSLContext:
     return context
 
 
-def whole(response: Any, most: int) -> bytes:
+def whole(response: Any, max_bytes: int) -> bytes:
     """All of an answer of urllib3 that was not read yet, decompressed.
 
-    Raises ``TooLarge`` for more than ``most`` bytes, and ``Undecodable``; then the connection is of no further use, and
-    closed.
+    Raises ``TooLarge`` for more than ``max_bytes``, and ``Undecodable``; the connection is closed then.
     """
     try:
-        data = _read(response, most, (response.headers.get("content-encoding") or "identity").strip().lower())
+        data = _read(response, max_bytes, (response.headers.get("content-encoding") or "identity").strip().lower())
     except BaseException:
         response.close()
         raise
@@ -84,13 +83,13 @@ def whole(response: Any, most: int) -> bytes:
     return data
 
 
-def _read(response: Any, most: int, coding: str) -> bytes:
+def _read(response: Any, max_bytes: int, coding: str) -> bytes:
     if coding not in ("identity", "gzip", "x-gzip", "deflate"):
         raise Undecodable(f"the answer is compressed as {coding[:30]!r}, which nobody asked for")
     plain = coding == "identity"
     decoder = zlib.decompressobj(_GZIP_OR_ZLIB)
     parts: list[bytes] = []
-    room = most
+    room = max_bytes
     while piece := response.read(_PIECE, decode_content=False):
         if not plain:
             try:
@@ -99,7 +98,7 @@ def _read(response: Any, most: int, coding: str) -> bytes:
                 raise Undecodable(f"the answer is no {coding}: {error}") from error
         room -= len(piece)
         if room < 0:
-            raise TooLarge(most)
+            raise TooLarge(max_bytes)
         parts.append(piece)
     if not plain and parts and not decoder.eof:
         raise Undecodable(f"the answer ends in the middle of its {coding}")

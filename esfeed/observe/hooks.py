@@ -20,7 +20,7 @@ def together(contexts: Iterable[AbstractContextManager[object]]) -> Iterator[Non
         yield
 
 
-class Watched:
+class ObservedSink:
     """A sink (``ports.Sink``) that observers look upon; what it does is the inner sink's."""
 
     def __init__(self, name: str, inner: Sink, observers: Sequence[Observer], clock: Clock) -> None:

@@ -20,12 +20,12 @@ class Observer:
         return nullcontext()
 
     def polled(
-        self, watch: str, took: float, requests: int, octets: int, events: Mapping[str, int], error: str
+        self, watch: str, took: float, requests: int, received_bytes: int, events: Mapping[str, int], error: str
     ) -> None:
         """Told at the end of a poll, inside of ``polling``.
 
-        ``took`` seconds; ``requests`` and ``octets`` (bytes of answers) are what it cost the cluster; ``events`` are
-        counted by op; ``error`` is empty where it went well.
+        ``took`` seconds; ``requests`` and ``received_bytes`` are what the cluster answered; ``events`` are counted by
+        op; ``error`` is empty after a success.
         """
 
     def sending(self, sink: str, events: Sequence[Event]) -> AbstractContextManager[object]:

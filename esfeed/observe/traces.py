@@ -44,11 +44,11 @@ class Traces(Observer):
         )
 
     def polled(
-        self, watch: str, took: float, requests: int, octets: int, events: Mapping[str, int], error: str
+        self, watch: str, took: float, requests: int, received_bytes: int, events: Mapping[str, int], error: str
     ) -> None:
         span = trace.get_current_span()
         span.set_attribute("esfeed.cluster.requests", requests)
-        span.set_attribute("esfeed.cluster.received_bytes", octets)
+        span.set_attribute("esfeed.cluster.received_bytes", received_bytes)
         for op, count in events.items():
             span.set_attribute(f"esfeed.events.{op}", count)
         if error:

@@ -18,10 +18,11 @@ from esfeed.ports.log import (
     Store,
 )
 from esfeed.ports.memory import Known, Sweep
-from esfeed.ports.polls import Batch, Checkpoint, Cluster, Passed, Profile, Tracker
+from esfeed.ports.polls import COUNTERS_AGE, Batch, Checkpoint, Cluster, Passed, Profile, Tracker
 from esfeed.ports.sinks import OK, LineSink, Outcome, Sink, rejected, retry, waits
 
 __all__ = [
+    "COUNTERS_AGE",
     "NO_DOC",
     "OK",
     "PAGE_BYTES",

@@ -124,10 +124,10 @@ class Store(Protocol):
     def commit(self, watch: str, batch: Commit) -> None:
         """Keeps a batch in ONE transaction; whoever reads later sees all of it or nothing."""
 
-    def read_log(self, after: int, limit: int, octets: int = PAGE_BYTES) -> Sequence[LogRow]:
+    def read_log(self, after: int, limit: int, max_bytes: int = PAGE_BYTES) -> Sequence[LogRow]:
         """Log rows with a position greater than ``after``, in order, ``limit`` at most.
 
-        Fewer where they come to more than ``octets`` bytes, but one at least.
+        Fewer where they come to more than ``max_bytes`` bytes, but one at least.
         """
 
     def head(self) -> int:
@@ -148,5 +148,5 @@ class Store(Protocol):
     def redriven(self, sink: str) -> Sequence[Parked]:
         """What somebody wants to be sent again, oldest first, without the events."""
 
-    def parked_events(self, sink: str, positions: Sequence[int], octets: int = PAGE_BYTES) -> Sequence[LogRow]:
-        """The parked events at those positions, in order; a beginning of them where they exceed ``octets`` bytes."""
+    def parked_events(self, sink: str, positions: Sequence[int], max_bytes: int = PAGE_BYTES) -> Sequence[LogRow]:
+        """The parked events at those positions, in order; a beginning of them where they exceed ``max_bytes`` bytes."""

@@ -53,7 +53,7 @@ class Known(Protocol):
     def tombstones(self, uuid: str, shard: int, size: int) -> Iterator[Collection[Key]]:
         """The documents of a shard whose deletes were told, but may be taken back; at most ``size`` at a time."""
 
-    def buried(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
+    def tombstoned(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
         """The same of any shards, by ``keys``: those among them, with the last revision that was known."""
 
     def dated(self, spans: Sequence[Span] | None, bits: int) -> Dated:

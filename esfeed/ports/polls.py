@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from esfeed.model.event import Change, Document, Key, Owners, Revision, View
-from esfeed.model.reads import Dated, Dates, Held, Page, Part, Reading, Resolved, Shard, Span, Tail
+from esfeed.model.reads import Dated, Dates, DocumentPage, Held, Part, Resolved, Shard, Span, StatsSnapshot, Tail
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -40,6 +40,7 @@ class Batch(msgspec.Struct, frozen=True):
     is about to report gone, at most, told with the first of them. ``read`` documents of ``total`` (0: nobody knows)
     were read so far, for progress. ``stamps`` are dates of known documents that are to be remembered anew, and change
     nothing else. ``copies`` tells, by index and shard, which copy is the primary, where documents carry their shard.
+    ``went_back``: some document is as it was before, which the same copy never shows.
     ``passed`` tells with a checkpoint how far each shard (index uuid, number) is read by now, where it is by number.
     """
 
@@ -54,6 +55,11 @@ class Batch(msgspec.Struct, frozen=True):
     stamps: Mapping[Key, int | None] = msgspec.field(default_factory=dict)
     copies: Mapping[tuple[str, int], str] = msgspec.field(default_factory=dict)
     passed: Mapping[tuple[str, int], Passed] = msgspec.field(default_factory=dict)
+    went_back: bool = False
+
+
+COUNTERS_AGE = 5.0
+"""Seconds by which the answer of ``Cluster.counters`` may be older than the question: several watches share one."""
 
 
 class Cluster(Protocol):
@@ -72,7 +78,7 @@ class Cluster(Protocol):
         moment after it was counted. There a count of refreshes proves nothing about what a search shows.
         """
 
-    def counters(self, name: str) -> Reading:
+    def counters(self, name: str) -> StatsSnapshot:
         """The counters of all primaries behind ``name``: one request. Raises ``NameGone`` where nothing is there."""
 
     def resolve(self, name: str, watch: str) -> Resolved:
@@ -100,15 +106,15 @@ class Cluster(Protocol):
     def newest(self, name: str, field: str) -> int | None:
         """The largest ``field`` that is not in the cluster's own future, in epoch milliseconds; ``None`` for none."""
 
-    def window(self, of: Resolved, field: str, since: int, size: int) -> Iterator[Page]:
+    def window(self, of: Resolved, field: str, since: int, size: int) -> Iterator[DocumentPage]:
         """Documents with ``field`` from ``since`` (epoch milliseconds) on, oldest first."""
 
-    def part(self, of: Resolved, part: Part, size: int) -> Generator[Page, None, None]:
+    def part(self, of: Resolved, part: Part, size: int) -> Generator[DocumentPage, None, None]:
         """The documents of a ``part``, with content, as they lie on the engine's disk."""
 
     def everything(
         self, of: Resolved, source: bool, size: int, shard: Shard | None = None, field: str = ""
-    ) -> Iterator[Page]:
+    ) -> Iterator[DocumentPage]:
         """Every document once (of one ``shard``), from one snapshot a shard; content only with ``source``.
 
         With the ``stamp`` that the engine has for ``field``, a date, where one is named.
@@ -117,7 +123,7 @@ class Cluster(Protocol):
     def dated(self, of: Resolved, field: str, spans: Sequence[Span] | None, bits: int) -> Dated:
         """Documents by ``bucket(stamp, bits)`` within ``spans`` (``None``: all, and how many have no date)."""
 
-    def within(self, of: Resolved, field: str, spans: Sequence[Span], without: bool) -> Iterator[Page]:
+    def within(self, of: Resolved, field: str, spans: Sequence[Span], without: bool) -> Iterator[DocumentPage]:
         """Ids, versions and stamps of the documents dated within ``spans``, and of those ``without`` a date."""
 
     def without_seq_no(self, of: Resolved) -> str:

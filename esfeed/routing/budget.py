@@ -36,21 +36,21 @@ _WORD = re.compile(r"\w+|[^\s\w]")
 class Cost(NamedTuple):
     """Of an expression: ``steps`` over an event, and how often it takes them: elements to the power of ``loops``.
 
-    ``most`` is how many steps over bytes there may be.
+    ``limit`` is how many steps over bytes there may be.
     """
 
     steps: int
     loops: int
-    most: int
+    limit: int
 
     def bearable(self, event: Event) -> bool:
         """Whether it may look at that event."""
         texts = [memoryview(one) for one in (event.before, event.after) if one is not None]
-        octets = sum(map(len, texts)) + len(event.doc_id) + 100
+        size_bytes = sum(map(len, texts)) + len(event.doc_id) + 100
         if not self.loops:
-            return self.steps * octets <= self.most
+            return self.steps * size_bytes <= self.limit
         elements = 1 + sum(bytes(text).count(b",") for text in texts)
-        return self.steps * octets * int(elements**self.loops) <= self.most
+        return self.steps * size_bytes * int(elements**self.loops) <= self.limit
 
 
 def of_route(text: str) -> Cost:
@@ -80,7 +80,7 @@ def of_reader(text: str) -> Cost:
     return Cost(steps, 2 if _LISTS.search(text) else loops, MOST)
 
 
-def _states(text: str, longest: int, most: int) -> int:
+def _states(text: str, longest: int, limit: int) -> int:
     """How many states its regular expressions have, about."""
     patterns = [found[1][1:-1] for found in _LITERAL.finditer(text)]
     if len(patterns) < len(_MATCHES.findall(text)):
@@ -91,6 +91,6 @@ def _states(text: str, longest: int, most: int) -> int:
             raise ValueError(f"a regular expression has {longest} characters at most here")
         times = [int(high or low or 1) for low, high in _TIMES.findall(pattern)]
         states += len(pattern) * math.prod(max(1, number) for number in times)
-    if states > most:
+    if states > limit:
         raise ValueError("its regular expressions repeat ({n,m}) too often")
     return states

@@ -168,8 +168,8 @@ def _mistake(text: str, message: str) -> str:
 
 def _at(text: str, name: str, what: str) -> str:
     edge = r"\b" if name.isidentifier() else ""
-    place = re.search(f"{edge}{re.escape(name)}{edge}", text)
-    before = text[: place.start()] if place else ""
+    match = re.search(f"{edge}{re.escape(name)}{edge}", text)
+    before = text[: match.start()] if match else ""
     return _placed(text, before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1, what)
 
 

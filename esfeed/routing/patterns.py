@@ -91,5 +91,5 @@ def _regex(text: str) -> re.Pattern[str]:
         return re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
         where = getattr(error, "pos", None)
-        place = "" if where is None else f"\n    {text}\n    {' ' * where}^"
-        raise ValueError(f"not a regular expression: {getattr(error, 'msg', error)}{place}") from None
+        line = "" if where is None else f"\n    {text}\n    {' ' * where}^"
+        raise ValueError(f"not a regular expression: {getattr(error, 'msg', error)}{line}") from None

@@ -23,7 +23,7 @@ from esfeed.model.event import Event
 from esfeed.routing.cel import Fields, Where, compile_where
 from esfeed.routing.patterns import Patterns
 from esfeed.routing.tenancy import seen_by
-from esfeed.routing.transform import Shape, ShapeFailed
+from esfeed.routing.transform import Transform, TransformFailed
 
 if TYPE_CHECKING:
     import cel
@@ -41,8 +41,8 @@ class Unshapable(RouteFailed):
     ``route`` is the index of the route in the settings.
     """
 
-    def __init__(self, route: int, error: ShapeFailed) -> None:
-        super().__init__(f"routes[{route}]: {error.message}", error.mend)
+    def __init__(self, route: int, error: TransformFailed) -> None:
+        super().__init__(f"routes[{route}]: {error.message}", error.hint)
         self.route = route
 
 
@@ -74,7 +74,7 @@ class Route(msgspec.Struct, frozen=True):
     where: Where | None = None
     admin: bool = False
     types: Patterns | None = None
-    shape: Shape | None = None
+    shape: Transform | None = None
     tenant: str | None = None
 
     def like(self, other: Route) -> bool:
@@ -148,7 +148,7 @@ class Router:
         route, event = found
         try:
             return route.shape.apply(event, self._timestamps.get(event.watch, "")) if route.shape else event
-        except ShapeFailed as error:
+        except TransformFailed as error:
             raise Unshapable(route.index, error) from error
 
     def _route(self, sink: str, event: Event) -> tuple[Route, Event] | None:
@@ -182,7 +182,7 @@ class Router:
 def _shown(route: Route, event: Event, timestamp_field: str) -> Event | None:
     try:
         return seen_by(event, route.tenant or "", timestamp_field)
-    except ShapeFailed as error:
+    except TransformFailed as error:
         raise Unshapable(route.index, error) from error
 
 

@@ -80,9 +80,11 @@ class Template:
             return str(value)
         if isinstance(value, Decimal) and len(text := str(value)) < _MOST_DIGITS:
             return text
-        place = "{" + ".".join(path) + "}"
+        placeholder = "{" + ".".join(path) + "}"
         why = "is not there" if value is None else "is empty" if value == "" else "is no text or number"
-        raise TemplateFailed(f"{self.text!r} has no text for this event: {place} {why}", "name a field that all have")
+        raise TemplateFailed(
+            f"{self.text!r} has no text for this event: {placeholder} {why}", "name a field that all have"
+        )
 
     def __repr__(self) -> str:
         return f"Template({self.text!r})"

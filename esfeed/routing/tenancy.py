@@ -12,7 +12,7 @@ import msgspec
 
 from esfeed.model.event import Event, Op, Owners
 from esfeed.routing.patterns import Patterns
-from esfeed.routing.transform import Shape
+from esfeed.routing.transform import Transform
 
 ANY = "*"
 """In place of a project: whichever has the resource."""
@@ -24,8 +24,8 @@ def seen_by(event: Event, tenant: str, timestamp_field: str = "") -> Event | Non
     The project may see a resource that it owns, and one that is shared with it by name, the latter without its private
     fields. Nothing that is for all (a public image, a flavor) counts as anybody's. In the event that comes back,
     ``owner`` is that project, so that a template with ``{owner}`` never names another. ``timestamp_field`` as in
-    :meth:`esfeed.routing.transform.Shape.apply`. Raises :class:`esfeed.routing.transform.ShapeFailed` for a document
-    that private fields cannot be taken from.
+    :meth:`esfeed.routing.transform.Transform.apply`. Raises :class:`esfeed.routing.transform.TransformFailed` for a
+    document that private fields cannot be taken from.
     """
     owners = event.owners
     if owners is None or event.view == "admin":
@@ -54,5 +54,5 @@ def seen_by(event: Event, tenant: str, timestamp_field: str = "") -> Event | Non
 
 
 @lru_cache(maxsize=64)
-def _without(private: tuple[str, ...]) -> Shape:
-    return Shape(Patterns([f"-{name}" for name in private]))
+def _without(private: tuple[str, ...]) -> Transform:
+    return Transform(Patterns([f"-{name}" for name in private]))

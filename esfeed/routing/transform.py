@@ -22,7 +22,7 @@ from esfeed.errors import EsfeedError
 from esfeed.model.event import Event
 from esfeed.routing.patterns import Pattern, Patterns
 from esfeed.routing.template import Template, TemplateFailed
-from esfeed.text.jsontext import Unreadable, parse, same_meaning, text_of
+from esfeed.text.jsontext import Unreadable, json_equal, parse, text_of
 
 Action = Literal["remove", "mask", "hash"]
 
@@ -37,7 +37,7 @@ _encode = msgspec.json.Encoder().encode
 _Fields = dict[str, msgspec.Raw]
 
 
-class ShapeFailed(EsfeedError):
+class TransformFailed(EsfeedError):
     """A route can make nothing of an event; the event is not for its sink as it stands. No value is told."""
 
 
@@ -76,7 +76,7 @@ _KEPT = _Verdict(kept=True, inside=False)
 _OBJECT, _LIST = b"{["
 
 
-class Shape:
+class Transform:
     """The shaping of one route. Immutable to whoever uses it, for any thread.
 
     ``fields``: what to keep and drop. ``redact``: the first rule that covers a field counts. ``rename``: from a path to
@@ -116,7 +116,7 @@ class Shape:
     def apply(self, event: Event, timestamp_field: str = "") -> Event | None:
         """The event as the route lets it be seen; ``None`` where nothing that it lets be seen has changed.
 
-        ``timestamp_field`` is the field that ``origin.updated_at`` was read from. Raises :class:`ShapeFailed` for a
+        ``timestamp_field`` is the field that ``origin.updated_at`` was read from. Raises :class:`TransformFailed` for a
         document that cannot be taken apart, or a template without a text for it.
         """
         if not self._whole:
@@ -174,10 +174,10 @@ class Shape:
             pass
         except (msgspec.MsgspecError, UnicodeDecodeError):
             try:
-                return self._taken_apart(msgspec.Raw(_mended(bytes(raw))))
+                return self._taken_apart(msgspec.Raw(_repaired(bytes(raw))))
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 pass
-        raise ShapeFailed("the document cannot be taken apart", "it is nested too deep, or it is no JSON object")
+        raise TransformFailed("the document cannot be taken apart", "it is nested too deep, or it is no JSON object")
 
     def _taken_apart(self, raw: msgspec.Raw, around: str = "") -> _Fields:
         shaped: _Fields = {}
@@ -232,7 +232,7 @@ def _same(one: msgspec.Raw | None, other: msgspec.Raw | None) -> bool:
     if bytes(one) == bytes(other):
         return True
     try:
-        return same_meaning(parse(one), parse(other))
+        return json_equal(parse(one), parse(other))
     except (Unreadable, RecursionError):
         return False
 
@@ -245,10 +245,10 @@ def _text(key: str, template: Template, event: Event) -> str:
     try:
         return template.render(event)
     except TemplateFailed as error:
-        raise ShapeFailed(f"{key} = {error.message}", error.mend) from error
+        raise TransformFailed(f"{key} = {error.message}", error.hint) from error
 
 
-def _mended(raw: bytes) -> bytes:
+def _repaired(raw: bytes) -> bytes:
     """The text with what no Unicode text can hold replaced by U+FFFD: half of a surrogate pair, broken UTF-8."""
     text = raw.decode("utf-8", "replace").encode()
     return _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], text)

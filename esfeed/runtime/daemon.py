@@ -19,12 +19,12 @@ import structlog
 from esfeed.delivery.dispatcher import Delivery
 from esfeed.errors import ConfigError, EsfeedError, MassDelete, ReaderGone, Unforeseen
 from esfeed.runtime.factory import App
-from esfeed.runtime.health import Wish, unpack
+from esfeed.runtime.health import ControlRequest, unpack
 from esfeed.runtime.heaps import share_heaps
-from esfeed.runtime.left import MEND, left
+from esfeed.runtime.left import HINT, left
 from esfeed.runtime.rounds import Rounds
 from esfeed.runtime.scheduler import NO_THREAD, Schedule
-from esfeed.runtime.signals import Told
+from esfeed.runtime.signals import StopSignal
 
 log = structlog.get_logger("esfeed")
 
@@ -41,11 +41,11 @@ _SWITCH_AFTER = 0.0005
 
 
 class Daemon:
-    """Runs a feed until it is told to stop. ``beside`` is entered once it has the state, and left at the very end."""
+    """Runs a feed until it is asked to stop. ``companion`` is entered once the feed holds the state, and left last."""
 
-    def __init__(self, app: App, beside: AbstractContextManager[object] | None = None) -> None:
+    def __init__(self, app: App, companion: AbstractContextManager[object] | None = None) -> None:
         self._app = app
-        self._beside = beside or nullcontext()
+        self._companion = companion or nullcontext()
         self.stopping = threading.Event()
         self._drained = threading.Event()
         self._busy = threading.Semaphore(0)
@@ -60,11 +60,11 @@ class Daemon:
         # A poll takes the interpreter's lock some twenty times; behind another watch's first reading, or a loop that
         # serves hundreds of readers, it would wait for the usual five milliseconds at each of them.
         sys.setswitchinterval(_SWITCH_AFTER)
-        told = Told()
-        with self._beside:
-            self._run(told)
+        stop_signal = StopSignal()
+        with self._companion:
+            self._run(stop_signal)
 
-    def _run(self, told: Told) -> None:
+    def _run(self, stop_signal: StopSignal) -> None:
         self._app.begin()
         self._app.noting.patient = True
         self._rounds = Rounds(self._app, self._poll, self._app.store.followed())
@@ -78,10 +78,10 @@ class Daemon:
         self._schedule.every(_WISHES_EVERY, " wishes", self._grant_wishes)
         self._schedule.every(_PRUNE_EVERY, " prune", self._prune)
         for name, one in left(self._app).items():
-            log.warning("sink.left", sink=name, what=f"it is not in the settings: {one}", mend=MEND)
+            log.warning("sink.left", sink=name, what=f"it is not in the settings: {one}", hint=HINT)
         self._schedule.start()
         log.info("feed.started", watches=[*self._app.config.watches], sinks=[*self._app.config.sinks])
-        while not (told() or self.stopping.is_set()):
+        while not (stop_signal() or self.stopping.is_set()):
             time.sleep(_LISTEN_EVERY)
             if step := self._schedule.look():
                 log.warning("clock.stepped", seconds=round(step, 1), what="every watch is polled now")
@@ -104,7 +104,7 @@ class Daemon:
                 return
             for name, wish in self._app.store.take_notes("wish").items():
                 if name in self._app.config.watches:
-                    self._app.ask(name, unpack(wish, Wish).allow_mass_delete)
+                    self._app.ask(name, unpack(wish, ControlRequest).allow_mass_delete)
                     self._rounds.resume(name)
                     if self._app.config.watches[name].cron is None:
                         self._rounds.due([name])
@@ -137,7 +137,7 @@ class Daemon:
             self._recovered(f"watch {name}")
         except MassDelete as error:
             self._rounds.pause(name)
-            log.error("watch.stopped", watch=name, error=error.message, mend=error.mend)
+            log.error("watch.stopped", watch=name, error=error.message, hint=error.hint)
         except EsfeedError as error:
             if not self.stopping.is_set():
                 self._failed("watch.failed", f"watch {name}", error)
@@ -155,7 +155,7 @@ class Daemon:
                 self.stopping.set()
                 return
             except ConfigError as error:
-                # Nobody but a person can mend it: others go on, and this one is looked at from time to time.
+                # Nobody but a person can correct it: others go on, and this one is looked at from time to time.
                 self._failed("sink.stopped", f"sink {name}", error)
                 if self.stopping.wait(_MENDED_AFTER):
                     return

@@ -22,9 +22,9 @@ import structlog
 from esfeed.config import plugins
 from esfeed.config.load import Config, WatchSettings
 from esfeed.config.types import SinkSection
-from esfeed.delivery.options import Terms
+from esfeed.delivery.options import DeliveryOptions
 from esfeed.errors import EsfeedError, ReaderGone, Unforeseen
-from esfeed.observe.hooks import Watched, together
+from esfeed.observe.hooks import ObservedSink, together
 from esfeed.observe.ports import Observer
 from esfeed.ports import Clock, Progress, Sink, Stop
 from esfeed.routing.router import Router
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from esfeed.changes.watcher import Poll, Watcher
     from esfeed.cluster.adapter import EngineCluster
     from esfeed.cluster.link import Link
-    from esfeed.cluster.together import Together
-    from esfeed.delivery.direct_writer import Direct
+    from esfeed.cluster.together import SharedCounters
+    from esfeed.delivery.direct_writer import DirectWriter
     from esfeed.delivery.dispatcher import Delivery, Dispatcher
-    from esfeed.delivery.memory_dispatcher import Straight
+    from esfeed.delivery.memory_dispatcher import MemoryDispatcher
     from esfeed.delivery.target import Target
     from esfeed.store.sql import SqlStore
     from esfeed.trackers.auto import AutoTracker
@@ -54,7 +54,7 @@ _MOST_DEAD = 10_000
 class App:
     """A feed. Use it as a context; ``purpose`` is the command, for whoever asks who holds the state.
 
-    ``eager``: see :class:`~esfeed.trackers.options.Following`. ``observers`` look on; add to it before the first use.
+    ``eager``: see :class:`~esfeed.trackers.options.TrackerOptions`. Add to ``observers`` before the first use.
     """
 
     def __init__(
@@ -165,13 +165,13 @@ class App:
         return self._links[cluster]
 
     @cached_property
-    def together(self) -> Mapping[str, Together]:
+    def together(self) -> Mapping[str, SharedCounters]:
         """What asks a cluster, by its own name, for the counters of many watches at once."""
-        from esfeed.cluster.together import Together
+        from esfeed.cluster.together import SharedCounters
 
         made = {}
         for name, settings in self.config.clusters.items():
-            made[name] = Together(settings.connection(name), self._link(name), self.sleep)
+            made[name] = SharedCounters(settings.connection(name), self._link(name), self.sleep)
         return made
 
     def share(self, cluster: str, names: Sequence[str], anew: bool = False) -> None:
@@ -183,7 +183,7 @@ class App:
         for name in names:
             if (found := handed.pop(index[name], None)) is not None:
                 self.clusters[name].hand(found)
-                handed[index[name]] = found._replace(requests=0, octets=0)
+                handed[index[name]] = found._replace(requests=0, received_bytes=0)
 
     def engines(self) -> Iterator[tuple[str, EngineCluster]]:
         """Each cluster once, by its own name, for who only wants to know whether it is there."""
@@ -202,9 +202,9 @@ class App:
 
     def _tracker(self, name: str, settings: WatchSettings) -> AutoTracker:
         from esfeed.trackers.auto import AutoTracker
-        from esfeed.trackers.options import Following
+        from esfeed.trackers.options import TrackerOptions
 
-        following = Following(
+        options = TrackerOptions(
             name,
             settings.index,
             settings.timestamp_field,
@@ -217,7 +217,7 @@ class App:
             assumed=settings.tracker == "auto" and "timestamp_field" not in settings.model_fields_set,
         )
         cluster = self.clusters[name]
-        return AutoTracker(settings.tracker, cluster, self.store.known(name), following, self.steady, self.sleep)
+        return AutoTracker(settings.tracker, cluster, self.store.known(name), options, self.steady, self.sleep)
 
     @cached_property
     def watchers(self) -> Mapping[str, Watcher]:
@@ -234,7 +234,7 @@ class App:
             settings.initial == "now",
             settings.keep_documents,
             settings.mass_delete_limit,
-            beside=not self._eager and len(self.config.watches) > 1,
+            split_batches=not self._eager and len(self.config.watches) > 1,
             alone=not self._eager,
         )
         return Watcher(watch, self.trackers[name], plugins.profile(settings.profile), self.store, self.clock)
@@ -245,7 +245,7 @@ class App:
         return self.config.router()
 
     @cached_property
-    def dispatchers(self) -> Mapping[str, Dispatcher | Straight]:
+    def dispatchers(self) -> Mapping[str, Dispatcher | MemoryDispatcher]:
         """What delivers, by sink: from its place in the log, or straight from memory."""
         return {name: self._dispatcher(name, settings) for name, settings in self.config.sinks.items()}
 
@@ -256,24 +256,26 @@ class App:
 
         return {name: Target(name, self._watched(name)) for name in self.config.sinks}
 
-    def direct(self, name: str, watch: str) -> Direct:
+    def direct(self, name: str, watch: str) -> DirectWriter:
         """What brings documents of a watch to a sink past the log, while its dispatcher does nothing."""
-        from esfeed.delivery.direct_writer import Direct
+        from esfeed.delivery.direct_writer import DirectWriter
 
-        tells = self.watchers[watch].teller
-        return Direct(name, watch, self.targets[name], self.router, self.store, terms(self.config.sinks[name]), tells)
+        event_factory = self.watchers[watch].event_factory
+        return DirectWriter(
+            name, watch, self.targets[name], self.router, self.store, terms(self.config.sinks[name]), event_factory
+        )
 
-    def _dispatcher(self, name: str, settings: SinkSection) -> Dispatcher | Straight:
+    def _dispatcher(self, name: str, settings: SinkSection) -> Dispatcher | MemoryDispatcher:
         from esfeed.delivery.dispatcher import Dispatcher
-        from esfeed.delivery.memory_dispatcher import Straight
+        from esfeed.delivery.memory_dispatcher import MemoryDispatcher
 
-        made: Dispatcher | Straight
+        made: Dispatcher | MemoryDispatcher
         if settings.persist:
             made = Dispatcher(
                 name, self.targets[name], self.router, self.store, terms(settings), self.clock, steady=self.steady
             )
         else:
-            made = Straight(name, self.targets[name], self.router, terms(settings), self.clock)
+            made = MemoryDispatcher(name, self.targets[name], self.router, terms(settings), self.clock)
             self.store.listen(made.hear)
         made.start()
         self._stack.callback(made.close)
@@ -281,10 +283,12 @@ class App:
 
     def backlog(self, name: str) -> int:
         """How many entries of the log a sink has before it; of one without the log, how many events in memory."""
-        from esfeed.delivery.memory_dispatcher import Straight
+        from esfeed.delivery.memory_dispatcher import MemoryDispatcher
 
         found = self.dispatchers[name]
-        return found.backlog if isinstance(found, Straight) else self.store.log_count(self.store.cursor(name) or 0)
+        return (
+            found.backlog if isinstance(found, MemoryDispatcher) else self.store.log_count(self.store.cursor(name) or 0)
+        )
 
     def sink(self, name: str) -> Sink:
         """A new, unopened sink of those settings."""
@@ -298,7 +302,7 @@ class App:
         return made
 
     def _watched(self, name: str) -> Sink:
-        return Watched(name, self.sink(name), self.observers, self.clock) if self.observers else self.sink(name)
+        return ObservedSink(name, self.sink(name), self.observers, self.clock) if self.observers else self.sink(name)
 
     def poll(self, name: str, stop: Stop = lambda: False, progress: Progress = lambda read, total: None) -> Poll:
         """One poll of a watch; its health is noted, whatever comes. Raises what the watcher raises."""
@@ -307,7 +311,7 @@ class App:
 
     def _poll(self, name: str, stop: Stop, progress: Progress) -> Poll:
         cluster = self.clusters[name]
-        requests, octets = cluster.meter.totals()
+        requests, received_bytes = cluster.meter.totals()
         began = self.clock.monotonic()
         error, wished, events = "", self.trackers[name].reconcile, {}
         try:
@@ -324,12 +328,12 @@ class App:
             error = str(unforeseen)
             raise unforeseen from fault
         finally:
-            requests_now, octets_now = cluster.meter.totals()
+            requests_now, received_now = cluster.meter.totals()
             health = WatchHealth(
                 self._at(),
                 self.clock.monotonic() - began,
                 requests_now - requests,
-                octets_now - octets,
+                received_now - received_bytes,
                 self.trackers[name].name,
                 self.trackers[name].why,
                 self._engine(name, cluster),
@@ -340,7 +344,7 @@ class App:
                 None if error else self._behind(name),
             )
             for observer in self.observers:
-                observer.polled(name, health.took, health.requests, health.octets, health.events, error)
+                observer.polled(name, health.took, health.requests, health.received_bytes, health.events, error)
             cluster.hand(None)
             self.noting.put("watch", name, health, error, at_once=wished)
         return poll
@@ -389,15 +393,15 @@ class App:
         if delivery.parked:
             log.warning("sink.parked", sink=name, documents=delivery.parked, error=delivery.parked_error)
         if delivery.dead:
-            log.error("sink.dead", sink=name, events=delivery.dead, error=delivery.dead_error, mend="see `esfeed dead`")
+            log.error("sink.dead", sink=name, events=delivery.dead, error=delivery.dead_error, hint="see `esfeed dead`")
         return delivery
 
     def _note_sink(self, name: str, error: str, wait: float, failing: bool) -> None:
-        from esfeed.delivery.memory_dispatcher import Straight
+        from esfeed.delivery.memory_dispatcher import MemoryDispatcher
 
         now = self._at()
         found = self.dispatchers[name]
-        straight = (self._lost.get(name, 0), found.backlog) if isinstance(found, Straight) else (0, 0)
+        straight = (self._lost.get(name, 0), found.backlog) if isinstance(found, MemoryDispatcher) else (0, 0)
         retry_at = now + wait if wait else 0.0
         health = SinkHealth(now, self._sent.get(name, 0), error, int(failing), retry_at, *straight)
         self.noting.put("sink", name, health, error)
@@ -418,17 +422,17 @@ class App:
                 "log.dropped",
                 sink=name,
                 entries=entries,
-                mend="mend the sink (see `esfeed status`), or set a larger ttl or max_log",
+                hint="correct the sink (see `esfeed status`), or set a larger ttl or max_log",
             )
         for name in fed:
             gone = self.store.forget_dead(name, _MOST_DEAD)
             if gone:
-                log.warning("dead.dropped", sink=name, events=gone, mend="see `esfeed dead`, and redrive or discard")
+                log.warning("dead.dropped", sink=name, events=gone, hint="see `esfeed dead`, and redrive or discard")
 
 
-def terms(settings: SinkSection) -> Terms:
+def terms(settings: SinkSection) -> DeliveryOptions:
     """How a sink is to be served, from its settings."""
-    return Terms(
+    return DeliveryOptions(
         settings.batch,
         settings.batch_bytes,
         settings.linger,

@@ -10,7 +10,7 @@ from esfeed.text.decoders import read
 
 
 class WatchHealth(msgspec.Struct, frozen=True):
-    """The last poll of a watch. ``at`` is epoch seconds; ``took`` seconds; ``octets`` bytes received.
+    """The last poll of a watch. ``at`` is epoch seconds; ``took`` seconds; ``received_bytes`` bytes received.
 
     Times of day, here and below, are of the steady clock (``App.steady``).
 
@@ -22,7 +22,7 @@ class WatchHealth(msgspec.Struct, frozen=True):
     at: float
     took: float
     requests: int
-    octets: int
+    received_bytes: int = msgspec.field(name="octets")
     tracker: str
     why: str
     engine: str
@@ -55,13 +55,13 @@ class Alive(msgspec.Struct, frozen=True):
     at: float
 
 
-class Wish(msgspec.Struct, frozen=True):
+class ControlRequest(msgspec.Struct, frozen=True):
     """What another process asks of the one that holds the state: to reconcile a watch."""
 
     allow_mass_delete: bool
 
 
-def pack(health: WatchHealth | SinkHealth | Alive | Wish) -> bytes:
+def pack(health: WatchHealth | SinkHealth | Alive | ControlRequest) -> bytes:
     """As it lies in the state."""
     return msgspec.json.encode(health)
 

@@ -9,7 +9,7 @@ import msgspec
 from esfeed.runtime.factory import App
 from esfeed.store.outbox import Counts
 
-MEND = "`esfeed sinks rename OLD NEW` has another one go on there, `esfeed sinks forget NAME` gives it up"
+HINT = "`esfeed sinks rename OLD NEW` has another one go on there, `esfeed sinks forget NAME` gives it up"
 
 
 class Left(msgspec.Struct, frozen=True):

@@ -105,7 +105,7 @@ class Rounds:
             self._workers.submit(lane, jobs, _FIRST if anew else _WORKERS, before=before)
         except RuntimeError as error:
             self._release(names)
-            log.error("schedule.no_thread", job=lane, error=str(error), mend=NO_THREAD)
+            log.error("schedule.no_thread", job=lane, error=str(error), hint=NO_THREAD)
 
     def _lot(self, cluster: str, names: Sequence[str], anew: bool) -> None:
         """Asks for the counters of those watches, and has each polled next, before others wait for theirs."""

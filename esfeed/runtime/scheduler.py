@@ -35,7 +35,7 @@ class _ThreadEach(BaseExecutor):  # type: ignore[misc]  # APScheduler has no py.
             thread.start()
         except RuntimeError as error:
             # APScheduler would tell its own logger, to which nobody listens. The job's next time comes all the same.
-            log.error("schedule.no_thread", job=job.id.strip(), error=str(error), mend=NO_THREAD)
+            log.error("schedule.no_thread", job=job.id.strip(), error=str(error), hint=NO_THREAD)
             raise
 
     def _run(self, job: Any, run_times: Any) -> None:

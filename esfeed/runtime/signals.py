@@ -6,7 +6,7 @@ import signal
 from types import FrameType
 
 
-class Told:
+class StopSignal:
     """Call it: whether the process was told to end. Make it in the main thread, as Python wants it.
 
     The handler sets a plain flag. Setting a ``threading.Event`` there can wait for ever: the handler runs in the main
@@ -14,12 +14,12 @@ class Told:
     """
 
     def __init__(self) -> None:
-        self._told = False
+        self._received = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self._told = True
+        self._received = True
 
     def __call__(self) -> bool:
-        return self._told
+        return self._received

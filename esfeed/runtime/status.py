@@ -67,15 +67,15 @@ def _watch(health: WatchHealth | None, now: float, stuck: bool) -> dict[str, Any
         "lag_operations": health.behind,
         "poll_seconds": round(health.took, 4),
         "poll_requests": health.requests,
-        "poll_bytes": health.octets,
+        "poll_bytes": health.received_bytes,
         "events": health.events,
     }
 
 
 def _sink(health: SinkHealth | None, counts: Counts, now: float) -> dict[str, Any]:
-    told = {"parked": counts.parked, "dead": counts.dead, "dropped": counts.dropped}
+    backlog = {"parked": counts.parked, "dead": counts.dead, "dropped": counts.dropped}
     if health is None:
-        return {"state": "never used", **told}
+        return {"state": "never used", **backlog}
     waits = max(0.0, (health.retry_at or counts.next_try) - now)
     return {
         "state": "failing" if health.failures else "parked" if counts.parked else "ok",
@@ -84,7 +84,7 @@ def _sink(health: SinkHealth | None, counts: Counts, now: float) -> dict[str, An
         "next_try_in_seconds": round(waits, 1),
         "sent": health.sent,
         "backlog": health.backlog,
-        **told,
+        **backlog,
         "dropped": counts.dropped + health.dropped,
     }
 
@@ -96,8 +96,8 @@ def waiting_since(app: App, sink: str) -> float:
     return max(0.0, now - datetime.fromisoformat(rows[0].event.time).timestamp()) if rows else 0.0
 
 
-def held(app: App, sinks: Mapping[str, object], most: int) -> list[dict[str, Any]]:
-    """The parked and dead events of some sinks, by sink and position, ``most`` at most, ready for JSON."""
+def held(app: App, sinks: Mapping[str, object], limit: int) -> list[dict[str, Any]]:
+    """The parked and dead events of some sinks, by sink and position, ``limit`` at most, ready for JSON."""
     return [
         {
             "sink": one.sink,
@@ -110,5 +110,5 @@ def held(app: App, sinks: Mapping[str, object], most: int) -> list[dict[str, Any
             "document": one.event.subject if one.event else None,
             "op": one.event.op if one.event else None,
         }
-        for one in app.store.dead([*sinks], ("", 0), most, live=True)
+        for one in app.store.dead([*sinks], ("", 0), limit, live=True)
     ]

@@ -14,7 +14,7 @@ Job = Callable[[], None]
 
 
 class Workers:
-    """Runs jobs, in each lane in the order they came, ``most`` at a time there. Usable from many threads.
+    """Runs jobs, in each lane in the order they came, ``limit`` at a time there. Usable from many threads.
 
     Threads are started when they are needed, and then kept. They are daemons: one that hangs, say on a dead cluster,
     must not keep the process from ending.
@@ -25,7 +25,7 @@ class Workers:
         self._lanes: dict[Hashable, _Lane] = {}
         self._over = False
 
-    def submit(self, lane: Hashable, jobs: Sequence[Job], most: int, *, before: bool = False) -> None:
+    def submit(self, lane: Hashable, jobs: Sequence[Job], limit: int, *, before: bool = False) -> None:
         """Has ``jobs`` run in that lane, ``before`` those that wait there or behind them.
 
         Raises ``RuntimeError`` where no thread can be started and none is there; then none of them will run.
@@ -36,7 +36,7 @@ class Workers:
             if lane not in self._lanes:
                 self._lanes[lane] = _Lane(str(lane))
             found = self._lanes[lane]
-        found.submit(jobs, most, before)
+        found.submit(jobs, limit, before)
 
     def stop(self) -> None:
         """No further job begins; those that wait never will."""
@@ -63,14 +63,14 @@ class _Lane:
         self._threads = self._idle = 0
         self._over = False
 
-    def submit(self, jobs: Sequence[Job], most: int, before: bool) -> None:
+    def submit(self, jobs: Sequence[Job], limit: int, before: bool) -> None:
         with self._changed:
             if before:
                 self._waiting.extendleft(reversed(jobs))
             else:
                 self._waiting.extend(jobs)
             try:
-                while self._threads < most and len(self._waiting) > self._idle:
+                while self._threads < limit and len(self._waiting) > self._idle:
                     threading.Thread(target=self._work, name=self._name, daemon=True).start()
                     self._threads += 1
                     self._idle += 1  # until it has come to its first job

@@ -134,8 +134,8 @@ def _pack(text: str) -> bytes:
         packed = _pack_hex(text)
     elif size <= _MOST_DIGITS and text.isdigit() and text.isascii() and (text[0] != "0" or size == 1):
         number = int(text)
-        octets = (number.bit_length() + 7) >> 3
-        return b"%c%c%b" % (_NUMBER, octets, number.to_bytes(octets))
+        size_bytes = (number.bit_length() + 7) >> 3
+        return b"%c%c%b" % (_NUMBER, size_bytes, number.to_bytes(size_bytes))
     else:
         packed = None
     return _pack_text(text) if packed is None else packed

@@ -27,17 +27,17 @@ NO_DATE = -1
 """Stands for a width: the one bucket of all documents without a date."""
 
 
-Place = tuple[int, int | None, int | None, int | None]
+Location = tuple[int, int | None, int | None, int | None]
 """Where a known document stands: the number of its index, its shard, its sequence number, its date."""
 
 
-def places(connection: sa.Connection, watch: int, keys: Sequence[bytes]) -> dict[bytes, Place]:
+def locations(connection: sa.Connection, watch: int, keys: Sequence[bytes]) -> dict[bytes, Location]:
     """Where those of ``keys`` (packed) stand that are known."""
     found = _PLACES.of(connection, watch, keys)
     return {key: (index_ref, shard, seq_no, stamp) for key, index_ref, shard, seq_no, stamp in found}
 
 
-def move(connection: sa.Connection, watch: int, left: Iterable[Place], came: Iterable[Place]) -> None:
+def move(connection: sa.Connection, watch: int, left: Iterable[Location], came: Iterable[Location]) -> None:
     """Takes documents off the places that they ``left``, and counts those that ``came``."""
     numbered: Counter[tuple[int, int, int]] = Counter()
     dated: Counter[int | None] = Counter()
@@ -70,7 +70,7 @@ class _Counts:
         keys = [column.name for column in table.primary_key]
         added = insert(table).values({name: sa.bindparam(name) for name in (*keys, "documents")})
         more = {"documents": table.c.documents + added.excluded.documents}
-        self.places = keys[1:]
+        self.columns = keys[1:]
         self.add = Ready(added.on_conflict_do_update(index_elements=keys, set_=more))
         self.tidy = Ready(sa.delete(table).where(table.c.watch == sa.bindparam("watch"), table.c.documents == 0))
 
@@ -80,8 +80,8 @@ _NUMBERED, _DATED = _Counts(t.tally), _Counts(t.dated)
 
 def _add(connection: sa.Connection, counts: _Counts, watch: int, change: Counter[tuple[int, ...]]) -> None:
     rows = [
-        {"watch": watch, **dict(zip(counts.places, place, strict=True)), "documents": count}
-        for place, count in change.items()
+        {"watch": watch, **dict(zip(counts.columns, group, strict=True)), "documents": count}
+        for group, count in change.items()
         if count
     ]
     counts.add.run_each(connection, rows)

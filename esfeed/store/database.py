@@ -1,4 +1,4 @@
-"""Opens a state database, brings its schema up to date, and turns its faults into errors that name the mend."""
+"""Opens a state database, brings its schema up to date, and turns its faults into errors with a hint."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def open_database(url: str) -> sa.Engine:
         make_private(path)
         same = SameFile(path)
     except OSError as error:
-        mend = "let this user read and write the file and its folder"
-        raise StateError(f"the state cannot be opened ({path}: {error.strerror})", mend) from error
+        hint = "let this user read and write the file and its folder"
+        raise StateError(f"the state cannot be opened ({path}: {error.strerror})", hint) from error
     # Before it connects, as that would make a file where there is none; and before each transaction.
     sa.event.listen(engine, "do_connect", lambda *_: same.check())
     sa.event.listen(engine, "connect", _on_connect)
@@ -114,7 +114,7 @@ def shrink(engine: sa.Engine) -> None:
         raw.close()
 
 
-_MENDS = (
+_HINTS = (
     (
         "disk is full",
         "the disk under the state is full",
@@ -136,7 +136,7 @@ def guarded(where: str) -> Iterator[None]:
         yield
     except (sa.exc.DBAPIError, sqlite3.Error) as error:
         text = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
-        for part, what, mend in _MENDS:
+        for part, what, hint in _HINTS:
             if part in text.lower():
-                raise StateError(f"{what} ({where}: {text})", mend) from error
+                raise StateError(f"{what} ({where}: {text})", hint) from error
         raise StateError(f"the state failed ({where}: {text})", "see the database's own message") from error

@@ -34,8 +34,8 @@ def make_private(path: Path) -> None:
         except FileNotFoundError:
             continue
         except OSError as error:
-            mend = f"have its owner run: chmod 600 {file}"
-            log.warning("state.not_private", file=str(file), was=f"{mode:04o}", error=error.strerror, mend=mend)
+            hint = f"have its owner run: chmod 600 {file}"
+            log.warning("state.not_private", file=str(file), was=f"{mode:04o}", error=error.strerror, hint=hint)
 
 
 class SameFile:
@@ -68,6 +68,6 @@ class SameFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            mend = "let this user read and write the file and its folder"
-            raise StateError(f"the state cannot be opened ({self._path}: {error.strerror})", mend) from error
+            hint = "let this user read and write the file and its folder"
+            raise StateError(f"the state cannot be opened ({self._path}: {error.strerror})", hint) from error
         return found.st_dev, found.st_ino

@@ -156,7 +156,7 @@ class SqlKnown:
             last = keys[-1]
             yield [unpack_key(key) for key in keys]
 
-    def buried(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
+    def tombstoned(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
         packed = {pack_key(key): key for key in keys}
         with guarded(self._where), self._engine.connect() as connection:
             if not (packed and any_left(connection, self._watch)):

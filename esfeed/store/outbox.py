@@ -16,7 +16,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from esfeed.model.event import Event, Key, told_at, weight
+from esfeed.model.event import Event, Key, event_time, weight
 from esfeed.ports import PAGE_BYTES, Entry, LogRow, Parked, Settlement
 from esfeed.store import schema as t
 from esfeed.store.codec import pack_event, unpack_event
@@ -58,14 +58,14 @@ class Outbox(Connected):
 
     _fresh: Sequence[LogRow] = ()
 
-    def read_log(self, after: int, limit: int, octets: int = PAGE_BYTES) -> Sequence[LogRow]:
+    def read_log(self, after: int, limit: int, max_bytes: int = PAGE_BYTES) -> Sequence[LogRow]:
         fresh = self._fresh
         if fresh and fresh[0].position <= after + 1 <= fresh[-1].position:
-            return _some(itertools.islice(fresh, after + 1 - fresh[0].position, None), limit, octets)
+            return _some(itertools.islice(fresh, after + 1 - fresh[0].position, None), limit, max_bytes)
         with self._reading() as connection:
             # Not all at once: ten thousand rows may be ten thousand megabytes.
             rows = _PAGE.run(connection.execution_options(yield_per=_FETCH), after=after, most=limit)
-            return _page(rows, octets)
+            return _page(rows, max_bytes)
 
     def forget(self, last: int) -> None:
         """Rows up to that position are in the log no more."""
@@ -130,9 +130,9 @@ class Outbox(Connected):
         with self._reading() as connection:
             return [_parked(row) for row in connection.execute(query.order_by(t.parked.c.position))]
 
-    def parked_events(self, sink: str, positions: Sequence[int], octets: int = PAGE_BYTES) -> Sequence[LogRow]:
+    def parked_events(self, sink: str, positions: Sequence[int], max_bytes: int = PAGE_BYTES) -> Sequence[LogRow]:
         with self._reading() as connection, closing(_parked_rows(connection, sink, positions)) as rows:
-            return _some(rows, None, octets)
+            return _some(rows, None, max_bytes)
 
     # --- for the operator
 
@@ -237,9 +237,9 @@ def head(connection: sa.Connection) -> int:
     return int(connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'log'").scalar() or 0)
 
 
-def grow(connection: sa.Connection, octets: int) -> None:
+def grow(connection: sa.Connection, max_bytes: int) -> None:
     """Counts what is added to the log, or (less than nothing) taken from it."""
-    _GROW.run(connection, octets=octets)
+    _GROW.run(connection, max_bytes=max_bytes)
 
 
 def move(connection: sa.Connection, sink: str, position: int, dropped: int) -> None:
@@ -248,7 +248,7 @@ def move(connection: sa.Connection, sink: str, position: int, dropped: int) -> N
 
 
 def _growing() -> Ready:
-    added = insert(t.log_size).values(id=_WHOLE, bytes=_P("octets"))
+    added = insert(t.log_size).values(id=_WHOLE, bytes=_P("max_bytes"))
     total = t.log_size.c.bytes + added.excluded.bytes
     return Ready(added.on_conflict_do_update(index_elements=["id"], set_={"bytes": total}))
 
@@ -265,7 +265,7 @@ _GROW, _MOVE = _growing(), _moving()
 
 
 def _milliseconds(event: Event) -> int:
-    at = told_at(event)
+    at = event_time(event)
     return int((time.time() if at is None else at) * 1000)
 
 
@@ -322,9 +322,9 @@ def _parked_rows(connection: sa.Connection, sink: str, positions: Iterable[int])
             yield from itertools.starmap(_log_row, found)
 
 
-def _page(found: sa.CursorResult[Any], octets: int) -> Sequence[LogRow]:
+def _page(found: sa.CursorResult[Any], max_bytes: int) -> Sequence[LogRow]:
     each: Iterable[Any] = found
-    some = _some(itertools.starmap(_log_row, each), None, octets)
+    some = _some(itertools.starmap(_log_row, each), None, max_bytes)
     found.close()
     return some
 
@@ -333,12 +333,12 @@ def _log_row(position: int, sink: str | None, packed: bytes, watch: int, key: by
     return LogRow(position, unpack_event(packed, position), sink, (watch, key))
 
 
-def _some(rows: Iterable[LogRow], limit: int | None, octets: int) -> Sequence[LogRow]:
+def _some(rows: Iterable[LogRow], limit: int | None, max_bytes: int) -> Sequence[LogRow]:
     """The first of ``rows``, no more than ``limit`` and no more bytes than so many, but one at least."""
     some: list[LogRow] = []
     for row in itertools.islice(rows, limit):
-        octets -= weight(row.event)
-        if octets < 0 and some:
+        max_bytes -= weight(row.event)
+        if max_bytes < 0 and some:
             break
         some.append(row)
     return some

@@ -32,8 +32,8 @@ class Pruned(msgspec.Struct, frozen=True):
 class Pruner(Outbox):
     """The part of the store that forgets."""
 
-    def prune(self, before: int, most: int, sinks: Mapping[str, Collection[str]], rows: int = _ROWS) -> Pruned:
-        """Deletes log rows from before ``before`` (epoch milliseconds), and while the log has more than ``most`` bytes.
+    def prune(self, before: int, limit: int, sinks: Mapping[str, Collection[str]], rows: int = _ROWS) -> Pruned:
+        """Deletes log rows older than ``before`` (epoch milliseconds), and while the log has over ``limit`` bytes.
 
         The oldest first, ``rows`` at most, in one transaction. ``sinks``: those that are fed from the log, each with
         the watches that are routed to it.
@@ -41,16 +41,16 @@ class Pruner(Outbox):
         with self._reading() as connection:
             oldest = connection.execute(sa.select(t.log.c.at).order_by(t.log.c.position).limit(1)).scalar()
             size = int(connection.scalar(sa.select(t.log_size.c.bytes)) or 0)
-        if oldest is None or (oldest >= before and size <= most):
+        if oldest is None or (oldest >= before and size <= limit):
             return Pruned()
         with self._writing() as connection:
             size = int(connection.scalar(sa.select(t.log_size.c.bytes)) or 0)
-            last, octets, count = 0, 0, 0
-            query = sa.select(t.log.c.position, t.log.c.at, sa.func.length(t.log.c.event).label("octets"))
+            last, size_bytes, count = 0, 0, 0
+            query = sa.select(t.log.c.position, t.log.c.at, sa.func.length(t.log.c.event).label("size_bytes"))
             for row in connection.execute(query.order_by(t.log.c.position).limit(rows)).all():
-                if row.at >= before and size - octets <= most:
+                if row.at >= before and size - size_bytes <= limit:
                     break
-                last, octets, count = row.position, octets + row.octets, count + 1
+                last, size_bytes, count = row.position, size_bytes + row.size_bytes, count + 1
             if not count:
                 return Pruned()
             numbers = {name: number for number, name in connection.execute(sa.select(t.watch.c.id, t.watch.c.name))}
@@ -60,18 +60,18 @@ class Pruner(Outbox):
                 if lost:
                     dropped[sink] = lost
             connection.execute(sa.delete(t.log).where(t.log.c.position <= last))
-            grow(connection, -octets)
+            grow(connection, -size_bytes)
         self.forget(last)
         with guarded(self._where):
             give_back(self._engine)
         return Pruned(count, dropped, count == rows)
 
-    def forget_dead(self, sink: str, most: int) -> int:
-        """Drops the oldest dead events of a sink beyond ``most``; returns how many."""
+    def forget_dead(self, sink: str, limit: int) -> int:
+        """Drops the oldest dead events of a sink beyond ``limit``; returns how many."""
         dead = [t.parked.c.sink == sink, t.parked.c.state == "dead"]
         newest = sa.select(t.parked.c.position).where(*dead).order_by(t.parked.c.position.desc())
         with self._reading() as connection:
-            last = connection.scalar(newest.offset(most).limit(1))
+            last = connection.scalar(newest.offset(limit).limit(1))
         if last is None:
             return 0
         with self._writing() as connection:

@@ -43,12 +43,12 @@ def remember(
     )
     stamps = {pack_key(key): stamp for key, stamp in batch.stamps.items()}
     sought = packed.values() if batch.known is None else ()
-    left = counts.places(connection, watch, [*sought, *gone, *stamps])
+    left = counts.locations(connection, watch, [*sought, *gone, *stamps])
     for key, r in (batch.known or {}).items():
         if key in packed:
             left[packed[key]] = (indices[r.uuid], r.shard, r.seq_no, r.stamp)
     # As the commit does it: revisions first, then dates, and what is gone is gone.
-    came: dict[bytes, counts.Place] = {row[0]: (row[1], row[5], row[3], row[6]) for row in rows}
+    came: dict[bytes, counts.Location] = {row[0]: (row[1], row[5], row[3], row[6]) for row in rows}
     for name, stamp in stamps.items():
         was = came.get(name) or left.get(name)
         if was is not None:

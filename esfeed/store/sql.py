@@ -145,9 +145,9 @@ class SqlStore(Pruner):
         self._indices.update(indices)
         if batch.entries:
             self._fresh = rows if sum(weight(row.event) for row in rows) <= _MOST_FRESH else ()
-            told = [row.event for row in rows if row.sink is None] if self._listeners else ()
+            events = [row.event for row in rows if row.sink is None] if self._listeners else ()
             for listener in self._listeners:
-                listener(told)
+                listener(events)
             self.wake()
 
     def listen(self, listener: Callable[[Sequence[Event]], None]) -> None:

@@ -85,14 +85,14 @@ class Ready:
 
     def run(self, connection: sa.Connection, **values: Any) -> sa.CursorResult[Any]:
         """Runs it with those values, which have to be of types that the driver takes."""
-        text, places, constants = self._made
+        text, columns, constants = self._made
         given = constants | values
-        return connection.exec_driver_sql(text, tuple(given[place] for place in places))
+        return connection.exec_driver_sql(text, tuple(given[column] for column in columns))
 
     def run_each(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
         """Runs it with the values of each row."""
-        text, places, constants = self._made
-        run_many(connection, text, [tuple((constants | row)[place] for place in places) for row in rows])
+        text, columns, constants = self._made
+        run_many(connection, text, [tuple((constants | row)[column] for column in columns) for row in rows])
 
 
 class Bulk:

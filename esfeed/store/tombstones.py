@@ -38,8 +38,8 @@ def clear(connection: sa.Connection, watch: int, passed: Mapping[tuple[str, int]
     """
     if not any_left(connection, watch):
         return
-    run_many(connection, _COUNTED, [(watch, *place, one.counted) for place, one in passed.items()])
-    run_many(connection, _PASSED, [(watch, *place, one.mark) for place, one in passed.items()])
+    run_many(connection, _COUNTED, [(watch, *shard, one.counted) for shard, one in passed.items()])
+    run_many(connection, _PASSED, [(watch, *shard, one.mark) for shard, one in passed.items()])
     followed = sa.select(t.index_ref.c.id).where(t.index_ref.c.uuid.in_({uuid for uuid, _ in passed}))
     here = t.tombstone.c.watch == watch
     connection.execute(sa.delete(t.tombstone).where(here, t.tombstone.c.index_ref.not_in(followed)))

@@ -56,7 +56,7 @@ _BULK = {"bulk": "x" * 20_000}
 class SinkContract:
     """Subclass it as ``Test…`` and define ``make_sink`` and ``received``; the hooks that break the target are optional.
 
-    ``patience`` is how many seconds a target may take to show what it has taken, and to recover when it is mended.
+    ``patience`` is how many seconds a target may take to show what it has taken, and to recover when it is repaired.
     """
 
     patience: float = 5.0
@@ -232,8 +232,8 @@ class SinkContract:
         sink.close()
 
     @pytest.mark.parametrize("reopen", [False, True])
-    def test_mended_target_gets_all(self, reopen: bool) -> None:
-        """Once the target is mended, sending again brings all of it, in order: at least once, nothing torn."""
+    def test_repaired_target_gets_all(self, reopen: bool) -> None:
+        """Once the target is repaired, sending again brings all of it, in order: at least once, nothing torn."""
         events = [sample_event(position=n, doc_id=f"doc-{n % 2}", after=_BULK) for n in range(1, 9)]
         sink = self.make_sink()
         sink.open()
@@ -254,7 +254,7 @@ class SinkContract:
         sink.open()
         self.refuse({f"doc-{refused}"})
         outcomes = self._send(sink, events)
-        others = [event for place, event in enumerate(events) if place != refused]
+        others = [event for index, event in enumerate(events) if index != refused]
         assert not outcomes[refused].ok, "ok, though the target refused it"
         assert outcomes[refused].tried, "it was tried, so it counts as an attempt"
         assert outcomes[refused].reason, "an operator needs to know why"
@@ -327,7 +327,7 @@ class SinkContract:
         end = time.monotonic() + self.patience
         left, first = list(events), True
         while left:
-            assert time.monotonic() < end, f"mended {self.patience} s ago, but still not taken: {left[0].id}"
+            assert time.monotonic() < end, f"repaired {self.patience} s ago, but still not taken: {left[0].id}"
             try:
                 if reopen or not first:
                     sink.close()

@@ -115,7 +115,7 @@ def _marked(value: Decimal) -> str:
     return f"{_MARK}{value}"
 
 
-def same_meaning(one: Any, other: Any) -> bool:
+def json_equal(one: Any, other: Any) -> bool:
     """Whether two parsed contents mean the same. ``1``, ``1.0`` and ``true`` do not: JSON tells them apart.
 
     Nor do ``0.0`` and ``-0.0``, which an engine sorts one before the other.
@@ -123,9 +123,9 @@ def same_meaning(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same_meaning(value, other[key]) for key, value in one.items())
+        return one.keys() == other.keys() and all(json_equal(value, other[key]) for key, value in one.items())
     if isinstance(one, list):
-        return len(one) == len(other) and all(map(same_meaning, one, other))
+        return len(one) == len(other) and all(map(json_equal, one, other))
     if isinstance(one, float) and (not one or one != one):
         return repr(one) == repr(other)
     return bool(one == other)

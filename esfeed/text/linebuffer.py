@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import overload
 
 
-class Block(Sequence[bytes]):
+class LineBuffer(Sequence[bytes]):
     """``count`` lines, each with its line feed at its end and none in it, one behind the other in ``text``."""
 
     def __init__(self, text: bytes, count: int) -> None:
@@ -18,15 +18,15 @@ class Block(Sequence[bytes]):
         return self._count
 
     @overload
-    def __getitem__(self, place: int) -> bytes: ...
+    def __getitem__(self, index: int) -> bytes: ...
 
     @overload
-    def __getitem__(self, place: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
 
-    def __getitem__(self, place: int | slice) -> bytes | Sequence[bytes]:
-        if isinstance(place, slice) and place.indices(self._count) == (0, self._count, 1):
+    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
+        if isinstance(index, slice) and index.indices(self._count) == (0, self._count, 1):
             return self
-        return self._lines[place]
+        return self._lines[index]
 
     @cached_property
     def _lines(self) -> list[bytes]:
@@ -35,4 +35,4 @@ class Block(Sequence[bytes]):
 
 def joined(lines: Sequence[bytes]) -> bytes:
     """All lines as one text."""
-    return lines.text if isinstance(lines, Block) else b"".join(lines)
+    return lines.text if isinstance(lines, LineBuffer) else b"".join(lines)

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from esfeed.model.reads import Reading, ShardReading, another
+from esfeed.model.reads import ShardStats, StatsSnapshot, another
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -30,17 +30,17 @@ class Account(msgspec.Struct, frozen=True):
 
     settled: dict[str, int] | None = None
     explained: int = 0
-    looked: Reading | None = None
+    looked: StatsSnapshot | None = None
     looks: int = 0
     looked_at: float = 0.0
 
 
-def operations(reading: Reading) -> dict[str, int]:
+def operations(reading: StatsSnapshot) -> dict[str, int]:
     """Operations by shard."""
     return {shard: found.ops for shard, found in reading.shards.items()}
 
 
-def unchanged(account: Account, reading: Reading, lag: bool) -> bool:
+def unchanged(account: Account, reading: StatsSnapshot, lag: bool) -> bool:
     """Whether a look now can find nothing. ``lag``: see ``ports.Cluster.searches_lag``; then one look is not enough."""
     if reading.blind or account.looked is None or restarted(account.looked, reading):
         return False
@@ -49,11 +49,11 @@ def unchanged(account: Account, reading: Reading, lag: bool) -> bool:
     return account.looks >= (2 if lag else 1) and _view(account.looked) == _view(reading)
 
 
-def _view(reading: Reading) -> Mapping[str, ShardReading]:
+def _view(reading: StatsSnapshot) -> Mapping[str, ShardStats]:
     return reading.shards
 
 
-def restarted(before: Reading, now: Reading) -> bool:
+def restarted(before: StatsSnapshot, now: StatsSnapshot) -> bool:
     """Whether the counters of the two readings cannot be compared: other indices, other copies, or gone back."""
     if before.blind != now.blind or before.indices != now.indices or before.shards.keys() != now.shards.keys():
         return True
@@ -67,14 +67,14 @@ def restarted(before: Reading, now: Reading) -> bool:
     return False
 
 
-def explains(account: Account, now: Reading) -> bool:
+def explains(account: Account, now: StatsSnapshot) -> bool:
     """Whether every operation up to ``now`` (read after the search) was seen as a change of some document."""
     if now.blind or account.settled is None or account.looked is None or restarted(account.looked, now):
         return False
     return sum(operations(now).values()) - sum(account.settled.values()) == account.explained
 
 
-def surely_visible(counted: Reading, now: Reading) -> bool:
+def surely_visible(counted: StatsSnapshot, now: StatsSnapshot) -> bool:
     """Whether searches that start now see every operation of ``counted``, whatever copy answers."""
     if now.blind or restarted(counted, now):
         return False
@@ -86,7 +86,7 @@ def surely_visible(counted: Reading, now: Reading) -> bool:
     return True
 
 
-def looked(account: Account, before: Reading, found: int, at: float, lag: bool = False) -> Account:
+def looked(account: Account, before: StatsSnapshot, found: int, at: float, lag: bool = False) -> Account:
     """The account after a full look that began after ``before`` was read and found ``found`` changes.
 
     ``lag``: counts of refreshes prove nothing about searches.
@@ -99,12 +99,12 @@ def looked(account: Account, before: Reading, found: int, at: float, lag: bool =
     return Account(settled, explained, before, account.looks + 1 if again else 1, at)
 
 
-def doubted(account: Account, before: Reading, found: int, at: float) -> Account:
+def doubted(account: Account, before: StatsSnapshot, found: int, at: float) -> Account:
     """The account after a look in which one copy contradicted another: it is no full one, and there is another."""
     return Account(account.settled, account.explained + found, before, 0, at)
 
 
-def quiet(account: Account, reading: Reading, patience: float, now: float) -> bool:
+def quiet(account: Account, reading: StatsSnapshot, patience: float, now: float) -> bool:
     """Whether the last look was final: in ``patience`` seconds a refresh that was due would have come."""
     return (
         not reading.blind
@@ -116,7 +116,7 @@ def quiet(account: Account, reading: Reading, patience: float, now: float) -> bo
     )
 
 
-def settle(account: Account, reading: Reading) -> Account:
+def settle(account: Account, reading: StatsSnapshot) -> Account:
     """The account when all operations up to ``reading`` are seen."""
     looks = account.looks if account.looked == reading else 1
     return Account(operations(reading), 0, reading, looks, account.looked_at)

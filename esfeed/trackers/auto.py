@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from esfeed.errors import ConfigError
 from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known
 from esfeed.trackers import seq_no, updated_at
-from esfeed.trackers.options import Following
+from esfeed.trackers.options import TrackerOptions
 from esfeed.trackers.seq_no import SeqNoTracker, Unsuited
 from esfeed.trackers.updated_at import UpdatedAtTracker
 
@@ -30,16 +30,16 @@ class AutoTracker:
         choice: str,
         cluster: Cluster,
         known: Known,
-        following: Following,
+        options: TrackerOptions,
         clock: Clock,
         sleep: Callable[[float], None],
     ) -> None:
         self._choice = choice
-        self._following = following
+        self._options = options
         self._cluster = cluster
         self._clock = clock
-        self._by_number = SeqNoTracker(cluster, known, following, clock, sleep)
-        self._by_date = UpdatedAtTracker(cluster, known, following, clock)
+        self._by_number = SeqNoTracker(cluster, known, options, clock, sleep)
+        self._by_date = UpdatedAtTracker(cluster, known, options, clock)
         self._thought: float | None = None
         self._counted: tuple[Checkpoint | None, int | None] = None, None
         self.name = "" if choice == "auto" else choice
@@ -97,7 +97,7 @@ class AutoTracker:
         """Raises ``ConfigError`` where nothing but sequence numbers is asked for."""
         if self._choice != "auto":
             hint = f'{why.message}; write "auto" or "updated_at"'
-            raise ConfigError(f"watches.{self._following.watch}.tracker", "seq_no", hint) from why
+            raise ConfigError(f"watches.{self._options.watch}.tracker", "seq_no", hint) from why
 
     def _by_date_before(self, since: Checkpoint | None) -> bool:
         """Whether the last poll went by dates, and it is too early to try sequence numbers once more."""

@@ -7,10 +7,10 @@ from collections.abc import Collection
 import msgspec
 
 from esfeed.errors import ClusterError, Forbidden, NameGone, NothingThere, brief
-from esfeed.model.reads import Held, Index, Reading, Resolved
+from esfeed.model.reads import Held, Index, Resolved, StatsSnapshot
 from esfeed.ports import Checkpoint, Cluster, Known
 from esfeed.text.decoders import read
-from esfeed.trackers.options import Following
+from esfeed.trackers.options import TrackerOptions
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -24,13 +24,13 @@ class Origin(msgspec.Struct, frozen=True):
 class Behind:
     """Asks for what is behind the name of one watch. ``accept``: another cluster than before is no error."""
 
-    def __init__(self, cluster: Cluster, known: Known, following: Following) -> None:
+    def __init__(self, cluster: Cluster, known: Known, options: TrackerOptions) -> None:
         self._cluster = cluster
         self._known = known
-        self._following = following
+        self._options = options
         self.accept = False
 
-    def resolve(self, since: Checkpoint | None, now: Reading) -> tuple[Resolved, str]:
+    def resolve(self, since: Checkpoint | None, now: StatsSnapshot) -> tuple[Resolved, str]:
         """What is behind it, and the uuid of the cluster. ``now`` are the counters, read before.
 
         Raises ``ClusterError`` where another cluster is at this address, or an index is out of sight that was known, or
@@ -39,7 +39,7 @@ class Behind:
         origin = _origin(since)
         uuid = self.cluster(origin)
         try:
-            of = self._cluster.resolve(self._following.index, self._following.watch)
+            of = self._cluster.resolve(self._options.index, self._options.watch)
         except (NameGone, Forbidden) as error:
             self.explain(since, error)
             raise
@@ -51,7 +51,7 @@ class Behind:
         """The uuid of the cluster, as far as it can be told. Raises ``ClusterError`` where it is another one."""
         uuid = self._cluster.uuid()
         if uuid and origin.cluster not in ("", uuid) and not self.accept:
-            watch = self._following.watch
+            watch = self._options.watch
             raise ClusterError(
                 f"another cluster answers for {self._cluster.name!r} than watch {watch!r} followed so far (its uuid is "
                 f"{uuid}, and was {origin.cluster})",
@@ -65,11 +65,11 @@ class Behind:
         origin = _origin(since)
         self.cluster(origin)
         if isinstance(why, NothingThere):
-            self._check(Resolved(self._following.index, origin.pattern, ()), self._held(origin))
+            self._check(Resolved(self._options.index, origin.pattern, ()), self._held(origin))
 
     def _held(self, origin: Origin) -> Collection[Held]:
         """The indices of the checkpoint, and those of which a reading that broke off left something."""
-        before = Resolved(self._following.index, origin.pattern, origin.indices)
+        before = Resolved(self._options.index, origin.pattern, origin.indices)
         held = {Held(one.name, one.uuid, before.within(one.name)) for one in origin.indices}
         return held.union(self._known.indices())
 
@@ -78,7 +78,7 @@ class Behind:
         if lost := set(held) - there:
             self._cluster.check_gone(of, lost)
 
-    def _counted(self, of: Resolved, now: Reading, held: Collection[str]) -> Resolved:
+    def _counted(self, of: Resolved, now: StatsSnapshot, held: Collection[str]) -> Resolved:
         """The indices that have counters. One that was closed all along is left out, until it has."""
         closed = {one.uuid for one in of.indices if one.name not in now.indices and not self._counts(one, held)}
         return msgspec.structs.replace(of, indices=tuple(one for one in of.indices if one.uuid not in closed))
@@ -88,7 +88,7 @@ class Behind:
         try:
             self._cluster.counters(one.name)
         except Forbidden as error:
-            without = brief(f"{self._following.index},-{one.name}")
+            without = brief(f"{self._options.index},-{one.name}")
             raise ClusterError(
                 f"cluster {self._cluster.name!r} tells no counters of {one.name!r}: {error.message}",
                 f"grant `monitor` on it, or leave it out of the watched name ({without!r})",

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from esfeed.model.event import Key
-from esfeed.model.reads import ODD, Dated, Resolved, Span
-from esfeed.ports import Batch, Cluster, Known
-from esfeed.trackers.comparison import Found, Reader
+from esfeed.model.reads import ODD, Dated, Span
+from esfeed.ports import Cluster, Known
+from esfeed.trackers.look import Found, Look
 
 LADDER = (32, 26, 20, 14, 10, 6, 3, 0)
 """Widths of buckets, in bits of milliseconds: 50 days, 19 hours, 17 minutes, 16 s, 1 s … 1 ms."""
@@ -23,19 +23,18 @@ _FEW = 24
 class Descent:
     """The counts of one watch by ``field``, on both sides: the engine's and those of what is known."""
 
-    def __init__(self, cluster: Cluster, known: Known, reader: Reader, field: str) -> None:
+    def __init__(self, cluster: Cluster, known: Known, field: str) -> None:
         self._cluster = cluster
         self._known = known
-        self._reader = reader
         self._field = field
 
-    def run(self, of: Resolved) -> Found:
+    def run(self, look: Look) -> Found:
         """What is new, changed or gone among documents in spans whose counts differ."""
         spans: Sequence[Span] | None = None
         to_list: list[Span] = []
         without = False
         for bits in LADDER:
-            shown = self._cluster.dated(of, self._field, spans, bits)
+            shown = self._cluster.dated(look.of, self._field, spans, bits)
             mine = self._known.dated(spans, bits)
             without = without or shown.without != mine.without
             few, spans = _differing(mine, shown, bits)
@@ -44,23 +43,23 @@ class Descent:
                 break
         if not (to_list or without):
             return 0
-        return (yield from self._list(of, to_list, without))
+        return (yield from self._list(look, to_list, without))
 
-    def _list(self, of: Resolved, spans: Sequence[Span], without: bool) -> Found:
+    def _list(self, look: Look, spans: Sequence[Span], without: bool) -> Found:
         """Compares the documents of these spans one by one."""
         met: set[Key] = set()
         found = 0
-        for page in self._cluster.within(of, self._field, spans, without):
-            what = self._reader.sort_out(page.docs, of)
-            met.update(what.truth)
-            changed = self._reader.met(of, what, content=False)
-            found += len(changed)
-            if changed or what.stamps:
-                yield Batch(changed, what.known, stamps=what.stamps)
+        for page in self._cluster.within(look.of, self._field, spans, without):
+            what = look.classify(page.docs)
+            met.update(what.met)
+            batch = look.resolve_changed(what, content=False)
+            found += len(batch.seen)
+            if batch.seen or batch.stamps:
+                yield batch
         lost = {}
         for some in self._known.within(spans, without):
             lost.update({key: revision for key, revision in some.items() if key not in met})
-        return found + (yield from self._reader.missed(of, lost, len(lost)))
+        return found + (yield from look.resolve_missing(lost, len(lost)))
 
 
 def _differing(mine: Dated, shown: Dated, bits: int) -> tuple[list[Span], list[Span]]:

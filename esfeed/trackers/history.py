@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from esfeed.changes.diff import holds
 from esfeed.model.event import Key, Revision
-from esfeed.model.reads import Index, Reading, Resolved, Shard, ShardReading
+from esfeed.model.reads import Index, Resolved, Shard, ShardStats, StatsSnapshot
 from esfeed.ports import Cluster, Known
 from esfeed.trackers.watermarks import ShardMark, restarted
 
@@ -51,7 +51,7 @@ def _candidates(known: Known, uuid: str, shard: int, mark: int, size: int) -> It
 
 
 def given_again(
-    marks: Mapping[str, ShardMark], before: Sequence[Index], of: Resolved, now: Reading, at: float
+    marks: Mapping[str, ShardMark], before: Sequence[Index], of: Resolved, now: StatsSnapshot, at: float
 ) -> Mapping[str, float]:
     """Since when each shard may give numbers again that were told (0: it never does), where other indices are followed
     than ``before``: from ``at`` on where an older index comes back, as one that was closed, or put back.
@@ -69,7 +69,7 @@ def given_again(
     return found
 
 
-def copy_name(reading: ShardReading, since: float, at: float, doubtful: bool) -> str:
+def copy_name(reading: ShardStats, since: float, at: float, doubtful: bool) -> str:
     """Which copy of a shard this is, for the ids of events that a poll tells which began ``at``.
 
     What is told of one that is looked at for the first time may be of what only another copy had: and that may be done

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from esfeed.model.reads import Reading
+from esfeed.model.reads import StatsSnapshot
 from esfeed.ports import Clock
 from esfeed.trackers import watermarks
 from esfeed.trackers.watermarks import ShardMark
@@ -33,8 +33,12 @@ def looks(docs: int, refresh: float) -> int:
 
 
 def begin(
-    first: Reading, refresh: float, read: Callable[[], Reading], sleep: Callable[[float], None], clock: Clock
-) -> tuple[Reading, Marks]:
+    first: StatsSnapshot,
+    refresh: float,
+    read: Callable[[], StatsSnapshot],
+    sleep: Callable[[float], None],
+    clock: Clock,
+) -> tuple[StatsSnapshot, Marks]:
     """The counters to begin a first reading at, and the marks that it proves: by shard, -1 where none is proven.
 
     ``refresh``: seconds between two refreshes, infinite where counts of them prove nothing. ``read`` reads the counters
@@ -56,16 +60,16 @@ def begin(
     return now, begun
 
 
-def _proven(mark: ShardMark, first: Reading, name: str) -> bool:
+def _proven(mark: ShardMark, first: StatsSnapshot, name: str) -> bool:
     reading = first.shards.get(name)
     return reading is None or reading.global_checkpoint is None or mark.mark >= reading.global_checkpoint
 
 
-def _kept(begun: Marks, before: Reading, now: Reading, name: str) -> ShardMark:
+def _kept(begun: Marks, before: StatsSnapshot, now: StatsSnapshot, name: str) -> ShardMark:
     """The mark so far: none, where the copy is another one."""
     return ShardMark() if watermarks.restarted(before.shards.get(name), now.shards[name]) else begun[name]
 
 
-def _at_rest(before: Reading, now: Reading, name: str) -> bool:
+def _at_rest(before: StatsSnapshot, now: StatsSnapshot, name: str) -> bool:
     earlier = before.shards.get(name)
     return earlier is not None and watermarks.view(earlier) == watermarks.view(now.shards[name])

@@ -12,7 +12,7 @@ _REFRESHES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Following:
+class TrackerOptions:
     """What to follow and how. ``overlap`` in seconds; ``timestamp_field`` empty: by the counters alone. ``assumed``:
     nobody wrote that field, so where there is no such date it is as if it were empty.
 

@@ -1,39 +1,39 @@
-"""How many documents to ask for at once, by what they weigh. No I/O."""
+"""How many documents to ask for at once, by their size. No I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from esfeed.model.event import Document
-from esfeed.model.reads import Reading, octets
+from esfeed.model.reads import StatsSnapshot, size_bytes
 
 _LEAST_PAGE = 10
 _BARE = 1 << 10
 _UNKNOWN = 64 << 10
 
 
-class Weights:
-    """What the documents of a watch weigh: on the engine's disk at first, and as seen from then on.
+class PageSizer:
+    """Chooses page sizes for a watch: by the index's size on disk at first, and by the documents seen from then on.
 
-    ``most`` is the most bytes that one answer should bring.
+    ``max_bytes`` is what one answer should bring at most.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._heaviest = 0
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._largest = 0
 
-    def page(self, now: Reading, most: int) -> int:
+    def initial(self, now: StatsSnapshot, limit: int) -> int:
         """How many whole documents to ask for at once (on the engine's disk they are deflated: to a third)."""
-        average = _UNKNOWN if now.blind else 3 * now.octets // max(now.docs, 1) + _BARE
-        return max(1 if self._heaviest else _LEAST_PAGE, self.fitting(most, average))
+        average = _UNKNOWN if now.blind else 3 * now.size_bytes // max(now.docs, 1) + _BARE
+        return max(1 if self._largest else _LEAST_PAGE, self.limit(limit, average))
 
-    def fitting(self, most: int, average: int = _BARE) -> int:
-        """How many documents as heavy as the heaviest seen (or ``average``) fit into one answer: one at least."""
-        return max(1, min(most, self._most // max(average, self._heaviest)))
+    def limit(self, limit: int, average: int = _BARE) -> int:
+        """How many documents as large as the largest seen (or ``average``) fit into one answer: at least one."""
+        return max(1, min(limit, self._max_bytes // max(average, self._largest)))
 
-    def weigh(self, docs: Sequence[Document]) -> bool:
-        """Remembers how large documents are; returns whether these were too large together."""
-        weight = octets(docs)
-        if weight:
-            self._heaviest = max(self._heaviest, weight // len(docs) + _BARE)
-        return weight > self._most and len(docs) > 1
+    def observe(self, docs: Sequence[Document]) -> bool:
+        """Remembers the size of these documents; returns whether they were too large together."""
+        total = size_bytes(docs)
+        if total:
+            self._largest = max(self._largest, total // len(docs) + _BARE)
+        return total > self._max_bytes and len(docs) > 1

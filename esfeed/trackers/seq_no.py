@@ -9,20 +9,21 @@ the few documents that are gone. ``marks`` has the rules, docs/exactness.rst the
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from esfeed.errors import ClusterError, Forbidden, NameGone, brief, many
 from esfeed.model.event import Key
-from esfeed.model.reads import Index, Reading, Resolved, Shard, ShardReading, Span, Tail
-from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known, Passed
+from esfeed.model.reads import Index, Resolved, Shard, ShardStats, Span, StatsSnapshot, Tail
+from esfeed.ports import COUNTERS_AGE, Batch, Checkpoint, Clock, Cluster, Known, Passed
 from esfeed.text.decoders import read
 from esfeed.trackers import history, initial_sync
 from esfeed.trackers import watermarks as marks
 from esfeed.trackers.behind import Behind
-from esfeed.trackers.comparison import Reader
-from esfeed.trackers.options import Following, patience, slowest
+from esfeed.trackers.look import Look
+from esfeed.trackers.options import TrackerOptions, patience, slowest
+from esfeed.trackers.page_size import PageSizer
 from esfeed.trackers.watermarks import LADDER, ShardMark
 
 NAME = "seq_no"
@@ -50,6 +51,19 @@ class State(msgspec.Struct, frozen=True):
     cluster: str = ""
 
 
+class _Part(NamedTuple):
+    """One shard in a look: what stood above its mark, ``size`` documents at most.
+
+    ``undone``: the number above which a failover may have taken back what is known, if there was one.
+    """
+
+    shard: Shard
+    uuid: str
+    look: Look
+    tail: Tail
+    undone: int | None
+
+
 class SeqNoTracker:
     """See ``ports.Tracker``. Once ``reconcile`` is set, the next poll reads all ids and versions in any case."""
 
@@ -57,23 +71,23 @@ class SeqNoTracker:
         self,
         cluster: Cluster,
         known: Known,
-        following: Following,
+        options: TrackerOptions,
         clock: Clock,
         sleep: Callable[[float], None],
     ) -> None:
         self._cluster = cluster
         self._known = known
-        self._following = following
+        self._options = options
         self._clock = clock
         self._sleep = sleep
-        self._reader = Reader(cluster, known, following.max_page_bytes)
-        self.behind = Behind(cluster, known, following)
+        self._page_sizer = PageSizer(options.max_page_bytes)
+        self.behind = Behind(cluster, known, options)
         self.reconcile = False
 
     def poll(self, since: Checkpoint | None) -> Iterator[Batch]:
         """Raises ``Unsuited`` besides, before anything was read, where sequence numbers do not serve."""
+        asked = self._now() - COUNTERS_AGE  # not after it: a process that is frozen in between goes on much later
         now = self._counters(since)
-        self._reader.doubt = self._reader.went_back = False
         state, unsure, at = None, False, self._now()
         if since is not None and since.tracker == NAME:
             state = read(since.data, State)
@@ -93,22 +107,22 @@ class SeqNoTracker:
             distrust = unsure if state is None else _undone(state, now)
             batches = self._all(of, uuid, now, begun, since is None, distrust)
         elif self.reconcile or self._verification_is_due(state):
-            batches = self._again(state, now)
+            batches = self._again(state, now, asked)
         else:
-            batches = self._changed(state, now)
+            batches = self._changed(state, now, asked)
         restarted = {
             name: state is not None and _restarted(state, name, reading) for name, reading in now.shards.items()
         }
+        went_back = False
         for batch in batches:
+            went_back = went_back or batch.went_back
             copies = {
-                _place(name): history.copy_name(
-                    reading, given_again[name], at, restarted[name] or self._reader.went_back
-                )
+                _location(name): history.copy_name(reading, given_again[name], at, restarted[name] or went_back)
                 for name, reading in now.shards.items()
             }
             yield msgspec.structs.replace(batch, copies=copies)
 
-    def _suited(self, since: Checkpoint | None, now: Reading) -> tuple[Resolved, str]:
+    def _suited(self, since: Checkpoint | None, now: StatsSnapshot) -> tuple[Resolved, str]:
         """What is behind the name, of which cluster. It searches all shards: those nobody searched refresh again."""
         of, uuid = self.behind.resolve(since, now)
         if of.overlap:
@@ -120,16 +134,17 @@ class SeqNoTracker:
         return of, uuid
 
     def _all(
-        self, of: Resolved, uuid: str, now: Reading, begun: initial_sync.Marks, first: bool, distrust: bool
+        self, of: Resolved, uuid: str, now: StatsSnapshot, begun: initial_sync.Marks, first: bool, distrust: bool
     ) -> Iterator[Batch]:
         """The first reading, or the first behind other indices: content and all, as no number there is known yet.
 
-        ``distrust``: see ``Reader.sort_out``; not where contents are not to be known.
+        ``distrust``: see ``comparison.classify``; not where contents are not to be known.
         """
         shards = [_shard(name, reading) for name, reading in now.shards.items()]
-        learn = first and self._following.learn
+        learn = first and self._options.learn
         distrust = distrust and not learn
-        for batch in self._reader.everything(of, now, source=not learn, learn=learn, shards=shards, distrust=distrust):
+        look = self._look(of, shards)
+        for batch in look.everything(now, source=not learn, learn=learn, distrust=distrust):
             # Kept before the next is asked for: where pages get smaller, a document may come once more.
             yield msgspec.structs.replace(batch, snapshot=first)
         self.reconcile = False
@@ -137,167 +152,190 @@ class SeqNoTracker:
         # Never looked at, as far as anybody is to know: so the next look distrusts, too.
         fresh = (
             dict(begun)
-            if self._reader.doubt
+            if look.inconclusive
             else {name: marks.after_a_look(begun[name], reading, at) for name, reading in now.shards.items()}
         )
         yield _keep(State(of.indices, of.pattern, fresh, self._cluster.searches_lag, at, uuid), now)
 
-    def _again(self, state: State, now: Reading) -> Iterator[Batch]:
+    def _again(self, state: State, now: StatsSnapshot, asked: float) -> Iterator[Batch]:
         """Every id and version, and the content of what differs: the last net, and what ``esfeed reconcile`` does."""
         of = self._of(state)
         begun = {name: self._begin(of, state.marks[name], name, reading) for name, reading in now.shards.items()}
         shards = [_shard(name, reading) for name, reading in now.shards.items()]
         distrust = _undone(state, now)
-        yield from self._reader.everything(of, now, source=distrust, shards=shards, distrust=distrust)
+        look = self._look(of, shards)
+        yield from look.everything(now, source=distrust, distrust=distrust)
         self.reconcile = False
-        looked = {name: self._looked(state, begun[name], name, reading) for name, reading in now.shards.items()}
+        looked = {
+            name: self._looked(look, state, begun[name], name, reading, asked) for name, reading in now.shards.items()
+        }
         yield _keep(msgspec.structs.replace(state, marks=looked, read_at=self._now()), now)
 
-    def _changed(self, state: State, now: Reading) -> Iterator[Batch]:
+    def _changed(self, state: State, now: StatsSnapshot, asked: float) -> Iterator[Batch]:
         """Looks at the shards where anything can be new."""
         changed = [name for name, reading in now.shards.items() if not self._idle(state, name, reading)]
         if not changed:
-            yield from self._rest(state, now)
+            yield from self._rest(state, now, asked)
             return
         of = self._of(state)
         if not state.cluster:  # of an earlier esfeed
             state = msgspec.structs.replace(state, cluster=self._cluster.uuid())
-        if self._following.refresh:
+        if self._options.refresh:
             self._cluster.refresh(of.name)
         kept = dict(state.marks)
         last = Batch()
         for start in range(0, len(changed), _AT_ONCE):
+            if last.seen:
+                yield last
             some = changed[start : start + _AT_ONCE]
             begun = {name: self._begin(of, state.marks[name], name, now.shards[name]) for name in some}
+            size = max(1, self._page_sizer.initial(now, _TAIL) // len(some))
             shards = {name: _shard(name, now.shards[name]) for name in some}
-            size = max(1, self._reader.weights.page(now, _TAIL) // len(some))
             tails = self._cluster.tails(of, {shards[name]: begun[name].mark for name in some}, size, source=True)
-            for name in some:
-                self._reader.doubt = False
+            undone = {name: begun[name].mark if _restarted(state, name, now.shards[name]) else None for name in some}
+            parts = [self._part(of, shards[name], tails[shards[name]], undone[name]) for name in some]
+            last, unfinished = yield from self._first_pages(parts, size)
+            if unfinished:
                 if last.seen:
                     yield last
-                undone = begun[name].mark if _restarted(state, name, now.shards[name]) else None
-                last = yield from self._shard(of, shards[name], now, tails[shards[name]], size, undone)
-                # Only now: what became visible since the last look stands below the new mark too.
-                kept[name] = self._looked(state, begun[name], name, now.shards[name])
+                last = Batch()
+                for part in unfinished:
+                    yield from self._further(of, part, now, size)
+            # Only now: what became visible since the last look stands below the new mark too.
+            for name, part in zip(some, parts, strict=True):
+                kept[name] = self._looked(part.look, state, begun[name], name, now.shards[name], asked)
         # With the mark, in one transaction: it takes as long as all that a poll of few changes does besides.
         yield _keep(msgspec.structs.replace(state, marks=kept), now, last)
 
-    def _idle(self, state: State, name: str, reading: ShardReading) -> bool:
+    def _look(self, of: Resolved, shards: Sequence[Shard]) -> Look:
+        return Look(self._cluster, self._known, self._page_sizer, of, shards)
+
+    def _part(self, of: Resolved, shard: Shard, tail: Tail, undone: int | None) -> _Part:
+        return _Part(shard, _uuid(of, shard), self._look(of, [shard]), tail, undone)
+
+    def _idle(self, state: State, name: str, reading: ShardStats) -> bool:
         return marks.unchanged(state.marks[name], reading, state.lag)
 
-    def _looked(self, state: State, mark: ShardMark, name: str, reading: ShardReading) -> ShardMark:
-        """The mark of a shard after a look that began with ``mark``, at that ``reading``."""
+    def _looked(
+        self, look: Look, state: State, mark: ShardMark, name: str, reading: ShardStats, asked: float
+    ) -> ShardMark:
+        """The mark of a shard after a look that began with ``mark``, at that ``reading`` (not before ``asked``)."""
         before, at = state.marks[name], self._now()
-        if self._reader.doubt:
-            # Where what was known may be undone, it stays in question until a look had no doubt.
+        if look.inconclusive:
+            # Where what was known may be undone, it stays in question until a look is conclusive.
             return before if marks.restarted(before.looked, reading) else marks.after_a_doubt(mark, reading, at)
         slow = patience(state.indices) if state.lag else None
-        return marks.after_a_look(marks.advanced(mark, reading, at, slow), reading, at)
+        return marks.after_a_look(marks.advanced(mark, reading, at, asked, slow), reading, at)
 
-    def _begin(self, of: Resolved, mark: ShardMark, name: str, reading: ShardReading) -> ShardMark:
+    def _begin(self, of: Resolved, mark: ShardMark, name: str, reading: ShardStats) -> ShardMark:
         """The mark to begin a look with."""
         if not marks.restarted(mark.looked, reading):
             return mark
         shard = _shard(name, reading)
         uuid = _uuid(of, shard)
-        size = self._reader.weights.fitting(_TAIL)
+        size = self._page_sizer.limit(_TAIL)
         proven = history.proven(self._cluster, self._known, of, shard, uuid, mark.mark, size)
         newest = self._known.below(uuid, shard.number, _NO_NUMBER, 1)
         highest = max((one.seq_no or 0 for one in newest.values()), default=-1)
         return marks.after_a_restart(mark, reading, proven, highest, self._now())
 
-    def _rest(self, state: State, now: Reading) -> Iterator[Batch]:
+    def _rest(self, state: State, now: StatsSnapshot, asked: float) -> Iterator[Batch]:
         """Nothing can be new; at most the last look turns out to have been the final one."""
-        at, patient = self._now(), patience(state.indices)
-        settled = {name: marks.final(mark, now.shards[name], patient, at) for name, mark in state.marks.items()}
+        patient = patience(state.indices)
+        settled = {name: marks.final(mark, now.shards[name], patient, asked) for name, mark in state.marks.items()}
         if settled != state.marks:
             yield _keep(msgspec.structs.replace(state, marks=settled), now)
 
-    def _shard(
-        self, of: Resolved, shard: Shard, now: Reading, tail: Tail, size: int, undone: int | None
-    ) -> Generator[Batch, None, Batch]:
-        """What is new in one shard. Returns the last batch instead of yielding it where nothing depends on it.
+    def _first_pages(self, parts: Sequence[_Part], size: int) -> Generator[Batch, None, tuple[Batch, Sequence[_Part]]]:
+        """What is new in the first pages of some shards, in one batch, and the shards that need more than that.
 
-        ``undone``: the number above which a failover may have taken back what is known.
+        A shard is finished if its page holds all above the mark, and as many documents are known of it then as it
+        shows. The batch is returned, so that it may be kept together with the marks.
         """
-        last = yield from self._tail(of, shard, now, tail, size, undone is not None)
-        uuid = _uuid(of, shard)
-        if undone is not None:
-            if last.seen:
-                yield last
-            last = Batch()
-            yield from self._taken_back(of, shard, uuid, undone)
-        known = self._known.in_shard(uuid, shard.number) + _coming(last, uuid, shard.number)
-        if known == tail.documents:
-            return last
-        if last.seen:
-            yield last
-        yield from self._descend(of, shard, uuid)
-        return Batch()
+        batch, unfinished = Batch(), []
+        for part in parts:
+            keys = {doc.key for doc in batch.seen}
+            if any(doc.key in keys for doc in part.tail.docs):  # it moved between two of these shards
+                yield batch
+                batch = Batch()
+            self._page_sizer.observe(part.tail.docs)
+            found = part.look.resolve_changed(part.look.classify(part.tail.docs, part.undone is not None))
+            known = self._known.in_shard(part.uuid, part.shard.number)
+            known += _coming(found, part.uuid, part.shard.number)
+            if len(part.tail.docs) >= size or part.undone is not None or known != part.tail.documents:
+                unfinished.append(part)
+            batch = Batch(
+                [*batch.seen, *found.seen],
+                {**batch.known, **found.known},
+                went_back=batch.went_back or found.went_back,
+            )
+        return batch, unfinished
 
-    def _tail(
-        self, of: Resolved, shard: Shard, now: Reading, tail: Tail, size: int, distrust: bool
-    ) -> Generator[Batch, None, Batch]:
-        """What stands above the mark, page by page; the last is returned. Where most of it is known, further pages
-        bring ids alone.
-        """
-        source, docs, last = True, tail.docs, Batch()
-        while docs:
-            if last.seen:
-                yield last
-            self._reader.weights.weigh(docs)
-            what = self._reader.sort_out(docs, of, distrust)
-            last = Batch(self._reader.met(of, what, [shard], content=source), what.known)
-            if len(docs) < size:
-                break
-            source = distrust or 2 * len(what.news) > len(docs)
-            size = self._reader.weights.page(now, _TAIL) if source else _IDS_TAIL
+    def _further(self, of: Resolved, part: _Part, now: StatsSnapshot, size: int) -> Iterator[Batch]:
+        """What is new in one shard after the first page, which is kept by now."""
+        yield from self._pages(of, part, now, size)
+        if part.undone is not None:
+            yield from self._taken_back(part, part.undone)
+        if self._known.in_shard(part.uuid, part.shard.number) != part.tail.documents:
+            yield from self._descend(of, part)
+
+    def _pages(self, of: Resolved, part: _Part, now: StatsSnapshot, size: int) -> Iterator[Batch]:
+        """What stands above the first page, page by page. Where most of a page is known, the next brings ids alone."""
+        docs, distrust = part.tail.docs, part.undone is not None
+        changed = len(docs)
+        while len(docs) >= size:
+            source = distrust or 2 * changed > len(docs)
+            size = self._page_sizer.initial(now, _TAIL) if source else _IDS_TAIL
             highest = docs[-1].seq_no or 0
-            docs = self._cluster.tails(of, {shard: highest}, size, source)[shard].docs
-        return last
+            docs = self._cluster.tails(of, {part.shard: highest}, size, source)[part.shard].docs
+            self._page_sizer.observe(docs)
+            what = part.look.classify(docs, distrust)
+            changed = len(what.changed)
+            if (batch := part.look.resolve_changed(what, content=source)).seen:
+                yield batch
 
-    def _taken_back(self, of: Resolved, shard: Shard, uuid: str, above: int) -> Iterator[Batch]:
+    def _taken_back(self, part: _Part, above: int) -> Iterator[Batch]:
         """What a failover took back: updates, which leave a document at an older number, and deletes.
 
         What it took back of creates is gone, which counts will show: from here on, what is known of the shard is no
         less than what it shows.
         """
-        for known in self._known.above(uuid, shard.number, above, _KEYS):
-            yield from self._shown(of, shard, [*known])
-        for keys in self._known.tombstones(uuid, shard.number, _KEYS):
-            yield from self._shown(of, shard, keys)
+        for known in self._known.above(part.uuid, part.shard.number, above, _KEYS):
+            yield from self._shown(part, [*known])
+        for keys in self._known.tombstones(part.uuid, part.shard.number, _KEYS):
+            yield from self._shown(part, keys)
 
-    def _shown(self, of: Resolved, shard: Shard, keys: Collection[Key]) -> Iterator[Batch]:
-        what = self._reader.sort_out(self._cluster.shown(of, keys, False, shard), of)
-        if met := self._reader.met(of, what, [shard], content=False):
-            yield Batch(met, what.known)
+    def _shown(self, part: _Part, keys: Collection[Key]) -> Iterator[Batch]:
+        docs = self._cluster.shown(part.look.of, keys, False, part.shard)
+        if (batch := part.look.resolve_changed(part.look.classify(docs), content=False)).seen:
+            yield batch
 
-    def _descend(self, of: Resolved, shard: Shard, uuid: str) -> Iterator[Batch]:
+    def _descend(self, of: Resolved, part: _Part) -> Iterator[Batch]:
         """From counts of wide ranges of numbers down to the numbers that are on one side only."""
         # Whatever the shard's own largest number is: one that is known may be above it, after a failover.
         spans: Sequence[Span] = [(0, _NO_NUMBER)]
         shown: Mapping[int, int] = {}
+        number = part.shard.number
         for bits in LADDER:
-            shown = self._cluster.histogram(of, shard, spans, bits)
-            spans = marks.differing(self._known.histogram(uuid, shard.number, spans, bits), shown, bits)
+            shown = self._cluster.histogram(of, part.shard, spans, bits)
+            spans = marks.differing(self._known.histogram(part.uuid, number, spans, bits), shown, bits)
             if not spans:
                 return
-        numbers = [number for number, _ in spans]
-        yield from self._unknown(of, shard, [number for number in numbers if number in shown])
-        lost = self._known.at(uuid, shard.number, numbers)
-        yield from self._reader.missed(of, lost, len(lost), [shard])
+        numbers = [low for low, _ in spans]
+        yield from self._unknown(of, part, [low for low in numbers if low in shown])
+        lost = self._known.at(part.uuid, number, numbers)
+        yield from part.look.resolve_missing(lost, len(lost))
 
-    def _unknown(self, of: Resolved, shard: Shard, numbers: Sequence[int]) -> Iterator[Batch]:
+    def _unknown(self, of: Resolved, part: _Part, numbers: Sequence[int]) -> Iterator[Batch]:
         """Documents that became visible between two requests, which the next look would find too; or that the searches
         of another copy than before still show.
         """
         if not numbers:
             return
-        what = self._reader.sort_out(self._cluster.numbered(of, shard, numbers), of)
-        what = what._replace(news=[], behind=what.behind + what.news)
-        if met := self._reader.met(of, what, [shard]):
-            yield Batch(met, what.known)
+        what = part.look.classify(self._cluster.numbered(of, part.shard, numbers))
+        what = what._replace(changed=[], stale=what.stale + what.changed)
+        if (batch := part.look.resolve_changed(what)).seen:
+            yield batch
 
     def check(self, since: Checkpoint | None) -> str:
         """What is behind the name, in words. Raises what a poll would raise."""
@@ -306,9 +344,9 @@ class SeqNoTracker:
         indices = many(len(of.indices), "index", "indices")
         return f"{indices} behind {of.name!r}, {many(len(now.shards), 'shard')}, about {many(now.docs, 'document')}"
 
-    def _counters(self, since: Checkpoint | None = None) -> Reading:
+    def _counters(self, since: Checkpoint | None = None) -> StatsSnapshot:
         try:
-            return self._cluster.counters(self._following.index)
+            return self._cluster.counters(self._options.index)
         except NameGone as error:
             self.behind.explain(since, error)
             raise
@@ -319,11 +357,11 @@ class SeqNoTracker:
             ) from error
 
     def _verification_is_due(self, state: State) -> bool:
-        verify = self._following.verify
+        verify = self._options.verify
         return verify is not None and self._now() - state.read_at >= verify
 
     def _of(self, state: State) -> Resolved:
-        return Resolved(self._following.index, state.pattern, state.indices)
+        return Resolved(self._options.index, state.pattern, state.indices)
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
@@ -336,30 +374,30 @@ def behind(checkpoint: Checkpoint) -> int:
     return sum(max(0, highest - mark) for mark, highest in looked if highest is not None)
 
 
-def _place(name: str) -> tuple[str, int]:
+def _location(name: str) -> tuple[str, int]:
     index, _, number = name.rpartition("/")
     return index, int(number)
 
 
-def _shard(name: str, reading: ShardReading) -> Shard:
-    return Shard(*_place(name), reading.node)
+def _shard(name: str, reading: ShardStats) -> Shard:
+    return Shard(*_location(name), reading.node)
 
 
 def _shards_of(state: State) -> Any:
     return state.marks.keys()
 
 
-def _moved(state: State, now: Reading) -> bool:
+def _moved(state: State, now: StatsSnapshot) -> bool:
     """Whether other indices are behind the name than those that the marks are of."""
     return {one.name: one.uuid for one in state.indices} != dict(now.indices)
 
 
-def _restarted(state: State, name: str, reading: ShardReading) -> bool:
+def _restarted(state: State, name: str, reading: ShardStats) -> bool:
     """Whether a shard that was looked at before may have lost operations since."""
     return name in state.marks and marks.restarted(state.marks[name].looked, reading)
 
 
-def _undone(state: State, now: Reading) -> bool:
+def _undone(state: State, now: StatsSnapshot) -> bool:
     """Whether any shard is such a one."""
     return any(_restarted(state, name, reading) for name, reading in now.shards.items())
 
@@ -370,20 +408,20 @@ def _uuid(of: Resolved, shard: Shard) -> str:
 
 def _coming(batch: Batch, uuid: str, shard: int) -> int:
     """How many documents of a shard will be known once the batch is kept, beside those that are."""
-    places = [(one.uuid, one.shard) if (one := batch.known.get(doc.key)) else None for doc in batch.seen]
-    return sum(place != (uuid, shard) for place in places)
+    locations = [(one.uuid, one.shard) if (one := batch.known.get(doc.key)) else None for doc in batch.seen]
+    return sum(location != (uuid, shard) for location in locations)
 
 
 def _checkpoint(state: State) -> Checkpoint:
     return Checkpoint(NAME, msgspec.json.encode(state))
 
 
-def _keep(state: State, now: Reading, last: Batch = _NOTHING) -> Batch:
+def _keep(state: State, now: StatsSnapshot, last: Batch = _NOTHING) -> Batch:
     """The last batch of a poll that began at ``now``, with the checkpoint after it."""
     uuids = {one.name: one.uuid for one in state.indices}
     passed: dict[tuple[str, int], Passed] = {}
     for name, mark in state.marks.items():
-        index, number = _place(name)
+        index, number = _location(name)
         counted = now.shards[name].max_seq_no
         if counted is not None:
             # Where another copy is looked at for the first time, nothing that was known of the old one is forgotten.

@@ -15,15 +15,16 @@ from typing import Any
 import msgspec
 
 from esfeed.errors import ConfigError, Forbidden, NameGone, many
-from esfeed.model.reads import BLIND, Index, Reading, Resolved
-from esfeed.ports import Batch, Checkpoint, Clock, Cluster, Known
+from esfeed.model.reads import BLIND, Index, Resolved, StatsSnapshot
+from esfeed.ports import COUNTERS_AGE, Batch, Checkpoint, Clock, Cluster, Known
 from esfeed.text.decoders import read
 from esfeed.trackers import accounting
 from esfeed.trackers.accounting import Account
 from esfeed.trackers.behind import Behind
-from esfeed.trackers.comparison import Found, Reader
 from esfeed.trackers.descent import Descent
-from esfeed.trackers.options import Following, patience
+from esfeed.trackers.look import Found, Look
+from esfeed.trackers.options import TrackerOptions, patience
+from esfeed.trackers.page_size import PageSizer
 
 NAME = "updated_at"
 _WINDOW = 1000
@@ -54,18 +55,19 @@ class State(msgspec.Struct, frozen=True):
 class UpdatedAtTracker:
     """See ``ports.Tracker``. Once ``reconcile`` is set, the next poll reads all ids and versions in any case."""
 
-    def __init__(self, cluster: Cluster, known: Known, following: Following, clock: Clock) -> None:
+    def __init__(self, cluster: Cluster, known: Known, options: TrackerOptions, clock: Clock) -> None:
         self._cluster = cluster
-        self._following = following
+        self._options = options
         self._clock = clock
-        self._reader = Reader(cluster, known, following.max_page_bytes)
-        self.behind = Behind(cluster, known, following)
-        self._descent = Descent(cluster, known, self._reader, following.timestamp_field)
+        self._known = known
+        self._page_sizer = PageSizer(options.max_page_bytes)
+        self.behind = Behind(cluster, known, options)
+        self._descent = Descent(cluster, known, options.timestamp_field)
         self.reconcile = False
 
     def poll(self, since: Checkpoint | None) -> Iterator[Batch]:
+        asked = self._now() - COUNTERS_AGE  # not after it: a process that is frozen in between goes on much later
         now = self._counters(since)
-        self._reader.doubt = False
         state = None
         if since is not None and since.tracker == NAME:
             state = read(since.data, State)
@@ -79,9 +81,9 @@ class UpdatedAtTracker:
         ):
             yield from self._after_a_move(state, now, since)
         elif self.reconcile or self._verification_is_due(state):
-            yield from self._full(state, now, self._of(state))
+            yield from self._full(state, now, self._new_look(self._of(state)))
         elif accounting.unchanged(state.account, now, state.lag):
-            yield from self._rest(state, now)
+            yield from self._rest(state, now, asked)
         else:
             yield from self._look(state, now)
 
@@ -95,39 +97,48 @@ class UpdatedAtTracker:
             return f"{indices} behind {of.name!r}, without counters, as these credentials may not read them"
         return f"{indices} behind {of.name!r}, about {many(now.docs, 'document')}"
 
-    def _counters(self, since: Checkpoint | None = None) -> Reading:
+    def _counters(self, since: Checkpoint | None = None) -> StatsSnapshot:
         """Without the privilege to read them, every poll has to look, and nothing is ever taken for explained."""
         try:
-            return self._cluster.counters(self._following.index)
+            return self._cluster.counters(self._options.index)
         except NameGone as error:
             self.behind.explain(since, error)
             raise
         except Forbidden:
             return BLIND
 
-    def _led_away(self, state: State, now: Reading) -> bool:
+    def _led_away(self, state: State, now: StatsSnapshot) -> bool:
         """Whether the name leads to other indices than it did, where the counters cannot tell."""
         if not now.blind:
             return False
-        return self._cluster.resolve(self._following.index, self._following.watch).indices != state.indices
+        return self._cluster.resolve(self._options.index, self._options.watch).indices != state.indices
 
     def _verification_is_due(self, state: State) -> bool:
-        verify = self._following.verify
+        verify = self._options.verify
         return verify is not None and self._now() - state.account.looked_at >= verify
 
-    def _first(self, now: Reading, since: Checkpoint | None) -> Iterator[Batch]:
+    def _first(self, now: StatsSnapshot, since: Checkpoint | None) -> Iterator[Batch]:
         """The first reading, or the first by this tracker. Begun anew after a crash, it passes over what is known."""
         snapshot = since is None
         of, uuid = self.behind.resolve(since, now)
         state = self._dated(State(of.indices, of.pattern, lag=self._cluster.searches_lag, cluster=uuid), now)
-        learn = snapshot and self._following.learn
-        field = self._following.timestamp_field if state.dated else ""
-        for batch in self._reader.everything(of, now, source=not learn, learn=learn, field=field):
+        learn = snapshot and self._options.learn
+        field = self._options.timestamp_field if state.dated else ""
+        look = self._new_look(of)
+        for batch in look.everything(now, source=not learn, learn=learn, field=field):
             yield msgspec.structs.replace(batch, snapshot=snapshot)
-        account = accounting.looked(state.account, now, 0, self._now(), state.lag)
-        yield _keep(state, account=account)
+        yield _keep(state, account=self._after(look, state, now, 0))
 
-    def _after_a_move(self, state: State, now: Reading, since: Checkpoint | None) -> Iterator[Batch]:
+    def _new_look(self, of: Resolved) -> Look:
+        return Look(self._cluster, self._known, self._page_sizer, of)
+
+    def _after(self, look: Look, state: State, now: StatsSnapshot, found: int) -> Account:
+        """The account after a look at all documents that began at ``now`` and found so many changes."""
+        if look.inconclusive:
+            return accounting.doubted(state.account, now, found, self._now())
+        return accounting.looked(state.account, now, found, self._now(), state.lag)
+
+    def _after_a_move(self, state: State, now: StatsSnapshot, since: Checkpoint | None) -> Iterator[Batch]:
         """Other indices or other copies: no counter says anything about what was before, so all is read.
 
         Nor do versions: a new index has its own, and where another copy became the primary, an operation that only the
@@ -136,21 +147,22 @@ class UpdatedAtTracker:
         of, uuid = self.behind.resolve(since, now)
         lag = self._cluster.searches_lag
         fresh = State(of.indices, of.pattern, mark=state.mark, lag=lag, took=state.took, moved=True, cluster=uuid)
-        yield from self._full(self._dated(fresh, now), now, of)
+        yield from self._full(self._dated(fresh, now), now, self._new_look(of))
 
-    def _look(self, state: State, now: Reading) -> Iterator[Batch]:
+    def _look(self, state: State, now: StatsSnapshot) -> Iterator[Batch]:
         """A window; then counts by date, and at last a full reading, as long as operations are left unexplained."""
         of = self._of(state)
         if not state.cluster:  # of an earlier esfeed
             state = msgspec.structs.replace(state, cluster=self._cluster.uuid())
-        if self._following.refresh:
+        if self._options.refresh:
             self._cluster.refresh(of.name)
         if not state.dated:
             state = self._dated(state, now)
         elif state.mark is None:
-            state = msgspec.structs.replace(state, mark=self._cluster.newest(of.name, self._following.timestamp_field))
+            state = msgspec.structs.replace(state, mark=self._cluster.newest(of.name, self._options.timestamp_field))
         account = state.account
-        for part in (self._window(state, now, of), self._by_counts(state, of)):
+        look = self._new_look(of)
+        for part in (self._window(state, now, look), self._by_counts(state, look)):
             found = yield from part
             account = msgspec.structs.replace(account, explained=account.explained + found)
             after = self._counters()
@@ -159,70 +171,67 @@ class UpdatedAtTracker:
                 yield _keep(state, account=account, mark=self._newer_mark(state), waited=False)
                 return
         if self._may_read_all(state):
-            yield from self._full(msgspec.structs.replace(state, account=account), now, of)
+            yield from self._full(msgspec.structs.replace(state, account=account), now, look)
         else:
             yield _keep(state, account=account, mark=self._newer_mark(state), waited=True)
 
-    def _window(self, state: State, now: Reading, of: Resolved) -> Found:
+    def _window(self, state: State, now: StatsSnapshot, look: Look) -> Found:
         if not state.dated or state.mark is None:
             return 0
-        since = state.mark - int(self._following.overlap * 1000)
-        size = self._reader.weights.page(now, _WINDOW)
-        return (yield from self._reader.window(of, self._following.timestamp_field, since, size))
+        since = state.mark - int(self._options.overlap * 1000)
+        size = self._page_sizer.initial(now, _WINDOW)
+        return (yield from look.window(self._options.timestamp_field, since, size))
 
-    def _by_counts(self, state: State, of: Resolved) -> Found:
+    def _by_counts(self, state: State, look: Look) -> Found:
         """Not where an id may stand in two indices: counts are of both, and only one of them is known."""
-        if not state.dated or of.overlap:
+        if not state.dated or look.of.overlap:
             return 0
-        return (yield from self._descent.run(of))
+        return (yield from self._descent.run(look))
 
-    def _full(self, state: State, now: Reading, of: Resolved) -> Iterator[Batch]:
+    def _full(self, state: State, now: StatsSnapshot, look: Look) -> Iterator[Batch]:
         """Every id and version; and every content, where versions prove nothing yet."""
         distrust = state.moved and state.account.settled is None
         mark = self._newer_mark(state)
         began = self._clock.monotonic()
-        field = self._following.timestamp_field if state.dated else ""
-        found = yield from self._reader.everything(of, now, distrust, field=field, distrust=distrust)
+        field = self._options.timestamp_field if state.dated else ""
+        found = yield from look.everything(now, distrust, field=field, distrust=distrust)
         self.reconcile = False
-        if self._reader.doubt:
-            account = accounting.doubted(state.account, now, found, self._now())
-        else:
-            account = accounting.looked(state.account, now, found, self._now(), state.lag)
+        account = self._after(look, state, now, found)
         took = self._clock.monotonic() - began
         yield _keep(state, account=account, mark=mark, waited=False, took=took)
 
-    def _rest(self, state: State, now: Reading) -> Iterator[Batch]:
+    def _rest(self, state: State, now: StatsSnapshot, asked: float) -> Iterator[Batch]:
         """Nothing can be new; at most the last look turns out to have been the final one."""
-        if accounting.quiet(state.account, now, patience(state.indices), self._now()):
+        if accounting.quiet(state.account, now, patience(state.indices), asked):
             yield _keep(state, account=accounting.settle(state.account, now), waited=False)
 
     def _may_read_all(self, state: State) -> bool:
-        if self._following.eager:
+        if self._options.eager:
             return True
         return state.waited and self._now() - state.account.looked_at >= _IDLE_SHARE * state.took
 
     def _newer_mark(self, state: State) -> int | None:
         if not state.dated:
             return state.mark
-        newest = self._cluster.newest(self._following.index, self._following.timestamp_field)
+        newest = self._cluster.newest(self._options.index, self._options.timestamp_field)
         return state.mark if newest is None else max(newest, state.mark or newest)
 
-    def _dated(self, state: State, now: Reading) -> State:
+    def _dated(self, state: State, now: StatsSnapshot) -> State:
         """``state`` knowing whether there is a timestamp to go by. Raises ``ConfigError`` for a field that is none."""
-        field = self._following.timestamp_field
+        field = self._options.timestamp_field
         if not field:
             return state
-        types = self._cluster.field_types(self._following.index)
+        types = self._cluster.field_types(self._options.index)
         if types.get(field) in _DATES:
-            newest = self._cluster.newest(self._following.index, field)
+            newest = self._cluster.newest(self._options.index, field)
             mark = newest if state.mark is None or newest is None else max(newest, state.mark)
             return msgspec.structs.replace(state, dated=True, mark=mark)
-        if now.docs and not self._following.assumed:
-            raise ConfigError(f"watches.{self._following.watch}.timestamp_field", field, _no_date(field, types))
+        if now.docs and not self._options.assumed:
+            raise ConfigError(f"watches.{self._options.watch}.timestamp_field", field, _no_date(field, types))
         return state
 
     def _of(self, state: State) -> Resolved:
-        return Resolved(self._following.index, state.pattern, state.indices)
+        return Resolved(self._options.index, state.pattern, state.indices)
 
     def _now(self) -> float:
         return self._clock.now().timestamp()

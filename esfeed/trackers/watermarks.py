@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from esfeed.model.reads import ShardReading, Span, another
+from esfeed.model.reads import ShardStats, Span, another
 
 LADDER = (20, 16, 12, 8, 4, 0)
 """Widths of buckets, in bits, from the coarsest to a bucket for each number. The coarse ones are kept by the store."""
@@ -51,23 +51,24 @@ class ShardMark(msgspec.Struct, frozen=True):
 
     mark: int = -1
     pending: tuple[Pending, ...] = ()
-    looked: ShardReading | None = None
+    looked: ShardStats | None = None
     looks: int = 0
     looked_at: float = 0.0
     history: str = ""
     since: float = 0.0
 
 
-def advanced(mark: ShardMark, now: ShardReading, at: float, slow: float | None = None) -> ShardMark:
-    """The mark for after a look that starts once ``now`` was read (``at`` epoch seconds) and lists all above the mark.
+def advanced(mark: ShardMark, now: ShardStats, at: float, asked: float = 0.0, slow: float | None = None) -> ShardMark:
+    """The mark for after a look that starts once ``now`` was read and lists all above the mark.
 
-    ``slow``: counts of refreshes prove nothing (see ``ports.Cluster.searches_lag``), so wait that many seconds instead.
+    ``now`` was read between ``asked`` and ``at`` (epoch seconds). ``slow``: counts of refreshes prove nothing (see
+    ``ports.Cluster.searches_lag``), so wait that many seconds instead.
     """
     counted = refreshes(now)
     pending = [
         msgspec.structs.replace(one, refreshes=counted) if one.refreshes is None else one for one in mark.pending
     ]
-    highest = max([mark.mark, *(one.checkpoint for one in pending if one.safe(counted, at, slow))])
+    highest = max([mark.mark, *(one.checkpoint for one in pending if one.safe(counted, asked, slow))])
     waiting = [one for one in pending if one.checkpoint > highest]
     checkpoint = now.global_checkpoint if now.global_checkpoint is not None else -1
     if checkpoint > max([highest, *(one.checkpoint for one in waiting)]):
@@ -78,12 +79,12 @@ def advanced(mark: ShardMark, now: ShardReading, at: float, slow: float | None =
     return msgspec.structs.replace(mark, mark=highest, pending=tuple(waiting), history=now.history)
 
 
-def refreshes(reading: ShardReading) -> int:
+def refreshes(reading: ShardStats) -> int:
     """Refreshes of the copy that is read, the primary's."""
     return dict(reading.refreshes).get(reading.node, 0)
 
 
-def restarted(before: ShardReading | None, now: ShardReading) -> bool:
+def restarted(before: ShardStats | None, now: ShardStats) -> bool:
     """Whether another copy is the primary now, or this one began anew: what stood above the mark may be undone."""
     if before is None or now.max_seq_no is None or before.max_seq_no is None:
         return True
@@ -96,7 +97,7 @@ def restarted(before: ShardReading | None, now: ShardReading) -> bool:
     )
 
 
-def unchanged(mark: ShardMark, now: ShardReading, lag: bool) -> bool:
+def unchanged(mark: ShardMark, now: ShardStats, lag: bool) -> bool:
     """Whether a look at the shard can find nothing. ``lag``: searches lag behind counts, so one look is not enough."""
     if restarted(mark.looked, now) or not mark.looks:
         return False
@@ -105,31 +106,34 @@ def unchanged(mark: ShardMark, now: ShardReading, lag: bool) -> bool:
     return mark.looks >= (2 if lag else 1) and mark.looked is not None and view(mark.looked) == view(now)
 
 
-def view(reading: ShardReading) -> tuple[int | None, int]:
+def view(reading: ShardStats) -> tuple[int | None, int]:
     """What tells whether a search may show something else by now."""
     return reading.max_seq_no, refreshes(reading)
 
 
-def after_a_look(mark: ShardMark, now: ShardReading, at: float) -> ShardMark:
+def after_a_look(mark: ShardMark, now: ShardStats, at: float) -> ShardMark:
     """The mark after a full look that began after ``now`` was read, and ended at ``at``."""
     again = mark.looked is not None and not restarted(mark.looked, now) and view(mark.looked) == view(now)
     return msgspec.structs.replace(mark, looked=now, looks=mark.looks + 1 if again else 1, looked_at=at)
 
 
-def after_a_doubt(mark: ShardMark, now: ShardReading, at: float) -> ShardMark:
+def after_a_doubt(mark: ShardMark, now: ShardStats, at: float) -> ShardMark:
     """The mark after a look in which one copy contradicted another: it counts for nothing, and there is another."""
     return msgspec.structs.replace(mark, looked=now, looks=0, looked_at=at)
 
 
-def final(mark: ShardMark, now: ShardReading, patience: float, at: float) -> ShardMark:
-    """The mark where the last look turns out to have been final: a refresh that was due would have come by now."""
-    if not mark.looks or mark.looked is None or view(mark.looked) != view(now) or at - mark.looked_at < patience:
+def final(mark: ShardMark, now: ShardStats, patience: float, asked: float) -> ShardMark:
+    """The mark where the last look turns out to have been final: a refresh that was due had come when ``now`` was read.
+
+    ``asked``: epoch seconds before which it was not read.
+    """
+    if not mark.looks or mark.looked is None or view(mark.looked) != view(now) or asked - mark.looked_at < patience:
         return mark
     checkpoint = now.global_checkpoint if now.global_checkpoint is not None else -1
     return msgspec.structs.replace(mark, mark=max(mark.mark, checkpoint), pending=())
 
 
-def after_a_restart(mark: ShardMark, now: ShardReading, proven: int, highest: int, at: float) -> ShardMark:
+def after_a_restart(mark: ShardMark, now: ShardStats, proven: int, highest: int, at: float) -> ShardMark:
     """The mark when the primary is another one, or began anew.
 
     What a global checkpoint stood for stays, as far as it is ``proven`` (see ``history``); refreshes are counted from

@@ -82,7 +82,7 @@ def main() -> None:
             channel.send(Refused(str(error.value), error.hint, error.key))
             return
         except EsfeedError as error:
-            channel.send(Refused(error.message, error.mend))
+            channel.send(Refused(error.message, error.hint))
             return
         channel.send(Ready(server.url, server.link()))
         for message in channel.receive():

@@ -43,10 +43,10 @@ class Admin:
         return JSONResponse(safe(await asyncio.to_thread(self._status)))
 
     def _status(self) -> dict[str, Any]:
-        told, history = report(self._app), self._feed.history()
-        for name, watch in told["watches"].items():
+        body, history = report(self._app), self._feed.history()
+        for name, watch in body["watches"].items():
             watch["history"] = history.get(name, [0] * HISTORY)
-        return {**told, "state_bytes": size(self._app), "readers": self._metrics.reading()}
+        return {**body, "state_bytes": size(self._app), "readers": self._metrics.reading()}
 
     async def dead(self, request: Request) -> Response:
         """``GET /v1/dead``: events that sinks did not take: dead ones, and parked ones that are tried again."""
@@ -83,9 +83,9 @@ class Admin:
             raise Problem(400, "force: true or false")
         if unknown := asked.keys() - {"sink", "positions", "force"}:
             raise Problem(400, f"unknown: {sorted(unknown)[0][:50]!r}; known: sink, positions, force")
-        told = await asyncio.to_thread(self._redrive, sink, positions or [None], force)
-        log.info("sink.redriven", sink=sink, events=told["redriven"], by=request.state.caller.name)
-        return JSONResponse(told)
+        body = await asyncio.to_thread(self._redrive, sink, positions or [None], force)
+        log.info("sink.redriven", sink=sink, events=body["redriven"], by=request.state.caller.name)
+        return JSONResponse(body)
 
     def _redrive(self, sink: str, positions: Sequence[int | None], force: bool) -> dict[str, int]:
         store = self._app.store
@@ -114,10 +114,10 @@ class Admin:
         ``starting`` until the first poll of this process has ended. Only ``ok`` and ``degraded`` are answered with 200.
         """
         try:
-            told = await asyncio.to_thread(self._ready)
+            body = await asyncio.to_thread(self._ready)
         except EsfeedError:
-            told = {"status": "dead", "watches": {}, "sinks": {}}
-        return JSONResponse(told, 200 if told["status"] in ("ok", "degraded") else 503)
+            body = {"status": "dead", "watches": {}, "sinks": {}}
+        return JSONResponse(body, 200 if body["status"] in ("ok", "degraded") else 503)
 
     def _ready(self) -> dict[str, Any]:
         watches = {name: unpack(raw, WatchHealth) for name, raw in self._app.store.notes("watch").items()}

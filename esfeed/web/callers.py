@@ -14,7 +14,7 @@ import msgspec
 
 from esfeed.model.event import Event, View
 from esfeed.routing.tenancy import ANY, seen_by
-from esfeed.routing.transform import ShapeFailed
+from esfeed.routing.transform import TransformFailed
 
 OWNER_FIELDS = ("project_id", "tenant_id", "owner")
 """Where documents say whose they are, if no profile knows better; the first that is there counts."""
@@ -70,7 +70,7 @@ def seen(event: Event, caller: Caller, view: View | None = None) -> Event | None
     if event.owners is not None:
         try:
             return seen_by(event, caller.tenant)
-        except ShapeFailed:
+        except TransformFailed:
             return None
     was = caller.tenant in owners(event.before)
     now = caller.tenant in owners(event.after)

@@ -36,21 +36,21 @@ _WHY = {
 
 
 class Connections:
-    """How many there are, in all and by address; ``most`` and ``most_of_one`` are how many there may be.
+    """How many there are, in all and by address; ``limit`` and ``limit_of_one`` are how many there may be.
 
     ``refused`` is told the status of each one that is sent away. Lives in the server's event loop.
     """
 
-    def __init__(self, most: int, most_of_one: int, refused: Callable[[int], None]) -> None:
-        self._most = most
-        self._most_of_one = most_of_one
+    def __init__(self, limit: int, limit_of_one: int, refused: Callable[[int], None]) -> None:
+        self._limit = limit
+        self._limit_of_one = limit_of_one
         self.refused = refused
         self._by_address: Counter[str] = Counter()
 
     def enter(self, address: str) -> bool:
         """Counts one more; whether that is not too many."""
         self._by_address[address] += 1
-        return self._by_address.total() <= self._most and self._by_address[address] <= self._most_of_one
+        return self._by_address.total() <= self._limit and self._by_address[address] <= self._limit_of_one
 
     def leave(self, address: str) -> None:
         """Counts one less."""
@@ -76,7 +76,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **more)
         self._address = ""
         self._in_head = True
-        self._octets = 0
+        self._size_bytes = 0
         self._why: HTTPStatus | None = None
         self._ended = False
         self._alarm: asyncio.TimerHandle | None = None
@@ -97,15 +97,15 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._ended:
             return
-        self._octets += len(data)
+        self._size_bytes += len(data)
         super().data_received(data)
         # What the parser keeps of a line that has no end yet calls nothing back.
-        if self._in_head and self._octets > MOST_HEAD:
+        if self._in_head and self._size_bytes > MOST_HEAD:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head, self._octets = True, 0
+        self._in_head, self._size_bytes = True, 0
         self._wait(HEAD_WITHIN)
 
     def on_url(self, url: bytes) -> None:
@@ -118,12 +118,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.url) + sum(len(name) + len(value) + _BESIDE for name, value in self.headers) > MOST_HEAD:
             self._why = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             raise _Refused
-        self._in_head, self._octets = False, 0
+        self._in_head, self._size_bytes = False, 0
         self._wait(BODY_WITHIN)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        if self._octets > MOST_BODY:
+        if self._size_bytes > MOST_BODY:
             self._why = HTTPStatus(413)
             raise _Refused
         super().on_body(body)

@@ -35,7 +35,7 @@ log = structlog.get_logger("esfeed")
 
 _RETRY_MS = 2000
 _MOST_PAGES = 20
-_MOST_OCTETS = 4 << 20
+_MAX_PAGE_BYTES = 4 << 20
 _CHUNK = 256 << 10
 _FULL = {"retry-after": "5"}
 
@@ -66,19 +66,19 @@ class Feed:
         """The endpoint. Raises ``Problem``."""
         caller: Caller = request.state.caller
         asked = query.parse(request.query_params, request.headers, caller, self._watches, self._eyes)
-        since = await self._place(asked.since)
+        since = await self._begin(asked.since)
         if asked.feed == "normal" or request.method == "HEAD":
             return await self._page(asked, since)
         self._have_room(caller)
         if asked.feed == "longpoll":
             with self._among_the_readers(caller, "longpoll"):
                 return await self._page(asked, since, self._welcome(request, caller), asked.timeout)
-        place = self._among_the_readers(caller, "eventsource")
+        seat = self._among_the_readers(caller, "eventsource")
         return _Stream(
-            self._stream(asked, since, self._welcome(request, caller)), self._settings.cut_off, place, self._metrics
+            self._stream(asked, since, self._welcome(request, caller)), self._settings.cut_off, seat, self._metrics
         )
 
-    async def _place(self, since: int | None) -> int:
+    async def _begin(self, since: int | None) -> int:
         """The position to read after. Raises ``Problem`` 410 for what is no longer there, 409 for what never was."""
         head, first = await asyncio.to_thread(lambda: (self._store.head(), self._store.first()))
         # A log that was emptied has nothing left, but what was in it is gone all the same.
@@ -99,8 +99,8 @@ class Feed:
         if sum(self._readers.values()) >= self._settings.readers:
             raise Problem(503, f"{self._settings.readers} readers are the most (http.readers); try again", None, _FULL)
         if not caller.admin and self._readers.get(caller.name, 0) >= self._settings.readers_of_one:
-            most = self._settings.readers_of_one
-            raise Problem(429, f"{most} readers of one token are the most (http.readers_of_one)", None, _FULL)
+            limit = self._settings.readers_of_one
+            raise Problem(429, f"{limit} readers of one token are the most (http.readers_of_one)", None, _FULL)
 
     @contextmanager
     def _among_the_readers(self, caller: Caller, kind: str) -> Iterator[None]:
@@ -125,7 +125,7 @@ class Feed:
         Raises ``Problem`` 401 where the reader's token ends while it waits.
         """
         until = time.monotonic() + timeout
-        page = _Page(asked, since)
+        page = _ChangesPage(asked, since)
         for _ in range(_MOST_PAGES):
             wait = 0.0 if page.events else until - time.monotonic()
             if timeout > 0 and welcome is not None:
@@ -215,18 +215,18 @@ class Welcome:
         return await self._good()
 
 
-class _Page:
+class _ChangesPage:
     """A page as it fills."""
 
     def __init__(self, asked: Query, since: int) -> None:
         self.position = since
         self.events: list[bytes] = []
         self._asked = asked
-        self._octets = 0
+        self._size_bytes = 0
 
     @property
     def full(self) -> bool:
-        return len(self.events) >= self._asked.limit or self._octets >= _MOST_OCTETS
+        return len(self.events) >= self._asked.limit or self._size_bytes >= _MAX_PAGE_BYTES
 
     @property
     def room(self) -> int:
@@ -239,10 +239,10 @@ class _Page:
             if self.full:
                 return
             self.position = slot.position
-            told = slot.seen_by(self._asked.wanted)
-            if told is not None:
-                self.events.append(text(told, self._asked.safe_integers))
-                self._octets += len(self.events[-1])
+            visible = slot.seen_by(self._asked.wanted)
+            if visible is not None:
+                self.events.append(text(visible, self._asked.safe_integers))
+                self._size_bytes += len(self.events[-1])
 
 
 def _chunks(slots: Sequence[Slot], asked: Query) -> Iterator[tuple[bytes, int, int]]:
@@ -250,10 +250,10 @@ def _chunks(slots: Sequence[Slot], asked: Query) -> Iterator[tuple[bytes, int, i
     parts: list[bytes] = []
     size = last = 0
     for slot in slots:
-        told = slot.seen_by(asked.wanted)
-        if told is None:
+        visible = slot.seen_by(asked.wanted)
+        if visible is None:
             continue
-        parts.append(slot.message(told, asked.safe_integers))
+        parts.append(slot.message(visible, asked.safe_integers))
         size, last = size + len(parts[-1]), slot.position
         if size >= _CHUNK:
             yield b"".join(parts), len(parts), last
@@ -266,14 +266,14 @@ class _Stream(EventSourceResponse):
     """A stream that gives back its place at the end, and cuts off a reader that does not read."""
 
     def __init__(
-        self, content: AsyncIterator[bytes], cut_off: float, place: AbstractContextManager[None], metrics: HttpMetrics
+        self, content: AsyncIterator[bytes], cut_off: float, seat: AbstractContextManager[None], metrics: HttpMetrics
     ) -> None:
         super().__init__(content, ping=0, send_timeout=cut_off, sep="\n")
-        self._place = place
+        self._seat = seat
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._place:
+        with self._seat:
             try:
                 await super().__call__(scope, receive, send)
             except SendTimeoutError:

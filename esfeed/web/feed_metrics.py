@@ -55,7 +55,7 @@ class FeedMetrics(Observer):
         self._requests = Counter(
             "esfeed_cluster_requests", "Requests that the cluster answered.", watch, registry=registry
         )
-        self._octets = Counter(
+        self._size_bytes = Counter(
             "esfeed_cluster_received_bytes", "Bytes of the cluster's answers.", watch, registry=registry
         )
         self._delays = Histogram(
@@ -88,7 +88,7 @@ class FeedMetrics(Observer):
         for name in config.watches:
             for op in ("created", "updated", "deleted", "read"):
                 self._events.labels(name, op)
-            for each in (self._polls, self._poll_failures, self._requests, self._octets):
+            for each in (self._polls, self._poll_failures, self._requests, self._size_bytes):
                 each.labels(name)
         for name in config.sinks:
             for outcome in ("ok", "retry", "rejected"):
@@ -103,11 +103,11 @@ class FeedMetrics(Observer):
         return True
 
     def polled(
-        self, watch: str, took: float, requests: int, octets: int, events: Mapping[str, int], error: str
+        self, watch: str, took: float, requests: int, received_bytes: int, events: Mapping[str, int], error: str
     ) -> None:
         self._polls.labels(watch).observe(took)
         self._requests.labels(watch).inc(requests)
-        self._octets.labels(watch).inc(octets)
+        self._size_bytes.labels(watch).inc(received_bytes)
         if error:
             self._poll_failures.labels(watch).inc()
         for op, count in events.items():

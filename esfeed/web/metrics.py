@@ -50,9 +50,9 @@ class HttpMetrics:
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""
-        told = self._feed.metrics()
-        self._up.set(float(bool(told)))
-        return told + generate_latest(self._registry)
+        text = self._feed.metrics()
+        self._up.set(float(bool(text)))
+        return text + generate_latest(self._registry)
 
     def readers(self, feed: str, more: int) -> None:
         """One reader more (1) or less (-1)."""

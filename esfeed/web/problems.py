@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 
 
 class Problem(Exception):
-    """Ends a request with ``status``. ``detail`` says what is wrong and how to mend it; ``more`` is put beside it."""
+    """Ends a request with ``status``. ``detail`` says what is wrong and how to correct it; ``more`` is added."""
 
     def __init__(
         self, status: int, detail: str, more: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None

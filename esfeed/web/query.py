@@ -15,7 +15,7 @@ from esfeed.model.event import Event, View
 from esfeed.routing.budget import of_reader
 from esfeed.routing.cel import Where, compile_where
 from esfeed.routing.router import holds
-from esfeed.routing.transform import Shape, ShapeFailed
+from esfeed.routing.transform import Transform, TransformFailed
 from esfeed.web.callers import Caller, seen
 from esfeed.web.problems import Problem
 
@@ -37,7 +37,7 @@ def is_stream(request: HTTPConnection) -> bool:
 class Eyes:
     """What tenants see of a document's fields. ``timestamps`` are the fields that watches take their dates from."""
 
-    def __init__(self, shape: Shape, timestamps: Mapping[str, str]) -> None:
+    def __init__(self, shape: Transform, timestamps: Mapping[str, str]) -> None:
         self._shape = shape
         self._timestamps = timestamps
 
@@ -45,7 +45,7 @@ class Eyes:
         """The event with what may be seen of it, ``None`` where nothing of that has changed, or it cannot be shaped."""
         try:
             return self._shape.apply(event, self._timestamps.get(event.watch, ""))
-        except ShapeFailed:
+        except TransformFailed:
             return None
 
 
@@ -75,17 +75,17 @@ class Wanted(msgspec.Struct, frozen=True, eq=False):
             return None
         if self.ids and event.doc_id not in self.ids:
             return None
-        told = seen(event, self.caller, self.view)
-        if told is not None and self.eyes is not None and not self.caller.admin:
+        visible = seen(event, self.caller, self.view)
+        if visible is not None and self.eyes is not None and not self.caller.admin:
             # Before any condition: what a tenant may not see, it may not ask about either.
-            told = self.eyes.see(told)
-        if told is None or self.where is None:
-            return told
-        if told is not event or known is None:
-            return told if _holds(self.where, told) else None
+            visible = self.eyes.see(visible)
+        if visible is None or self.where is None:
+            return visible
+        if visible is not event or known is None:
+            return visible if _holds(self.where, visible) else None
         if self.where.text not in known:
-            known[self.where.text] = _holds(self.where, told)
-        return told if known[self.where.text] else None
+            known[self.where.text] = _holds(self.where, visible)
+        return visible if known[self.where.text] else None
 
 
 class Query(msgspec.Struct, frozen=True, eq=False):
@@ -164,15 +164,15 @@ def _one_of(parameters: QueryParams, name: str, choices: tuple[str, ...], defaul
     return found
 
 
-def _number(parameters: QueryParams, name: str, default: float, least: float, most: float) -> float:
+def _number(parameters: QueryParams, name: str, default: float, least: float, limit: float) -> float:
     found = _single(parameters, name)
     if found is None:
         return default
     if not re.fullmatch(r"\d{1,9}" if isinstance(default, int) else r"\d{1,9}(\.\d{1,9})?", found, re.ASCII):
-        raise Problem(400, f"{name} is a number from {least:g} to {most:g}, not {found[:50]!r}")
+        raise Problem(400, f"{name} is a number from {least:g} to {limit:g}, not {found[:50]!r}")
     number = float(found)
-    if not least <= number <= most:
-        raise Problem(400, f"{name} is a number from {least:g} to {most:g}, not {found}")
+    if not least <= number <= limit:
+        raise Problem(400, f"{name} is a number from {least:g} to {limit:g}, not {found}")
     return number
 
 

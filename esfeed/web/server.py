@@ -59,7 +59,7 @@ class WebServer:
 
     def __enter__(self) -> WebServer:
         """Raises ``ConfigError`` where it cannot listen at that address."""
-        most = self._most_connections()
+        limit = self._max_connections()
         sock = self._sock or listen(self._settings)
         try:
             began = self._app.steady.now().timestamp() if self._began is None else self._began
@@ -75,7 +75,7 @@ class WebServer:
                 ssl_certfile=self._settings.certificate,
                 ssl_keyfile=self._settings.key,
                 loop="auto",
-                http=Connections(most, min(most, self._settings.most_of_one), self.metrics.answered).protocol(),
+                http=Connections(limit, min(limit, self._settings.limit_of_one), self.metrics.answered).protocol(),
             )
             config.load()
         except (OSError, ValueError) as error:
@@ -103,9 +103,9 @@ class WebServer:
             return ""
         return self.url + self._site.link()
 
-    def _most_connections(self) -> int:
+    def _max_connections(self) -> int:
         """How many connections there may be, so that the feed never wants for a file of its own."""
-        wanted = self._settings.most
+        wanted = self._settings.limit
         _allow_files(wanted + _OTHER_FILES)
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft == resource.RLIM_INFINITY or soft >= wanted + _OTHER_FILES:

@@ -26,7 +26,7 @@ log = structlog.get_logger("esfeed")
 
 PAGE = 500
 _RING = 2000
-_RING_OCTETS = 16 << 20
+_RING_BYTES = 16 << 20
 _PAGES_AT_ONCE = 4
 _LOOK_AGAIN = 0.2
 _AFTER_A_FAULT = 1.0
@@ -35,14 +35,14 @@ _AFTER_A_FAULT = 1.0
 class Slot:
     """An event of the log, and what was worked out of it already. Used in the event loop only."""
 
-    __slots__ = ("_known", "_messages", "event", "octets", "position")
+    __slots__ = ("_known", "_messages", "event", "position", "size_bytes")
 
     def __init__(self, row: LogRow) -> None:
         self.position = row.position
         # What is addressed to one sink (a backfill) is no news to anybody else.
         self.event = row.event if row.sink is None else None
         parts = (self.event.before, self.event.after) if self.event else ()
-        self.octets = sum(len(bytes(part)) for part in parts if part is not None)
+        self.size_bytes = sum(len(bytes(part)) for part in parts if part is not None)
         self._messages: dict[bool, bytes] = {}
         self._known: dict[str, bool] = {}
 
@@ -50,12 +50,12 @@ class Slot:
         """The event as that reader is to have it, or ``None``."""
         return None if self.event is None else wanted.of(self.event, self._known)
 
-    def message(self, told: Event, safe_integers: bool) -> bytes:
-        """``told`` as a server-sent event; made once where it is the event as it is in the log."""
-        if told is not self.event:
-            return message(told, safe_integers)
+    def message(self, visible: Event, safe_integers: bool) -> bytes:
+        """``visible`` as a server-sent event; made once where it is the event as it is in the log."""
+        if visible is not self.event:
+            return message(visible, safe_integers)
         if safe_integers not in self._messages:
-            self._messages[safe_integers] = message(told, safe_integers)
+            self._messages[safe_integers] = message(visible, safe_integers)
         return self._messages[safe_integers]
 
 
@@ -70,7 +70,7 @@ class Tail:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._slots: list[Slot] = []
         self._positions: list[int] = []
-        self._octets = 0
+        self._size_bytes = 0
         self._base = self._end = store.head()
         self._news = asyncio.Event()
         self._pages = asyncio.Semaphore(_PAGES_AT_ONCE)
@@ -145,23 +145,23 @@ class Tail:
             slot = Slot(row)
             self._slots.append(slot)
             self._positions.append(slot.position)
-            self._octets += slot.octets
+            self._size_bytes += slot.size_bytes
         spare = max(0, len(self._slots) - _RING)
-        octets = self._octets - sum(slot.octets for slot in self._slots[:spare])
-        while octets > _RING_OCTETS and spare < len(self._slots) - 1:
-            octets -= self._slots[spare].octets
+        size_bytes = self._size_bytes - sum(slot.size_bytes for slot in self._slots[:spare])
+        while size_bytes > _RING_BYTES and spare < len(self._slots) - 1:
+            size_bytes -= self._slots[spare].size_bytes
             spare += 1
         if spare:
             self._base = self._positions[spare - 1]
             del self._slots[:spare], self._positions[:spare]
-        self._octets = octets
+        self._size_bytes = size_bytes
         self._wake()
 
     def _begin_at(self, position: int) -> None:
         """Nobody read for a while, and more came than the ring would hold: what it has is too old."""
         self._slots.clear()
         self._positions.clear()
-        self._octets = 0
+        self._size_bytes = 0
         self._base = position
         self._wake()
 

@@ -55,12 +55,12 @@ def settle(feed: App, raw: Raw, index: str) -> None:
 def cost(feed: App) -> dict[str, Any]:
     """One poll: requests, bytes, milliseconds, events."""
     meter = feed.clusters["w"].meter
-    requests, octets = meter.totals()
+    requests, received = meter.totals()
     began = time.perf_counter()
     poll = feed.poll("w")
     took = time.perf_counter() - began
     now = meter.totals()
-    return {"requests": now[0] - requests, "bytes": now[1] - octets, "ms": took * 1000, "events": dict(poll.events)}
+    return {"requests": now[0] - requests, "bytes": now[1] - received, "ms": took * 1000, "events": dict(poll.events)}
 
 
 class Running:

@@ -23,7 +23,7 @@ _SMALL = 1_000
 _IDLE = 50
 
 
-class Following:
+class TrackerOptions:
     """One run of all three on ``count`` documents. ``name`` begins the names of its indices."""
 
     def __init__(self, raw: Raw, name: str, count: int, folder: Path) -> None:

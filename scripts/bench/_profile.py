@@ -14,8 +14,8 @@ from _feed import app
 from tests.support.clients import Raw
 
 STAGES = (
-    ("a page comes and is read", "esfeed.trackers.comparison", "_Ahead._next", 0),
-    ("what is known of its documents", "esfeed.trackers.comparison", "Reader.sort_out", 0),
+    ("a page comes and is read", "esfeed.trackers.comparison", "_Prefetcher._next", 0),
+    ("what is known of its documents", "esfeed.trackers.comparison", "Reader.classify", 0),
     ("digests, changes and events", "esfeed.changes.watcher", "Watcher._settle", 0),
     ("commit", "esfeed.store.sql", "SqlStore.commit", 0),
     ("deflating contents", "esfeed.store.sql", "pack", 1),

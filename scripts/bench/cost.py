@@ -122,17 +122,17 @@ def sync_anew(raw: Raw, index: str, documents: int) -> None:
 def cost(app: App) -> tuple[int, int, float, dict[str, int]]:
     """(requests, bytes, seconds, events) of one poll."""
     meter = app.clusters["w"].meter
-    requests, octets = meter.totals()
+    requests, received_bytes = meter.totals()
     began = time.monotonic()
     poll = app.poll("w")
     took = time.monotonic() - began
     now = meter.totals()
-    return now[0] - requests, now[1] - octets, took, poll.events
+    return now[0] - requests, now[1] - received_bytes, took, poll.events
 
 
-def show(what: str, requests: int, octets: int, took: float, events: dict[str, int]) -> None:
+def show(what: str, requests: int, received_bytes: int, took: float, events: dict[str, int]) -> None:
     """One row."""
-    print(f"{what:30} {requests:6} requests {octets:14,} bytes {took * 1000:10,.0f} ms  {events or ''}")
+    print(f"{what:30} {requests:6} requests {received_bytes:14,} bytes {took * 1000:10,.0f} ms  {events or ''}")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ Measure = Callable[[argparse.Namespace, Raw, str, Path], dict[str, Any]]
 
 def following(asked: argparse.Namespace, raw: Raw, name: str, folder: Path) -> dict[str, Any]:
     """Idle polls, deletes and a re-sync."""
-    job = _following.Following(raw, name, asked.documents, folder)
+    job = _following.TrackerOptions(raw, name, asked.documents, folder)
     return {"documents": asked.documents, **job.measure(asked.deletes, asked.repeat)}
 
 

@@ -28,7 +28,7 @@ def told(feed: Feed, event: str) -> list[dict[str, object]]:
 
 
 def test_a_wrong_setting_of_one_sink_stops_that_one_only(tmp_path: Path, hook: Hook) -> None:
-    """It is named in the log and in `status` with its mend; the other delivers, and the feed ends when told to."""
+    """It is named in the log and in `status` with a hint; the other delivers, and the feed ends when told to."""
     feed = Feed(tmp_path, hook, '[sinks.wrong]\ntype = "file"\npath = "no/such/folder/x.jsonl"')
     try:
         feed.start()
@@ -78,7 +78,7 @@ def test_the_log_keeps_to_its_bounds(tmp_path: Path, hook: Hook) -> None:
         eventually(lambda: told(feed, "log.dropped"), seconds=30)
         (line,) = told(feed, "log.dropped")
         assert (line["sink"], line["entries"]) == ("hook", 3)
-        assert "ttl" in str(line["mend"])
+        assert "ttl" in str(line["hint"])
         status = json.loads(feed("status", "--json").stdout)
         assert status["log"] == {"first": None, "bytes": 0}
         assert (status["sinks"]["hook"]["dropped"], status["sinks"]["hook"]["backlog"]) == (3, 0)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import esfeed
-from esfeed.demo.place import Door, place
+from esfeed.demo.demo_index import EngineClient, demo_index
 from esfeed.errors import ClusterError, ConfigError
 from tests.support.engines import NAMES, Engine
 
@@ -237,7 +237,7 @@ def test_an_engine_that_is_not_there_is_said_so(tmp_path: Path) -> None:
 def test_engines_by_name_need_a_source_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Installed from a wheel there is no scripts/engines: an error of usage, with the other way."""
     monkeypatch.setattr(esfeed, "__file__", str(tmp_path / "site-packages" / "esfeed" / "__init__.py"))
-    with pytest.raises(ConfigError, match="source tree"), place("es9"):
+    with pytest.raises(ConfigError, match="source tree"), demo_index("es9"):
         pass
 
 
@@ -257,5 +257,5 @@ def test_a_real_engine_shows_the_same_and_keeps_nothing_of_it(
     assert ("This engine has no types" in out) == (name == "es9")
     assert index.startswith("esfeed-demo-")
     with pytest.raises(ClusterError, match="index_not_found"):
-        Door(url).request("GET", f"/{index}")
+        EngineClient(url).request("GET", f"/{index}")
     assert demo.left() == []

@@ -9,15 +9,15 @@ import pytest
 
 from esfeed.changes.profiles.searchlight import ROLE_FIELD
 from esfeed.demo import replay
+from esfeed.demo.demo_index import DemoIndex, EngineClient
 from esfeed.demo.lookalike import lookalike
-from esfeed.demo.place import Door, Place
 from esfeed.errors import ClusterError
 
 
 def test_the_look_alike_counts_every_operation() -> None:
     """Updates and deletes move its counters as an engine's, a refused write does not, and refreshes follow."""
     with lookalike() as url:
-        door = Door(url)
+        door = EngineClient(url)
         door.request("PUT", "/one", {"settings": {"number_of_shards": 1}})
 
         def counted(path: str) -> tuple[int, int, int]:
@@ -55,7 +55,7 @@ def test_the_comparison_names_what_is_wrong(tmp_path: Path) -> None:
     events = tmp_path / "events.jsonl"
     events.write_text("".join([*lines, told("created", "gone", 1), told("deleted", "gone")]))
 
-    class Fake(Door):
+    class Fake(EngineClient):
         def request(self, method: str, path: str, body: object = None) -> object:
             found = {"lost": {"n": 1}, "other": {"n": 2}, "same_ADMIN": {"n": 2}, "hidden_USER": {"n": 1}}
             hits = [
@@ -68,7 +68,7 @@ def test_the_comparison_names_what_is_wrong(tmp_path: Path) -> None:
             ]
             return {"hits": {"hits": hits}}
 
-    where = Place("http://127.0.0.1:1", "none", "i", "a", True, False)
+    where = DemoIndex("http://127.0.0.1:1", "none", "i", "a", True, False)
     compared = replay.compare("admin", events, where, Fake(where.url))
     assert not compared.equal
     assert (compared.missing, compared.left_over, compared.different) == (("t/lost",), ("t/left",), ("t/other",))

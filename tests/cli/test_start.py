@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from esfeed.cli.door import Commands, Door
+from esfeed.cli.lazy_group import Commands, LazyGroup
 from esfeed.cli.main import WAYS, cli
 from esfeed.store.sql import SqlStore
 
@@ -130,7 +130,7 @@ def test_a_name_misspelt(tmp_path: Path) -> None:
 
 def test_a_command_may_be_added() -> None:
     """As to any group of click's: it is found, and may be taken out again."""
-    group = Door("some", ways={})
+    group = LazyGroup("some", ways={})
     group.add_command(click.Command("more", help="Adds more."))
     assert "Adds more." in CliRunner().invoke(group, ["--help"]).output
     assert group.get_command(click.Context(group), "more") is not None

@@ -126,7 +126,7 @@ def test_answers_without_an_end() -> None:
         lambda sock: sock.sendall(packed),
     ):
         with neighbour(answer) as url:
-            bounded = client(url, timeout=30, most_bytes=8 << 20)
+            bounded = client(url, timeout=30, max_bytes=8 << 20)
             with pytest.raises(ClusterError, match=r"more than 8,388,608 bytes to /i/_search"):
                 bounded.request("POST", "/i/_search", body={})
             with pytest.raises(ClusterError, match=r"more than 1,048,576 bytes to /"):

@@ -15,7 +15,7 @@ from esfeed.cluster.connection import Connection
 from esfeed.errors import ClusterError, ConfigError, NameGone
 from esfeed.model.event import Key
 from esfeed.model.reads import ODD as ODD_DATES
-from esfeed.model.reads import TAKEN, Dated, Dates, Page, Part, Reading, Resolved, Shard, Span, bucket
+from esfeed.model.reads import TAKEN, Dated, Dates, DocumentPage, Part, Resolved, Shard, Span, StatsSnapshot, bucket
 from esfeed.trackers.accounting import restarted
 from tests.support.clients import Raw, Refused, eventually
 from tests.support.engines import Engine
@@ -54,7 +54,7 @@ def test_the_version_is_found_without_the_root_page(engine: Engine, proxy: Proxy
 # --- counters
 
 
-def operations(reading: Reading) -> int:
+def operations(reading: StatsSnapshot) -> int:
     return sum(shard.ops for shard in reading.shards.values())
 
 
@@ -105,7 +105,7 @@ def test_refreshes_move_and_nothing_else_does(raw: Raw, cluster: EngineCluster, 
     assert not restarted(before, flushed)
 
 
-def refreshes(reading: Reading) -> int:
+def refreshes(reading: StatsSnapshot) -> int:
     return sum(count for shard in reading.shards.values() for _, count in shard.refreshes)
 
 
@@ -126,7 +126,7 @@ def test_a_reopened_or_recreated_index_shows(raw: Raw, cluster: EngineCluster, i
     assert restarted(second, third)
 
 
-def counters_or_none(cluster: EngineCluster, index: str) -> Reading | None:
+def counters_or_none(cluster: EngineCluster, index: str) -> StatsSnapshot | None:
     try:
         return cluster.counters(index)
     except ClusterError:
@@ -376,7 +376,7 @@ def test_a_window_is_ordered_and_bounded(raw: Raw, cluster: EngineCluster, index
     assert everyone == stamps
 
 
-def ids(pages: Iterable[Page]) -> list[int]:
+def ids(pages: Iterable[DocumentPage]) -> list[int]:
     return sorted(int(doc.key.id) for page in pages for doc in page.docs)
 
 

@@ -294,7 +294,7 @@ def test_half_of_a_surrogate_pair(raw: Raw, cluster: EngineCluster, index: str) 
 
 @pytest.mark.parametrize("engine", ["es2", "es7"], indirect=True)
 def test_a_document_nested_beyond_reason(raw: Raw, cluster: EngineCluster, index: str) -> None:
-    """900 levels are read as they are; 20,000 are an error with a mend, and no crash."""
+    """900 levels are read as they are; 20,000 are an error with a hint, and no crash."""
     mapping = {"properties": {"z": {"type": "object", "enabled": False}}}
     raw.create(index, mappings={raw.kind: mapping} if raw.typed else mapping)
     source = b'{"z":' + b'{"a":' * 900 + b"1" + b"}" * 901

@@ -137,14 +137,14 @@ def test_an_unreadable_wait_is_none(
 def test_in_the_end_it_gives_up(
     through: EngineCluster, of: Resolved, proxy: Proxy, naps: list[float], fault: str
 ) -> None:
-    """After the set tries the error names the cluster and the mend; pauses grew but stayed bearable."""
+    """After the set tries the error names the cluster and has a hint; pauses grew but stayed bearable."""
     for read, path in READS.values():
         proxy.reset()
         naps.clear()
         proxy.on(path, FAULTS[fault], times=MANY)
         with pytest.raises(ClusterError, match=r"'main'.*4 tries") as caught:
             read(through, of)
-        assert caught.value.mend
+        assert caught.value.hint
         assert len(proxy.lines(path)) == 4
         assert len(naps) == 3
         assert sum(naps) < 20
@@ -403,12 +403,12 @@ def stranger(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_not_an_elasticsearch(stranger: str) -> None:
-    """Whatever answers at that address, every question ends in an error that names a mend; never in an empty answer."""
+    """Whatever answers at that address, every question ends in an error that has a hint; never in an empty answer."""
     cluster = EngineCluster(Connection("main", [stranger]), lambda seconds: None)
     for ask in (lambda: cluster.engine, lambda: cluster.counters("x"), lambda: cluster.resolve("x", "w")):
         with pytest.raises(ClusterError) as caught:
             ask()
-        assert caught.value.mend
+        assert caught.value.hint
     cluster.close()
 
 

@@ -55,7 +55,7 @@ def refused(engine: Engine, index: str, secrets: list[str], **how: Any) -> Clust
     told = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
     for secret in secrets:
         assert secret not in told
-    assert caught.value.mend
+    assert caught.value.hint
     return caught.value
 
 
@@ -99,7 +99,7 @@ def test_api_key(engine: Engine, raw: Raw, filled: str) -> None:
     raw.create(f"{filled}-other")
     error = refused(engine, f"{filled}-other", [key["encoded"], key["api_key"]], api_key=key["encoded"])
     assert "403" in str(error)
-    assert "view_index_metadata" in error.mend
+    assert "view_index_metadata" in error.hint
 
 
 def test_the_named_privileges_are_enough(engine: Engine, raw: Raw, filled: str) -> None:
@@ -175,11 +175,11 @@ def test_hostname_mismatch(engine: Engine, filled: str) -> None:
         assert ask(engine, filled, [url], verify_certs=False, ca_certs=None, basic_auth=good(engine)) == 3
         error = refused(engine, filled, [good(engine)[1]], hosts=[url], basic_auth=good(engine))
     assert "127.0.0.2" in str(error)
-    assert "`hosts`" in error.mend
+    assert "`hosts`" in error.hint
 
 
 def test_http_to_an_https_port(engine: Engine, filled: str) -> None:
-    """Plain HTTP where TLS is spoken is an error with a mend, not a hang."""
+    """Plain HTTP where TLS is spoken is an error with a hint, not a hang."""
     plain = engine.url.replace("https", "http")
     refused(engine, filled, [good(engine)[1]], hosts=[plain], basic_auth=good(engine))
 

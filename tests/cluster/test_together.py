@@ -11,15 +11,16 @@ from esfeed.cluster import adapter, together
 from esfeed.cluster.adapter import EngineCluster
 from esfeed.cluster.connection import Connection
 from esfeed.cluster.stats import read_each, read_stats
-from esfeed.cluster.together import FRESH, Handed, Together
+from esfeed.cluster.together import SharedAnswer, SharedCounters
 from esfeed.errors import ClusterError
-from esfeed.model.reads import Reading
+from esfeed.model.reads import StatsSnapshot
+from esfeed.ports import COUNTERS_AGE
 from tests.cluster.test_odd_answers import Answering
 from tests.support.clients import Raw
 from tests.support.engines import Engine
 from tests.support.proxy import Proxy, answer, cut_before
 
-ONE, TWO = Reading({}, {"one": "1"}), Reading({}, {"two": "2"})
+ONE, TWO = StatsSnapshot({}, {"one": "1"}), StatsSnapshot({}, {"two": "2"})
 
 
 def copy(primary: bool = True, state: str = "STARTED") -> dict[str, Any]:
@@ -49,17 +50,17 @@ def test_an_answer_is_handed_once_and_only_while_it_is_fresh(monkeypatch: pytest
     """To the name it is of; its cost is the watch's that has to bear it."""
     monkeypatch.setattr(adapter, "read_stats", lambda client, name: TWO)
     cluster, now = EngineCluster(Connection("main", ["http://127.0.0.1:9"])), time.monotonic()
-    cluster.hand(Handed("one", ONE, now, 1, 700))
+    cluster.hand(SharedAnswer("one", ONE, now, 1, 700))
     assert [cluster.counters("one"), cluster.counters("one")] == [ONE, TWO]
     assert cluster.meter.totals() == (1, 700)
-    cluster.hand(Handed("one", ONE, now))
+    cluster.hand(SharedAnswer("one", ONE, now))
     assert [cluster.counters("two"), cluster.counters("one")] == [TWO, TWO]
-    cluster.hand(Handed("one", ONE, now - FRESH - 1))
+    cluster.hand(SharedAnswer("one", ONE, now - COUNTERS_AGE - 1))
     assert cluster.counters("one") == TWO
-    cluster.hand(Handed("one", ONE, now))
+    cluster.hand(SharedAnswer("one", ONE, now))
     cluster.hand(None)
     assert cluster.counters("one") == TWO
-    cluster.hand(Handed("one", ClusterError("nobody answers"), now))
+    cluster.hand(SharedAnswer("one", ClusterError("nobody answers"), now))
     with pytest.raises(ClusterError, match="nobody answers"):
         cluster.counters("one")
     assert cluster.counters("one") == TWO
@@ -69,7 +70,7 @@ def test_an_answer_is_handed_once_and_only_while_it_is_fresh(monkeypatch: pytest
 def test_lots_are_as_long_as_a_url_takes() -> None:
     """Every name once, in order."""
     link: Any = None
-    asked = Together(Connection("main", ["http://127.0.0.1:9"]), link)
+    asked = SharedCounters(Connection("main", ["http://127.0.0.1:9"]), link)
     names = [f"some-index-{number:04}-é" for number in range(500)]
     lots = asked.lots(names)
     assert [name for lot in lots for name in lot] == names
@@ -79,13 +80,13 @@ def test_lots_are_as_long_as_a_url_takes() -> None:
 
 
 @pytest.fixture
-def asked(proxy: Proxy) -> Together:
+def asked(proxy: Proxy) -> SharedCounters:
     """Asks through the proxy."""
     reach = Connection("main", [proxy.url], tries=2)
-    return Together(reach, together.Link(reach), lambda seconds: None)
+    return SharedCounters(reach, together.Link(reach), lambda seconds: None)
 
 
-def test_each_has_what_it_would_be_told_alone(raw: Raw, index: str, proxy: Proxy, asked: Together) -> None:
+def test_each_has_what_it_would_be_told_alone(raw: Raw, index: str, proxy: Proxy, asked: SharedCounters) -> None:
     """One request; an alias, one that is closed and one that is gone are left to ask by themselves, from then on."""
     names = [f"{index}-{number}" for number in range(4)]
     for name in names:
@@ -108,7 +109,7 @@ def test_each_has_what_it_would_be_told_alone(raw: Raw, index: str, proxy: Proxy
 
 
 def test_a_refusal_is_left_to_each_and_silence_is_told_to_all(
-    raw: Raw, index: str, proxy: Proxy, asked: Together
+    raw: Raw, index: str, proxy: Proxy, asked: SharedCounters
 ) -> None:
     """A cluster that is dead is not asked a thousand times; one that may be slow is asked for less at once."""
     raw.create(index)
@@ -121,7 +122,7 @@ def test_a_refusal_is_left_to_each_and_silence_is_told_to_all(
     many = [f"index-{number:04}" for number in range(300)]
     assert len(asked.lots(many)) == 2
     found = asked.read([index])
-    assert isinstance(found[0].answer, Reading)
+    assert isinstance(found[0].answer, StatsSnapshot)
     assert len(asked.lots(many)) == 1
 
 
@@ -135,7 +136,7 @@ def test_one_index_that_may_not_be_read_is_no_fault_of_others(secured: Engine) -
         key = raw.call("POST", "/_security/api_key", {"name": "qa", "role_descriptors": roles})["encoded"]
         reach = Connection("main", [secured.url], api_key=key, ca_certs=secured.ca_certs)
         link = together.Link(reach)
-        found = Together(reach, link).read(["qa-together-mine", "qa-together-theirs"])
+        found = SharedCounters(reach, link).read(["qa-together-mine", "qa-together-theirs"])
         assert [one.name for one in found] == ["qa-together-mine"]
         with pytest.raises(ClusterError, match="grant"):
             read_stats(together.Client(reach, link=link), "qa-together-theirs")

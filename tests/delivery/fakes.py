@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from esfeed.delivery.dispatcher import Dispatcher
-from esfeed.delivery.options import Terms
+from esfeed.delivery.options import DeliveryOptions
 from esfeed.delivery.target import Target
 from esfeed.model.event import Event
 from esfeed.ports import OK, Doc, LogRow, Outcome, Parked, Settlement, retry, waits
@@ -53,7 +53,7 @@ class FakeStore:
         self.log.append(LogRow(position, found, sink, (1 if watch == "w" else 2, doc.encode())))
         return position
 
-    def read_log(self, after: int, limit: int, octets: int = 0) -> Sequence[LogRow]:
+    def read_log(self, after: int, limit: int, max_bytes: int = 0) -> Sequence[LogRow]:
         return self.log[after : after + limit]
 
     def head(self) -> int:
@@ -88,7 +88,7 @@ class FakeStore:
     def redriven(self, sink: str) -> Sequence[Parked]:
         return [one for one in self.parked(sink) if one.state in ("redriven", "forced")]
 
-    def parked_events(self, sink: str, positions: Sequence[int], octets: int = 0) -> Sequence[LogRow]:
+    def parked_events(self, sink: str, positions: Sequence[int], max_bytes: int = 0) -> Sequence[LogRow]:
         found = [self.rows[place] for place in positions if place in self.rows]
         return [LogRow(one.position, one.event, None, one.document) for one in found if one.event]
 
@@ -177,7 +177,7 @@ class Bench:
         if word:
             self.sink.word = word
         self.router = Router(routes, [NAME, "other"], ["w", "v"])
-        self.terms = Terms(batch=batch, **terms)  # type: ignore[arg-type]
+        self.terms = DeliveryOptions(batch=batch, **terms)  # type: ignore[arg-type]
         for doc in docs:
             self.add(doc)
         self.boot()

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from esfeed.changes.events import Teller
+from esfeed.changes.events import EventFactory
 from esfeed.changes.profiles.plain import PlainProfile
-from esfeed.delivery.direct_writer import Direct
-from esfeed.delivery.options import Terms
+from esfeed.delivery.direct_writer import DirectWriter
+from esfeed.delivery.options import DeliveryOptions
 from esfeed.delivery.target import Target
 from esfeed.envelopes.cloudevents import cloudevent
 from esfeed.errors import ConfigError, Retryable
@@ -40,9 +40,9 @@ class Way:
         self.store, self.sink = FakeStore(), sink or FakeSink(word)
         router = Router(routes, [NAME], ["w"])
         target = Target(NAME, self.sink)
-        teller = Teller("w", "main", "at", PlainProfile(), FakeClock())
+        event_factory = EventFactory("w", "main", "at", PlainProfile(), FakeClock())
         store: Any = self.store
-        self.direct = Direct(NAME, "w", target, router, store, Terms(**terms), teller)
+        self.direct = DirectWriter(NAME, "w", target, router, store, DeliveryOptions(**terms), event_factory)
 
     def bring(self, *docs: str, stop: Stop = lambda: False) -> list[str]:
         entries = self.direct.bring(documents(**dict.fromkeys(docs, "{}")), 101, stop)

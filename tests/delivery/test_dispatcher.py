@@ -163,7 +163,7 @@ def test_a_rejected_one_is_dead_at_once() -> None:
 
 
 def test_a_where_without_an_answer() -> None:
-    """Whether the sink is to have it cannot be told: it is dead with the expression; mended and redriven, it goes."""
+    """Whether the sink is to have it cannot be told: it is dead with the expression; corrected and redriven it goes."""
     route = Route(0, frozenset([NAME]), frozenset(), compile_where("id == 'b' || after.nowhere.x == 1"))
     bench = Bench("a", "b", routes=[route])
     bench.run()

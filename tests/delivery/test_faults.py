@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from esfeed.delivery.dispatcher import Dispatcher
-from esfeed.delivery.options import Terms
+from esfeed.delivery.options import DeliveryOptions
 from esfeed.delivery.target import Target
 from esfeed.errors import StateError
 from esfeed.model.event import Event
@@ -57,7 +57,9 @@ def fill(store: SqlStore, docs: Sequence[str]) -> None:
 def dispatcher(store: SqlStore, name: str, sink: Any, **terms: Any) -> Dispatcher:
     if store.cursor(name) is None:
         store.settle(name, Settlement(0))
-    return Dispatcher(name, Target(name, sink), Router([], [name], ["w"]), store, Terms(**terms), SystemClock())
+    return Dispatcher(
+        name, Target(name, sink), Router([], [name], ["w"]), store, DeliveryOptions(**terms), SystemClock()
+    )
 
 
 def test_a_full_disk_under_the_state(store: SqlStore) -> None:

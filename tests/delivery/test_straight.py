@@ -12,8 +12,8 @@ import pytest
 from esfeed.cli.deliveries import delivering
 from esfeed.config.load import build
 from esfeed.delivery import memory_dispatcher as module
-from esfeed.delivery.memory_dispatcher import Straight
-from esfeed.delivery.options import Terms
+from esfeed.delivery.memory_dispatcher import MemoryDispatcher
+from esfeed.delivery.options import DeliveryOptions
 from esfeed.delivery.target import Target
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
@@ -33,7 +33,9 @@ class Bench:
         routes = [Route(0, frozenset([NAME]), frozenset(), compile_where(where))] if where else []
         router = Router(routes, [NAME], ["w"])
         clock: Any = self.clock
-        self.steps = Straight(NAME, Target(NAME, self.sink), router, Terms(batch=batch, **terms), clock, lambda: 0.0)
+        self.steps = MemoryDispatcher(
+            NAME, Target(NAME, self.sink), router, DeliveryOptions(batch=batch, **terms), clock, lambda: 0.0
+        )
         self.count = 0
         self.dropped = 0
 

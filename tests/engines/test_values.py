@@ -92,7 +92,7 @@ def backfilled(app: App, index: str, field: str = "updated_at") -> set[str]:
     """The ids that a backfill of all dates tells."""
     after = app.store.head()
     span = Asked("w", index, field, ("none",), 0, None)
-    job = Backfill(span, app.clusters["w"], app.watchers["w"].teller, app.store, lambda: None, app.clock)
+    job = Backfill(span, app.clusters["w"], app.watchers["w"].event_factory, app.store, lambda: None, app.clock)
     sent, finished = job.run(lambda: False, lambda sent, total: None)
     told = [row.event.doc_id for row in app.store.read_log(after, 1000)]
     assert finished

@@ -63,7 +63,7 @@ def kinds(outcomes: Any) -> list[tuple[str, bool]]:
 
 
 def gone(pid: int) -> bool:
-    """Whether a process is no more, or only waits to be buried, a moment later: a kill is not felt at once."""
+    """Whether a process is no more, or only waits to be tombstoned, a moment later: a kill is not felt at once."""
     end = time.monotonic() + 1
     while time.monotonic() < end:
         try:
@@ -109,7 +109,7 @@ class _CommandContract(SinkContract):
 
 
 class TestStream(_CommandContract):
-    """The contract, with a program that says nothing, is killed, and dies again until it is mended."""
+    """The contract, with a program that says nothing, is killed, and dies again until it is repaired."""
 
     cannot_refuse = "a program that acknowledges nothing cannot refuse one event; TestAcked can"
 

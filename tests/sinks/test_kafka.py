@@ -284,7 +284,7 @@ def test_hang(own: OwnService, topic: str) -> None:
 
 
 def test_topic_that_is_not_there(services: Services, topic: str) -> None:
-    """Where brokers make no topics, the error names the mend; once the topic is there, the same sink goes on."""
+    """Where brokers make no topics, the error has a hint; once the topic is there, the same sink goes on."""
     own = services.own("kafka", auto__create__topics__enable="false")
     sink = make(own.now.url, topic, timeout=6)
     sink.open()
@@ -302,7 +302,7 @@ def test_topic_that_is_not_there(services: Services, topic: str) -> None:
 
 
 def test_tls(shared: Service, topic: str) -> None:
-    """With the right authority all is well; with the system's the error says TLS, and it may be mended later."""
+    """With the right authority all is well; with the system's the error says TLS, and it may be corrected later."""
     good = make(shared.tls_url, topic, tls=True, ca_certs=shared.ca_certs)
     good.open()
     assert good.send([sample_event()])[0].ok

@@ -356,7 +356,7 @@ def test_wrong_credentials(server: Server, keys: dict[str, str], key: str) -> No
 
 
 def test_topic_that_the_user_may_not_write() -> None:
-    """A PUBACK that says no is read: that document waits, with the mend, and others are not harmed."""
+    """A PUBACK that says no is read: that document waits, with the hint, and others are not harmed."""
     with tempfile.NamedTemporaryFile("w", dir="/var/tmp", prefix="esfeed-acl-") as acl:
         acl.write("user esfeed\ntopic write yes/#\n")
         acl.flush()

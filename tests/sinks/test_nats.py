@@ -210,7 +210,7 @@ def test_text_that_can_be_no_subject(text: str) -> None:
 
 
 def test_stream_that_is_not_there(shared: Service, stream: str) -> None:
-    """Without ``create_stream`` the error names the mend; once it is there, the same sink opens."""
+    """Without ``create_stream`` the error has a hint; once it is there, the same sink opens."""
     sink = make(shared, stream, create_stream=False)
     with pytest.raises(Retryable, match=rf"there is no stream '{stream}': create it, or set create_stream = true"):
         sink.open()

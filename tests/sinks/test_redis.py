@@ -214,7 +214,7 @@ def test_repeats_are_kept_out(server: Server, admin: client.Redis) -> None:
 
 
 def test_failed_entry_leaves_no_marker(server: Server, admin: client.Redis) -> None:
-    """An entry that Redis refused is not remembered as taken: it comes once the cause is mended."""
+    """An entry that Redis refused is not remembered as taken: it comes once the cause is repaired."""
     admin.set("s-x", "no stream")
     sink = make(server, stream="s-{watch}", idempotent="1h")
     sink.open()
@@ -241,7 +241,7 @@ def test_marker_is_in_the_slot_of_its_stream(stream: str, marker: str) -> None:
 
 
 def test_one_bad_stream_harms_no_other(server: Server, admin: client.Redis) -> None:
-    """A key of another kind holds up its own documents only, in their order; it is told how to mend it."""
+    """A key of another kind holds up its own documents only, in their order; it is told how to correct it."""
     admin.set("s-bad", "no stream")
     sink = make(server, stream="s-{p}")
     sink.open()

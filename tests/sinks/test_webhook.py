@@ -233,7 +233,7 @@ def test_never(server: Server, status: int) -> None:
 
 
 def test_redirect_is_not_followed(server: Server) -> None:
-    """A redirect is ``retry``, since the url can be mended, and the error names where it leads."""
+    """A redirect is ``retry``, since the url can be corrected, and the error names where it leads."""
     server.answer = lambda _: Answer(307, {"Location": "http://169.254.169.254/latest"})
     expected = "307 Temporary Redirect: redirects are not followed; it names http://169.254.169.254/latest"
     assert post(server.url) == Outcome("retry", expected)

@@ -128,7 +128,7 @@ def test_a_newer_schema(path: Path) -> None:
     before = path.read_bytes()
     with pytest.raises(StateError, match=r"newer esfeed.*'9999'") as caught:
         SqlStore(url(path))
-    assert "later" in caught.value.mend
+    assert "later" in caught.value.hint
     assert path.read_bytes() == before
 
 
@@ -177,7 +177,7 @@ def test_a_damaged_database(path: Path) -> None:
         for n in range(1000):
             store.read_log(n, 100)
             store.commit("w", seen(n, version=2))
-    assert "backup" in caught.value.mend
+    assert "backup" in caught.value.hint
 
 
 def test_a_file_that_may_not_be_written(path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_full_disk(path: Path) -> None:
     large = {"text": os.urandom(200_000).hex()}
     with pytest.raises(StateError, match="disk under the state is full") as caught:
         store.commit("w", Commit(seen("b").revisions, entries=[entry("b"), entry("b", after=large)]))
-    assert "space" in caught.value.mend
+    assert "space" in caught.value.hint
     assert [row.position for row in store.read_log(0, 9)] == [1]
     assert store.known("w").count() == 1
     limit = 10_000

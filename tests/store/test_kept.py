@@ -48,7 +48,7 @@ def step(store: SqlStore, count: int) -> set[str]:
         assert len(store.parked_events("s", places)) == count
         store.settle("s", Settlement(last, taken=places))
         store.commit("w", Commit(gone=keys))
-        assert len(known.buried(keys)) == count
+        assert len(known.tombstoned(keys)) == count
     assert known.count() == 0
     assert not store.parked("s")
     return {text for text, _ in run}

@@ -47,7 +47,7 @@ def test_the_second_says_who_holds_it(path: Path) -> None:
         for _ in range(2):
             with pytest.raises(StateError, match=words) as caught, StateLock(path, "poll"):
                 pytest.fail("two hold it")
-            assert caught.value.mend
+            assert caught.value.hint
         assert StateLock(path, "status").held_by() == words
         first.communicate("")
     with StateLock(path, "poll"):

@@ -248,7 +248,7 @@ def test_an_old_feed_that_still_runs(tmp_path: Path) -> None:
         with pytest.raises(StateError, match=rf"in use by `esfeed run`, process {feed.pid}") as caught:
             SqlStore(f"sqlite:///{path}")
         feed.communicate("")
-    assert "end that process" in caught.value.mend
+    assert "end that process" in caught.value.hint
     assert path.read_bytes() == before
     with StateLock(Path(f"{path}.lock"), "run"):
         is_whole(path)

@@ -36,7 +36,7 @@ def test_a_tombstone_stays_until_the_next_count_is_passed(store: SqlStore) -> No
     """The poll that left it counted before the delete may have been done; the next one's number is above it."""
     know(store, 5, 6)
     store.commit("w", Commit(gone=[key(5)]))
-    assert store.known("w").buried([key(5), key(6)]) == {key(5): Revision("u", "i", 6, 5, b"", 0)}
+    assert store.known("w").tombstoned([key(5), key(6)]) == {key(5): Revision("u", "i", 6, 5, b"", 0)}
     end(store, 9, 9)
     assert left(store) == ["5"]
     end(store, 12, 11)
@@ -45,7 +45,7 @@ def test_a_tombstone_stays_until_the_next_count_is_passed(store: SqlStore) -> No
     assert left(store) == ["5"]
     end(store, 20, 12)
     assert left(store) == []
-    assert store.known("w").buried([key(5)]) == {}
+    assert store.known("w").tombstoned([key(5)]) == {}
 
 
 def test_with_the_checkpoint_comes_after_it(store: SqlStore) -> None:
@@ -79,7 +79,7 @@ def test_a_document_that_goes_twice(store: SqlStore) -> None:
     store.commit("w", Commit({key(1): Revision("u", "i", 9, 7, b"", 0)}))
     store.commit("w", Commit(gone=[key(1)]))
     end(store, 8, 6)
-    assert store.known("w").buried([key(1)]) == {key(1): Revision("u", "i", 9, 7, b"", 0)}
+    assert store.known("w").tombstoned([key(1)]) == {key(1): Revision("u", "i", 9, 7, b"", 0)}
     end(store, 8, 7)
     assert left(store) == ["1"]
     end(store, 8, 8)
@@ -106,8 +106,8 @@ def test_other_shards_indices_and_watches(store: SqlStore) -> None:
     assert left(store, "old") == []
     end(store, 9, 9)
     assert left(store) == []
-    assert store.known("w").buried([key(2)]).keys() == {key(2)}
-    assert store.known("other").buried([key(4)]).keys() == {key(4)}
+    assert store.known("w").tombstoned([key(2)]).keys() == {key(2)}
+    assert store.known("other").tombstoned([key(4)]).keys() == {key(4)}
 
 
 def test_what_is_known_above_a_number(store: SqlStore) -> None:

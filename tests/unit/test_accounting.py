@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from esfeed.model.event import Document, Key, Revision
-from esfeed.model.reads import Dated, Held, Index, Page, Reading, Resolved, ShardReading, Span
+from esfeed.model.reads import Dated, DocumentPage, Held, Index, Resolved, ShardStats, Span, StatsSnapshot
 from esfeed.ports import Batch, Checkpoint
 from esfeed.trackers import accounting
-from esfeed.trackers.updated_at import Following, UpdatedAtTracker
+from esfeed.trackers.updated_at import TrackerOptions, UpdatedAtTracker
 
 SHARDS = 2
 UUID = "u"
@@ -82,6 +82,8 @@ class World:
         self.version = 0
         self.now = datetime(2026, 11, 24, tzinfo=UTC)
         self.requests = 0
+        self.frozen = False
+        self.thawed = False
 
     def step(self, kind: str, number: int) -> None:
         shard = self.shards[number % SHARDS]
@@ -89,6 +91,8 @@ class World:
         if kind == "twice":
             self.refresh(forced=True)
             self.refresh(forced=True)
+        elif kind == "freeze":
+            self.frozen = True
         elif kind == "begin":
             shard.begin()
         elif kind == "end":
@@ -100,8 +104,15 @@ class World:
 
     def request(self) -> None:
         self.requests += 1
+        self.thawed = False
         for step in self.coming.pop(0) if self.coming else []:
             self.step(*step)
+
+    def thaw(self) -> None:
+        """The feed's process goes on; where it was frozen, refreshes that were due came meanwhile."""
+        if self.frozen:
+            self.frozen, self.thawed = False, True
+            self.wait()
 
     def wait(self) -> None:
         """So long that whatever was due is refreshed, and nothing else happens."""
@@ -151,13 +162,14 @@ class ModelCluster:
         self.world = world
         self.searches_lag = world.lag
 
-    def counters(self, name: str) -> Reading:
+    def counters(self, name: str) -> StatsSnapshot:
         self.world.request()
         shards = {
-            f"i/{n}": ShardReading(shard.ops, "node", (("node", shard.refreshes),))
+            f"i/{n}": ShardStats(shard.ops, "node", (("node", shard.refreshes),))
             for n, shard in enumerate(self.world.shards)
         }
-        return Reading(shards, {"i": UUID}, docs=1)
+        self.world.thaw()
+        return StatsSnapshot(shards, {"i": UUID}, docs=1)
 
     def uuid(self) -> str:
         return "c"
@@ -173,7 +185,9 @@ class ModelCluster:
         self.world.request()
         return max((stamp for shard in self.world.shards for _, stamp in shard.visible.values()), default=None)
 
-    def window(self, of: Resolved, field: str, since: int, size: int, until: int | None = None) -> Iterator[Page]:
+    def window(
+        self, of: Resolved, field: str, since: int, size: int, until: int | None = None
+    ) -> Iterator[DocumentPage]:
         self.world.request()
         docs = [
             (stamp, document(doc, version, stamp))
@@ -185,7 +199,7 @@ class ModelCluster:
 
     def everything(
         self, of: Resolved, source: bool, size: int, shard: object = None, field: str = ""
-    ) -> Iterator[Page]:
+    ) -> Iterator[DocumentPage]:
         self.world.request()
         yield from self._pages(self._visible())
 
@@ -197,13 +211,13 @@ class ModelCluster:
         self.world.request()
         return Dated(Counter(doc.stamp >> bits for doc in self._visible(spans) if doc.stamp is not None), 0)
 
-    def within(self, of: Resolved, field: str, spans: Sequence[Span], without: bool) -> Iterator[Page]:
+    def within(self, of: Resolved, field: str, spans: Sequence[Span], without: bool) -> Iterator[DocumentPage]:
         self.world.request()
         yield from self._pages(self._visible(spans))
 
-    def _pages(self, docs: list[Document]) -> Iterator[Page]:
+    def _pages(self, docs: list[Document]) -> Iterator[DocumentPage]:
         for start in range(0, len(docs), 2):
-            yield Page(docs[start : start + 2], len(docs))
+            yield DocumentPage(docs[start : start + 2], len(docs))
             self.world.request()
 
     def shown(self, of: Resolved, keys: Collection[Key], source: bool, shard: object = None) -> Sequence[Document]:
@@ -240,7 +254,7 @@ class Memory:
     def revisions(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
         return {key: self.known[key] for key in keys if key in self.known}
 
-    def buried(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
+    def tombstoned(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
         return {}
 
     def count(self) -> int:
@@ -283,24 +297,24 @@ class Judge:
     def __getattr__(self, name: str) -> Any:
         return getattr(accounting, name)
 
-    def unchanged(self, account: accounting.Account, reading: Reading, lag: bool) -> bool:
+    def unchanged(self, account: accounting.Account, reading: StatsSnapshot, lag: bool) -> bool:
         said = accounting.unchanged(account, reading, lag)
         if said and account.settled == accounting.operations(reading):
             event("unchanged since settled")
             self.all_is_seen()
-        elif said:
+        elif said and not self.world.thawed:  # else it is of what searches showed before
             event("unchanged view")
             self.a_look_finds_nothing()
         return said
 
-    def explains(self, account: accounting.Account, now: Reading) -> bool:
+    def explains(self, account: accounting.Account, now: StatsSnapshot) -> bool:
         said = accounting.explains(account, now)
         if said:
             event("explained")
             self.all_is_seen()
         return said
 
-    def quiet(self, account: accounting.Account, reading: Reading, patience: float, now: float) -> bool:
+    def quiet(self, account: accounting.Account, reading: StatsSnapshot, patience: float, now: float) -> bool:
         said = accounting.quiet(account, reading, patience, now)
         if said:
             event("quiet")
@@ -308,7 +322,7 @@ class Judge:
         return said
 
     def looked(
-        self, account: accounting.Account, before: Reading, found: int, at: float, lag: bool
+        self, account: accounting.Account, before: StatsSnapshot, found: int, at: float, lag: bool
     ) -> accounting.Account:
         said = accounting.looked(account, before, found, at, lag)
         if said.settled != account.settled:
@@ -339,9 +353,9 @@ class Feed:
     def __init__(self, world: World, eager: bool, field: str) -> None:
         self.world = world
         self.memory = Memory()
-        following = Following("w", "i", field, overlap=0.0, eager=eager)
+        options = TrackerOptions("w", "i", field, overlap=0.0, eager=eager)
         clock: Any = mock.Mock(now=lambda: world.now, monotonic=world.monotonic)
-        self.tracker = UpdatedAtTracker(ModelCluster(world), self.memory, following, clock)  # type: ignore[arg-type]
+        self.tracker = UpdatedAtTracker(ModelCluster(world), self.memory, options, clock)  # type: ignore[arg-type]
         self.judge = Judge(world, self.memory)
         self.checkpoint: Checkpoint | None = None
 
@@ -358,7 +372,7 @@ class Feed:
         return self.world.requests - before
 
 
-kinds = st.sampled_from(["write", "write", "late", "delete", "begin", "end", "begin", "end", "end", "twice"])
+kinds = st.sampled_from(["write", "write", "late", "delete", "begin", "end", "begin", "end", "end", "twice", "freeze"])
 steps = st.tuples(kinds, st.integers(0, 4))
 between = st.lists(st.one_of(st.just([]), st.lists(steps, min_size=1, max_size=3)), min_size=1, max_size=6)
 polls = st.lists(st.one_of(st.none(), between, between, between), min_size=5, max_size=16)
@@ -373,7 +387,12 @@ CAME_AND_WENT: list[list[list[Step]]] = [
     [],
 ]
 
+# The process stands still between the counters' answer and its own next look at the clock.
+FROZEN: list[list[list[Step]] | None] = [[[("write", 0)]], None, None, [[("write", 0)]], [[("freeze", 0)]], None]
 
+
+@example(FROZEN, True, "", False)
+@example(FROZEN, False, "at", True)
 @example(CAME_AND_WENT, True, "at", False)
 @example(CAME_AND_WENT, True, "", False)
 @settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -397,8 +416,8 @@ def test_no_conclusion_is_wrong(script: list[list[list[Step]] | None], eager: bo
     assert requests == 1
 
 
-def shards(**ops: int) -> Reading:
-    return Reading({name: ShardReading(count, "node", (("node", 5),)) for name, count in ops.items()}, {"i": UUID})
+def shards(**ops: int) -> StatsSnapshot:
+    return StatsSnapshot({name: ShardStats(count, "node", (("node", 5),)) for name, count in ops.items()}, {"i": UUID})
 
 
 def test_other_counters_are_not_compared() -> None:
@@ -435,7 +454,7 @@ def test_every_copy_must_have_refreshed_twice() -> None:
         assert accounting.surely_visible(before, with_shard(before, refreshes=refreshes)) is sure
 
 
-def with_shard(reading: Reading, **changes: Any) -> Reading:
+def with_shard(reading: StatsSnapshot, **changes: Any) -> StatsSnapshot:
     changed = msgspec.structs.replace(reading.shards["a"], **changes)
     return msgspec.structs.replace(reading, shards={**reading.shards, "a": changed})
 

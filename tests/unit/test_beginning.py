@@ -7,31 +7,33 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 import pytest
 
-from esfeed.model.reads import Reading, ShardReading
+from esfeed.model.reads import ShardStats, StatsSnapshot
 from esfeed.trackers.initial_sync import EVERY, begin, looks
 from tests.delivery.fakes import FakeClock
 
 LARGE = 5_000_000
 
 
-def shard(highest: int, refreshes: int, node: str = "n") -> ShardReading:
+def shard(highest: int, refreshes: int, node: str = "n") -> ShardStats:
     """All operations up to the highest number are done on every copy."""
-    return ShardReading(highest + 1, f"{node}/t", ((node, refreshes),), node, highest, highest)
+    return ShardStats(highest + 1, f"{node}/t", ((node, refreshes),), node, highest, highest)
 
 
 class Played:
     """Counters that go on by one step each time they are read; ``waited`` counts the waits."""
 
-    def __init__(self, *steps: Mapping[str, ShardReading], docs: int = LARGE) -> None:
-        self._steps: Iterator[Reading] = (Reading(dict(step), {"i": "u"}, docs) for step in self._lasting(steps))
+    def __init__(self, *steps: Mapping[str, ShardStats], docs: int = LARGE) -> None:
+        self._steps: Iterator[StatsSnapshot] = (
+            StatsSnapshot(dict(step), {"i": "u"}, docs) for step in self._lasting(steps)
+        )
         self.waited = 0.0
 
-    def _lasting(self, steps: tuple[Mapping[str, ShardReading], ...]) -> Iterator[Mapping[str, ShardReading]]:
+    def _lasting(self, steps: tuple[Mapping[str, ShardStats], ...]) -> Iterator[Mapping[str, ShardStats]]:
         yield from steps
         while True:
             yield steps[-1]
 
-    def __call__(self) -> Reading:
+    def __call__(self) -> StatsSnapshot:
         return next(self._steps)
 
     def sleep(self, seconds: float) -> None:
@@ -44,7 +46,7 @@ def marked(played: Played, refresh: float = 1.0) -> dict[str, int]:
     return {name: mark.mark for name, mark in marks.items()}
 
 
-def busy(name: str = "i/0", per_refresh: int = 2) -> Callable[[int], dict[str, ShardReading]]:
+def busy(name: str = "i/0", per_refresh: int = 2) -> Callable[[int], dict[str, ShardStats]]:
     """A shard that takes an operation at each step, and is refreshed at every second one."""
     return lambda step: {name: shard(100 + step, step // per_refresh)}
 

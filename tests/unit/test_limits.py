@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from esfeed.cluster.counts import _in_parts
 from esfeed.cluster.limits import Limit, Limited, Limits, halves, in_pieces, refusal, without_scroll
-from esfeed.cluster.responses import Hit, Hits, Page, Shards
+from esfeed.cluster.responses import Hit, Hits, SearchResponse, Shards
 from esfeed.errors import ClusterError
 from esfeed.model.reads import FAR, ODD, Span
 
@@ -46,14 +46,14 @@ SAID = [
 def test_a_limit_is_told_from_other_refusals(said: str, limit: Limit, most: str) -> None:
     error = refusal(f"cluster 'main' answered 400 to /i/_search: illegal_argument_exception {said}", "")
     assert isinstance(error, Limited)
-    assert (error.limit, error.most) == (limit, most)
+    assert (error.limit, error.allowed) == (limit, most)
     assert limit.value in str(error)
 
 
 def test_no_limit() -> None:
     error = refusal("cluster 'main' answered 400 to /i/_search: too much of everything [7]", "see its log")
     assert type(error) is ClusterError
-    assert error.mend == "see its log"
+    assert error.hint == "see its log"
 
 
 def limited(said: str) -> Limited:
@@ -103,16 +103,16 @@ def test_scrolls_are_kept_for_as_long_as_may_be(most: str, kept: str) -> None:
     assert not limits.taught("i", {}, limited(KEEP.format("0s")))
 
 
-def page(numbers: Sequence[int], size: int) -> Page:
+def page(numbers: Sequence[int], size: int) -> SearchResponse:
     hits = [Hit("i", str(number), seq_no=number) for number in sorted(numbers)[:size]]
-    return Page(False, Shards(1, 1), Hits(hits, len(numbers)))
+    return SearchResponse(False, Shards(1, 1), Hits(hits, len(numbers)))
 
 
 @given(st.lists(st.integers(0, 5000) | st.integers(0, 2**40), max_size=120, unique=True), st.integers(1, 20))
 def test_without_a_scroll_all_comes_once(numbers: list[int], size: int) -> None:
     requests = 0
 
-    def ask(body: Mapping[str, Any]) -> Page:
+    def ask(body: Mapping[str, Any]) -> SearchResponse:
         nonlocal requests
         requests += 1
         query, among = body["query"]["bool"]["filter"]
@@ -126,8 +126,8 @@ def test_without_a_scroll_all_comes_once(numbers: list[int], size: int) -> None:
     assert requests < 10 + 100 * (1 + len(numbers))
 
 
-def of_one_number(documents: int, window: int) -> Callable[[Mapping[str, Any]], Page]:
-    def ask(body: Mapping[str, Any]) -> Page:
+def of_one_number(documents: int, window: int) -> Callable[[Mapping[str, Any]], SearchResponse]:
+    def ask(body: Mapping[str, Any]) -> SearchResponse:
         among = body["query"]["bool"]["filter"][-1]["range"]["_seq_no"]
         met = among["gte"] <= 4 < among.get("lt", 2**63)
         return page([4] * documents if met else [], min(body["size"], window))
@@ -145,7 +145,7 @@ def test_more_documents_of_one_number_than_a_page_has() -> None:
 
 @given(st.lists(st.integers(0, 100), max_size=40, unique=True), st.integers(1, 9), st.integers(1, 9))
 def test_items_in_pieces(items: list[int], terms: int, window: int) -> None:
-    def ask(some: Sequence[int]) -> Page:
+    def ask(some: Sequence[int]) -> SearchResponse:
         if len(some) > terms:
             raise limited(SAID[5][0])
         return page(some, window)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from esfeed.model.reads import ShardReading
+from esfeed.model.reads import ShardStats
 from esfeed.trackers.watermarks import LADDER, ShardMark, advanced, after_a_look, after_a_restart, differing, unchanged
 
 
@@ -27,7 +27,7 @@ class ShardModel(RuleBasedStateMachine):
         self.beginning: set[int] | None = None
         self.refreshes = 2
         self.counted: int | None = None
-        self.reading: ShardReading | None = None
+        self.reading: ShardStats | None = None
         self.seen: set[int] = set()
         self.mark = ShardMark()
         self.begun: ShardMark | None = ShardMark()
@@ -67,7 +67,7 @@ class ShardModel(RuleBasedStateMachine):
     def the_checkpoint_is_read(self) -> None:
         checkpoint = min(self.running, default=self.taken) - 1
         refreshes = (("node", self.counted or 0),)
-        self.reading = ShardReading(self.taken, "node/t", refreshes, "node", self.taken - 1, checkpoint)
+        self.reading = ShardStats(self.taken, "node/t", refreshes, "node", self.taken - 1, checkpoint)
 
     @precondition(lambda self: self.reading is not None and self.begun is not None)
     @rule()
@@ -124,7 +124,7 @@ def test_refreshes_between_the_two_halves_of_one_answer_prove_nothing() -> None:
     shard.all_up_to_the_mark_is_seen()
 
 
-def reading(**changes: object) -> ShardReading:
+def reading(**changes: object) -> ShardStats:
     """A quiet shard's reading, with ``changes``."""
     known: dict[str, object] = {
         "ops": 10,
@@ -134,7 +134,7 @@ def reading(**changes: object) -> ShardReading:
         "max_seq_no": 9,
         "global_checkpoint": 9,
     }
-    return ShardReading(**{**known, **changes})  # type: ignore[arg-type]
+    return ShardStats(**{**known, **changes})  # type: ignore[arg-type]
 
 
 def test_a_restart_keeps_what_no_failover_takes_back() -> None:

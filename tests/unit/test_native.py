@@ -16,9 +16,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from esfeed import native
-from esfeed.changes.events import Teller
+from esfeed.changes.events import EventFactory
 from esfeed.changes.profiles.plain import PlainProfile
-from esfeed.cluster.responses import Packed, Page, document, packed, page
+from esfeed.cluster.responses import PackedResponse, SearchResponse, document, packed, page
 from esfeed.errors import ClusterError
 from esfeed.model.event import Document
 from esfeed.model.reads import Kind, Unread
@@ -96,16 +96,16 @@ def _documents(raw: bytes) -> list[Document]:
 @settings(max_examples=600, deadline=None)
 def test_lines_are_the_same(hits: list[dict[str, Any]], way: dict[str, Any], first: int) -> None:
     raw = _answer(hits, **way)
-    teller = Teller("w/%d é", "main", _FIELD, PlainProfile(), _Clock())
+    event_factory = EventFactory("w/%d é", "main", _FIELD, PlainProfile(), _Clock())
     answer = packed(raw, _FIELD)
     plain, docs = page(raw), _documents(raw)
     assert (answer.total, answer.count, answer.scroll_id) == (plain.total, plain.count, plain.scroll_id)
     assert answer.shards == plain.shards
-    if isinstance(answer, Packed):
+    if isinstance(answer, PackedResponse):
         kinds = [Kind(kind or "_doc", index, *_PLACES[index]) for index, kind in answer.found.kinds]
         unread = Unread(answer.found, kinds, _FIELD, lambda: docs)
         assert unread.hits.octets == sum(len(doc.source or b"") for doc in docs)
-        assert [*(teller.lines(unread, first) or ())] == teller.lines(docs, first)
+        assert [*(event_factory.lines(unread, first) or ())] == event_factory.lines(docs, first)
         assert [*unread] == docs
         assert answer.opened().hits == plain.hits
 
@@ -122,7 +122,7 @@ def test_lines_are_the_same(hits: list[dict[str, Any]], way: dict[str, Any], fir
 @pytest.mark.parametrize("source", [{}, {_FIELD: None}, {_FIELD: "2026"}, {_FIELD: "2026", "x": [{_FIELD: 7}, "\\"]}])
 def test_plain_hits_are_taken(hit: dict[str, Any], source: dict[str, Any]) -> None:
     answer = packed(_answer([{"_index": "i-1", "_source": source, **hit}]), _FIELD)
-    assert isinstance(answer, Packed)
+    assert isinstance(answer, PackedResponse)
     assert answer.count == 1
 
 
@@ -143,7 +143,7 @@ def test_plain_hits_are_taken(hit: dict[str, Any], source: dict[str, Any]) -> No
 )
 def test_what_is_not_plain_is_read_by_python(raw: bytes) -> None:
     answer = packed(raw, _FIELD)
-    assert not isinstance(answer, Packed)
+    assert not isinstance(answer, PackedResponse)
     assert answer.count == 1
 
 
@@ -168,7 +168,7 @@ def test_no_answer_is_told_as_python_does(raw: bytes) -> None:
         packed(raw, _FIELD)
 
 
-def _count(read: Callable[[bytes], Page], raw: bytes) -> int | None:
+def _count(read: Callable[[bytes], SearchResponse], raw: bytes) -> int | None:
     try:
         return read(raw).count
     except ClusterError:
@@ -187,7 +187,7 @@ def test_of_whatever_comes_both_say_the_same(raw: bytes, at: int, octets: bytes)
 @built
 def test_forms_have_to_fit() -> None:
     answer = packed(_answer([{"_index": "i-1", "_id": "a", "_source": {}}]), _FIELD)
-    assert isinstance(answer, Packed)
+    assert isinstance(answer, PackedResponse)
     for forms in ([], [([b""], [b""] * 10)], [([b""] * 3, [b""] * 9)], [([b""] * 3, [b""] * 10)] * 2):
         with pytest.raises(ValueError, match=r"form|pieces"):
             answer.found.lines(forms, 1, b"")

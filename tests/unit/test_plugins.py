@@ -1,4 +1,4 @@
-"""Sinks and profiles are found by name, and what cannot be loaded is said with its mend."""
+"""Sinks and profiles are found by name, and what cannot be loaded is said with a hint."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sink whose client library is missing names the library, and the pip command that mends it."""
+    """A sink whose client library is missing names the library, and the pip command that installs it."""
     error = broken(monkeypatch, "no_such_kafka_client.sink:KafkaSink")
     assert "run: pip install 'esfeed[broken]'" in error.hint
     plugin_fakes.install(monkeypatch, EntryPoint("k2", "tests_no_such:Sink [kafka]", plugins.SINKS))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from esfeed.cluster.connection import Connection
-from esfeed.cluster.together import Together
+from esfeed.cluster.together import SharedCounters
 from esfeed.runtime.rounds import Rounds
 from tests.support.clients import eventually
 
@@ -25,7 +25,9 @@ class Feed:
         )
         self.trackers = {name: SimpleNamespace(reconcile=False) for name in watches}
         link: Any = None
-        self.together = {name: Together(Connection(name, ["http://127.0.0.1:9"]), link) for name in ("well", "dead")}
+        self.together = {
+            name: SharedCounters(Connection(name, ["http://127.0.0.1:9"]), link) for name in ("well", "dead")
+        }
         self.shared: list[tuple[str, list[str], bool]] = []
         self.failing = False
 

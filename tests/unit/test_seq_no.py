@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from esfeed.changes.diff import digest
 from esfeed.errors import ClusterError
 from esfeed.model.event import Document, Key, Revision
-from esfeed.model.reads import TAKEN, Held, Index, Page, Reading, Resolved, Shard, ShardReading, Span, Tail
+from esfeed.model.reads import TAKEN, DocumentPage, Held, Index, Resolved, Shard, ShardStats, Span, StatsSnapshot, Tail
 from esfeed.ports import Batch, Checkpoint
-from esfeed.trackers.options import Following
+from esfeed.trackers.options import TrackerOptions
 from esfeed.trackers.seq_no import SeqNoTracker
 
 SHARDS = 2
@@ -173,6 +173,7 @@ class World:
         self.coming: list[list[Step]] = []
         self.now = datetime(2026, 11, 24, tzinfo=UTC)
         self.requests = 0
+        self.frozen = False
 
     def step(self, kind: str, number: int) -> None:
         place = number % PLACES
@@ -185,6 +186,8 @@ class World:
             shard.finish(number)
         elif kind == "replicate":
             shard.replicate()
+        elif kind == "freeze":
+            self.frozen = True
         elif kind in ("keep", "restore", "put_back", "fail_over"):
             getattr(shard, kind)()
         else:
@@ -197,6 +200,16 @@ class World:
         self.requests += counted
         for step in self.coming.pop(0) if self.coming else []:
             self.step(*step)
+
+    def thaw(self) -> None:
+        """The feed's process goes on; where it was frozen, refreshes that were due came meanwhile."""
+        if self.frozen:
+            self.frozen = False
+            self.now += timedelta(seconds=100)
+            for shard in self.shards:
+                for step in ("end", "begin", "end"):
+                    getattr(shard.primary, step)()
+                    getattr(shard.replica, step)()
 
     def rest(self) -> None:
         """So long that whatever was due is done, and nothing else happens."""
@@ -225,7 +238,7 @@ class ModelCluster:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def counters(self, name: str) -> Reading:
+    def counters(self, name: str) -> StatsSnapshot:
         self.world.now += timedelta(milliseconds=1)
         self.world.request()
         counted = [(shard.primary, shard.primary.refreshes) for shard in self.world.shards]
@@ -233,9 +246,9 @@ class ModelCluster:
         self.world.request(0)
         if lives != [shard.life for shard in self.world.shards]:
             raise ClusterError("a process that ends answers nothing", "ask again")
-        return Reading(
+        reading = StatsSnapshot(
             {
-                f"i/{number}": ShardReading(
+                f"i/{number}": ShardStats(
                     shard.taken,
                     copy.node,
                     ((copy.node, refreshes),),
@@ -250,6 +263,8 @@ class ModelCluster:
             {"i": UUID},
             docs=1,
         )
+        self.world.thaw()
+        return reading
 
     def uuid(self) -> str:
         return "c"
@@ -296,12 +311,12 @@ class ModelCluster:
 
     def everything(
         self, of: Resolved, source: bool, size: int, shard: Shard | None = None, field: str = ""
-    ) -> Iterator[Page]:
+    ) -> Iterator[DocumentPage]:
         self.world.request()
         assert shard is not None
         docs = [without(doc, source) for doc in self._shown(shard)]
         for start in range(0, len(docs), 1):
-            yield Page(docs[start : start + 1], len(docs))
+            yield DocumentPage(docs[start : start + 1], len(docs))
             self.world.request()
 
     def lookup(
@@ -420,7 +435,7 @@ class Memory:
             if revision.shard == shard:
                 yield [one]
 
-    def buried(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
+    def tombstoned(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
         return {one: self.graves[one][0] for one in keys if one in self.graves}
 
     @contextmanager
@@ -444,11 +459,11 @@ class Feed:
         self.start()
 
     def start(self) -> None:
-        following = Following("w", "i", max_page_bytes=2)
+        options = TrackerOptions("w", "i", max_page_bytes=2)
         sleep: Callable[[float], None] = mock.Mock()
         model: Any = ModelCluster(self.world)
         memory: Any = self.memory
-        self.tracker = SeqNoTracker(model, memory, following, self.clock, sleep)
+        self.tracker = SeqNoTracker(model, memory, options, self.clock, sleep)
 
     def poll(self, batches: int | None = None, reconcile: bool = False) -> int:
         """How many requests it took. Killed after so many ``batches``, and started again."""
@@ -473,7 +488,7 @@ class Feed:
 kinds = st.sampled_from(
     [
         *("write", "write", "write", "delete", "start", "finish", "begin", "end", "begin", "end", "replicate"),
-        *("fail_over", "keep", "restore", "put_back"),
+        *("fail_over", "keep", "restore", "put_back", "freeze"),
     ]
 )
 steps = st.tuples(kinds, st.integers(0, 2 * PLACES - 1))
@@ -532,8 +547,18 @@ TAKEN_BACK_UNSEEN: Script = [
     None,
 ]
 """A state that only a dead primary had; the new one's searches do not show yet what it had before."""
+FROZEN: Script = [
+    quietly(("write", 0), ("replicate", 0), *SHOW),
+    None,
+    None,
+    quietly(("write", 0), ("replicate", 0)),
+    quietly(("freeze", 0)),
+    None,
+]
+"""The process stands still between the counters' answer and its own next look at the clock."""
 
 
+@example(FROZEN)
 @example(CAME_AND_WENT)
 @example(ALL_LOST)
 @example(UPDATE_LOST)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esfeed.config.types import Section, SinkSection, Text, from_environment, octets, seconds
+from esfeed.config.types import Section, SinkSection, Text, from_environment, seconds, size_bytes
 
 
 @pytest.mark.parametrize(
@@ -30,16 +30,16 @@ def test_no_duration(value: object) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"), [("1", 1), ("64kb", 65536), ("32MB", 33554432), ("1G", 1 << 30), (5, 5), ("2 K", 2048)]
 )
-def test_octets(text: object, expected: int) -> None:
+def test_size_bytes(text: object, expected: int) -> None:
     """Sizes are powers of 1024, in any case, with or without the B."""
-    assert octets(text) == expected
+    assert size_bytes(text) == expected
 
 
 @pytest.mark.parametrize("value", ["", "MB", "1.5MB", "-1", -1, True, 1.5, None, "1TB"])
 def test_no_size(value: object) -> None:
     """Anything else is refused with examples of what to write."""
     with pytest.raises(ValueError, match="write a size such as"):
-        octets(value)
+        size_bytes(value)
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +75,6 @@ def test_sink_section_needs_a_docstring() -> None:
 @given(st.text() | st.floats() | st.integers(-(10**20), 10**20) | st.booleans() | st.none())
 def test_only_value_errors(value: object) -> None:
     """Whatever is written, the answer is a number or a ValueError."""
-    for read in (seconds, octets):
+    for read in (seconds, size_bytes):
         with suppress(ValueError):
             assert read(value) >= 0

@@ -11,7 +11,7 @@ import pytest
 from esfeed.config.models import RouteSettings
 from esfeed.model.event import Event
 from esfeed.routing.router import ExpressionFailed, Route, RouteFailed, Router, Unshapable, compile_where
-from esfeed.routing.transform import Shape
+from esfeed.routing.transform import Transform
 from esfeed.testing.events import sample_event
 
 KEY = "a key of sixteen or more"
@@ -28,7 +28,7 @@ SERVER = {
 }
 
 
-def shape(**keys: Any) -> Shape:
+def shape(**keys: Any) -> Transform:
     """The shape of a route with those keys, as the settings make it."""
     found = RouteSettings.model_validate({"sinks": ["s"], **keys}).shape()
     assert found is not None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from esfeed.runtime.signals import Told
+from esfeed.runtime.signals import StopSignal
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def handlers() -> Iterator[None]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_is_told_by_a_signal_and_stays_so(number: signal.Signals) -> None:
     """Not before the signal, and for good after it."""
-    told = Told()
+    told = StopSignal()
     assert not told()
     os.kill(os.getpid(), number)
     assert told()

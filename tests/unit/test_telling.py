@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from esfeed.changes.events import Teller, date_of
-from esfeed.changes.lines import Lines
+from esfeed.changes.events import EventFactory, date_of
+from esfeed.changes.lines import LineTemplate
 from esfeed.changes.profiles.plain import PlainProfile
 from esfeed.envelopes.cloudevents import cloudevent
 from esfeed.model.event import Document, Key
@@ -121,16 +121,16 @@ class _Clock:
 @given(docs=_DOCS, field=st.sampled_from(["at", "at.a", "", "n"]), first=st.integers(1, 2**53))
 @settings(max_examples=400)
 def test_lines_are_what_the_events_would_be(docs: list[Document], field: str, first: int) -> None:
-    teller = Teller("w/%d", "main é", field, PlainProfile(), _Clock())
-    entries = teller.reads(docs, first)
-    assert teller.lines(docs, first) == [cloudevent(entry.event) + b"\n" for entry in entries]
+    event_factory = EventFactory("w/%d", "main é", field, PlainProfile(), _Clock())
+    entries = event_factory.reads(docs, first)
+    assert event_factory.lines(docs, first) == [cloudevent(entry.event) + b"\n" for entry in entries]
 
 
 def test_only_a_profile_that_never_looks_is_passed_by() -> None:
     class Other(PlainProfile):
         transparent = False
 
-    assert Teller("w", "main", "at", Other(), _Clock()).lines([], 1) is None
+    assert EventFactory("w", "main", "at", Other(), _Clock()).lines([], 1) is None
 
 
 def test_plain_documents_go_the_short_way() -> None:
@@ -139,4 +139,4 @@ def test_plain_documents_go_the_short_way() -> None:
 
     docs = [Document(Key("_doc", f"doc-{n}"), "i", "u", 1, n, b'{"at": "2026", "n": [1]}') for n in range(3)]
     docs.append(Document(Key("_doc", "none"), "i", "u", 1, None, b'{"other": 1}'))
-    assert len(Lines("w", "main", "at", long).of(docs, 1, "now")) == 4
+    assert len(LineTemplate("w", "main", "at", long).of(docs, 1, "now")) == 4

@@ -40,9 +40,9 @@ def store(tmp_path: Path) -> Iterator[SqlStore]:
     made.close()
 
 
-def watcher(store: SqlStore, *batches: Batch, beside: bool = True) -> Watcher:
+def watcher(store: SqlStore, *batches: Batch, split_batches: bool = True) -> Watcher:
     clock = FakeClock()
-    return Watcher(Watch("w", "main", beside=beside), Played(*batches), PlainProfile(), store, clock)  # type: ignore[arg-type]
+    return Watcher(Watch("w", "main", split_batches=split_batches), Played(*batches), PlainProfile(), store, clock)  # type: ignore[arg-type]
 
 
 def spied(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> list[Commit]:
@@ -83,7 +83,7 @@ def test_a_large_batch_is_kept_in_parts(
 def test_a_watch_that_is_alone_keeps_it_at_once(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts cost time, and nobody waits."""
     made = spied(store, monkeypatch)
-    watcher(store, Batch(docs(2500), snapshot=True), beside=False).run_once()
+    watcher(store, Batch(docs(2500), snapshot=True), split_batches=False).run_once()
     assert [len(commit.revisions) for commit in made] == [2500]
 
 

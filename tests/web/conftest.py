@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from esfeed.demo.cloud import FLAVOR, Cloud
+from esfeed.demo.demo_index import DemoIndex, EngineClient
 from esfeed.demo.ledger import Ledger
 from esfeed.demo.lookalike import lookalike
-from esfeed.demo.place import Door, Place
 from tests.web.live import Live
 from tests.web.support import Desk
 
@@ -62,11 +62,11 @@ StageMaker = Callable[..., Stage]
 def stage(engine: str, tmp_path: Path) -> Iterator[StageMaker]:
     """Makes a running feed, with more settings where a test wants them."""
     made: list[Live] = []
-    door = Door(engine)
+    door = EngineClient(engine)
 
     def make(more: str = "", ready: bool = True) -> Stage:
         index = f"cloud-{secrets.token_hex(5)}"
-        place = Place(engine, "osmem", index, index, False, False, in_memory=True)
+        place = DemoIndex(engine, "osmem", index, index, False, False, in_memory=True)
         properties = {"updated_at": {"type": "date"}, "created_at": {"type": "date"}}
         settings = {"number_of_shards": 1, "number_of_replicas": 0}
         door.request("PUT", f"/{index}", {"settings": settings, "mappings": {"properties": properties}})

@@ -25,7 +25,7 @@ from tests.web.conftest import StageMaker
 def test_the_clock_is_set(stage: StageMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     """By an hour back, two on, and back: changes are found and delivered all the same, and nothing is stalled."""
     clock = shifted(monkeypatch)
-    monkeypatch.setattr(daemons, "Told", lambda: lambda: None)
+    monkeypatch.setattr(daemons, "StopSignal", lambda: lambda: None)
     set_up = stage()
     live, cloud = set_up.live, set_up.cloud
     live.stop()

@@ -173,4 +173,4 @@ def test_a_process_that_may_open_few_files_keeps_some_for_the_feed(
     monkeypatch.setattr("esfeed.web.server.resource.getrlimit", lambda what: (600, 600))
     monkeypatch.setattr("esfeed.web.server.resource.setrlimit", lambda what, limits: None)
     desk = open_desk()
-    assert desk.server._most_connections() == 600 - 512
+    assert desk.server._max_connections() == 600 - 512

@@ -84,7 +84,7 @@ def test_polls_and_deliveries_are_spans(stage: StageMaker, monkeypatch: pytest.M
 def test_without_the_variable_nothing_is_imported(tmp_path: Path) -> None:
     """A feed that nobody traces does not pay for it."""
     script = (
-        "import sys\nfrom esfeed.cli.beside import observers\nassert observers() == []\n"
+        "import sys\nfrom esfeed.cli.extras import observers\nassert observers() == []\n"
         "assert not any(name.startswith(('opentelemetry.sdk', 'esfeed.observe.traces')) for name in sys.modules)\n"
     )
     environment = {name: text for name, text in os.environ.items() if not name.startswith("OTEL_")}

@@ -100,15 +100,15 @@ class AmqpSink:
             raise self._refusal(error) from error
         if fault is not None:
             self.close()
-            mend = "declare the exchange" if getattr(fault, "reply_code", 0) == _NOT_FOUND else ""
-            raise Retryable(f"{settings.address.shown}: {shown(text_of(fault))}", mend)
+            hint = "declare the exchange" if getattr(fault, "reply_code", 0) == _NOT_FOUND else ""
+            raise Retryable(f"{settings.address.shown}: {shown(text_of(fault))}", hint)
         return link
 
     def _refusal(self, error: BaseException) -> ConfigError | Retryable:
         settings, said = self._settings, shown(text_of(error))
         code = error.reply_code if isinstance(error, ConnectionClosedByBroker) else 0
         if isinstance(error, AuthenticationError | ProbableAuthenticationError) or code == 403:
-            return ConfigError("password", None, f"the server refuses user and password ({said}); mend them")
+            return ConfigError("password", None, f"the server refuses user and password ({said}); correct them")
         if isinstance(error, ProbableAccessDeniedError) or code == 530:
             hint = f"the server refuses the vhost {settings.vhost!r} ({said}); name one that this user may use"
             return ConfigError("url", settings.address.shown, hint)
@@ -167,15 +167,15 @@ class _Batch:
 
     def send(self, wave: Sequence[Message | Outcome]) -> Sequence[Outcome]:
         messages = {each.id: each for each in wave if isinstance(each, Message)}
-        told: dict[str, Outcome] = {}
-        closed = self._publish(messages, told)
+        outcomes: dict[str, Outcome] = {}
+        closed = self._publish(messages, outcomes)
         if closed == _PRECONDITION_FAILED and len(messages) > 1:
-            for name in [name for name in messages if name not in told]:
-                self._publish({name: messages[name]}, told)
-        return [each if isinstance(each, Outcome) else told.get(each.id) or self._waits() for each in wave]
+            for name in [name for name in messages if name not in outcomes]:
+                self._publish({name: messages[name]}, outcomes)
+        return [each if isinstance(each, Outcome) else outcomes.get(each.id) or self._waits() for each in wave]
 
-    def _publish(self, messages: dict[str, Message], told: dict[str, Outcome]) -> int:
-        """Adds the server's word to ``told``; the code with which it closed the channel over more than one message."""
+    def _publish(self, messages: dict[str, Message], outcomes: dict[str, Outcome]) -> int:
+        """Adds the server's answers to ``outcomes``; returns the code of a channel closed over several messages."""
         if self.down is not None or not messages:
             return 0
         try:
@@ -183,18 +183,18 @@ class _Batch:
             fault: str = "" if closed is None else text_of(closed)
         except LinkLost as error:
             replies, closed, fault = self._link.replies, None, str(error)
-        told |= {name: self._judge(messages[name], reply) for name, reply in replies.items()}
+        outcomes |= {name: self._judge(messages[name], reply) for name, reply in replies.items()}
         code = closed.reply_code if isinstance(closed, ChannelClosedByBroker) else 0
-        left = [name for name in messages if name not in told]
+        left = [name for name in messages if name not in outcomes]
         if not fault or not left:
             return 0
         if code == _PRECONDITION_FAILED:
             if len(messages) == 1:
-                told[left[0]] = rejected(f"{self._shown}: {shown(fault)}")
+                outcomes[left[0]] = rejected(f"{self._shown}: {shown(fault)}")
             return code
-        mend = ": declare the exchange" if code == _NOT_FOUND else ""
-        reason = f"{self._shown}: {shown(fault)}{mend}"
-        told[left[0]] = retry(reason)
+        hint = ": declare the exchange" if code == _NOT_FOUND else ""
+        reason = f"{self._shown}: {shown(fault)}{hint}"
+        outcomes[left[0]] = retry(reason)
         self.down = waits(f"not tried after an earlier fault: {reason}")
         return 0
 

@@ -23,7 +23,7 @@ def judge(status: int, headers: Mapping[str, str], body: bytes, now: datetime, r
     """What an answer means for its event (RFC 9110 §15, RFC 8470 for 425, RFC 6585 for 429).
 
     2xx is ok. ``retry``: what may pass (408, 425, 429, 5xx), and what is wrong with the address or the credentials
-    rather than the event, since somebody can mend that (401, 403, 404, 405, 407, 410, and 3xx; ``redirect`` says why it
+    rather than the event, as somebody can correct it (401, 403, 404, 405, 407, 410, and 3xx; ``redirect`` says why it
     was not followed). All else is ``rejected``: the same event would be refused again.
     """
     if 200 <= status < 300:

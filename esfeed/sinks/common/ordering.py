@@ -22,11 +22,11 @@ def waves(events: Sequence[Event]) -> list[list[int]]:
     """The places of ``events``, in groups where no document comes twice: its second event is in the second group."""
     met: dict[DocumentKey, int] = defaultdict(int)
     groups: list[list[int]] = []
-    for place, event in enumerate(events):
+    for index, event in enumerate(events):
         key = document(event)
         if met[key] == len(groups):
             groups.append([])
-        groups[met[key]].append(place)
+        groups[met[key]].append(index)
         met[key] += 1
     return groups
 
@@ -41,16 +41,16 @@ def in_waves(events: Sequence[Event], send: Send) -> Sequence[Outcome]:
     outcomes: list[Outcome | None] = [None] * len(events)
     stuck: set[DocumentKey] = set()
     for wave in waves(events):
-        going = [place for place in wave if document(events[place]) not in stuck]
+        going = [index for index in wave if document(events[index]) not in stuck]
         if not going:
             continue
         try:
-            answers = send([events[place] for place in going])
+            answers = send([events[index] for index in going])
         except Retryable as error:
             outcomes[going[0]] = retry(str(error), error.wait)
             return [outcome or waits(f"not tried after an earlier fault: {error}") for outcome in outcomes]
-        for place, answer in zip(going, answers, strict=True):
-            outcomes[place] = answer
+        for index, answer in zip(going, answers, strict=True):
+            outcomes[index] = answer
             if answer.kind == "retry":
-                stuck.add(document(events[place]))
+                stuck.add(document(events[index]))
     return [outcome or waits() for outcome in outcomes]

@@ -16,17 +16,17 @@ class Rate:
         self._lock = threading.Lock()
         self._next = float("-inf")
 
-    def take(self, most: float) -> tuple[float, bool]:
+    def take(self, limit: float) -> tuple[float, bool]:
         """The seconds to wait before the next request may leave, and whether it may.
 
-        Where that is more than ``most`` it may not, and nothing is taken.
+        Where that is more than ``limit`` it may not, and nothing is taken.
         """
         if not self._apart:
             return 0.0, True
         with self._lock:
             now = self._monotonic()
             wait = max(0.0, self._next - now)
-            if wait > most:
+            if wait > limit:
                 return wait, False
             self._next = max(now, self._next) + self._apart
             return wait, True

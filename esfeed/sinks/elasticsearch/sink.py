@@ -89,9 +89,9 @@ class ElasticsearchSink:
             pass
         node = http.call("GET", "/_nodes/_local?filter_path=nodes.*.version,nodes.*.build_type")
         try:
-            told = next(iter(json.loads(node.body)["nodes"].values()))
-            old = told["version"].split(".")[0] in ("1", "2", "3")
-            return bulk.engine(told["version"], old and "build_type" in told)
+            info = next(iter(json.loads(node.body)["nodes"].values()))
+            old = info["version"].split(".")[0] in ("1", "2", "3")
+            return bulk.engine(info["version"], old and "build_type" in info)
         except (ValueError, KeyError, TypeError, StopIteration):
             self._whole(http, answer)
             self._whole(http, node)
@@ -127,8 +127,8 @@ class ElasticsearchSink:
         for event in events:
             line = self._lines(event, self._engine)
             if isinstance(line, bytes) and len(line) > self._settings.max_bytes:
-                most = self._settings.max_bytes
-                line = rejected(f"the event has {len(line)} bytes, and at most {most} are taken (max_bytes)")
+                limit = self._settings.max_bytes
+                line = rejected(f"the event has {len(line)} bytes, and at most {limit} are taken (max_bytes)")
             outcomes.append(line if isinstance(line, Outcome) else None)
             if not isinstance(line, Outcome):
                 lines.append(line)
@@ -186,12 +186,12 @@ class ElasticsearchSink:
         """Raises ``Retryable`` where the answer as a whole is a fault."""
         if 200 <= answer.status < 300:
             return
-        mend = {
+        hint = {
             401: "correct user and password, or api_key",
             403: "grant that user write, create_index and manage_index_templates",
         }.get(answer.status, "see its load and health")
         wait = retry_after(answer.headers.get("retry-after"), datetime.now(UTC))
-        raise Retryable(f"{http.where}: {answer.status} {_said(answer)}".strip(), mend, wait)
+        raise Retryable(f"{http.where}: {answer.status} {_said(answer)}".strip(), hint, wait)
 
 
 def _said(answer: Answer) -> str:

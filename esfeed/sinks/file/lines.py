@@ -35,7 +35,7 @@ def take(path: str, mode: int) -> int:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Between the two calls its writer may have rotated it away: then the lock is on yesterday's file.
             if is_current(path, file):
-                _mend(file)
+                _hint(file)
                 return file
         except BaseException:
             os.close(file)
@@ -59,7 +59,7 @@ def write_all(file: int, data: bytes) -> None:
         view = view[os.write(file, view) :]
 
 
-def _mend(file: int) -> None:
+def _hint(file: int) -> None:
     """Cuts off what follows the last line feed.
 
     Only in a file that begins like one of ours: a mistyped ``path`` must not cost anybody the end of a file. A tail

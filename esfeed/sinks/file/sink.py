@@ -80,7 +80,7 @@ class FileSink:
         self._cut: int | None = None
 
     def open(self) -> None:
-        """Opens, locks and mends the file.
+        """Opens, locks and repairs the file.
 
         Raises ``ConfigError`` where ``path`` can never be written, ``Retryable`` where another process writes it or
         the disk is at fault.
@@ -131,7 +131,7 @@ class FileSink:
     # --- taking the file
 
     def _take(self) -> None:
-        """Opens, locks and mends the file that ``path`` names now; the file held so far is let go only then.
+        """Opens, locks and repairs the file that ``path`` names now; the file held so far is let go only then.
 
         A new file gets the mode of the one before it, so that what an administrator allowed outlives a rotation.
         """
@@ -231,14 +231,14 @@ class FileSink:
             os.close(folder)
 
     def _fault(self, what: str, error: OSError) -> Retryable:
-        mend = {
+        hint = {
             errno.ENOSPC: "make room on its disk",
             errno.EDQUOT: "make room in its quota",
             errno.EFBIG: "raise the process's file size limit (ulimit -f), or set rotate_size below it",
             errno.EROFS: "mount its disk writable again",
             errno.EACCES: "let the user that runs esfeed write to its folder",
         }.get(error.errno or 0, "see to the disk that it is on")
-        return Retryable(f"cannot {what} {self._path} ({error.strerror or error})", mend)
+        return Retryable(f"cannot {what} {self._path} ({error.strerror or error})", hint)
 
 
 def _fitting(data: Sequence[bytes], room: int) -> int:

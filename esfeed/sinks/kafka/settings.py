@@ -117,7 +117,7 @@ class KafkaSettings(TlsKeys, SinkSection):
 def producer_settings(settings: KafkaSettings) -> dict[str, str | int | float | bool]:
     """What librdkafka is told: https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md"""
     milliseconds = max(int(settings.timeout * 1000), 100)
-    told: dict[str, str | int | float | bool] = {
+    config: dict[str, str | int | float | bool] = {
         "bootstrap.servers": ",".join(settings.hosts),
         "client.id": "esfeed",
         "enable.idempotence": True,
@@ -137,7 +137,7 @@ def producer_settings(settings: KafkaSettings) -> dict[str, str | int | float | 
         **_login(settings),
         **(_tls(settings) if settings.tls else {}),
     }
-    return told | {name: _plain(value) for name, value in settings.options.items()}
+    return config | {name: _plain(value) for name, value in settings.options.items()}
 
 
 def _protocol(settings: KafkaSettings) -> str:
@@ -154,15 +154,15 @@ def _login(settings: KafkaSettings) -> Mapping[str, str]:
 
 
 def _tls(settings: KafkaSettings) -> Mapping[str, str | bool]:
-    told: dict[str, str | bool] = {"enable.ssl.certificate.verification": settings.verify_certs}
+    config: dict[str, str | bool] = {"enable.ssl.certificate.verification": settings.verify_certs}
     if not settings.verify_certs:
-        told["ssl.endpoint.identification.algorithm"] = "none"
+        config["ssl.endpoint.identification.algorithm"] = "none"
     if settings.ca_certs is not None:
-        told["ssl.ca.location"] = settings.ca_certs
+        config["ssl.ca.location"] = settings.ca_certs
     if settings.client_cert is not None:
-        told["ssl.certificate.location"] = settings.client_cert
-        told["ssl.key.location"] = settings.client_key or settings.client_cert
-    return told
+        config["ssl.certificate.location"] = settings.client_cert
+        config["ssl.key.location"] = settings.client_key or settings.client_cert
+    return config
 
 
 def _plain(value: Option) -> str | int | float | bool:

@@ -90,8 +90,8 @@ class KafkaSink:
             client_context(settings)  # librdkafka would not say which file is at fault
         self._last_error = None
         try:
-            told = producer_settings(settings) | {"error_cb": self._note}
-            producer = Producer(told, logger=_silent)
+            config = producer_settings(settings) | {"error_cb": self._note}
+            producer = Producer(config, logger=_silent)
         except KafkaException as error:
             raise ConfigError("options", None, f"librdkafka refuses them: {_said(error.args[0])}") from error
         except (ValueError, TypeError) as error:
@@ -104,9 +104,9 @@ class KafkaSink:
             fault = self._last_error or error.args[0]
             self.close()
             if fault.code() == KafkaError._AUTHENTICATION:
-                hint = f"the brokers refuse user and password ({_said(fault)}); mend them, or mechanism"
+                hint = f"the brokers refuse user and password ({_said(fault)}); correct them, or mechanism"
                 raise ConfigError("password", None, hint) from error
-            raise Retryable(f"{self._hosts}: {_said(fault)}", _mend(fault)) from error
+            raise Retryable(f"{self._hosts}: {_said(fault)}", _hint(fault)) from error
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
         """Produces the events and waits for Kafka's word on each, ``timeout`` at most.
@@ -190,50 +190,50 @@ class _Batch:
 
         def made() -> Iterator[tuple[int, list[_Record]]]:
             # One by one, so that librdkafka sends the first while the next are still being written.
-            for place, each in enumerate(wave):
+            for index, each in enumerate(wave):
                 if isinstance(each, Outcome):
                     outcomes.append(each)
                 else:
                     outcomes.append(None)
-                    records[place] = each
-                    yield place, each
+                    records[index] = each
+                    yield index, each
 
         errors = self._produce(made())
-        crowd = [place for place, error in errors.items() if error is not None and error.code() in _TOO_LARGE]
+        crowd = [index for index, error in errors.items() if error is not None and error.code() in _TOO_LARGE]
         if len(records) > 1:
-            for place in crowd:
-                errors |= self._produce([(place, records[place])])
-        for place, error in errors.items():
-            outcomes[place] = self._judge(error)
+            for index in crowd:
+                errors |= self._produce([(index, records[index])])
+        for index, error in errors.items():
+            outcomes[index] = self._judge(error)
         return [outcome or waits() for outcome in outcomes]
 
     def _produce(self, wanted: Iterable[tuple[int, list[_Record]]]) -> dict[int, KafkaError | None]:
         """Kafka's word on each, or ``_PURGE_QUEUE`` where it said none in time; nothing is under way afterwards."""
         if self._down is not None:
-            return {place: KafkaError(KafkaError._PURGE_QUEUE) for place, _ in wanted}
-        places: list[int] = []
+            return {index: KafkaError(KafkaError._PURGE_QUEUE) for index, _ in wanted}
+        indexes: list[int] = []
         errors: dict[int, KafkaError | None] = {}
 
-        def report(place: int) -> Callable[[KafkaError | None, Message], None]:
+        def report(index: int) -> Callable[[KafkaError | None, Message], None]:
             def delivered(error: KafkaError | None, _: Message) -> None:
-                errors[place] = errors.get(place) or error
+                errors[index] = errors.get(index) or error
 
             return delivered
 
-        for place, records in wanted:
-            places.append(place)
+        for index, records in wanted:
+            indexes.append(index)
             for record in records:
                 try:
-                    self._put(record, report(place))
+                    self._put(record, report(index))
                 except KafkaException as error:
-                    errors[place] = error.args[0]
+                    errors[index] = error.args[0]
                     break
         self._producer.flush(max(self._deadline - self._clock(), 0.0))
         if len(self._producer):
             # Whatever is still under way would overtake what is sent next.
             self._producer.purge()
             self._producer.flush(_GRACE)
-        return {place: errors.get(place) if place in errors else _no_word() for place in places}
+        return {index: errors.get(index) if index in errors else _no_word() for index in indexes}
 
     def _put(self, record: _Record, delivered: Callable[[KafkaError | None, Message], None]) -> None:
         while True:
@@ -257,7 +257,7 @@ class _Batch:
         if error.code() in _NEVER:
             return rejected(f"{self._hosts}: {_said(error)}")
         if error.code() in _OF_TOPIC:
-            return retry(f"{self._hosts}: {_said(error)}: {_mend(error)}")
+            return retry(f"{self._hosts}: {_said(error)}: {_hint(error)}")
         if self._down is not None:
             return self._down
         self.fatal = error.fatal()
@@ -276,7 +276,7 @@ def _said(error: KafkaError) -> str:
     return "no answer in time" if error.code() in _NO_ANSWER else shown(error.str())
 
 
-def _mend(error: KafkaError) -> str:
+def _hint(error: KafkaError) -> str:
     if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
         return "let this user write to the topic"
     if error.code() in _OF_TOPIC:

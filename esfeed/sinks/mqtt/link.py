@@ -51,7 +51,7 @@ class Link:
         """Connects within ``end`` (monotonic). Raises ``ConfigError`` or ``Retryable``."""
         self._settings = settings
         self._where = settings.address.shown
-        self._told = threading.Condition()
+        self._changed = threading.Condition()
         self._acks: dict[int, int] = {}
         self._wanted = 0
         self._connack: tuple[ReasonCode, Properties | None] | None = None
@@ -100,9 +100,9 @@ class Link:
             said = plain(error) if isinstance(error, OSError) else str(error)
             raise Retryable(f"{self._where}: {said}", "start it, or correct url") from error
         self._client.loop_start()
-        with self._told:
+        with self._changed:
             while self._connack is None and not self._lost:
-                if not self._told.wait(max(end - time.monotonic(), 0)) and time.monotonic() >= end:
+                if not self._changed.wait(max(end - time.monotonic(), 0)) and time.monotonic() >= end:
                     raise self._late()
         if self._connack is None:
             raise Retryable(f"{self._where}: {self._lost}", "see that it speaks MQTT 5, and its log")
@@ -130,12 +130,12 @@ class Link:
     @property
     def lost(self) -> str:
         """Why the connection is no more; empty while it is."""
-        with self._told:
+        with self._changed:
             return self._lost
 
     def publish(self, messages: Sequence[Message], end: float) -> tuple[Sequence[int | None], str]:
         """Publishes at QoS 1. The reason code of each PUBACK, ``None`` where none came, and then why."""
-        with self._told:
+        with self._changed:
             self._acks.clear()
         mids: list[int] = []
         for number, message in enumerate(messages):
@@ -145,19 +145,19 @@ class Link:
             told = self._client.publish(message.topic, message.payload, 1, message.retain, message.properties)
             mids.append(told.mid)
         self._wait(len(mids), end)
-        with self._told:
+        with self._changed:
             why = self._lost or f"no answer within {self._settings.timeout:g} s"
             acks: list[int | None] = [self._acks.get(mid) for mid in mids]
         return [*acks, *[None] * (len(messages) - len(mids))], why
 
     def _wait(self, count: int, end: float) -> bool:
         """Whether that many messages are acknowledged; false once the connection is lost, or the time is over."""
-        with self._told:
+        with self._changed:
             self._wanted = count
             while len(self._acks) < count:
                 if self._lost or time.monotonic() >= end:
                     return False
-                self._told.wait(max(end - time.monotonic(), 0))
+                self._changed.wait(max(end - time.monotonic(), 0))
             return True
 
     def close(self, at_once: bool = False) -> None:
@@ -178,22 +178,22 @@ class Link:
     # --- what paho tells, from its thread
 
     def _on_connect(self, client: Any, data: Any, flags: Any, code: ReasonCode, properties: Properties | None) -> None:
-        with self._told:
+        with self._changed:
             self._connack = (code, properties)
-            self._told.notify_all()
+            self._changed.notify_all()
 
     def _on_publish(self, client: Any, data: Any, mid: int, code: ReasonCode, properties: Properties) -> None:
-        with self._told:
+        with self._changed:
             self._acks[mid] = code.value
             if len(self._acks) >= self._wanted:  # to be woken for each costs more than the message does
-                self._told.notify_all()
+                self._changed.notify_all()
 
     def _on_disconnect(self, client: Any, data: Any, flags: Any, code: ReasonCode, properties: Any) -> None:
-        with self._told:
+        with self._changed:
             by_broker = getattr(flags, "is_disconnect_packet_from_server", False)
             lost = f"the broker ended the connection ({code})" if by_broker else "the connection was lost"
             self._lost = self._lost or lost
-            self._told.notify_all()
+            self._changed.notify_all()
 
 
 def _no_delay(client: Any, data: Any, sock: Any) -> None:

@@ -107,8 +107,8 @@ class MqttSink:
         if len(topic.encode()) > _LONGEST_TEXT:
             return rejected(f"the topic has more than {_LONGEST_TEXT} bytes")
         clear = event.op == "deleted" and self._settings.clear_deleted
-        told = properties(event, self._envelope.content_type)
-        message = Message(topic, self._envelope.encode(event), self._settings.retain and not clear, told)
+        user_properties = properties(event, self._envelope.content_type)
+        message = Message(topic, self._envelope.encode(event), self._settings.retain and not clear, user_properties)
         if message.size > largest:
             return rejected(f"the message has {message.size} bytes, and the broker takes {largest} at most")
         return [message, Message(topic, b"", True, publish_properties())] if clear else [message]

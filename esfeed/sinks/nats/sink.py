@@ -103,8 +103,8 @@ class NatsSink:
             raise self._refusal(error, noted) from error
         if not there:
             self.close()
-            mend = "create it, or set create_stream = true"
-            raise Retryable(f"{self._hosts}: there is no stream {settings.stream!r}", mend)
+            hint = "create it, or set create_stream = true"
+            raise Retryable(f"{self._hosts}: there is no stream {settings.stream!r}", hint)
         return link
 
     def _login(self) -> Login:
@@ -129,7 +129,7 @@ class NatsSink:
         if isinstance(error, nats.errors.AuthorizationError) or "authorization" in said.lower():
             used = [key for key in ("password", "token", "credentials") if getattr(settings, key) is not None]
             key = used[0] if used else "user"
-            return ConfigError(key, None, f"the server refuses the login ({said}); mend it")
+            return ConfigError(key, None, f"the server refuses the login ({said}); correct it")
         if isinstance(error, ServiceUnavailableError | NoStreamResponseError):
             return Retryable(
                 f"{self._hosts}: JetStream does not answer", "turn it on (nats-server -js), or wait for it"
@@ -162,27 +162,27 @@ class _Batch:
 
     def send(self, wave: Sequence[Message | Outcome]) -> Sequence[Outcome]:
         outcomes = [each if isinstance(each, Outcome) else self._too_large(each) for each in wave]
-        going = [place for place, outcome in enumerate(outcomes) if outcome is None]
-        messages = [each for place, each in enumerate(wave) if place in set(going) and isinstance(each, Message)]
+        going = [index for index, outcome in enumerate(outcomes) if outcome is None]
+        messages = [each for index, each in enumerate(wave) if index in set(going) and isinstance(each, Message)]
         if self.down is None and messages:
             seconds = max(self._deadline - self._clock(), 0.0)
             answers = self._link.publish(self._settings.stream, messages, seconds)
-            for place, message, answer in zip(going, messages, answers, strict=True):
-                outcomes[place] = self._judge(message, answer)
+            for index, message, answer in zip(going, messages, answers, strict=True):
+                outcomes[index] = self._judge(message, answer)
         return [outcome or self.down or waits() for outcome in outcomes]
 
     def _too_large(self, message: Message) -> Outcome | None:
-        most = self._link.max_payload - len(f"Nats-Expected-Stream: {self._settings.stream}\r\n".encode())
-        if message.size <= most:
+        limit = self._link.max_payload - len(f"Nats-Expected-Stream: {self._settings.stream}\r\n".encode())
+        if message.size <= limit:
             return None
-        return rejected(f"{self._hosts}: {message.size} bytes, more than the server's max_payload ({most} are left)")
+        return rejected(f"{self._hosts}: {message.size} bytes, more than the server's max_payload ({limit} are left)")
 
     def _judge(self, message: Message, answer: BaseException | None) -> Outcome:
         if answer is None:
             return OK
         if isinstance(answer, NoStreamResponseError):
-            mend = f"let stream {self._settings.stream!r} take it"
-            return retry(f"{self._hosts}: no stream takes the subject {shown(message.subject)!r}: {mend}")
+            hint = f"let stream {self._settings.stream!r} take it"
+            return retry(f"{self._hosts}: no stream takes the subject {shown(message.subject)!r}: {hint}")
         if isinstance(answer, APIError):
             said = shown(answer.description or str(answer))
             if answer.err_code == _TOO_LARGE:

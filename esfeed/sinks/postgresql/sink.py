@@ -180,8 +180,8 @@ class PostgresqlSink:
         assert self._connection is not None
         data = self._data(event)
         if data is not None and len(data) > self._settings.max_bytes:
-            most = self._settings.max_bytes
-            return rejected(f"the event has {len(data)} bytes, and at most {most} are taken (max_bytes)")
+            limit = self._settings.max_bytes
+            return rejected(f"the event has {len(data)} bytes, and at most {limit} are taken (max_bytes)")
         if data is None and event.op != "deleted":
             return rejected("the event brings no document, which a mirror needs")
         statement = self._statements.remove if event.op == "deleted" else self._statements.put
@@ -217,8 +217,8 @@ class PostgresqlSink:
             return within(max(end - time.monotonic(), 0.001), work)
         except (TimeoutError, errors.QueryCanceled) as error:
             self._cut()
-            mend = "see its load and locks, or raise timeout"
-            raise Retryable(f"{where}: no whole answer within {self._settings.timeout:g} s", mend) from error
+            hint = "see its load and locks, or raise timeout"
+            raise Retryable(f"{where}: no whole answer within {self._settings.timeout:g} s", hint) from error
         except psycopg.Error as error:
             said = _said(error)
             connecting = self._connection is None
@@ -231,7 +231,7 @@ class PostgresqlSink:
                 raise ConfigError("url", where, f"{said}; create it, or name another") from error
             if connecting and "private key file" in str(error):
                 raise ConfigError("client_key", self._settings.client_key, said) from error
-            raise Retryable(f"{where}: {said}", _mend(error)) from error
+            raise Retryable(f"{where}: {said}", _hint(error)) from error
 
     def _cut(self) -> None:
         """Ends the connection under whoever still waits on it: a close from here could pull it from under a thread."""
@@ -246,11 +246,11 @@ def _said(error: psycopg.Error) -> str:
     return shown(error.diag.message_primary or str(error)) or type(error).__name__
 
 
-def _mend(error: psycopg.Error) -> str:
+def _hint(error: psycopg.Error) -> str:
     if isinstance(error, errors.InsufficientPrivilege):
         return "grant that to the user"
     if isinstance(error, errors.DiskFull):
         return "make room on its disk"
     if isinstance(error, errors.ProgrammingError):
-        return "mend the table, or let esfeed create it"
+        return "correct the table, or let esfeed create it"
     return "start it, or correct url" if error.sqlstate is None else "see its log"

@@ -64,7 +64,7 @@ class RedisSink:
         self._address = settings.address
         self._encode = envelope(settings.format).encode
         self._client: redis.Redis | RedisCluster | None = None
-        self._most = settings.max_bytes
+        self._limit = settings.max_bytes
         self._end = 0.0
 
     def open(self) -> None:
@@ -131,7 +131,7 @@ class RedisSink:
     def _look(self, client: redis.Redis | RedisCluster) -> None:
         with contextlib.suppress(faults.ResponseError):  # CONFIG is often forbidden; then the setting has to do
             said = cast(dict[str, str], client.config_get("proto-max-bulk-len"))
-            self._most = min(self._settings.max_bytes, int(said["proto-max-bulk-len"]))
+            self._limit = min(self._settings.max_bytes, int(said["proto-max-bulk-len"]))
         if self._settings.stream.fixed:
             name = self._settings.stream.text.replace("{{", "{").replace("}}", "}")
             with contextlib.suppress(faults.NoPermissionError):
@@ -152,14 +152,14 @@ class RedisSink:
             raise ConfigError("user", self._settings.user, f"{shown(str(error))}; let it run PING and XADD") from error
         except (TimeoutError, faults.TimeoutError) as error:
             self.close()
-            mend = "see its load, or raise timeout"
-            raise Retryable(f"{where}: no whole answer within {self._settings.timeout:g} s", mend) from error
+            hint = "see its load, or raise timeout"
+            raise Retryable(f"{where}: no whole answer within {self._settings.timeout:g} s", hint) from error
         except _DOWN as error:
             self.close()
             raise Retryable(f"{where}: {_plain(error)}", "start it, or correct url") from error
         except faults.RedisError as error:
             self.close()
-            raise Retryable(f"{where}: {shown(str(error))}", _mend(str(error))) from error
+            raise Retryable(f"{where}: {shown(str(error))}", _hint(str(error))) from error
 
     # --- sending
 
@@ -187,8 +187,8 @@ class RedisSink:
         except TemplateFailed as error:
             return rejected(str(error))
         data = self._encode(event)
-        if len(data) > self._most:
-            return rejected(f"the event has {len(data)} bytes, and at most {self._most} are taken (max_bytes)")
+        if len(data) > self._limit:
+            return rejected(f"the event has {len(data)} bytes, and at most {self._limit} are taken (max_bytes)")
         trim = () if self._settings.maxlen is None else ("MAXLEN", "~", self._settings.maxlen)
         entry = ("id", event.id, "type", f"esfeed.{event.op}", "subject", event.subject, "data", data)
         if self._settings.idempotent is None:
@@ -212,9 +212,9 @@ def _judge(answer: object) -> Outcome:
     if not isinstance(answer, Exception):
         return OK
     said = shown(str(answer))
-    mend = _mend(str(answer))
-    if mend or _code(str(answer)) in _LATER or isinstance(answer, _PASSING):
-        return retry(f"{said}: {mend}" if mend else said)
+    hint = _hint(str(answer))
+    if hint or _code(str(answer)) in _LATER or isinstance(answer, _PASSING):
+        return retry(f"{said}: {hint}" if hint else said)
     return rejected(said)
 
 
@@ -222,7 +222,7 @@ def _code(text: str) -> str:
     return text.partition(" ")[0]
 
 
-def _mend(text: str) -> str:
+def _hint(text: str) -> str:
     """What to do about an error of the server. The client takes the code off some, so their words tell it, too."""
     words = {"maxmemory": "OOM", "read only": "READONLY", "no permissions": "NOPERM", "MISCONF": "MISCONF"}
     code = next((code for word, code in words.items() if word in text), _code(text))

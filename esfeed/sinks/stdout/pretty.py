@@ -31,13 +31,13 @@ _Fields = Mapping[str, msgspec.Raw] | None
 """The top-level fields of a document, each still raw; ``None`` where the document cannot be read."""
 
 
-def clean(text: str, most: int) -> str:
-    """``text`` on one line, ``most`` characters at most, without anything that a terminal would act upon.
+def clean(text: str, limit: int) -> str:
+    """``text`` on one line, ``limit`` characters at most, without anything that a terminal would act upon.
 
     Control characters become their pictures (U+2400…), other invisible ones, such as those that turn the direction of
     writing, U+FFFD. The cut is marked by an ellipsis.
     """
-    cut = text if len(text) <= most else text[: most - 1] + "…"
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(_shown(char) for char in cut)
 
 

@@ -55,7 +55,7 @@ class Contexts:
         self.other = _tls(settings, with_client=False) if settings.client_cert is not None else self.own
 
 
-class Courier:
+class WebhookClient:
     """Posts to one URL, one request at a time. One thread at a time; the contexts may be shared."""
 
     def __init__(self, settings: WebhookSettings, contexts: Contexts | None) -> None:

@@ -19,7 +19,7 @@ from esfeed.ports import Outcome, retry, waits
 from esfeed.sinks.common.http_status import GONE, judge, stops
 from esfeed.sinks.common.ordering import DocumentKey, document
 from esfeed.sinks.common.ratelimit import Rate
-from esfeed.sinks.webhook.client import Contexts, Courier, Unreachable
+from esfeed.sinks.webhook.client import Contexts, Unreachable, WebhookClient
 from esfeed.sinks.webhook.messages import Message, Writer
 from esfeed.sinks.webhook.settings import WebhookSettings, target_of
 from esfeed.sinks.webhook.signatures import key_of
@@ -53,7 +53,7 @@ class WebhookSink:
         self._writer = Writer(settings.format, settings.mode, keys, clock)
         self._target = target_of(settings.url.get_secret_value())
         self._rate = Rate(settings.rate, monotonic)
-        self._couriers: list[Courier] = []
+        self._couriers: list[WebhookClient] = []
         self._gone = False
 
     def open(self) -> None:
@@ -100,7 +100,7 @@ class WebhookSink:
     def _make_couriers(self) -> None:
         settings = self._settings
         contexts = Contexts(settings) if self._target.scheme == "https" or settings.follow_redirects else None
-        self._couriers = [Courier(settings, contexts) for _ in range(settings.concurrency)]
+        self._couriers = [WebhookClient(settings, contexts) for _ in range(settings.concurrency)]
 
     def _units(self, events: Sequence[Event]) -> Iterable[list[int]]:
         """The events (by their places) in parts that may go at the same time: no document is in two of them."""
@@ -108,22 +108,22 @@ class WebhookSink:
         if count == 1:
             return [[*range(len(events))]] if events else []
         documents: dict[DocumentKey, list[int]] = {}
-        for place, event in enumerate(events):
-            documents.setdefault(document(event), []).append(place)
+        for index, event in enumerate(events):
+            documents.setdefault(document(event), []).append(index)
         if self._settings.mode != "batch":
             return documents.values()
         parts: list[list[int]] = [[] for _ in range(min(count, len(documents)))]
-        for number, places in enumerate(documents.values()):
-            parts[number % len(parts)] += places
+        for number, indexes in enumerate(documents.values()):
+            parts[number % len(parts)] += indexes
         return [sorted(part) for part in parts]
 
-    def _help(self, courier: Courier, units: deque[list[int]], run: _Run) -> None:
+    def _help(self, courier: WebhookClient, units: deque[list[int]], run: _Run) -> None:
         try:
             self._work(courier, units, run)
         except BaseException as error:  # it is raised by the thread that asked for help
             run.failure = error
 
-    def _work(self, courier: Courier, units: deque[list[int]], run: _Run) -> None:
+    def _work(self, courier: WebhookClient, units: deque[list[int]], run: _Run) -> None:
         while True:
             try:
                 unit = units.popleft()
@@ -134,19 +134,19 @@ class WebhookSink:
             else:
                 self._send_each(courier, unit, run)
 
-    def _send_each(self, courier: Courier, places: Sequence[int], run: _Run) -> None:
-        for place in places:
-            run.answer(place, run.held(place) or self._post(courier, self._writer.one(run.events[place]), run))
+    def _send_each(self, courier: WebhookClient, indexes: Sequence[int], run: _Run) -> None:
+        for index in indexes:
+            run.answer(index, run.held(index) or self._post(courier, self._writer.one(run.events[index]), run))
 
-    def _send_together(self, courier: Courier, places: Sequence[int], run: _Run) -> None:
+    def _send_together(self, courier: WebhookClient, indexes: Sequence[int], run: _Run) -> None:
         """Sends the events in one request. A refusal is looked into, half by half, until it is of one event alone."""
-        for place in places:
-            if held := run.held(place):
-                run.answer(place, held)
-        left = [place for place in places if not run.answered(place)]
+        for index in indexes:
+            if held := run.held(index):
+                run.answer(index, held)
+        left = [index for index in indexes if not run.answered(index)]
         if not left:
             return
-        outcome = self._post(courier, self._writer.many([run.events[place] for place in left]), run)
+        outcome = self._post(courier, self._writer.many([run.events[index] for index in left]), run)
         if outcome.kind == "rejected" and len(left) > 1:
             half = len(left) // 2
             self._send_together(courier, left[:half], run)
@@ -154,10 +154,10 @@ class WebhookSink:
             return
         run.answer(left[0], outcome)
         behind = waits(f"went in one request with an event that is to be sent again: {outcome.reason}")
-        for place in left[1:]:
-            run.answer(place, outcome if outcome.ok or not outcome.tried else behind)
+        for index in left[1:]:
+            run.answer(index, outcome if outcome.ok or not outcome.tried else behind)
 
-    def _post(self, courier: Courier, message: Message, run: _Run) -> Outcome:
+    def _post(self, courier: WebhookClient, message: Message, run: _Run) -> Outcome:
         wait, may = self._rate.take(max(0.0, run.until - self._monotonic()))
         if not may:
             held = Outcome("retry", f"held back: rate = {self._settings.rate:g} a second", wait, tried=False)
@@ -195,22 +195,22 @@ class _Run:
             raise self.failure
         return [outcome for outcome in self._outcomes if outcome is not None]
 
-    def held(self, place: int) -> Outcome | None:
+    def held(self, index: int) -> Outcome | None:
         """Why the event at that place is not to be sent now; ``None`` where it is."""
-        if document(self.events[place]) in self._stuck:
+        if document(self.events[index]) in self._stuck:
             return waits()
         return self._stopped
 
-    def answered(self, place: int) -> bool:
+    def answered(self, index: int) -> bool:
         """Whether the event at that place has its outcome."""
-        return self._outcomes[place] is not None
+        return self._outcomes[index] is not None
 
-    def answer(self, place: int, outcome: Outcome) -> None:
+    def answer(self, index: int, outcome: Outcome) -> None:
         """Keeps an outcome. Behind one that is not ok, the document's later events wait."""
-        self._outcomes[place] = outcome
+        self._outcomes[index] = outcome
         if not outcome.ok:
             with self._lock:
-                self._stuck.add(document(self.events[place]))
+                self._stuck.add(document(self.events[index]))
 
     def stop(self, outcome: Outcome) -> None:
         """Nothing more is sent; what was not gets that outcome."""

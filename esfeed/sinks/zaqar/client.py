@@ -64,7 +64,7 @@ class ZaqarClient:
     def open(self) -> None:
         """Asks Zaqar, and keystone where it is known for which project, whether they would answer.
 
-        Raises ``ConfigError`` for what a later try will not mend: wrong credentials, files, addresses.
+        Raises ``ConfigError`` for what a later try will not correct: wrong credentials, files, addresses.
         """
         self.close()
         self._session = self._new_session()

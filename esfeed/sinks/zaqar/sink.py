@@ -43,7 +43,7 @@ class _Queue(NamedTuple):
 
 
 class _Item(NamedTuple):
-    place: int
+    number: int
     document: DocumentKey
     message: bytes
 
@@ -60,7 +60,7 @@ class _Run:
         self.down: Outcome | None = None
 
     def answer(self, item: _Item, outcome: Outcome) -> None:
-        self.outcomes[item.place] = outcome
+        self.outcomes[item.number] = outcome
         if outcome.kind == "retry":
             self.stuck.add(item.document)
 
@@ -97,13 +97,13 @@ class ZaqarSink:
             raise Retryable(str(error)) from error
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Posts the events. 201 is ok; every fault of the connection, a token refused, and each answer that a mend
+        """Posts the events. 201 is ok; every fault of the connection, a token refused, and each answer that a change
         elsewhere may change are ``retry``, with the wait that was asked for; any other is ``rejected`` (see
         :func:`esfeed.sinks.common.http_status.judge`). Raises ``ConfigError`` only.
         """
         run = _Run(len(events))
-        for place, event in enumerate(events):
-            self._take(run, place, event)
+        for index, event in enumerate(events):
+            self._take(run, index, event)
         for queue in list(run.open):
             self._flush(run, queue)
         return run.outcomes
@@ -114,20 +114,20 @@ class ZaqarSink:
 
     # --- what goes out together
 
-    def _take(self, run: _Run, place: int, event: Event) -> None:
+    def _take(self, run: _Run, index: int, event: Event) -> None:
         document = document_of(event)
         try:
             project = None if self._settings.project is None else self._settings.project.render(event)
             queue = _Queue(project, legal(self._settings.queue.render(event)))
         except TemplateFailed as error:
-            run.outcomes[place] = waits() if document in run.stuck else rejected(str(error))
+            run.outcomes[index] = waits() if document in run.stuck else rejected(str(error))
             return
         last = run.where.get(document)
         if last is not None and last != queue:
             self._flush(run, last)  # what came before in that document's life goes out before
         message = b'{"ttl":%d,"body":%b}' % (self._settings.ttl, body(self._encode(event)))
         run.where[document] = queue
-        self._put(run, queue, _Item(place, document, message))
+        self._put(run, queue, _Item(index, document, message))
 
     def _put(self, run: _Run, queue: _Queue, item: _Item) -> None:
         if item.document in run.stuck:
@@ -136,15 +136,15 @@ class ZaqarSink:
         if run.down is not None:
             run.answer(item, run.down)
             return
-        most = self._limits.get(queue, self._settings.max_post_bytes)
-        if _AROUND + len(item.message) > most:
+        limit = self._limits.get(queue, self._settings.max_post_bytes)
+        if _AROUND + len(item.message) > limit:
             # Flushed first: whether it is too big for the queue's limit as it is now needs asking.
             self._flush(run, queue)
             self._oversized(run, queue, item)
             return
         waiting = run.open.setdefault(queue, [])
         size = run.size[queue] if waiting else _AROUND - 1
-        if waiting and size + len(item.message) + 1 > most:
+        if waiting and size + len(item.message) + 1 > limit:
             self._flush(run, queue)
             self._put(run, queue, item)
             return
@@ -161,10 +161,10 @@ class ZaqarSink:
         if run.down or item.document in run.stuck:
             run.answer(item, run.down or waits())
             return
-        most = self._limits.get(queue, self._settings.max_post_bytes)
+        limit = self._limits.get(queue, self._settings.max_post_bytes)
         size = _AROUND + len(item.message)
-        limit = "max_post_bytes" if known is None else f"the limit of queue {queue.name}"
-        run.answer(item, rejected(f"too big for Zaqar: {size:,} bytes, {limit} is {most:,}"))
+        which = "max_post_bytes" if known is None else f"the limit of queue {queue.name}"
+        run.answer(item, rejected(f"too big for Zaqar: {size:,} bytes, {which} is {limit:,}"))
 
     # --- what an answer means
 

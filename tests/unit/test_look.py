@@ -9,8 +9,10 @@ from unittest import mock
 import pytest
 
 from esfeed.model.event import Document, Key, Revision
-from esfeed.model.reads import TAKEN, Index, Page, Reading, Resolved
-from esfeed.trackers.comparison import Reader, Sorted
+from esfeed.model.reads import TAKEN, DocumentPage, Index, Resolved, StatsSnapshot
+from esfeed.trackers.comparison import Classified
+from esfeed.trackers.look import Look
+from esfeed.trackers.page_size import PageSizer
 
 KEY = Key("_doc", "a")
 KNOWN = Revision("u", "i", 3, 12, b"x" * 16, 0)
@@ -36,7 +38,7 @@ def document(version: int, seq_no: int, source: bytes | None = None, uuid: str =
 
 
 @pytest.mark.parametrize(
-    ("found", "shown", "gone", "doubt"),
+    ("found", "shown", "gone", "inconclusive"),
     [
         (None, None, [KEY], False),
         (None, document(3, 12), [], True),
@@ -47,21 +49,23 @@ def document(version: int, seq_no: int, source: bytes | None = None, uuid: str =
     ],
     ids=["gone", "still shown", "there as known", "there, taken back", "there, ahead", "there, in another index"],
 )
-def test_what_was_not_shown(found: Document | None, shown: Document | None, gone: list[Key], doubt: bool) -> None:
+def test_what_was_not_shown(
+    found: Document | None, shown: Document | None, gone: list[Key], inconclusive: bool
+) -> None:
     """Deleted is what neither a lookup nor a search has: a lookup alone is ahead of what the next search will show.
 
     And nothing that only a lookup has is told: the next searches may well show a state before that one.
     """
     cluster: Any = Cluster(found, shown)
-    reader = Reader(cluster, cluster, 1 << 20)
-    batches = list(reader.missed(OF, {KEY: KNOWN}, 1))
+    look = Look(cluster, cluster, PageSizer(1 << 20), OF)
+    batches = list(look.resolve_missing({KEY: KNOWN}, 1))
     assert [key for batch in batches for key, _ in batch.gone] == gone
     assert [doc for batch in batches for doc in batch.seen] == []
-    assert reader.doubt == doubt
+    assert look.inconclusive == inconclusive
 
 
 @pytest.mark.parametrize(
-    ("found", "met", "doubt"),
+    ("found", "met", "inconclusive"),
     [
         (document(2, 7), [7], False),
         (document(3, 12), [], True),
@@ -71,21 +75,21 @@ def test_what_was_not_shown(found: Document | None, shown: Document | None, gone
     ],
     ids=["as shown", "as known", "ahead", "another one in its place", "gone"],
 )
-def test_what_looks_older_than_known(found: Document | None, met: list[int], doubt: bool) -> None:
+def test_what_looks_older_than_known(found: Document | None, met: list[int], inconclusive: bool) -> None:
     """What was taken back is told once a lookup has it, too; a search that merely lags behind tells nothing.
 
     Where a lookup is ahead of both, the search will show that, too, and a refresh be counted.
     """
     shown = document(2, 7, b"{}")
     cluster: Any = Cluster(found, shown)
-    reader = Reader(cluster, cluster, 1 << 20)
-    what = Sorted([], {KEY: KNOWN}, [shown], [KEY], {})
-    assert [doc.seq_no for doc in reader.met(OF, what)] == met
-    assert reader.doubt == doubt
+    look = Look(cluster, cluster, PageSizer(1 << 20), OF)
+    what = Classified([], {KEY: KNOWN}, [shown], [KEY], {})
+    assert [doc.seq_no for doc in look.resolve_changed(what).seen] == met
+    assert look.inconclusive == inconclusive
 
 
 @pytest.mark.parametrize(
-    ("shown", "met", "doubt"),
+    ("shown", "met", "inconclusive"),
     [
         (document(4, 15, b"{}"), [15], False),
         (document(5, 16, b"{}"), [16], False),
@@ -95,35 +99,35 @@ def test_what_looks_older_than_known(found: Document | None, met: list[int], dou
     ],
     ids=["as listed", "later", "earlier", "elsewhere", "gone since"],
 )
-def test_a_content_is_what_a_search_shows(shown: Document | None, met: list[int], doubt: bool) -> None:
+def test_a_content_is_what_a_search_shows(shown: Document | None, met: list[int], inconclusive: bool) -> None:
     """Where only ids were listed: the same document or a later one, never one before it."""
     cluster: Any = Cluster(None, shown)
-    reader = Reader(cluster, cluster, 1 << 20)
-    what = Sorted([document(4, 15)], {KEY: KNOWN}, [], [KEY], {})
-    found = reader.met(OF, what, content=False)
+    look = Look(cluster, cluster, PageSizer(1 << 20), OF)
+    what = Classified([document(4, 15)], {KEY: KNOWN}, [], [KEY], {})
+    found = look.resolve_changed(what, content=False).seen
     assert [(doc.seq_no, doc.source, doc.shard) for doc in found] == [(number, b"{}", 0) for number in met]
-    assert reader.doubt == doubt
+    assert look.inconclusive == inconclusive
 
 
 class Pages:
     """A cluster of documents of those sizes, which cuts them into pages as asked; and a memory that knows none."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
-        self.docs = [Document(Key("_doc", str(n)), "i", "u", 1, None, b"x" * octets) for n, octets in enumerate(sizes)]
+        self.docs = [Document(Key("_doc", str(n)), "i", "u", 1, None, b"x" * size) for n, size in enumerate(sizes)]
         self.asked: list[int] = []
-        self.octets: list[int] = []
+        self.sizes: list[int] = []
 
-    def everything(self, of: Resolved, source: bool, size: int, shard: object, field: str) -> Iterator[Page]:
+    def everything(self, of: Resolved, source: bool, size: int, shard: object, field: str) -> Iterator[DocumentPage]:
         self.asked.append(size)
         for start in range(0, len(self.docs), size):
             docs = self.docs[start : start + size]
-            self.octets.append(sum(len(doc.source or b"") for doc in docs))
-            yield Page(docs, len(self.docs))
+            self.sizes.append(sum(len(doc.source or b"") for doc in docs))
+            yield DocumentPage(docs, len(self.docs))
 
     def revisions(self, keys: Collection[Key]) -> dict[Key, Revision]:
         return {}
 
-    buried = revisions
+    tombstoned = revisions
 
     def sweep(self, uuids: Collection[str]) -> Any:
         sweep = mock.MagicMock()
@@ -146,23 +150,23 @@ class Pages:
 def test_a_page_that_is_too_large_is_the_last_of_its_size(sizes: list[int]) -> None:
     """All is read whatever the sizes are; a single document has to come whole."""
     cluster: Any = Pages(sizes)
-    reader = Reader(cluster, cluster, 100_000)
-    now = Reading({}, {}, docs=len(sizes), octets=100 * len(sizes))
-    seen = {doc.key for batch in reader.everything(OF, now, source=True) for doc in batch.seen}
+    look = Look(cluster, cluster, PageSizer(100_000), OF)
+    now = StatsSnapshot({}, {}, docs=len(sizes), size_bytes=100 * len(sizes))
+    seen = {doc.key for batch in look.everything(now, source=True) for doc in batch.seen}
     assert seen == {doc.key for doc in cluster.docs}
     assert cluster.asked == sorted(set(cluster.asked), reverse=True)
     most = 100_000 if max(sizes) <= 100_000 else max(sizes)
-    assert sum(octets > most for octets in cluster.octets) <= len(cluster.asked) - 1
-    before = len(cluster.octets)
-    assert list(reader.everything(OF, now, source=True))
-    assert max(cluster.octets[before:]) <= most
+    assert sum(size > most for size in cluster.sizes) <= len(cluster.asked) - 1
+    before = len(cluster.sizes)
+    assert list(look.everything(now, source=True))
+    assert max(cluster.sizes[before:]) <= most
 
 
 @pytest.mark.parametrize(("found", "counted"), [(None, 1), (Document(KEY, "i", "u", TAKEN), 0)])
 def test_what_took_the_place_of_another_was_one_operation(found: Document | None, counted: int) -> None:
     """Two changes are told of it, and one is counted, or an operation that nobody saw would seem explained."""
     cluster: Any = Cluster(found, None)
-    reading = Reader(cluster, cluster, 1 << 20).missed(OF, {KEY: KNOWN}, 1)
+    reading = Look(cluster, cluster, PageSizer(1 << 20), OF).resolve_missing({KEY: KNOWN}, 1)
     assert [key for key, _ in next(reading).gone] == [KEY]
     with pytest.raises(StopIteration) as over:
         next(reading)

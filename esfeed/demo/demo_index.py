@@ -33,7 +33,7 @@ _DATE = {"type": "date", "format": "strict_date_optional_time||epoch_millis"}
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DemoIndex:
     """An engine and the demo's index in it. ``many_types``: its documents have Searchlight's types as ``_type``."""
 
     url: str
@@ -49,7 +49,7 @@ class Place:
         return kind if self.many_types else "_doc" if self.one_type else None
 
 
-class Door:
+class EngineClient:
     """Plain HTTP to the engine, for the cloud that writes and for whoever checks; the feed has a client of its own."""
 
     def __init__(self, url: str) -> None:
@@ -81,7 +81,7 @@ class Door:
 
 
 @contextlib.contextmanager
-def place(name: str | None) -> Iterator[tuple[Place, Door]]:
+def demo_index(name: str | None) -> Iterator[tuple[DemoIndex, EngineClient]]:
     """An engine by name or url (``None``: in memory) with a new, empty index, both gone when the context ends.
 
     On somebody's engine (a url) only the index is the demo's, under a name of its own.
@@ -98,14 +98,14 @@ def place(name: str | None) -> Iterator[tuple[Place, Door]]:
         where = _describe(url, label)
         if name is None:
             where = replace(where, engine="osmem, an OpenSearch look-alike in memory", in_memory=True)
-        door = Door(url)
+        door = EngineClient(url)
         stack.callback(door.close)
         stack.callback(_remove, door, where)
         _create(door, where)
         yield where, door
 
 
-def _describe(url: str, label: str) -> Place:
+def _describe(url: str, label: str) -> DemoIndex:
     cluster = EngineCluster(Connection("demo", [url], tries=1))
     try:
         engine = cluster.engine
@@ -117,10 +117,10 @@ def _describe(url: str, label: str) -> Place:
     index = f"{label or 'searchlight'}-{datetime.now(UTC):%Y_%m_%d_%H_%M_%S}"
     old = elastic and engine.version < (6,)
     six = elastic and (6,) <= engine.version < (7,)
-    return Place(url, str(engine), index, label or "searchlight-search", old, six)
+    return DemoIndex(url, str(engine), index, label or "searchlight-search", old, six)
 
 
-def _create(door: Door, where: Place) -> None:
+def _create(door: EngineClient, where: DemoIndex) -> None:
     properties: dict[str, Any] = {"properties": {"updated_at": _DATE, "created_at": _DATE}}
     if where.many_types:
         properties = {"_default_": properties}
@@ -131,7 +131,7 @@ def _create(door: Door, where: Place) -> None:
     door.request("POST", "/_aliases", {"actions": [{"add": {"index": where.index, "alias": where.alias}}]})
 
 
-def _remove(door: Door, where: Place) -> None:
+def _remove(door: EngineClient, where: DemoIndex) -> None:
     """Removes the index, also where its making was cut short; an engine that is gone took it along."""
     with contextlib.suppress(ClusterError):
         door.request("DELETE", f"/{quote(where.index)}")

@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 
-class Way(NamedTuple):
+class CommandRef(NamedTuple):
     """Where a command is found (an attribute of a module), and the first line of its help, to be listed without it."""
 
     module: str
@@ -25,7 +25,7 @@ class Way(NamedTuple):
 class Commands(MutableMapping[str, click.Command]):
     """The commands by name; one is imported when it is looked up, and none when they are only gone through."""
 
-    def __init__(self, ways: Mapping[str, Way]) -> None:
+    def __init__(self, ways: Mapping[str, CommandRef]) -> None:
         self._ways = ways
         self._found: dict[str, click.Command | None] = dict.fromkeys(ways)
 
@@ -56,10 +56,10 @@ class Commands(MutableMapping[str, click.Command]):
         }
 
 
-class Door(click.Group):
+class LazyGroup(click.Group):
     """A group of the commands that ``ways`` lead to."""
 
-    def __init__(self, name: str | None = None, *, ways: Mapping[str, Way], **options: Any) -> None:
+    def __init__(self, name: str | None = None, *, ways: Mapping[str, CommandRef], **options: Any) -> None:
         self._known = Commands(ways)
         super().__init__(name, commands=self._known, **options)
 
