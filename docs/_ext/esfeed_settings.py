@@ -22,10 +22,10 @@ from pydantic_core import PydanticUndefined
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from esfeed.config.types import SinkSection, from_environment, octets, seconds
+from esfeed.config.types import SinkSection, from_environment, seconds, size_bytes
 from esfeed.routing.template import Template
 
-_BY_READER = {seconds: 'a duration, such as "5s"', octets: 'a size, such as "64MB"'}
+_BY_READER = {seconds: 'a duration, such as "5s"', size_bytes: 'a size, such as "64MB"'}
 _BY_NAME = {"_share": 'a share, such as "30%"', "_file": "a path of a file", "_credentials": "a secret text"}
 _BY_TYPE: dict[Any, str] = {
     bool: "true or false",
@@ -34,7 +34,7 @@ _BY_TYPE: dict[Any, str] = {
     str: "a text",
     Path: "a path of a file",
     SecretStr: "a secret text",
-    Template: 'a text with places, such as "{project_id}"',
+    Template: 'text with placeholders, such as "{project_id}"',
     Any: "any value",
 }
 _TIMES = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
@@ -76,13 +76,13 @@ def _plain(annotation: Any) -> str:
 
 def _bounds(metadata: Iterable[Any], reader: Any = None) -> str:
     def said(value: Any) -> str:
-        return _time(value) if reader is seconds else _size(value) if reader is octets else f"{value:g}"
+        return _time(value) if reader is seconds else _size(value) if reader is size_bytes else f"{value:g}"
 
     found = {key: getattr(note, key) for note in metadata for key in ("ge", "gt", "le", "lt") if hasattr(note, key)}
     parts = [
         f"{word} {said(found[key])}"
         for key, word in (("ge", "from"), ("gt", "more than"), ("le", "to"), ("lt", "less than"))
-        if key in found and not (reader is octets and found[key] == 1)
+        if key in found and not (reader is size_bytes and found[key] == 1)
     ]
     return f" ({(', ' if 'gt' in found else ' ').join(parts)})" if parts else ""
 
@@ -110,7 +110,7 @@ def default(field: FieldInfo) -> str | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         if seconds in readers:
             return f'"{_time(value)}"'
-        if octets in readers:
+        if size_bytes in readers:
             return f'"{_size(value)}"'
     return _shown(value)
 
