@@ -55,6 +55,10 @@ def test_it_builds_without_a_warning(tmp_path: Path) -> None:
     assert "sinks.webhook.timeout" in told
     assert re.search(r"clusters\.NAME\.retries.*?from 1 to 100", told, re.DOTALL)
     assert "docs/" not in re.sub(r"<[^>]+>", "", told)
+    for page, of in (("index", "Follow an index"), ("contributing", "Write a sink")):
+        included = (tmp_path / "html" / f"{page}.html").read_text()
+        assert of in included
+        assert not re.search(r'href="[^"]*\.rst"', included), "a link of the repository leads to no page"
 
 
 def _named(block: Block) -> dict[str, str]:
