@@ -26,8 +26,8 @@ _LOOK_AGAIN = 0.2
 
 
 @click.command()
-@click.option("--since", required=True, help='From this time on: "2026-11-24T10:00:00Z", or "24h", "7d" ago.')
-@click.option("--until", help="Before this time; now where left out.")
+@click.option("--since", required=True, help='Start of the period: "2026-11-24T10:00:00Z", or "24h", "7d" ago.')
+@click.option("--until", help="End of the period (default: now).")
 @click.option(
     "-w",
     "--watch",
@@ -39,8 +39,8 @@ _LOOK_AGAIN = 0.2
 @click.option(
     "-s", "--sink", "sinks", multiple=True, shell_complete=complete.sinks, help="Only this sink (may be repeated)."
 )
-@click.option("--undated", is_flag=True, help="Also the documents that have no date.")
-@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds that the last delivery may take.")
+@click.option("--undated", is_flag=True, help="Also send documents without a date.")
+@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for the last delivery.")
 @click.pass_obj
 def backfill(
     path: Path,
@@ -53,7 +53,7 @@ def backfill(
 ) -> None:
     """Send every document since a time, as read events.
 
-    It may run beside `esfeed run`, which then delivers. Stopped, it goes on from there when asked for the same again.
+    It can run beside `esfeed run`, which then delivers. If you stop it, the same command continues where it stopped.
     """
     with App(settings(path), "backfill") as app:
         now = app.clock.now()

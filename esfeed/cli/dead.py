@@ -36,10 +36,10 @@ _LIVE = ("retry", "waiting")
 @click.argument("sink", required=False, shell_complete=complete.sinks)
 @click.argument("position", type=int, required=False)
 @click.option("-s", "--sink", "of", shell_complete=complete.sinks, help="Only events of this sink.")
-@click.option("--parked", is_flag=True, help="Events that are still tried again, too.")
-@click.option("--discard", is_flag=True, help="Forget them: the one named, those of --sink, or with --all every one.")
+@click.option("--parked", is_flag=True, help="Also list events that are still retried.")
+@click.option("--discard", is_flag=True, help="Delete them: the one named, those of --sink, or all with --all.")
 @click.option("--all", "every", is_flag=True, help="With --discard: of every sink.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON: a list, or one object with the whole event.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: a list, or one object with the whole event.")
 @click.pass_obj
 def dead(
     path: Path,
@@ -51,9 +51,9 @@ def dead(
     every: bool,
     as_json: bool,
 ) -> None:
-    """List events that a sink would not take; with SINK and POSITION, show one whole.
+    """List dead events; with SINK and POSITION, show one whole.
 
-    An event is dead once the sink rejected it, or failed it `attempts` times. Later events of its document go on.
+    An event is dead if the sink rejected it, or failed `attempts` times. Later events of its document continue.
     `esfeed redrive` sends dead events again.
     """
     sink = _one_sink(sink, of)
@@ -72,7 +72,7 @@ def dead(
 @click.argument("position", type=int, required=False)
 @click.option("-s", "--sink", "of", shell_complete=complete.sinks, help="Every dead event of this sink.")
 @click.option("--all", "every", is_flag=True, help="Every dead event of every sink.")
-@click.option("--force", is_flag=True, help="Even where a newer state of the document was delivered meanwhile.")
+@click.option("--force", is_flag=True, help="Also send events that would overwrite a newer state.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for the delivery.")
 @click.pass_obj
 def redrive(
@@ -80,8 +80,8 @@ def redrive(
 ) -> None:
     """Send dead events again: one by SINK and POSITION, those of --sink, or --all.
 
-    Where a newer state of the document was delivered meanwhile, an event is left as it is unless --force: sending it
-    would take the target back. Beside a running feed that one sends them; else this command does.
+    An event is not sent if a newer state of its document was delivered in the meantime, unless --force is set. A
+    running feed sends the events; otherwise this command does.
     """
     sink = _one_sink(sink, of)
     if every == (sink is not None):

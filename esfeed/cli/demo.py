@@ -22,26 +22,26 @@ from esfeed.runtime.factory import App
 @click.option(
     "--engine",
     metavar="NAME|URL",
-    help="A real engine instead of one in memory: a url, or (in a source tree) es2, es5, … es9, os2 or os3.",
+    help="Use a real engine instead of one in memory: a URL, or (in a source tree) es2, es5, … es9, os2 or os3.",
 )
-@click.option("--keep", is_flag=True, help="Go on after the end, until Ctrl-C, to try things.")
+@click.option("--keep", is_flag=True, help="Keep running until Ctrl-C, to try things.")
 @click.option(
     "--speed",
     type=click.FloatRange(0.1, 100),
     default=1.0,
     show_default=True,
-    help="How many times faster the cloud goes on.",
+    help="Speed of the cloud.",
 )
 @click.option(
     "--http",
     metavar="ADDRESS",
-    help=f"Serve the dashboard and a page of servers, too, such as at {DEFAULT_LISTEN}; best with --keep.",
+    help=f"Also serve the dashboard and a page of servers, for example at {DEFAULT_LISTEN}; best with --keep.",
 )
 @click.pass_context
 def demo(context: click.Context, engine: str | None, keep: bool, speed: float, http: str | None) -> None:
-    """Show a feed at work: no settings, no network, half a minute at most.
+    """Show a feed at work, without settings or network, in half a minute.
 
-    A small cloud is played on an engine in memory, and the real feed follows it. Nothing of it stays behind.
+    It simulates a small cloud on an engine in memory, follows it with a real feed, and leaves nothing behind.
     """
     from esfeed.demo.show import show  # with all of the feed, which no other command waits for
 

@@ -48,13 +48,13 @@ def some(wanted: Iterable[str], known: Iterable[str], option: str) -> list[str]:
     metavar="ADDRESS",
     is_flag=False,
     flag_value=DEFAULT_LISTEN,
-    help=f"Serve feed, dashboard and metrics at this address as well, such as {DEFAULT_LISTEN}.",
+    help=f"Also serve feed, dashboard and metrics at this address, such as {DEFAULT_LISTEN}.",
 )
 @click.pass_obj
 def run(path: Path, http: str | None) -> None:
-    """Follow all watches and deliver until told to stop.
+    """Follow all watches and deliver until stopped.
 
-    SIGTERM and Ctrl-C end it within ten seconds; what is not delivered by then waits for the next start.
+    SIGTERM and Ctrl-C stop it within ten seconds. Events that are not delivered by then wait for the next start.
     """
     config = settings(path)
     serving = listening(config, http)
@@ -76,12 +76,12 @@ def run(path: Path, http: str | None) -> None:
     shell_complete=complete.watches,
     help="Only this watch (may be repeated).",
 )
-@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds that delivery may take.")
+@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for delivery.")
 @click.pass_obj
 def poll(path: Path, watches: tuple[str, ...], timeout: float) -> None:
     """Poll each watch once, deliver, and exit: for cron.
 
-    Exits with 3 where a watch or sink failed while others did not; what was not delivered waits for the next time.
+    Exits with 3 if a watch or sink failed and others did not. Events that are not delivered wait for the next call.
     """
     with App(settings(path), "poll") as app:
         wanted = some(watches, app.config.watches, "--watch")
@@ -102,14 +102,14 @@ def poll(path: Path, watches: tuple[str, ...], timeout: float) -> None:
     shell_complete=complete.watches,
     help="Only this watch (may be repeated).",
 )
-@click.option("--allow-mass-delete", is_flag=True, help="Take it for the truth that most documents are gone.")
-@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds that delivery may take.")
+@click.option("--allow-mass-delete", is_flag=True, help="Accept that most documents are gone.")
+@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for delivery.")
 @click.pass_obj
 def reconcile(path: Path, watches: tuple[str, ...], allow_mass_delete: bool, timeout: float) -> None:
-    """Compare all ids and versions with what is known, tell what differs, and deliver.
+    """Compare all ids and versions with the state, and deliver what differs.
 
-    A watch that stopped because too much was gone at once goes on after `reconcile --allow-mass-delete`. Beside a
-    running feed it asks that one to do it.
+    A watch that stopped because too many documents disappeared continues after `reconcile --allow-mass-delete`. If a
+    feed is running, the command asks the feed to do it.
     """
     with App(settings(path), "reconcile") as app:
         wanted = some(watches, app.config.watches, "--watch")

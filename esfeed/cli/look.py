@@ -37,11 +37,11 @@ _MOST_ROWS = 200
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As one JSON object; with --watch, one a line.")
-@click.option("-w", "--watch", "live", is_flag=True, help="Go on, and look again every second, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; with --watch, one per line.")
+@click.option("-w", "--watch", "live", is_flag=True, help="Update every second, until Ctrl-C.")
 @click.pass_obj
 def status(path: Path, as_json: bool, live: bool) -> None:
-    """Show how every watch and sink is doing."""
+    """Show the state of every watch and sink."""
     with App(settings(path), "status") as app:
         if live:
             _watch(app, as_json)
@@ -153,9 +153,9 @@ def _ago(seconds: float) -> str:
 
 
 @click.command()
-@click.option("--since", type=int, default=0, show_default=True, help="After this position of the log.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON lines, on a terminal too.")
+@click.option("--since", type=int, default=0, show_default=True, help="Start after this position of the log.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new events.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines, also on a terminal.")
 @click.pass_obj
 def events(path: Path, since: int, follow: bool, as_json: bool) -> None:
     """Show the log: readable on a terminal, as JSON lines (CloudEvents) elsewhere."""

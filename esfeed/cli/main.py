@@ -16,21 +16,19 @@ from esfeed.cli.lazy_group import CommandRef, LazyGroup
 from esfeed.errors import ConfigError, EsfeedError
 
 WAYS = {
-    "run": CommandRef("esfeed.cli.feed", "run", "Follow all watches and deliver until told to stop."),
+    "run": CommandRef("esfeed.cli.feed", "run", "Follow all watches and deliver until stopped."),
     "poll": CommandRef("esfeed.cli.feed", "poll", "Poll each watch once, deliver, and exit: for cron."),
     "backfill": CommandRef("esfeed.cli.backfill", "backfill", "Send every document since a time, as read events."),
     "reconcile": CommandRef(
         "esfeed.cli.feed",
         "reconcile",
-        "Compare all ids and versions with what is known, tell what differs, and deliver.",
+        "Compare all ids and versions with the state, and deliver what differs.",
     ),
-    "status": CommandRef("esfeed.cli.look", "status", "Show how every watch and sink is doing."),
+    "status": CommandRef("esfeed.cli.look", "status", "Show the state of every watch and sink."),
     "events": CommandRef(
         "esfeed.cli.look", "events", "Show the log: readable on a terminal, as JSON lines (CloudEvents) elsewhere."
     ),
-    "dead": CommandRef(
-        "esfeed.cli.dead", "dead", "List events that a sink would not take; with SINK and POSITION, show one whole."
-    ),
+    "dead": CommandRef("esfeed.cli.dead", "dead", "List dead events; with SINK and POSITION, show one whole."),
     "redrive": CommandRef(
         "esfeed.cli.dead", "redrive", "Send dead events again: one by SINK and POSITION, those of --sink, or --all."
     ),
@@ -38,11 +36,11 @@ WAYS = {
         "esfeed.cli.look", "check", "Check settings, clusters, watches and sinks, without sending or changing anything."
     ),
     "sinks": CommandRef(
-        "esfeed.cli.sinks", "sinks", "List sinks, those that left the settings too; rename or forget them."
+        "esfeed.cli.sinks", "sinks", "List sinks, also those no longer in the settings; rename or forget them."
     ),
     "token": CommandRef("esfeed.cli.token", "token", "Manage the tokens of readers over HTTP."),
     "demo": CommandRef(
-        "esfeed.cli.demo", "demo", "Show a feed at work: no settings, no network, half a minute at most."
+        "esfeed.cli.demo", "demo", "Show a feed at work, without settings or network, in half a minute."
     ),
 }
 
@@ -67,7 +65,7 @@ WAYS = {
     default="info",
     show_default=True,
     envvar="ESFEED_LOG_LEVEL",
-    help="The least level of what is logged.",
+    help="The lowest level to log.",
 )
 @click.option(
     "--log-format",
@@ -75,13 +73,13 @@ WAYS = {
     default="auto",
     show_default=True,
     envvar="ESFEED_LOG_FORMAT",
-    help="Logs go to standard error: as text on a terminal, as JSON lines elsewhere.",
+    help="Format of logs on standard error; auto: text on a terminal, JSON lines elsewhere.",
 )
 @click.pass_context
 def cli(context: click.Context, config: Path, log_level: str, log_format: str) -> None:
     """A change feed for Elasticsearch and OpenSearch.
 
-    It polls indices, which it never touches, and brings created, updated and deleted events to sinks.
+    It polls indices, never writes to them, and sends created, updated and deleted events to sinks.
     """
     from esfeed.cli.logs import configure  # with structlog, which neither the help nor a completion waits for
 

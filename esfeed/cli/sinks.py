@@ -20,12 +20,12 @@ from esfeed.runtime.left import HINT, Left, known
 
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def sinks(context: click.Context, as_json: bool) -> None:
-    """List sinks, those that left the settings too; rename or forget them.
+    """List sinks, also those no longer in the settings; rename or forget them.
 
-    A sink that is not in the settings any more gets nothing, and what waits for it is removed with the rest of the log.
+    A sink that is no longer in the settings receives nothing. Its events are removed with the rest of the log.
     """
     if context.invoked_subcommand is not None:
         return
@@ -49,9 +49,9 @@ def sinks(context: click.Context, as_json: bool) -> None:
 @click.argument("new", shell_complete=complete.sinks)
 @click.pass_obj
 def rename(path: Path, old: str, new: str) -> None:
-    """Have the sink NEW of the settings go on where OLD was, with all that waits for it.
+    """Let the sink NEW continue where OLD stopped, with everything that waits for it.
 
-    What NEW was already sent since it is in the settings comes again. No feed may run meanwhile.
+    NEW receives events again that it received since it is in the settings. Stop the feed first.
     """
     with App(settings(path), "sinks rename") as app:
         app.hold()
@@ -71,7 +71,7 @@ def rename(path: Path, old: str, new: str) -> None:
 @click.argument("name")
 @click.pass_obj
 def forget(path: Path, name: str) -> None:
-    """Give up a sink that left the settings, and what waits for it. No feed may run meanwhile."""
+    """Give up a sink that is no longer in the settings, and what waits for it. Stop the feed first."""
     with App(settings(path), "sinks forget") as app:
         app.hold()
         one = _left(app, known(app), "NAME", name)

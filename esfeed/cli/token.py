@@ -24,18 +24,20 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
 def token() -> None:
     """Manage the tokens of readers over HTTP.
 
-    A token is shown once, when it is made; the state keeps a hash of it. Send it as `authorization: Bearer TOKEN`.
+    A new token is printed once; the state keeps only a hash. Send it as `authorization: Bearer TOKEN`.
     """
 
 
 @token.command()
-@click.option("-t", "--tenant", help="Whose documents its bearer sees: a project's id, as documents name it.")
-@click.option("--admin", is_flag=True, help="Its bearer sees everything, in the admin's view, and may redrive.")
-@click.option("--expires", metavar="TIME", help='When it ends: "90d", "12h", or a date such as "2027-01-31".')
-@click.option("--name", help="By what it is listed and removed; made from the tenant where left out.")
+@click.option("-t", "--tenant", help="The tenant whose documents the token shows: the id of a project.")
+@click.option(
+    "--admin", is_flag=True, help="The token shows everything, in the view of administrators, and may redrive."
+)
+@click.option("--expires", metavar="TIME", help='When the token expires: "90d", "12h", or a date such as "2027-01-31".')
+@click.option("--name", help="The name for `list` and `remove` (default: made from the tenant).")
 @click.pass_obj
 def add(path: Path, tenant: str | None, admin: bool, expires: str | None, name: str | None) -> None:
-    """Make a token, and print it."""
+    """Create a token, and print it."""
     if bool(tenant) == admin:
         raise ConfigError("--tenant", tenant, "name a tenant, or write --admin, and not both")
     if name is not None and not _NAME.fullmatch(name):
@@ -54,10 +56,10 @@ def add(path: Path, tenant: str | None, admin: bool, expires: str | None, name: 
 
 
 @token.command("list")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def list_(path: Path, as_json: bool) -> None:
-    """List the tokens, without what is secret about them."""
+    """List the tokens, without their secrets."""
     with App(settings(path), "token") as app:
         found = app.store.tokens.all()
         now = app.clock.now().timestamp()
@@ -80,7 +82,7 @@ def list_(path: Path, as_json: bool) -> None:
 @click.argument("name")
 @click.pass_obj
 def remove(path: Path, name: str) -> None:
-    """Take a token back: a running feed refuses it within five seconds."""
+    """Remove a token; a running feed refuses it within five seconds."""
     with App(settings(path), "token") as app:
         if not app.store.tokens.remove(name):
             raise ConfigError("NAME", name, "there is no such token; `esfeed token list` shows them")

@@ -58,16 +58,16 @@ class KeystoneSettings(Section):
     """Where to have OpenStack tokens checked, and as whom."""
 
     auth_url: Host = Field(description='the url of Keystone, such as "http://controller:5000/v3"')
-    username: Text = Field(description="a user that may check other tokens (role service or admin)")
+    username: Text = Field(description="a user that may validate tokens of others (role service or admin)")
     password: Secret = Field(description='its password; may be "env:NAME"')
-    project_name: Text = Field("service", description="the project that this user works in")
+    project_name: Text = Field("service", description="the project of this user")
     user_domain_name: Text = Field("Default", description="the domain of the user")
     project_domain_name: Text = Field("Default", description="the domain of the project")
     ca_certs: File | None = Field(None, description="a PEM file with the certificates to trust instead of the system's")
     admin_roles: Names = Field(
-        (), description="the roles, in any project, that see everything, such as cloud_admin; none where left out"
+        (), description="the roles, in any project, that see everything, such as cloud_admin; default: none"
     )
-    cache: Wait = Field(60.0, description="how long an answer of Keystone is trusted for a new request")
+    cache: Wait = Field(60.0, description="how long esfeed reuses an answer of Keystone for new requests")
     timeout: Wait = Field(10.0, description="how long Keystone may take to answer")
 
 
@@ -76,44 +76,45 @@ class HttpSettings(Section):
 
     listen: Annotated[Text, AfterValidator(_listen)] = Field(
         DEFAULT_LISTEN,
-        description='the address to listen at; or "unix:/run/esfeed/http.sock", a socket for its owner and group',
+        description='the address to listen on; or "unix:/run/esfeed/http.sock", a socket for its owner and group',
     )
     anonymous: Literal["loopback", "never"] = Field(
         "never",
-        description="who needs no token: nobody, or whoever is on this machine (and then sees everything), such as a "
-        "proxy there with all that it brings",
+        description="who needs no token: never: nobody; loopback: every local request, which then sees everything "
+        "(including requests that a local proxy forwards)",
     )
     cors: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_tuple)] = Field(
         (),
         description='the origins whose pages may read the feed, with a token, such as ["https://horizon.example.org"]',
     )
-    certificate: File | None = Field(None, description="a PEM file with the certificate chain to serve https with")
-    key: File | None = Field(None, description="a PEM file with its key, where certificate does not hold it")
+    certificate: File | None = Field(None, description="a PEM file with the certificate chain for https")
+    key: File | None = Field(None, description="a PEM file with its key, if certificate does not contain it")
     requests_per_second: float = Field(
-        50.0, gt=0, le=100_000, description="the most requests that one caller makes, on average; twice as many at once"
+        50.0,
+        gt=0,
+        le=100_000,
+        description="the limit of requests of one caller, on average; bursts may be twice as high",
     )
-    readers: int = Field(1000, ge=1, le=100_000, description="the most readers that wait for events at a time")
-    readers_of_one: int = Field(100, ge=1, le=100_000, description="the most of them that one token may have")
+    readers: int = Field(1000, ge=1, le=100_000, description="the limit of readers that wait for events at a time")
+    readers_of_one: int = Field(100, ge=1, le=100_000, description="the limit of such readers per token")
     connections: int | None = Field(
-        None, ge=1, le=1_000_000, description="the most connections at a time; 1,000 more than readers where left out"
+        None, ge=1, le=1_000_000, description="the limit of connections at a time; default: 1,000 more than readers"
     )
     connections_of_one: int | None = Field(
         None,
         ge=1,
         le=1_000_000,
-        description="the most of them from one address, such as a proxy's; half of them, or readers, where left out",
+        description="the limit per address, such as that of a proxy; default: half of connections, or readers",
     )
-    heartbeat: Wait = Field(15.0, description="how long a stream may be silent before a sign of life")
-    cut_off: Wait = Field(
-        10.0, description="how long a reader may leave unread what it was sent before it is cut off; it can resume"
-    )
+    heartbeat: Wait = Field(15.0, description="how long a stream may be silent before esfeed sends a comment")
+    cut_off: Wait = Field(10.0, description="how long a reader may not read before it is disconnected; it can resume")
     fields: Patterned = Field(
-        (), description="what tenants see of documents, and after a - what they do not, written as in a route"
+        (), description="the fields of documents that tenants see, and after a - those that they do not; as in a route"
     )
     redact: Annotated[tuple[RedactSettings, ...], BeforeValidator(_tuple)] = Field(
-        (), description="what is hidden from tenants, as in a route; administrators see everything"
+        (), description="what to hide from tenants, as in a route; administrators see everything"
     )
-    keystone: KeystoneSettings | None = Field(None, description="takes OpenStack's own tokens as well, where written")
+    keystone: KeystoneSettings | None = Field(None, description="also accepts OpenStack tokens")
 
     @property
     def address(self) -> tuple[str, int]:

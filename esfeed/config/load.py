@@ -56,21 +56,21 @@ class Config(Section):
     """All settings. ``clusters``, ``watches`` and ``sinks`` by their names, in the order of the file."""
 
     state: Annotated[Text, AfterValidator(_state)] = Field(
-        "sqlite:///esfeed.db", description="where the feed's memory is: a SQLite file"
+        "sqlite:///esfeed.db", description="where the feed stores its state: a SQLite file"
     )
-    ttl: Wait = Field(7 * 86400.0, description="how long an event is kept in the log, whether all sinks had it or not")
+    ttl: Wait = Field(7 * 86400.0, description="how long the log keeps an event, delivered or not")
     max_log: Size = Field(
         10 << 30,
         ge=1 << 20,
-        description="the most bytes of events in the log; beyond that the oldest go, whether all sinks had them or not",
+        description="the limit of bytes of events in the log; beyond it, the oldest are removed, delivered or not",
     )
     clusters: dict[str, ClusterSettings] = Field(description="the clusters to read from, by name")
     watches: dict[str, WatchSettings] = Field(description="what to follow, by name")
-    sinks: dict[str, SinkSection] = Field(description="where events go, by name; each of the model of its type")
+    sinks: dict[str, SinkSection] = Field(description="the targets of events, by name")
     routes: tuple[RouteSettings, ...] = Field(
-        (), description="what goes where; without any, every watch goes to every sink"
+        (), description="which events a sink receives; default: every watch goes to every sink"
     )
-    http: HttpSettings | None = Field(None, description="serves the feed over HTTP as well, where written")
+    http: HttpSettings | None = Field(None, description="serves the feed over HTTP")
 
     def router(self) -> Router:
         """The routes, compiled."""

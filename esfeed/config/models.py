@@ -164,21 +164,19 @@ class ClusterSettings(Section):
 
     hosts: Annotated[tuple[Host, ...], BeforeValidator(_tuple)] = Field(
         min_length=1,
-        description='urls of its nodes, such as ["http://127.0.0.1:9200"] (port 9200 where none is written); the '
-        "next is tried if one fails",
+        description='URLs of its nodes, such as ["http://127.0.0.1:9200"] (default port 9200); if one fails, '
+        "esfeed tries the next",
     )
     basic_auth: Credentials | None = Field(
-        None, description='"user:password", or ["user", "password"]; each may be "env:NAME"; kept as "user:password"'
+        None, description='"user:password", or ["user", "password"]; each part can be "env:NAME"'
     )
-    api_key: ApiKey | None = Field(
-        None, description='an API key, encoded or as "id:api_key"; may be "env:NAME"; kept encoded'
-    )
+    api_key: ApiKey | None = Field(None, description='an API key, encoded or as "id:api_key"; can be "env:NAME"')
     ca_certs: File | None = Field(None, description="a PEM file with the certificates to trust instead of the system's")
-    verify_certs: bool = Field(True, description="whether the certificates of https hosts are checked")
-    client_cert: File | None = Field(None, description="a PEM file with the certificate to show to the cluster")
-    client_key: File | None = Field(None, description="a PEM file with its key, where client_cert does not hold it")
-    timeout: Wait = Field(30.0, description="how long one request may take")
-    retries: int = Field(4, ge=1, le=100, description="how often one request is tried before the poll gives up")
+    verify_certs: bool = Field(True, description="whether to verify the certificates of https hosts")
+    client_cert: File | None = Field(None, description="a PEM file with the client certificate")
+    client_key: File | None = Field(None, description="a PEM file with its key, if client_cert does not contain it")
+    timeout: Wait = Field(30.0, description="the timeout of one request")
+    retries: int = Field(4, ge=1, le=100, description="how often to try a request before the poll fails")
 
     @model_validator(mode="after")
     def _one_of_a_kind(self) -> ClusterSettings:
@@ -217,43 +215,48 @@ def _text(path: Path | None) -> str | None:
 class WatchSettings(Section):
     """A name in a cluster to follow, and how."""
 
-    cluster: str = Field("", description="the cluster's name; may be left out where only one is defined")
-    index: Index = Field(description="the index, alias or pattern to follow; several by commas, and -name leaves out")
-    profile: str = Field("plain", description='what its documents mean: "plain" or "searchlight"')
+    cluster: str = Field("", description="the name of the cluster; optional if there is only one")
+    index: Index = Field(
+        description="the index, alias or pattern to follow; several separated by commas; -name excludes"
+    )
+    profile: str = Field("plain", description='the kind of documents: "plain" or "searchlight"')
     tracker: Literal["auto", "updated_at", "seq_no"] = Field(
-        "auto", description="how changes are found; auto takes seq_no where the engine has it"
+        "auto", description="how to find changes; auto selects seq_no if the engine has it"
     )
     timestamp_field: str = Field(
-        "updated_at", description="the date that every write renews; empty: there is none, follow by reconciling only"
+        "updated_at",
+        description="the date that every write updates; empty: there is none, find changes by reconciling only",
     )
-    overlap: Duration = Field(300.0, description="how far before the newest date each poll reads again (updated_at)")
-    interval: Wait = Field(1.0, description="how long from one poll to the next")
+    overlap: Duration = Field(
+        300.0, description="how far before the newest date each poll reads again (tracker updated_at)"
+    )
+    interval: Wait = Field(1.0, description="the time between two polls")
     cron: Cron | None = Field(
         None,
         description="when to poll, instead of interval: minute, hour, day, month, day of the week (0 and 7 are Sunday);"
-        " day and day of the week must both fit",
+        " both day and day of the week must match",
     )
     initial: Literal["snapshot", "now"] = Field(
-        "snapshot", description="what is there at first: sent as read events, or (now) learnt silently"
+        "snapshot", description="documents that exist at the first poll: snapshot sends read events, now sends nothing"
     )
     keep_documents: bool = Field(
-        True, description="whether contents are kept; without them no before nor changed is told"
+        True, description="whether to store contents; without them, before and changed are null"
     )
     mass_delete_limit: Share = Field(
-        0.3, description="the share of the documents that may be gone at once without asking (if more than 1,000)"
+        0.3, description="the share of documents that may disappear at once before the watch stops (if more than 1,000)"
     )
-    max_page_bytes: Size = Field(32 << 20, ge=1 << 10, description="the most bytes that one answer should have")
+    max_page_bytes: Size = Field(32 << 20, ge=1 << 10, description="the approximate limit of bytes of one answer")
     max_requests_per_second: float | None = Field(
         None,
         gt=0,
         le=100_000,
-        description="the most requests that this watch makes; no bound where left out",
+        description="the limit of requests of this watch; default: none",
     )
     refresh: bool = Field(
-        False, description="whether each poll refreshes the index first; all that esfeed ever does to a cluster"
+        False, description="whether each poll refreshes the index first; the only request that is not a read"
     )
     verify: Wait | None = Field(
-        None, description='how often to compare all ids and versions as a last net, such as "24h"; never where left out'
+        None, description='how often to compare all ids and versions as a safeguard, such as "24h"; default: never'
     )
 
     @model_validator(mode="after")
@@ -282,10 +285,10 @@ class RedactSettings(Section):
     )
     action: Literal["remove", "mask", "hash"] = Field(
         "remove",
-        description="remove: the field is not there. mask: a fixed text stands there. hash: the HMAC-SHA256 of the"
-        " value under key stands there, the same for the same value, so that changes show and values can be matched",
+        description="remove: deletes the field. mask: replaces the value by a fixed text. hash: replaces it by the"
+        " HMAC-SHA256 of the value under key: equal values have equal hashes, so you can match them",
     )
-    key: Secret | None = Field(None, description='for hash: a secret of 16 characters or more; may be "env:NAME"')
+    key: Secret | None = Field(None, description='for hash: a secret of 16 characters or more; can be "env:NAME"')
     mask: str = Field("***", description="for mask: the text")
 
     @model_validator(mode="after")
@@ -309,29 +312,31 @@ class RedactSettings(Section):
 class RouteSettings(Section):
     """Which events of which watches go to which sinks, and what of them. See docs/routing.rst."""
 
-    watches: Names = Field((), description="the names of the watches; all where left out")
+    watches: Names = Field((), description="the names of the watches; default: all")
     sinks: Names = Field(min_length=1, description="the names of the sinks")
     where: str | None = Field(
-        None, description="a condition in CEL over op, type, id, watch, before, after, changed; else all events"
+        None, description="a condition in CEL over op, type, id, watch, before, after, changed; see docs/cel.rst"
     )
-    admin: bool = Field(False, description="searchlight: the administrator's view of resources instead of the user's")
+    admin: bool = Field(False, description="searchlight: the view of administrators instead of that of users")
     tenant: Text | None = Field(
         None,
         min_length=1,
-        description="searchlight: the id of a project; only what it owns, or what is shared with it by name, as it may"
-        ' see it. "*": what belongs to some project, as that one may see it, for sinks with {owner}',
+        description="searchlight: the id of a project: only what it owns or what is shared with it by name, as it may"
+        ' see it. "*": what any project owns, as that project may see it, for sinks with {owner}',
     )
     types: Patterned | None = Field(
-        None, min_length=1, description='the types of documents, such as ["OS::Nova::*", "-OS::Nova::Flavor"]; else all'
+        None,
+        min_length=1,
+        description='the types of documents, such as ["OS::Nova::*", "-OS::Nova::Flavor"]; default: all',
     )
     fields: Patterned | None = Field(
         None,
         min_length=1,
-        description='what to keep of documents, and after a - what to leave out: ["name", "nets.*", "-nets.mac"];'
-        ' globs of dotted paths, or regular expressions such as "/^os-/"; only with -, all else is kept',
+        description='the fields to keep, and after a - those to leave out: ["name", "nets.*", "-nets.mac"];'
+        ' globs of dotted paths, or regular expressions such as "/^os-/"; if all have a -, other fields remain',
     )
     redact: Annotated[tuple[RedactSettings, ...], BeforeValidator(_tuple)] = Field(
-        (), description="what to hide; the first rule for a field counts"
+        (), description="what to hide; the first rule that matches a field applies"
     )
     rename: dict[str, str] = Field(
         default_factory=dict, description='new names of fields: { "os-ext:host" = "host", "flavor.id" = "flavor_id" }'
@@ -339,9 +344,7 @@ class RouteSettings(Section):
     subject: Templated | None = Field(
         None, description='the subject of events, such as "{project_id}/{name}", instead of type/id'
     )
-    route: Templated | None = Field(
-        None, description='a word for the sinks\' own templates, where it is {route}: "{project_id}"'
-    )
+    route: Templated | None = Field(None, description='a text for templates of sinks, as {route}: "{project_id}"')
 
     @field_validator("watches")
     @classmethod

@@ -77,29 +77,27 @@ class Section(BaseModel):
 class SinkSection(Section):
     """What every sink's section has in common; a sink adds its own keys."""
 
-    type: str = Field(description="what kind of sink it is")
-    format: Format = Field("cloudevents", description="the form in which events are written")
-    batch: int = Field(100, ge=1, le=10_000, description="the most events that are sent at a time")
-    batch_bytes: Size = Field(
-        16 << 20, ge=1, description="the most bytes that are sent at a time; a larger event goes alone"
-    )
-    linger: Duration = Field(0.0, le=3600, description="how long to wait for a batch to become full")
+    type: str = Field(description="the type of the sink")
+    format: Format = Field("cloudevents", description="the format of events")
+    batch: int = Field(100, ge=1, le=10_000, description="the limit of events per batch")
+    batch_bytes: Size = Field(16 << 20, ge=1, description="the limit of bytes per batch; a larger event goes alone")
+    linger: Duration = Field(0.0, le=3600, description="how long a batch waits for more events")
     attempts: int = Field(
         25,
         ge=1,
         le=10_000,
-        description="how often an event is tried before it is dead (see `esfeed dead`), with pauses of up to ten"
-        " minutes (25: two hours); while the whole target is down, none counts",
+        description="how often to try an event before it is a dead letter (see `esfeed dead`), with pauses of up to ten"
+        " minutes (25: two hours); while the whole target is down, attempts do not count",
     )
-    ttl: Duration | None = Field(None, gt=0, description="events older than that are dropped")
+    ttl: Duration | None = Field(None, gt=0, description="drop events that are older")
     persist: bool = Field(
         True,
-        description="false: best effort, from memory; nothing is kept, tried again or sent after a restart",
+        description="false: best effort, from memory; nothing is stored, retried or sent after a restart",
     )
     coalesce: Duration = Field(
         0.0,
         le=3600,
-        description="send only the latest state of a document in that time; what comes and goes is not told",
+        description="send only the latest state of a document within this time",
     )
 
     @model_validator(mode="after")

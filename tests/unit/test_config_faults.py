@@ -148,7 +148,7 @@ def test_all_faults_at_once() -> None:
     ]
     assert len(caught.value.errors) == 5
     assert caught.value.key == "clusters.main.hosts"
-    assert caught.value.hint.startswith("is missing: urls of its nodes")
+    assert caught.value.hint.startswith("is missing: URLs of its nodes")
 
 
 def test_cluster_must_be_named_where_there_are_two() -> None:

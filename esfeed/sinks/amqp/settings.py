@@ -21,30 +21,26 @@ class AmqpSettings(TlsKeys, SinkSection):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    type: Literal["amqp"] = Field(
-        "amqp", description="An exchange of RabbitMQ, or of what speaks AMQP 0-9-1 as it does."
-    )
+    type: Literal["amqp"] = Field("amqp", description="An exchange of RabbitMQ or another AMQP 0-9-1 server.")
     url: Secret = Field(
-        description='Where the server is: "amqp://host:5672/vhost", or amqps:// for TLS. Without a vhost it is "/". '
-        "Only its scheme, host and port are ever shown."
+        description='The server: "amqp://host:5672/vhost", or amqps:// for TLS. The default vhost is "/". '
+        "Logs and errors show only its scheme, host and port."
     )
-    user: Text | None = Field(None, description='The user to log in as; "guest" where neither this nor the url says.')
-    password: Secret | None = Field(None, description='Its password; may be "env:NAME".')
+    user: Text | None = Field(None, description='The user name; default: that of the URL, otherwise "guest".')
+    password: Secret | None = Field(None, description='Its password; can be "env:NAME".')
     exchange: Text = Field(
-        "", max_length=SHORT, description="The exchange to publish to; the default one, if left out. It must be there."
+        "", max_length=SHORT, description="The exchange to publish to; default: the default exchange. It must exist."
     )
     routing_key: Templated = Field(
-        description='The routing key, such as "esfeed" or "{watch}.{op}"; at the default exchange, the queue\'s name.'
+        description='The routing key, such as "esfeed" or "{watch}.{op}"; with the default exchange, the queue.'
     )
     mandatory: bool = Field(
         True,
-        description="Whether a message that no queue would get is an error: its event is rejected. Off, the server "
-        "drops such a message and says nothing.",
+        description="Whether to reject an event whose message no queue would get. If false, the server drops such a "
+        "message silently.",
     )
-    heartbeat: Duration = Field(
-        60.0, le=65535, description="How often each side shows the other that it lives; 0 for never."
-    )
-    timeout: Duration = Field(10.0, gt=0, description="The longest that connecting, or one batch, may take.")
+    heartbeat: Duration = Field(60.0, le=65535, description="The interval of heartbeats; 0 disables them.")
+    timeout: Duration = Field(10.0, gt=0, description="The timeout of connecting, and of one batch.")
 
     @field_validator("url")
     @classmethod

@@ -47,27 +47,28 @@ class AppriseSettings(SinkSection):
     type: Literal["apprise"] = Field("apprise", description="Slack, mail, PagerDuty and many more, by Apprise.")
     urls: Annotated[tuple[Secret, ...], BeforeValidator(_tuple)] = Field(
         min_length=1,
-        description='Apprise\'s urls of the services, such as ["slack://…", "mailtos://…"]; each may be "env:NAME". '
-        "They are never shown. An event is delivered once all of them took it.",
+        description='URLs of the services in the syntax of Apprise, such as ["slack://…", "mailtos://…"]; each can be '
+        '"env:NAME". '
+        "They are never shown. An event is delivered when all services accepted it.",
     )
     title: Templated = Field(Template("{type} {op}"), description="The title of a message.")
     body: Templated | None = Field(
-        None, description='Its text, such as "{name} is {status}". Left out: the whole event, as format says.'
+        None, description='Its text, such as "{name} is {status}". Default: the whole event, in `format`.'
     )
     types: dict[Op, Kind] = Field(
         default_factory=dict,
-        description='What a message is by the event\'s op: "info", "success", "warning" or "failure". Where not said: '
-        "created is success, deleted is warning, others are info.",
+        description='The kind of a message by op: "info", "success", "warning" or "failure". Default: created is '
+        "success, deleted is warning, others are info.",
     )
     interval: Duration | None = Field(
         None,
-        description="The shortest time from one message to the next at a service. As Apprise has it for that service, "
-        "where left out: some seconds for most, so that nobody is locked out for writing too much.",
+        description="The minimum time between two messages to a service. Default: that of Apprise, some seconds for "
+        "most services, so that the service does not block you.",
     )
     timeout: Duration = Field(
         30.0,
         gt=0,
-        description="The longest that one batch may take; one message gets half of it; the rest waits.",
+        description="The timeout of one batch; one message gets half of it; the rest waits.",
     )
 
 

@@ -35,27 +35,27 @@ class CommandSettings(SinkSection):
     type: Literal["command"] = Field("command", description="A program on this machine.")
     command: Annotated[tuple[Text, ...], BeforeValidator(_tuple)] = Field(
         min_length=1,
-        description='The program and its arguments, such as ["/usr/local/bin/notify", "--quiet"]; no shell reads them.',
+        description='The program and its arguments, such as ["/usr/local/bin/notify", "--quiet"]; there is no shell.',
     )
     mode: Literal["stream", "batch"] = Field(
         "stream",
-        description="stream: the program is started once and reads one line after the other. batch: it is started for "
-        "each batch, reads to the end of its input, and tells by its exit code whether it took it.",
+        description="stream: the program starts once and reads line after line. batch: it starts for each batch, reads "
+        "to the end of its input, and reports the result by its exit code.",
     )
     ack: bool = Field(
         False,
-        description="stream: the program answers each line with one of its own on its standard output: ok, "
-        "retry REASON or rejected REASON.",
+        description="stream: the program answers each line with one line on its standard output: ok, retry REASON or "
+        "rejected REASON.",
     )
     environment: dict[str, Secret] = Field(
         default_factory=dict,
-        description='Variables to give to it, such as TOKEN = "env:TOKEN". Of those of esfeed it gets only PATH, HOME, '
-        "USER, LOGNAME, SHELL, TZ, TMPDIR and those of the language.",
+        description='Environment variables for it, such as TOKEN = "env:TOKEN". Of those of esfeed, it gets only PATH, '
+        "HOME, USER, LOGNAME, SHELL, TZ, TMPDIR and those of the language.",
     )
     timeout: Duration = Field(
         30.0,
         gt=0,
-        description="The longest that it may take over one batch, and to end when it is to; then it is killed.",
+        description="The timeout of one batch, and of shutdown; then esfeed kills the program.",
     )
 
     @model_validator(mode="after")

@@ -26,57 +26,61 @@ class ElasticsearchSettings(TlsKeys, SinkSection):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     type: Literal["elasticsearch"] = Field(
-        "elasticsearch", description="A cluster of Elasticsearch (2.4 to 9) or OpenSearch."
+        "elasticsearch", description="An Elasticsearch (2.4 to 9) or OpenSearch cluster."
     )
     hosts: Annotated[tuple[Text, ...], BeforeValidator(_tuple)] = Field(
-        min_length=1, description='Urls of its nodes, such as ["https://es.example.org:9200"]; one after the other.'
+        min_length=1, description='URLs of its nodes, such as ["https://es.example.org:9200"]; tried in turn.'
     )
     mode: Literal["mirror", "log"] = Field(
         "mirror",
-        description="mirror: the index holds each document as it is now, and loses what is deleted. log: it holds "
-        "each event as a document, in the form that format says, under the event's id.",
+        description="mirror: the index has the current state of each document; deletes remove it. log: it has each "
+        "event as a document, in `format`, under the id of the event.",
     )
     index: Templated = Field(description='The index to write to, such as "mirror" or "mirror-{watch}".')
     id: Templated = Field(
         Template("{id}"),
-        description="mirror: the _id of a document. Where one watch brings several types whose ids may be the same, "
-        'write "{type}/{id}" (a _type of its own tells them apart on 2.x and 5.x only).',
+        description="mirror: the _id of a document. If one watch has several types that can share ids, write "
+        '"{type}/{id}" (only 2.x and 5.x distinguish them by _type).',
     )
     stamp: Text | None = Field(
         None,
         min_length=1,
-        description="mirror: a field to add to each document, with the event's id, op, time and position. None, where "
-        "left out: a document stays as it is to the byte.",
+        description="mirror: a field to add to each document, with id, op, time and position of the event. Default: "
+        "none; documents stay unchanged to the byte.",
     )
     template: bool | dict[str, Any] = Field(
         True,
-        description="Whether to put an index template named esfeed-… that sets index.gc_deletes. A table may bring "
-        "settings, mappings and aliases of your own for it, in the words of that engine.",
+        description="Whether to create an index template named esfeed-… that sets index.gc_deletes. A table adds "
+        "settings, mappings and aliases of yours, in the syntax of the engine.",
     )
     gc_deletes: Duration = Field(
         86400.0,
         gt=0,
-        description="mirror: for how long the index remembers a delete, so that an older state that comes late cannot "
-        "bring the document back.",
+        description="mirror: how long the index remembers a delete, so that a late, older state cannot bring the "
+        "document back.",
     )
     epoch: int = Field(
         0,
         ge=0,
         lt=1 << 22,
-        description="mirror: raise it by one when esfeed begins with an empty state, whose log counts from 1 again: "
-        "what the new log tells then wins over what the old one told.",
+        description="mirror: increase it by one when esfeed starts with an empty state, whose log counts from 1 again: "
+        "events of the new log then win over those of the old one.",
     )
-    user: Text | None = Field(None, description="The user to log in as.")
-    password: Secret | None = Field(None, description='Its password; may be "env:NAME".')
-    api_key: Secret | None = Field(None, description='An API key instead, encoded or as "id:api_key".')
-    bulk_bytes: Size = Field(8 << 20, ge=1 << 10, description="About how large one request may be; events are not cut.")
+    user: Text | None = Field(None, description="The user name.")
+    password: Secret | None = Field(None, description='Its password; can be "env:NAME".')
+    api_key: Secret | None = Field(
+        None, description='An API key instead of user and password, encoded or as "id:api_key".'
+    )
+    bulk_bytes: Size = Field(
+        8 << 20, ge=1 << 10, description="The approximate limit of one request; events are never cut."
+    )
     max_bytes: Size = Field(
         100 << 20,
         ge=1 << 10,
-        description="An event larger than this is rejected: some engines hang up on one that is beyond their "
-        "http.max_content_length (100 MB), instead of saying so.",
+        description="A larger event is rejected. Some engines close the connection instead of refusing a request "
+        "beyond their http.max_content_length (100 MB).",
     )
-    timeout: Duration = Field(30.0, gt=0, description="The longest that connecting, or one batch, may take.")
+    timeout: Duration = Field(30.0, gt=0, description="The timeout of connecting, and of one batch.")
 
     @field_validator("hosts")
     @classmethod

@@ -42,24 +42,26 @@ class FileSettings(SinkSection):
         1000,
         ge=1,
         le=10_000,
-        description="The most events that are written at a time; the disk confirms them together.",
+        description="The limit of events written at a time; the disk confirms them together.",
     )
     path: Text = Field(
         min_length=1,
-        description="The file to add to, relative to the working directory. Its folder must exist. A new file can be "
-        "read by its owner only (0600), since events carry tenants' data; the mode of an existing file is kept.",
+        description="The file to append to, relative to the working directory. Its folder must exist. Only the owner "
+        "can read a new file (0600), because events contain data of tenants; an existing file keeps its mode.",
     )
     rotate_size: Size | None = Field(
         None,
         ge=1,
-        description='Begin a new file before this one grows beyond that size ("64MB"); an event larger than that '
-        "gets a file of its own. Never, where it is not set.",
+        description='Start a new file before this one grows beyond this size ("64MB"); a larger event gets its own '
+        "file. Default: never.",
     )
-    rotate_keep: int = Field(5, ge=1, description="How many full files to keep, as PATH.1 (the newest), PATH.2 and on.")
+    rotate_keep: int = Field(
+        5, ge=1, description="The number of full files to keep, as PATH.1 (the newest), PATH.2 and so on."
+    )
     fsync: bool = Field(
         True,
-        description="Count an event as delivered once the disk has it, so that it survives a loss of power. With "
-        "false, once the kernel has it: faster, and it survives a crash of esfeed only.",
+        description="true: an event is delivered when it is on disk, so it survives a power cut. false: when the "
+        "kernel has it, which is faster, but survives only a crash of esfeed.",
     )
 
 

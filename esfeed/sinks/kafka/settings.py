@@ -61,40 +61,36 @@ class KafkaSettings(TlsKeys, SinkSection):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     type: Literal["kafka"] = Field(
-        "kafka", description="A topic of Kafka (2.0 and later, or what speaks its protocol)."
+        "kafka", description="A topic of Kafka (2.0 and later) or of a server that speaks its protocol."
     )
-    hosts: list[Text] = Field(
-        min_length=1, description='Brokers to begin with, such as ["kafka-1:9092", "kafka-2:9092"].'
-    )
+    hosts: list[Text] = Field(min_length=1, description='Bootstrap brokers, such as ["kafka-1:9092", "kafka-2:9092"].')
     topic: Templated = Field(
-        description='The topic, such as "esfeed" or "changes-{project_id}". What its name may not hold becomes _.'
+        description='The topic, such as "esfeed" or "changes-{project_id}". Characters that are not allowed become _.'
     )
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
-        "none", description="How batches of records are compressed."
+        "none", description="The compression of batches."
     )
     tombstones: bool = Field(
         False,
-        description="Whether a delete is followed by a record with the same key and no value, so that a "
-        "compacted topic forgets the document.",
+        description="Whether a record with the same key and no value follows a delete, so that a compacted topic "
+        "forgets the document.",
     )
     max_bytes: Size = Field(
         1_000_000,
         ge=1000,
         le=1_000_000_000,
-        description="An event that makes a larger record is rejected. The topic's own max.message.bytes counts where "
-        "it is smaller.",
+        description="An event that makes a larger record is rejected. If max.message.bytes of the topic is smaller, "
+        "it applies.",
     )
-    timeout: Duration = Field(10.0, ge=0.1, description="The longest that connecting, or one batch, may take.")
-    tls: bool = Field(False, description="Whether the brokers are spoken to by TLS.")
-    user: Text | None = Field(None, description="The user to log in as (SASL), where the brokers ask for one.")
-    password: Secret | None = Field(None, description='Its password; may be "env:NAME".')
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "PLAIN", description="How the password is shown to the brokers."
-    )
+    timeout: Duration = Field(10.0, ge=0.1, description="The timeout of connecting, and of one batch.")
+    tls: bool = Field(False, description="Whether to use TLS.")
+    user: Text | None = Field(None, description="The user name for SASL, if the brokers require it.")
+    password: Secret | None = Field(None, description='Its password; can be "env:NAME".')
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("PLAIN", description="The SASL mechanism.")
     options: dict[str, Option] = Field(
         default_factory=dict,
-        description='Further settings of librdkafka by their own names, such as "linger.ms" = 20. Values may be '
-        '"env:NAME" and are never shown. Those that order and exactness rest on are refused.',
+        description='More settings of librdkafka, such as "linger.ms" = 20. Values can be '
+        '"env:NAME" and are never shown. Settings on which order and safety depend are refused.',
     )
 
     @field_validator("options")

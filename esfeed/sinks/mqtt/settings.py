@@ -19,31 +19,31 @@ class MqttSettings(TlsKeys, SinkSection):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    type: Literal["mqtt"] = Field("mqtt", description="A broker that speaks MQTT 5.")
+    type: Literal["mqtt"] = Field("mqtt", description="An MQTT 5 broker.")
     url: Secret = Field(
-        description='Where the broker is: "mqtt://host:1883", or mqtts:// for TLS. Only its scheme, host and port are '
-        "ever shown."
+        description='The broker: "mqtt://host:1883", or mqtts:// for TLS. Logs and errors show only its scheme, host '
+        "and port."
     )
     topic: Templated = Field(
-        description='The topic, such as "esfeed/{watch}/{id}". What no topic may have in it (+ # and control '
-        "characters) and % itself are written as %XX; a / in a value begins a new level."
+        description='The topic, such as "esfeed/{watch}/{id}". Characters that a topic cannot have (+ # and '
+        "control characters) and % are written as %XX; a / in a value starts a new level."
     )
-    user: Text | None = Field(None, description="The user to log in as.")
-    password: Secret | None = Field(None, description='Its password; may be "env:NAME".')
+    user: Text | None = Field(None, description="The user name.")
+    password: Secret | None = Field(None, description='Its password; can be "env:NAME".')
     client_id: Text | None = Field(
-        None, min_length=1, description="The client id, unique on the broker; the broker chooses one, where left out."
+        None, min_length=1, description="The client id, unique on the broker; default: the broker chooses one."
     )
     retain: bool = Field(
         False,
-        description="Whether the broker keeps the last event of each topic, for those who subscribe later. The topic "
-        "should then name the document.",
+        description="Whether the broker keeps the last event of each topic for later subscribers. Use a topic that "
+        "names the document.",
     )
     clear_deleted: bool = Field(
         False,
-        description="With retain: whether a deleted event, which is then sent unretained, is followed by an empty "
-        "retained message, so that the broker keeps nothing of a deleted document.",
+        description="With retain: send the event of a delete unretained, followed by an empty retained message, so "
+        "that the broker keeps nothing of a deleted document.",
     )
-    timeout: Duration = Field(10.0, gt=0, description="The longest that connecting, or one batch, may take.")
+    timeout: Duration = Field(10.0, gt=0, description="The timeout of connecting, and of one batch.")
 
     @field_validator("url")
     @classmethod

@@ -50,23 +50,21 @@ class NatsSettings(TlsKeys, SinkSection):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     type: Literal["nats"] = Field("nats", description="A stream of NATS JetStream (server 2.2 and later).")
-    hosts: list[Text] = Field(
-        min_length=1, description='Servers, of which one is enough: ["nats-1:4222", "nats-2:4222"].'
-    )
-    stream: Text = Field(description="The stream that keeps the events; a message that it does not take is an error.")
+    hosts: list[Text] = Field(min_length=1, description='Servers; one is enough: ["nats-1:4222", "nats-2:4222"].')
+    stream: Text = Field(description="The stream that stores the events; a message that it does not take is an error.")
     subject: Annotated[Templated, AfterValidator(_is_subject)] = Field(
-        description='The subject, such as "esfeed.{type}.{op}". In what fills a place, what would end a level or be a '
-        "wildcard becomes _."
+        description='The subject, such as "esfeed.{type}.{op}". In values, characters that would end a level or be '
+        "a wildcard become _."
     )
     create_stream: bool = Field(
-        False, description="Whether a stream that is not there is made, on disk, for the subjects that can come."
+        False, description="Whether to create a missing stream, on disk, for all possible subjects."
     )
-    user: Text | None = Field(None, description="The user to log in as.")
-    password: Secret | None = Field(None, description='Its password; may be "env:NAME".')
-    token: Secret | None = Field(None, description='A token to log in with instead; may be "env:NAME".')
-    credentials: Text | None = Field(None, description="A .creds file (JWT and seed) to log in with instead.")
-    tls: bool = Field(False, description="Whether the server must be spoken to by TLS.")
-    timeout: Duration = Field(10.0, gt=0, description="The longest that connecting, or one batch, may take.")
+    user: Text | None = Field(None, description="The user name.")
+    password: Secret | None = Field(None, description='Its password; can be "env:NAME".')
+    token: Secret | None = Field(None, description='A token instead of user and password; can be "env:NAME".')
+    credentials: Text | None = Field(None, description="A .creds file (JWT and seed) instead of user and password.")
+    tls: bool = Field(False, description="Whether to require TLS.")
+    timeout: Duration = Field(10.0, gt=0, description="The timeout of connecting, and of one batch.")
 
     @field_validator("hosts")
     @classmethod

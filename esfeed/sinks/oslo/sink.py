@@ -40,20 +40,20 @@ class OsloSettings(SinkSection):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    type: Literal["oslo"] = Field("oslo", description="OpenStack's message bus, through oslo.messaging.")
+    type: Literal["oslo"] = Field("oslo", description="The OpenStack message bus, through oslo.messaging.")
     url: Secret = Field(
-        description='The transport, as transport_url has it: "rabbit://user:password@host:5672/"; may be "env:NAME".'
+        description='The transport, like transport_url: "rabbit://user:password@host:5672/"; can be "env:NAME".'
     )
-    exchange: Text = Field("esfeed", description="The exchange, which consumers name as that of the notifications.")
+    exchange: Text = Field("esfeed", description="The exchange of the notifications.")
     topic: Templated = Field(
         Template("esfeed"),
-        description='The topic, such as "esfeed" or "esfeed-{owner}"; its queue is named so, with ".info" behind it.',
+        description='The topic, such as "esfeed" or "esfeed-{owner}"; its queue has this name with ".info" appended.',
     )
-    publisher_id: Text = Field("esfeed", description="Who the notifications say they are from.")
+    publisher_id: Text = Field("esfeed", description="The publisher id of the notifications.")
     durable: bool = Field(
-        False, description="Whether queues outlive the broker, as amqp_durable_queues of the consumers has it."
+        False, description="Whether queues survive the broker; must match amqp_durable_queues of the consumers."
     )
-    timeout: Duration = Field(10.0, gt=0, description="The longest that one notification may take.")
+    timeout: Duration = Field(10.0, gt=0, description="The timeout of one notification.")
 
     @field_validator("url")
     @classmethod

@@ -21,43 +21,43 @@ class PostgresqlSettings(TlsKeys, SinkSection):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    type: Literal["postgresql"] = Field("postgresql", description="A database of PostgreSQL (9.5 and later).")
+    type: Literal["postgresql"] = Field("postgresql", description="A PostgreSQL database (9.5 and later).")
     url: Secret = Field(
-        description='Where the database is: "postgresql://host:5432/database". Only scheme, host and port are shown.'
+        description='The database: "postgresql://host:5432/database". Logs show only scheme, host and port.'
     )
-    table: Text = Field(description='The table, such as "servers" or "public.servers"; letters count as written.')
+    table: Text = Field(description='The table, such as "servers" or "public.servers"; case-sensitive.')
     mode: Literal["mirror", "log"] = Field(
         "mirror",
-        description="mirror: the table holds each document as it is now. log: it holds each event, once.",
+        description="mirror: the table has the current state of each document. log: it has each event once.",
     )
-    create_table: bool = Field(True, description="Whether to create the table where it is not there.")
+    create_table: bool = Field(True, description="Whether to create the table if it is missing.")
     soft_delete: bool = Field(
-        False, description="mirror: whether a deleted document's row stays, with op = 'deleted' and its last content."
+        False, description="mirror: keep the row of a deleted document, with op = 'deleted' and its last content."
     )
     keep_deletes: Duration = Field(
         30 * 86400.0,
         gt=0,
-        description="mirror: for how long a delete is remembered (in TABLE_gone), so that an older state that comes "
-        "late cannot bring the row back.",
+        description="mirror: how long to remember a delete (in TABLE_gone), so that a late, older state cannot bring "
+        "the row back.",
     )
     epoch: int = Field(
         0,
         ge=0,
         lt=1 << 31,
-        description="mirror: raise it by one when esfeed begins with an empty state, whose log counts from 1 again: "
-        "what the new log tells then wins over what the old one told.",
+        description="mirror: increase it by one when esfeed starts with an empty state, whose log counts from 1 again: "
+        "events of the new log then win over those of the old one.",
     )
-    user: Text | None = Field(None, description="The user to log in as.")
-    password: Secret | None = Field(None, description='Its password; may be "env:NAME".')
+    user: Text | None = Field(None, description="The user name.")
+    password: Secret | None = Field(None, description='Its password; can be "env:NAME".')
     tls: bool = Field(
         False,
-        description="Whether the connection must be encrypted, to a server whose certificate is checked (see "
-        "verify_certs). Off, it is encrypted where the server offers that, and no certificate is looked at.",
+        description="Whether to require encryption and verify the certificate of the server (see verify_certs). If "
+        "false, the connection is encrypted if the server offers it, without verification.",
     )
     max_bytes: Size = Field(
-        200 << 20, ge=1 << 10, description="An event larger than this is rejected; one value of PostgreSQL takes 1 GB."
+        200 << 20, ge=1 << 10, description="A larger event is rejected; the limit of a value in PostgreSQL is 1 GB."
     )
-    timeout: Duration = Field(30.0, gt=0, description="The longest that connecting, or one batch, may take.")
+    timeout: Duration = Field(30.0, gt=0, description="The timeout of connecting, and of one batch.")
 
     @field_validator("url")
     @classmethod

@@ -21,32 +21,32 @@ class RedisSettings(TlsKeys, SinkSection):
 
     type: Literal["redis"] = Field("redis", description="A stream of Redis or Valkey (5.0 and later).")
     url: Secret = Field(
-        description='Where the server is: "redis://host:6379/0", or rediss:// for TLS; what follows the slash is the '
-        "number of the database. Only its scheme, host and port are ever shown."
+        description='The server: "redis://host:6379/0", or rediss:// for TLS; the number of the database follows the '
+        "slash. Logs and errors show only its scheme, host and port."
     )
     stream: Templated = Field(
-        description='The stream\'s key, such as "esfeed" or "changes-{project_id}". One stream keeps the order of all.'
+        description='The key of the stream, such as "esfeed" or "changes-{project_id}". One stream keeps one order.'
     )
-    user: Text | None = Field(None, description="The user to log in as, if not the default one.")
-    password: Secret | None = Field(None, description='Its password; may be "env:NAME".')
+    user: Text | None = Field(None, description="The user name; default: the default user.")
+    password: Secret | None = Field(None, description='Its password; can be "env:NAME".')
     cluster: bool = Field(False, description="Whether the server is a node of a Redis Cluster.")
     maxlen: int | None = Field(
         None,
         ge=1,
-        description="About how many entries a stream keeps (MAXLEN ~): the oldest go, read or not. All, if left out.",
+        description="The approximate limit of entries (MAXLEN ~); the oldest go, read or not. Default: none.",
     )
     idempotent: Duration | None = Field(
         None,
         gt=0,
-        description='For how long Redis remembers what it took ("24h"), so that a repeat within it adds no second '
-        "entry. Costs a key an event for that long. Where left out, a repeat after a fault is a second entry.",
+        description='How long Redis remembers events ("24h"), so that a repeat adds no second entry. It costs one key '
+        "per event for this time. Default: a repeat after a fault is a second entry.",
     )
     max_bytes: Size = Field(
         512 << 20,
         ge=1 << 10,
-        description="An event larger than this is rejected. The server's own proto-max-bulk-len counts where smaller.",
+        description="A larger event is rejected. If proto-max-bulk-len of the server is smaller, it applies.",
     )
-    timeout: Duration = Field(10.0, gt=0, description="The longest that connecting, or one batch, may take.")
+    timeout: Duration = Field(10.0, gt=0, description="The timeout of connecting, and of one batch.")
 
     @field_validator("url")
     @classmethod

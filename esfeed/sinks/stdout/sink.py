@@ -30,8 +30,8 @@ class StdoutSettings(SinkSection):
     type: Literal["stdout"] = Field("stdout", description="Standard output.")
     format: Format = Field(  # type: ignore[assignment]  # a terminal is a form of its own
         "auto",
-        description='How an event looks: "json" is one CloudEvents 1.0 object a line, "pretty" is a coloured line '
-        'for a person, "auto" is pretty on a terminal and json anywhere else; or the name of another form, one a line.',
+        description='The output: "json" is one CloudEvents 1.0 object per line, "pretty" is a colored, readable line, '
+        '"auto" is pretty on a terminal and json elsewhere; or the name of another format, one event per line.',
     )
 
 

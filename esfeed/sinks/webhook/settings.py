@@ -63,44 +63,42 @@ class WebhookSettings(TlsKeys, SinkSection):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    type: Literal["webhook"] = Field("webhook", description="A URL that takes POST requests.")
+    type: Literal["webhook"] = Field("webhook", description="An HTTP server that accepts POST requests.")
     url: Secret = Field(
-        description="Where to post to. A user and password in it are sent as basic authentication. Only its scheme, "
-        "host and port are ever shown."
+        description="The URL to post to. A user and password in it are sent as basic authentication. Logs and errors "
+        "show only its scheme, host and port."
     )
     headers: dict[str, Secret] = Field(
         default_factory=dict,
-        description='Further request headers, such as authorization. Values may be "env:NAME" and are never shown.',
+        description='More request headers, such as authorization. Values can be "env:NAME" and are never shown.',
     )
     mode: Mode = Field(
         "structured",
-        description='"structured": one request an event, all of it in the body. "binary": CloudEvents only, what is '
-        'about the event in headers ce-… and its data in the body. "batch": up to `batch` events in one request, as a '
+        description='"structured": one request per event, with the event in the body. "binary": CloudEvents only, the '
+        'attributes in headers ce-… and the data in the body. "batch": up to `batch` events in one request, as a '
         "JSON array.",
     )
     secrets: Annotated[tuple[Annotated[Secret, AfterValidator(_signing)], ...], BeforeValidator(_tuple)] = Field(
         (),
-        description='What requests are signed with after Standard Webhooks: "whsec_" and base64 of 24 to 64 bytes, or '
-        '"env:NAME". Several sign while one takes the place of another; a receiver needs to know one.',
+        description='Secrets to sign requests with (Standard Webhooks): "whsec_" and base64 of 24 to 64 bytes, or '
+        '"env:NAME". Use several while you replace one; a receiver needs to know one.',
     )
     concurrency: int = Field(
-        1, ge=1, le=64, description="The most requests at a time. The events of one document never go at the same time."
+        1, ge=1, le=64, description="The limit of parallel requests. Events of one document are never sent in parallel."
     )
     rate: float | None = Field(
-        None, gt=0, le=100_000, description="The most requests a second, evenly spread; no bound where left out."
+        None, gt=0, le=100_000, description="The limit of requests per second, evenly spread; default: none."
     )
     follow_redirects: bool = Field(
         False,
-        description="Whether 301, 302, 307 and 308 are followed, five at most: only to allowed addresses, never from "
+        description="Whether to follow 301, 302, 307 and 308, up to five: only to permitted addresses, never from "
         "https to http, and to another host without headers, user, password and client certificate.",
     )
-    timeout: Duration = Field(
-        10.0, gt=0, description="The longest that one request may take, from lookup to last byte."
-    )
+    timeout: Duration = Field(10.0, gt=0, description="The timeout of one request, from lookup to last byte.")
     allow_private: bool = Field(
         False,
-        description="Whether the host may be at a loopback, link-local, private or reserved address. Off, so that "
-        "nobody who can set a url reaches what only this machine can reach.",
+        description="Whether to permit loopback, link-local, private and reserved addresses. If false, nobody who can "
+        "set the URL can reach what only this machine can reach.",
     )
 
     @field_validator("url")

@@ -36,46 +36,46 @@ class ZaqarSettings(SinkSection):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    type: Literal["zaqar"] = Field("zaqar", description="Queues of OpenStack's messaging service, Zaqar.")
+    type: Literal["zaqar"] = Field("zaqar", description="Queues of OpenStack Zaqar.")
     queue: Templated = Field(
-        description='The queue, such as "changes", or one for each project: "changes-{owner}". Zaqar makes it when the '
-        "first message comes. Characters that it does not take are replaced, and a mark is added."
+        description='The queue, such as "changes", or one per project: "changes-{owner}". Zaqar creates it with the '
+        "first message. Characters that Zaqar does not accept are replaced, and a hash is added."
     )
     project: Templated | None = Field(
         None,
-        description='The id of the project whose queue it is, such as "{owner}". With keystone the user needs a role '
-        "in each, and it is the credentials' own project where left out.",
+        description='The id of the project that owns the queue, such as "{owner}". With Keystone, the user needs a '
+        "role in each. Default: the project of the credentials.",
     )
     url: Text | None = Field(
-        None, description='Where Zaqar is, without "/v2"; the messaging service of the catalog where left out.'
+        None, description='The URL of Zaqar, without "/v2"; default: the messaging service of the catalog.'
     )
     auth: Literal["keystone", "noauth"] = Field(
-        "keystone", description='How to get in; "noauth" is for a Zaqar that takes anybody\'s word for the project.'
+        "keystone", description='The authentication; "noauth" is for a Zaqar without Keystone.'
     )
     cloud: Text | None = Field(
-        None, description='A cloud of clouds.yaml, instead of the keys that follow; "envvars" takes OS_… variables.'
+        None, description='A cloud of clouds.yaml, instead of the keys below; "envvars" uses OS_… variables.'
     )
-    auth_url: Text | None = Field(None, description='Where keystone is, such as "https://keystone.example.org/v3".')
-    username: Text | None = Field(None, description="A user of keystone.")
-    password: Secret | None = Field(None, description='Its password; may be "env:NAME", and is never shown.')
+    auth_url: Text | None = Field(None, description='The URL of Keystone, such as "https://keystone.example.org/v3".')
+    username: Text | None = Field(None, description="A user of Keystone.")
+    password: Secret | None = Field(None, description='Its password; can be "env:NAME"; never shown.')
     token: Secret | None = Field(
-        None, description='A token instead of user and password; may be "env:NAME". It ends when keystone says so.'
+        None, description='A token instead of user and password; can be "env:NAME". It expires.'
     )
-    user_domain_name: Text = Field("Default", description="The user's domain.")
-    project_name: Text | None = Field(None, description="The project that the credentials are for.")
-    project_domain_name: Text = Field("Default", description="That project's domain.")
-    region_name: Text | None = Field(None, description="The region whose Zaqar is meant, where there are several.")
-    interface: Literal["public", "internal", "admin"] = Field("public", description="Which endpoint of the catalog.")
+    user_domain_name: Text = Field("Default", description="The domain of the user.")
+    project_name: Text | None = Field(None, description="The project of the credentials.")
+    project_domain_name: Text = Field("Default", description="The domain of the project.")
+    region_name: Text | None = Field(None, description="The region, if there are several.")
+    interface: Literal["public", "internal", "admin"] = Field("public", description="The endpoint of the catalog.")
     ttl: Duration = Field(
-        86_400.0, description="How long an unread message is kept: 60 seconds to 14 days, less where Zaqar says so."
+        86_400.0, description="How long Zaqar keeps an unread message: 60 seconds to 14 days, unless Zaqar allows less."
     )
     max_post_bytes: Size = Field(
-        262_144, ge=1 << 10, description="The most bytes of one request; a queue's own limit counts where it is lower."
+        262_144, ge=1 << 10, description="The limit of bytes of one request; a lower limit of a queue applies."
     )
-    timeout: Duration = Field(10.0, gt=0, description="The longest that one request may take, with a new token.")
-    verify_certs: bool = Field(True, description="Whether certificates must be valid and name their hosts.")
+    timeout: Duration = Field(10.0, gt=0, description="The timeout of one request, including a new token.")
+    verify_certs: bool = Field(True, description="Whether to verify certificates.")
     ca_certs: Text | None = Field(
-        None, description="A PEM file of the authorities to trust instead of those of the system."
+        None, description="A PEM file with the certificates to trust instead of those of the system."
     )
 
     @field_validator("url", "auth_url")
