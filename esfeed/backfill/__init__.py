@@ -5,6 +5,6 @@ tells them. Beside a running feed all of it goes into the log, as ``read`` event
 target still has one writer and each document one order. Where no feed runs, what a sink takes goes past the log.
 """
 
-from esfeed.backfill.job import Backfill, Marks, Past, Span, check_field
+from esfeed.backfill.job import Backfill, Past, Span, check_field
 
-__all__ = ["Backfill", "Marks", "Past", "Span", "check_field"]
+__all__ = ["Backfill", "Past", "Span", "check_field"]

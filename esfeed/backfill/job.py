@@ -19,7 +19,7 @@ from esfeed.changes.events import EventFactory
 from esfeed.errors import ConfigError, Forbidden, NameMoved
 from esfeed.model.event import Document, Key, content_digest
 from esfeed.model.reads import BLIND, Dates, DocumentPage, Part, Resolved, Shard, StatsSnapshot
-from esfeed.ports import BackfillMark, Clock, Cluster, Commit, Entry, Progress, Stop, Store
+from esfeed.ports import BackfillMark, Clock, Cluster, Commit, Entry, Notifier, Progress, State, Stop
 from esfeed.text.decoders import read
 from esfeed.trackers.page_size import PageSizer
 
@@ -39,16 +39,6 @@ class Past(Protocol):
 
     def finish(self) -> Sequence[Entry]:
         """Waits until the sink has what was brought; returns what has to go through the log after all."""
-
-
-class Marks(Store, Protocol):
-    """A store that also remembers backfills, and gives places in the log away."""
-
-    def backfill(self, name: str) -> BackfillMark | None: ...
-
-    def end_backfill(self, name: str) -> None: ...
-
-    def reserve(self, count: int) -> int: ...
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -110,16 +100,20 @@ class Backfill:
         self,
         span: Span,
         cluster: Cluster,
-        tells: EventFactory,
-        store: Marks,
+        event_factory: EventFactory,
+        state: State,
+        notifier: Notifier,
         pace: Callable[[], None],
         clock: Clock,
         past: Mapping[str, Past] | None = None,
     ) -> None:
         self._span = span
         self._cluster = cluster
-        self._tells = tells
-        self._store = store
+        self._event_factory = event_factory
+        self._commits = state.commits
+        self._backfills = state.backfills
+        self._log = state.log
+        self._notifier = notifier
         self._pace = pace
         self._clock = clock
         self._past = past or {}
@@ -156,12 +150,12 @@ class Backfill:
                 self._pass(of, part)
         if left := self._finished():
             self._keep(left, None)
-        self._store.end_backfill(self._span.name)
+        self._backfills.end(self._span.name)
         return self._sent, True
 
     def _go_on(self) -> None:
         """Takes up what the last run of this backfill left."""
-        before = self._store.backfill(self._span.name)
+        before = self._backfills.get(self._span.name)
         if before is not None:
             mark = read(before.mark, Mark)
             self._sent, self._places, self._reported_before = before.sent, dict(mark.places), dict(mark.reported)
@@ -189,11 +183,11 @@ class Backfill:
         # Of two indices that have a document, the later one has its truth, and tells last.
         ranks = {one.name: number if of.overlap else 0 for number, one in enumerate(of.indices)}
         queues: dict[int, list[Iterator[Part]]] = {rank: [] for rank in sorted({*ranks.values()})}
-        for number, highest in numbered.items():
-            name, _, number = number.rpartition("/")
+        for part, highest in numbered.items():
+            name, _, number = part.rpartition("/")
             if name not in ranks:
                 raise NameMoved(f"{of.name!r} now leads to {name!r} as well", "ask for the backfill again")
-            shard = Shard(name, int(number), now.shards[number].node)
+            shard = Shard(name, int(number), now.shards[part].node)
             queues[ranks[name]].append(self._numbered(of, shard, highest + 1, limit))
         return (part for some in queues.values() for part in in_turn(some))
 
@@ -209,7 +203,7 @@ class Backfill:
     def _read(self, of: Resolved, now: StatsSnapshot, part: Part) -> Pages:
         """The pages of a part, each as of after the log's head that it carries with it."""
         size = self._page_sizer.initial(now, _PAGE)
-        low = self._store.head()
+        low = self._log.head()
         with closing(self._cluster.part(of, part, size)) as pages:
             for page in pages:
                 yield msgspec.structs.replace(page, low=low)
@@ -225,11 +219,11 @@ class Backfill:
         self._page_sizer.observe(page.docs)
         before = self._reported_before
         docs = [doc for doc in page.docs if before.get(doc.key) != content_digest(doc.source)] if before else page.docs
-        first = self._store.reserve(len(docs)) if self._past and docs else 0
+        first = self._backfills.reserve(len(docs)) if self._past and docs else 0
         left: list[Entry] = []
         for sink in self._span.sinks:
             past = self._past.get(sink)
-            left += _for(sink, past.bring(docs, first, stop) if past else self._tells.reads(docs, first))
+            left += _for(sink, past.bring(docs, first, stop) if past else self._event_factory.reads(docs, first))
         self._sent += len(docs)
         self._reported.append(docs)
         if left:
@@ -256,7 +250,9 @@ class Backfill:
         reported.update((doc.key, content_digest(doc.source)) for docs in self._reported for doc in docs)
         text = msgspec.json.encode(Mark(self._places, [*reported.items()])).decode()
         mark = BackfillMark(self._span.name, text, self._sent)
-        self._store.commit(self._span.watch, Commit(entries=entries, backfill=mark, low=low))
+        rows = self._commits.commit(self._span.watch, Commit(entries=entries, backfill=mark, low=low))
+        if rows:
+            self._notifier.publish(rows)
         self._kept_at = self._clock.monotonic()
 
 

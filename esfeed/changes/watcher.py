@@ -12,7 +12,7 @@ import msgspec
 from esfeed.changes import diff
 from esfeed.changes.events import EventFactory
 from esfeed.errors import MassDelete
-from esfeed.ports import Batch, Checkpoint, Clock, Commit, Profile, Progress, Stop, Store, Tracker
+from esfeed.ports import Batch, Checkpoint, Clock, Commit, Commits, Log, Notifier, Profile, Progress, Stop, Tracker
 
 _ALWAYS_ALLOWED = 1000
 _AT_ONCE = 1000
@@ -48,10 +48,21 @@ class Poll(msgspec.Struct, frozen=True):
 class Watcher:
     """Polls one watch. One thread at a time. ``allow_mass_delete`` holds for the next whole poll."""
 
-    def __init__(self, watch: Watch, tracker: Tracker, profile: Profile, store: Store, clock: Clock) -> None:
+    def __init__(
+        self,
+        watch: Watch,
+        tracker: Tracker,
+        profile: Profile,
+        commits: Commits,
+        log: Log,
+        notifier: Notifier,
+        clock: Clock,
+    ) -> None:
         self.watch = watch
         self._tracker = tracker
-        self._store = store
+        self._commits = commits
+        self._log = log
+        self._notifier = notifier
         self.event_factory = EventFactory(watch.name, watch.cluster, watch.timestamp_field, profile, clock)
         self.allow_mass_delete = False
         self._known_before: int | None = None
@@ -61,7 +72,7 @@ class Watcher:
     @property
     def checkpoint(self) -> Checkpoint | None:
         """How far the watch has come. Raises ``StateError``."""
-        return self._since if self._sure else self._store.checkpoint(self.watch.name)
+        return self._since if self._sure else self._commits.checkpoint(self.watch.name)
 
     def run_once(self, stop: Stop = lambda: False, progress: Progress = lambda read, total: None) -> Poll:
         """Reads what is new and commits it, batch by batch. Raises ``ClusterError``, ``StateError``, ``ConfigError``.
@@ -78,7 +89,9 @@ class Watcher:
             for part in _parts(batch) if self.watch.split_batches else (batch,):
                 commit = self._settle(part)
                 if commit is not None:
-                    self._store.commit(self.watch.name, commit)
+                    rows = self._commits.commit(self.watch.name, commit)
+                    if rows:
+                        self._notifier.publish(rows)
                     since = commit.checkpoint or since
                 for entry in commit.entries if commit else ():
                     events[entry.event.op] = events.get(entry.event.op, 0) + 1
@@ -95,7 +108,7 @@ class Watcher:
             return
         if self._known_before is None:
             # Before this poll forgets any: a share of what is left would grow with each batch.
-            self._known_before = self._store.known(self.watch.name).count()
+            self._known_before = self._commits.known(self.watch.name).count()
         known = self._known_before
         if batch.losing > self.watch.mass_delete_limit * known:
             raise MassDelete(
@@ -109,7 +122,7 @@ class Watcher:
         keep = self.watch.keep_documents
         revisions = diff.revised(batch.seen, keep=keep)
         keys = [*diff.in_doubt(batch.seen, revisions, batch.known), *(key for key, _ in batch.gone)]
-        bodies = self._store.documents(self.watch.name, keys) if keys else {}
+        bodies = self._commits.documents(self.watch.name, keys) if keys else {}
         found = diff.seen(batch.seen, revisions, batch.known, bodies, keep=keep, snapshot=batch.snapshot)
         changes = [*found.changes, *diff.gone(batch.gone, bodies)]
         if batch.snapshot and self.watch.silent:
@@ -121,7 +134,7 @@ class Watcher:
             stamps=batch.stamps,
             documents=found.documents,
             gone=[key for key, _ in batch.gone],
-            entries=self.event_factory.entries(changes, self._store.head(), batch.copies) if changes else [],
+            entries=self.event_factory.entries(changes, self._log.head(), batch.copies) if changes else [],
             checkpoint=batch.checkpoint,
             known=batch.known,
             passed=batch.passed,

@@ -107,7 +107,7 @@ def _run(
         try:
             with ExitStack() as ways, progress(f"reading {watch}") as progressed:
                 past = {sink: ways.enter_context(closing(app.direct(sink, watch))) for sink in routed} if own else {}
-                job = Backfill(span, app.clusters[watch], event_factory, app.store, pace, app.clock, past)
+                job = Backfill(span, app.clusters[watch], event_factory, app.store, app.notifier, pace, app.clock, past)
                 sent, finished = job.run(stop, progressed)
         except EsfeedError as error:
             if isinstance(error, ConfigError) and len(watches) == 1:
@@ -137,15 +137,15 @@ def _pacer(app: App, sinks: tuple[str, ...], own: bool, stop: Stop) -> Callable[
 
 def _others(app: App, sinks: list[str], timeout: float, stop: Stop) -> list[str]:
     """Waits for the process that delivers; returns the sinks that still have a rest after ``timeout`` seconds."""
-    goal = app.store.last()
+    goal = app.store.log.last()
     until = app.clock.monotonic() + timeout
     while app.clock.monotonic() < until and not stop():
-        if all((app.store.cursor(sink) or 0) >= goal for sink in sinks):
+        if all((app.store.outbox.cursor(sink) or 0) >= goal for sink in sinks):
             return []
         time.sleep(_LOOK_AGAIN)
     if stop():
         return []
-    stuck = [sink for sink in sinks if (app.store.cursor(sink) or 0) < goal]
+    stuck = [sink for sink in sinks if (app.store.outbox.cursor(sink) or 0) < goal]
     for sink in stuck:
         fail("the running feed has not delivered all of it yet; it goes on", f"sink {sink}")
     return stuck

@@ -98,7 +98,7 @@ def redrive(
             one = _found(app, sink, position)
             if one.state in _LIVE:
                 raise ConfigError("POSITION", position, f"it is not dead but still tried (attempt {one.attempts})")
-        asked = app.store.redrive(names, position, force=force)
+        asked = app.store.dead_letters.redrive(names, position, force=force)
         older = _superseded(app, names, position, asked)
         if asked and own:
             deliver(app, sorted({one.sink for one in asked}), timeout)
@@ -116,14 +116,14 @@ def _one_sink(sink: str | None, of: str | None) -> str | None:
 
 def _known(app: App, sink: str | None) -> list[str]:
     """The sinks to look at: that one, or all that are defined or ever were."""
-    known = [*dict.fromkeys([*app.config.sinks, *sorted(app.store.counts())])]
+    known = [*dict.fromkeys([*app.config.sinks, *sorted(app.store.dead_letters.counts())])]
     if sink is not None and sink not in known:
         raise ConfigError("SINK", sink, one_of(known, sink))
     return known if sink is None else [sink]
 
 
 def _found(app: App, sink: str, position: int) -> Parked:
-    one = app.store.parked_one(sink, position)
+    one = app.store.dead_letters.get(sink, position)
     if one is None:
         hint = f"sink {sink} has no dead event at that position; `esfeed dead --sink {sink}` lists those it has"
         raise ConfigError("POSITION", position, hint)
@@ -132,7 +132,7 @@ def _found(app: App, sink: str, position: int) -> Parked:
 
 def _pages(app: App, names: Sequence[str], live: bool) -> Iterator[Parked]:
     after = ("", 0)
-    while page := app.store.dead(names, after, _PAGE, live=live):
+    while page := app.store.dead_letters.page(names, after, _PAGE, live=live):
         yield from page
         after = page[-1].sink, page[-1].position
 
@@ -198,7 +198,7 @@ def _discard(app: App, names: Sequence[str], sink: str | None, position: int | N
         raise ConfigError("--discard", None, "name one by SINK and POSITION, or give either --sink SINK or --all")
     if sink is not None and position is not None and _found(app, sink, position).state in _LIVE:
         raise ConfigError("POSITION", position, "it is not dead but still tried")
-    errors.print(f"{app.store.discard(names, position):,} dead events discarded")
+    errors.print(f"{app.store.dead_letters.discard(names, position):,} dead events discarded")
 
 
 # --- sending again
@@ -223,7 +223,7 @@ def _superseded(app: App, names: Sequence[str], position: int | None, asked: Seq
     left = [
         one
         for name in names
-        for one in app.store.parked(name)
+        for one in app.store.outbox.parked(name)
         if one.state == "dead" and (one.sink, one.position) not in passed and position in (None, one.position)
     ]
     for one in left[:20]:
@@ -242,13 +242,17 @@ def _await(app: App, asked: Sequence[Parked], timeout: float) -> None:
     left = {(one.sink, one.position) for one in asked}
     while left and app.clock.monotonic() < until:
         app.sleep(_LOOK_AGAIN)
-        left &= {(one.sink, one.position) for name in names for one in app.store.parked(name) if one.state != "dead"}
+        left &= {
+            (one.sink, one.position) for name in names for one in app.store.outbox.parked(name) if one.state != "dead"
+        }
 
 
 def _report(app: App, asked: Sequence[Parked]) -> int:
     """Says what became of each; returns how many were sent."""
     sent = 0
-    there = {(one.sink, one.position): one for name in {one.sink for one in asked} for one in app.store.parked(name)}
+    there = {
+        (one.sink, one.position): one for name in {one.sink for one in asked} for one in app.store.outbox.parked(name)
+    }
     for one in asked:
         now = there.get((one.sink, one.position))
         where = f"sink {one.sink}, position {one.position}"

@@ -63,7 +63,7 @@ class _Deliveries:
         """Nothing is logged any more; what is left has that many seconds."""
         self.until = self._app.clock.monotonic() + timeout
         self._over.set()
-        self._app.store.wake()
+        self._app.notifier.wake()
 
     def give_up(self) -> None:
         """Nothing more is to be delivered, and nothing to be said of it."""
@@ -90,7 +90,7 @@ class _Deliveries:
                 if not delivery.idle:
                     self._over.wait(delivery.wait or 0.0)
                 elif not self._over.is_set():
-                    self._app.store.wait(_LOOK_AGAIN)
+                    self._app.notifier.wait(_LOOK_AGAIN)
                 continue
             if delivery.idle and delivery.wait is None:
                 if dead:
@@ -109,7 +109,7 @@ class _Deliveries:
 
 def _left(app: App, name: str) -> str:
     try:
-        counts = app.store.counts().get(name)
+        counts = app.store.dead_letters.counts().get(name)
         parked = counts.parked if counts else 0
         waits = f"{app.backlog(name):,} log entries" + (f" and {parked:,} parked events" if parked else "")
     except EsfeedError:

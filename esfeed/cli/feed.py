@@ -17,8 +17,9 @@ from esfeed.config.http import DEFAULT_LISTEN
 from esfeed.config.load import Config, load
 from esfeed.config.plugins import one_of
 from esfeed.errors import ConfigError, EsfeedError, StateError
+from esfeed.ports import ControlRequest
 from esfeed.runtime.factory import App
-from esfeed.runtime.health import ControlRequest, WatchHealth, pack, unpack
+from esfeed.runtime.health import watch_health
 
 log = structlog.get_logger("esfeed")
 
@@ -134,15 +135,15 @@ def _wish(app: App, watches: list[str], allow_mass_delete: bool, timeout: float)
     """Asks the running feed to do it, and waits for each watch's next poll."""
     began = app.steady.now().timestamp()
     for name in watches:
-        app.store.note("wish", name, pack(ControlRequest(allow_mass_delete)))
+        app.store.control.send(name, ControlRequest(allow_mass_delete))
     until = app.clock.monotonic() + timeout
     left = set(watches)
     failed = []
     while left and app.clock.monotonic() < until:
         app.sleep(_LOOK_AGAIN)
-        waiting, notes = app.store.notes("wish"), app.store.notes("watch")
+        waiting, notes = app.store.control.waiting(), watch_health(app.store.notes)
         for name in sorted(left - waiting.keys()):
-            health = unpack(notes[name], WatchHealth) if name in notes else None
+            health = notes.get(name)
             if health is None or health.at <= began:
                 continue
             if health.reconciled > began:

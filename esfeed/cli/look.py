@@ -162,7 +162,7 @@ def events(path: Path, since: int, follow: bool, as_json: bool) -> None:
     pretty = sys.stdout.isatty() and not as_json
     with App(settings(path), "events") as app:
         while True:
-            rows = app.store.read_log(since, _PAGE)
+            rows = app.store.log.read(since, _PAGE)
             for row in rows:
                 since = row.position
                 if pretty:
@@ -199,7 +199,7 @@ def check(path: Path) -> None:
 
 
 def _followed(app: App, watch: str) -> str:
-    return app.trackers[watch].check(app.store.checkpoint(watch)) + _without_backfill(app, watch)
+    return app.trackers[watch].check(app.store.commits.checkpoint(watch)) + _without_backfill(app, watch)
 
 
 def _without_backfill(app: App, watch: str) -> str:

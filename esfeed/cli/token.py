@@ -14,8 +14,8 @@ from esfeed.cli.feed import settings
 from esfeed.cli.output import errors, out
 from esfeed.config.types import seconds
 from esfeed.errors import ConfigError
+from esfeed.model.tokens import Token, digest, new_token
 from esfeed.runtime.factory import App
-from esfeed.store.tokens import Token, digest, new_token
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
 

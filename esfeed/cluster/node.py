@@ -40,7 +40,7 @@ class Meter:
 
 
 class Bounds(threading.local):
-    """What this thread's request may cost: ``max_bytes`` of answer, time until ``end`` (monotonic); ``meter`` counts."""
+    """What a thread's request may cost: ``max_bytes``, and time until ``end`` (monotonic); ``meter`` counts it."""
 
     max_bytes = 256 << 20
     end = 0.0

@@ -15,7 +15,7 @@ from esfeed.delivery.page import fitting
 from esfeed.delivery.target import Target
 from esfeed.errors import Retryable
 from esfeed.model.event import Document, Event
-from esfeed.ports import Entry, Stop, Store
+from esfeed.ports import Entry, Log, Outbox, Stop
 from esfeed.routing.router import RouteFailed, Router
 
 
@@ -31,14 +31,16 @@ class DirectWriter:
         watch: str,
         target: Target,
         router: Router,
-        store: Store,
+        event_log: Log,
+        outbox: Outbox,
         terms: DeliveryOptions,
         event_factory: EventFactory,
     ) -> None:
         self._name = name
         self._target = target
         self._router = router
-        self._store = store
+        self._log = event_log
+        self._outbox = outbox
         self._terms = terms
         self._teller = event_factory
         self._plain = router.passes_whole(name, watch) and target.takes_lines("cloudevents")
@@ -104,9 +106,9 @@ class DirectWriter:
 
     def _clear(self) -> bool:
         """Whether nothing of this sink lies before these events, or could be sent again after them."""
-        if self._terms.coalesce or self._store.parked(self._name):
+        if self._terms.coalesce or self._outbox.parked(self._name):
             return False
-        return not self._store.read_log(self._store.cursor(self._name) or 0, 1)
+        return not self._log.read(self._outbox.cursor(self._name) or 0, 1)
 
     def _send(self, some: Sequence[tuple[Entry, Event]]) -> list[Entry]:
         try:

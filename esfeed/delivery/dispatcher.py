@@ -20,7 +20,7 @@ from esfeed.delivery.reader import LogReader, left_of
 from esfeed.delivery.retry_queue import Parking
 from esfeed.delivery.target import Target
 from esfeed.errors import Retryable
-from esfeed.ports import Clock, Doc, Outcome, Parked, ParkedState, Settlement, Store, retry
+from esfeed.ports import Clock, Doc, Log, Outbox, Outcome, Parked, ParkedState, Settlement, retry
 from esfeed.routing.router import Router
 
 _WISHES_EVERY = 0.5
@@ -73,7 +73,8 @@ class Dispatcher:
         name: str,
         target: Target,
         router: Router,
-        store: Store,
+        event_log: Log,
+        outbox: Outbox,
         terms: DeliveryOptions,
         clock: Clock,
         chance: Callable[[], float] = random.random,
@@ -81,8 +82,9 @@ class Dispatcher:
     ) -> None:
         self.name = name
         self._target = target
-        self._reader = LogReader(name, router, store, terms)
-        self._store = store
+        self._reader = LogReader(name, router, event_log, terms)
+        self._log = event_log
+        self._outbox = outbox
         self._terms = terms
         self._clock = clock
         self._steady = steady or clock
@@ -101,8 +103,8 @@ class Dispatcher:
 
     def start(self) -> None:
         """Gives a sink that was never seen its place: the end of the log as it is now. Call before the first poll."""
-        if self._store.cursor(self.name) is None:
-            self._store.settle(self.name, Settlement(self._store.head()))
+        if self._outbox.cursor(self.name) is None:
+            self._outbox.settle(self.name, Settlement(self._log.head()))
 
     def close(self) -> None:
         """Lets go of the target; the next ``run_once`` opens it again."""
@@ -131,10 +133,10 @@ class Dispatcher:
     def _load(self) -> None:
         """Reads what is parked, once; and from time to time, what somebody wants to be sent again."""
         if not self._loaded:
-            parked = self._store.parked(self.name)
+            parked = self._outbox.parked(self.name)
             self._parking = Parking(parked)
             self._dead = {one.document for one in parked if one.state not in ("retry", "waiting")}
-            at = self._store.cursor(self.name) or 0
+            at = self._outbox.cursor(self.name) or 0
             self._taken |= {one.position for one in parked if one.position > at}
             self._loaded = True
         if self._clock.monotonic() - self._asked_at < _WISHES_EVERY:
@@ -145,10 +147,10 @@ class Dispatcher:
             _replace(one, state="retry", attempts=0, next_try=now)
             if one.newer is None or one.state == "forced"
             else _replace(one, state="dead")
-            for one in self._store.redriven(self.name)
+            for one in self._outbox.redriven(self.name)
         ]
         if again:
-            self._store.settle(self.name, Settlement(0, again))
+            self._outbox.settle(self.name, Settlement(0, again))
         for one in again:
             if one.state == "retry":
                 self._parking.put(one)
@@ -158,7 +160,7 @@ class Dispatcher:
 
     def _send_logged(self, step: _Step, left: float) -> Delivery:
         """Sends what lies behind the cursor. ``left``: seconds that those in doubt have to wait still."""
-        at = self._store.cursor(self.name) or 0
+        at = self._outbox.cursor(self.name) or 0
         page = self._reader.page(at, step.now, self._parking, self._taken, bool(self._failing.suspects))
         if page is None:
             waits = self._parking.next_in(step.steady)
@@ -194,7 +196,7 @@ class Dispatcher:
         """Sends what is parked of one document: by itself, so that whatever comes of it is its own fault."""
         queue = {one.position: one for one in self._parking.queue(document) if one.position not in self._owed}
         wanted = [*queue][: self._terms.batch]
-        rows = self._store.parked_events(self.name, wanted, self._terms.batch_bytes) if wanted else ()
+        rows = self._outbox.parked_events(self.name, wanted, self._terms.batch_bytes) if wanted else ()
         page = DeliveryPage(0)
         for row in rows:
             page.add(row.event, [row], self._reader.shape, self._terms.oldest(step.now), parked=False)
@@ -324,11 +326,11 @@ class Dispatcher:
         if page is not None:
             self._hold_back(step, page)
         position = at if page is None else self._cursor(step, page, at)
-        self._owed |= {position: document for position, document in step.over.items() if document in self._parking}
+        self._owed |= {over: document for over, document in step.over.items() if document in self._parking}
         parked = [*step.parked.values()]
-        self._store.settle(self.name, Settlement(position, parked, [*self._owed], self._newer, step.dropped))
-        for position, document in self._owed.items():
-            self._parking.take(document, [position])
+        self._outbox.settle(self.name, Settlement(position, parked, [*self._owed], self._newer, step.dropped))
+        for owed, document in self._owed.items():
+            self._parking.take(document, [owed])
         self._owed, self._newer = {}, {}
         new = [one for one in parked if one.state != "dead" and one.document not in self._parking]
         waits = {one.document for one in new}
@@ -339,7 +341,7 @@ class Dispatcher:
             else:
                 self._parking.put(one)
         if page is not None:
-            self._taken = {position for position in {*self._taken, *step.over, *step.parked} if position > position}
+            self._taken = {each for each in {*self._taken, *step.over, *step.parked} if each > position}
             self._reader.settled(position, page)
         left = self._left()
         error = self._why if left else next((one.error for one in parked if one.error), "")

@@ -19,7 +19,7 @@ from esfeed.delivery.reader import left_of
 from esfeed.delivery.target import Target
 from esfeed.errors import Retryable
 from esfeed.model.event import Event, weight
-from esfeed.ports import Clock, retry
+from esfeed.ports import Clock, LogRow, retry
 from esfeed.routing.router import RouteFailed, Router
 
 MOST_EVENTS, MOST_BYTES = 10_000, 64 << 20
@@ -64,9 +64,9 @@ class MemoryDispatcher:
         """How many events wait in memory."""
         return len(self._queue)
 
-    def hear(self, events: Sequence[Event]) -> None:
-        """Takes the events of a commit. Where the memory is full, the oldest go."""
-        for event in events:
+    def hear(self, rows: Sequence[LogRow]) -> None:
+        """Takes the events of a commit, but for those of a backfill. Where the memory is full, the oldest go."""
+        for event in (row.event for row in rows if row.sink is None):
             try:
                 shaped = self._router.shape(self.name, event)
             except RouteFailed as error:

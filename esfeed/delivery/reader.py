@@ -13,7 +13,7 @@ from esfeed.delivery.options import DeliveryOptions
 from esfeed.delivery.page import DeliveryPage, Unsure, grouped, seconds, within
 from esfeed.delivery.retry_queue import Parking
 from esfeed.model.event import Event
-from esfeed.ports import LogRow, Store
+from esfeed.ports import Log, LogRow
 from esfeed.routing.router import RouteFailed, Router
 
 MOST_PARKED = 10_000
@@ -25,11 +25,11 @@ _LOOK_FURTHER = 1000
 class LogReader:
     """Reads for one sink. ``in_window``: some of the events that were merged are still to be sent."""
 
-    def __init__(self, name: str, router: Router, store: Store, terms: DeliveryOptions) -> None:
+    def __init__(self, name: str, router: Router, event_log: Log, terms: DeliveryOptions) -> None:
         self._name = name
         self._router = router
         self._watches = router.watches(name)
-        self._store = store
+        self._log = event_log
         self._terms = terms
         self._window: int | None = None
         self._rows: tuple[int, Sequence[LogRow]] = (-1, ())
@@ -53,7 +53,7 @@ class LogReader:
         wide = doubt or self._terms.coalesce or self._terms.linger
         limit = max(self._terms.batch, _LOOK_FURTHER) if wide else self._terms.batch
         if self._window is None or self._rows[0] != at:
-            self._rows = at, self._store.read_log(at, limit)
+            self._rows = at, self._log.read(at, limit)
         rows = self._rows[1]
         if not rows:
             self._window = None

@@ -4,22 +4,24 @@ Each docstring states what an implementer must hold to; ``esfeed.testing`` has c
 """
 
 from esfeed.ports.clock import Clock, Progress, Stop
-from esfeed.ports.log import (
-    NO_DOC,
-    PAGE_BYTES,
-    BackfillMark,
-    Commit,
-    Doc,
-    Entry,
-    LogRow,
-    Parked,
-    ParkedState,
-    Settlement,
-    Store,
-)
-from esfeed.ports.memory import Known, Sweep
+from esfeed.ports.commits import BackfillMark, Backfills, Commit, Commits, Entry
+from esfeed.ports.log import NO_DOC, PAGE_BYTES, Doc, Log, LogRow
+from esfeed.ports.outbox import Counts, DeadLetters, Outbox, Parked, ParkedState, Settlement
 from esfeed.ports.polls import COUNTERS_AGE, Batch, Checkpoint, Cluster, Passed, Profile, Tracker
+from esfeed.ports.revisions import DatedRevisions, Known, Revisions, ShardRevisions, Sweep
 from esfeed.ports.sinks import OK, LineSink, Outcome, Sink, rejected, retry, waits
+from esfeed.ports.state import (
+    Control,
+    ControlRequest,
+    Notes,
+    Notifier,
+    Pruned,
+    Retention,
+    SinkRegistry,
+    State,
+    Tokens,
+    Watches,
+)
 
 __all__ = [
     "COUNTERS_AGE",
@@ -27,28 +29,46 @@ __all__ = [
     "OK",
     "PAGE_BYTES",
     "BackfillMark",
+    "Backfills",
     "Batch",
     "Checkpoint",
     "Clock",
     "Cluster",
     "Commit",
+    "Commits",
+    "Control",
+    "ControlRequest",
+    "Counts",
+    "DatedRevisions",
+    "DeadLetters",
     "Doc",
     "Entry",
     "Known",
     "LineSink",
+    "Log",
     "LogRow",
+    "Notes",
+    "Notifier",
+    "Outbox",
     "Outcome",
     "Parked",
     "ParkedState",
     "Passed",
     "Profile",
     "Progress",
+    "Pruned",
+    "Retention",
+    "Revisions",
     "Settlement",
+    "ShardRevisions",
     "Sink",
+    "SinkRegistry",
+    "State",
     "Stop",
-    "Store",
     "Sweep",
+    "Tokens",
     "Tracker",
+    "Watches",
     "rejected",
     "retry",
     "waits",

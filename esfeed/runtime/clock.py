@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
 from esfeed.errors import StateError
-from esfeed.ports import Clock
+from esfeed.ports import Clock, Notes
 from esfeed.text.decoders import read
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -47,14 +45,6 @@ class SteadyClock:
         return self._clock.monotonic()
 
 
-class Notes(Protocol):
-    """The part of the store that keeps the offset."""
-
-    def notes(self, kind: str) -> Mapping[str, bytes]: ...
-
-    def note(self, kind: str, name: str, data: bytes) -> None: ...
-
-
 class _Kept(msgspec.Struct, frozen=True):
     boot: str
     offset: float
@@ -67,13 +57,13 @@ def steady(clock: Clock, notes: Notes) -> SteadyClock:
     system does not say which boot it is, each process has an offset of its own.
     """
     offset, boot = clock.now().timestamp() - clock.monotonic(), _boot()
-    raw = notes.notes(_KIND).get(_KIND)
+    raw = notes.all(_KIND).get(_KIND)
     kept = read(raw, _Kept) if raw else None
     if kept is not None and boot and kept.boot == boot:
         return SteadyClock(clock, kept.offset)
     # Without the note (a state that is read-only) this process goes by its own.
     with contextlib.suppress(StateError):
-        notes.note(_KIND, _KIND, msgspec.json.encode(_Kept(boot, offset)))
+        notes.put(_KIND, _KIND, msgspec.json.encode(_Kept(boot, offset)))
     return SteadyClock(clock, offset)
 
 

@@ -19,7 +19,6 @@ import structlog
 from esfeed.delivery.dispatcher import Delivery
 from esfeed.errors import ConfigError, EsfeedError, MassDelete, ReaderGone, Unforeseen
 from esfeed.runtime.factory import App
-from esfeed.runtime.health import ControlRequest, unpack
 from esfeed.runtime.heaps import share_heaps
 from esfeed.runtime.left import HINT, left
 from esfeed.runtime.rounds import Rounds
@@ -67,7 +66,7 @@ class Daemon:
     def _run(self, stop_signal: StopSignal) -> None:
         self._app.begin()
         self._app.noting.patient = True
-        self._rounds = Rounds(self._app, self._poll, self._app.store.followed())
+        self._rounds = Rounds(self._app, self._poll, self._app.store.watches.followed())
         sinks = [self._start(f"sink {name}", self._deliver, name) for name in self._app.dispatchers]
         # One job for all that are due together: APScheduler takes a tenth of a millisecond for each job at each turn.
         for (cron, interval), names in self._turns().items():
@@ -75,7 +74,7 @@ class Daemon:
                 self._schedule.every(interval, f"every {interval:g} s", self._rounds.due, names, at_once=True)
             else:
                 self._schedule.cron(cron, f"cron {cron}", self._rounds.due, names)
-        self._schedule.every(_WISHES_EVERY, " wishes", self._grant_wishes)
+        self._schedule.every(_WISHES_EVERY, " wishes", self._take_requests)
         self._schedule.every(_PRUNE_EVERY, " prune", self._prune)
         for name, one in left(self._app).items():
             log.warning("sink.left", sink=name, what=f"it is not in the settings: {one}", hint=HINT)
@@ -95,16 +94,16 @@ class Daemon:
             turns.setdefault((settings.cron, 0.0 if settings.cron else settings.interval), []).append(name)
         return turns
 
-    def _grant_wishes(self) -> None:
+    def _take_requests(self) -> None:
         """Does what ``esfeed reconcile`` asks for in another process; a watch that stopped goes on with it."""
         try:
             self._app.noting.flush()
             self._note_long_polls()
-            if not self._app.store.notes("wish"):
+            if not self._app.store.control.waiting():
                 return
-            for name, wish in self._app.store.take_notes("wish").items():
+            for name, request in self._app.store.control.take().items():
                 if name in self._app.config.watches:
-                    self._app.ask(name, unpack(wish, ControlRequest).allow_mass_delete)
+                    self._app.ask(name, request.allow_mass_delete)
                     self._rounds.resume(name)
                     if self._app.config.watches[name].cron is None:
                         self._rounds.due([name])
@@ -179,7 +178,7 @@ class Daemon:
         if self.stopping.is_set() or not wait:
             return
         if delivery.idle or delivery.wake:
-            self._app.store.wait(min(wait, _LOOK_AGAIN))
+            self._app.notifier.wait(min(wait, _LOOK_AGAIN))
         else:
             self.stopping.wait(wait)
 

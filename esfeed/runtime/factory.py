@@ -26,10 +26,11 @@ from esfeed.delivery.options import DeliveryOptions
 from esfeed.errors import EsfeedError, ReaderGone, Unforeseen
 from esfeed.observe.hooks import ObservedSink, together
 from esfeed.observe.ports import Observer
-from esfeed.ports import Clock, Progress, Sink, Stop
+from esfeed.ports import Clock, Progress, Sink, State, Stop
 from esfeed.routing.router import Router
 from esfeed.runtime.clock import SteadyClock, SystemClock, steady
-from esfeed.runtime.health import Alive, SinkHealth, WatchHealth, pack, unpack
+from esfeed.runtime.health import Alive, SinkHealth, WatchHealth, pack, watch_health
+from esfeed.runtime.notifier import LocalNotifier
 from esfeed.runtime.noting import Noting
 from esfeed.store.lock import StateLock
 
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from esfeed.delivery.dispatcher import Delivery, Dispatcher
     from esfeed.delivery.memory_dispatcher import MemoryDispatcher
     from esfeed.delivery.target import Target
-    from esfeed.store.sql import SqlStore
     from esfeed.trackers.auto import AutoTracker
 
 log = structlog.get_logger("esfeed")
@@ -71,8 +71,9 @@ class App:
         self.observers: list[Observer] = []
         self._interrupt = threading.Event()
         self._purpose = purpose
+        self.notifier = LocalNotifier()
         self._stack = ExitStack()
-        self.noting = Noting(lambda notes: self.store.note_all(notes), self.clock.monotonic)
+        self.noting = Noting(lambda notes: self.store.notes.put_all(notes), self.clock.monotonic)
         self._links: dict[str, Link] = {}
         self._well: dict[str, float] = {}
         self._reconciled: dict[str, float] = {}
@@ -112,18 +113,18 @@ class App:
         return StateLock(Path(f"{database}.lock"), self._purpose)
 
     @cached_property
-    def store(self) -> SqlStore:
+    def store(self) -> State:
         """The state, opened and migrated on first use."""
-        from esfeed.store.sql import SqlStore
+        from esfeed.store.state import open_state
 
-        store = SqlStore(self.config.state)
+        store = open_state(self.config.state)
         self._stack.callback(store.close)
         return store
 
     @cached_property
     def steady(self) -> SteadyClock:
         """The clock by which it is noted when something was: nobody sets it, and all processes have the same."""
-        return steady(self.clock, self.store)
+        return steady(self.clock, self.store.notes)
 
     def begin(self) -> None:
         """Makes all that polls need, and notes that the feed runs from now on: what was not heard of since is not late
@@ -131,11 +132,11 @@ class App:
         """
         # Now: many threads would each begin to make them.
         _ = self.watchers, self.together, self._engines_before
-        self.store.note("alive", "", pack(Alive(self._at())))
+        self.store.notes.put("alive", "", pack(Alive(self._at())))
 
     def alive(self, watch: str) -> None:
         """Notes that the poll of a watch that is still going on gets answers."""
-        self.store.note("alive", watch, pack(Alive(self._at())))
+        self.store.notes.put("alive", watch, pack(Alive(self._at())))
 
     def _at(self) -> float:
         return self.steady.now().timestamp()
@@ -197,7 +198,7 @@ class App:
     @cached_property
     def trackers(self) -> Mapping[str, AutoTracker]:
         """The trackers by watch."""
-        self.store.number(self.config.watches)
+        self.store.watches.register(self.config.watches)
         return {name: self._tracker(name, settings) for name, settings in self.config.watches.items()}
 
     def _tracker(self, name: str, settings: WatchSettings) -> AutoTracker:
@@ -217,7 +218,7 @@ class App:
             assumed=settings.tracker == "auto" and "timestamp_field" not in settings.model_fields_set,
         )
         cluster = self.clusters[name]
-        return AutoTracker(settings.tracker, cluster, self.store.known(name), options, self.steady, self.sleep)
+        return AutoTracker(settings.tracker, cluster, self.store.commits.known(name), options, self.steady, self.sleep)
 
     @cached_property
     def watchers(self) -> Mapping[str, Watcher]:
@@ -237,7 +238,8 @@ class App:
             split_batches=not self._eager and len(self.config.watches) > 1,
             alone=not self._eager,
         )
-        return Watcher(watch, self.trackers[name], plugins.profile(settings.profile), self.store, self.clock)
+        profile, store = plugins.profile(settings.profile), self.store
+        return Watcher(watch, self.trackers[name], profile, store.commits, store.log, self.notifier, self.clock)
 
     @cached_property
     def router(self) -> Router:
@@ -262,7 +264,14 @@ class App:
 
         event_factory = self.watchers[watch].event_factory
         return DirectWriter(
-            name, watch, self.targets[name], self.router, self.store, terms(self.config.sinks[name]), event_factory
+            name,
+            watch,
+            self.targets[name],
+            self.router,
+            self.store.log,
+            self.store.outbox,
+            terms(self.config.sinks[name]),
+            event_factory,
         )
 
     def _dispatcher(self, name: str, settings: SinkSection) -> Dispatcher | MemoryDispatcher:
@@ -272,11 +281,18 @@ class App:
         made: Dispatcher | MemoryDispatcher
         if settings.persist:
             made = Dispatcher(
-                name, self.targets[name], self.router, self.store, terms(settings), self.clock, steady=self.steady
+                name,
+                self.targets[name],
+                self.router,
+                self.store.log,
+                self.store.outbox,
+                terms(settings),
+                self.clock,
+                steady=self.steady,
             )
         else:
             made = MemoryDispatcher(name, self.targets[name], self.router, terms(settings), self.clock)
-            self.store.listen(made.hear)
+            self.notifier.subscribe(made.hear)
         made.start()
         self._stack.callback(made.close)
         return made
@@ -286,9 +302,9 @@ class App:
         from esfeed.delivery.memory_dispatcher import MemoryDispatcher
 
         found = self.dispatchers[name]
-        return (
-            found.backlog if isinstance(found, MemoryDispatcher) else self.store.log_count(self.store.cursor(name) or 0)
-        )
+        if isinstance(found, MemoryDispatcher):
+            return found.backlog
+        return self.store.log.count(self.store.outbox.cursor(name) or 0)
 
     def sink(self, name: str) -> Sink:
         """A new, unopened sink of those settings."""
@@ -369,7 +385,7 @@ class App:
 
     @cached_property
     def _engines_before(self) -> Mapping[str, str]:
-        return {name: unpack(raw, WatchHealth).engine for name, raw in self.store.notes("watch").items()}
+        return {name: one.engine for name, one in watch_health(self.store.notes).items()}
 
     def deliver(self, name: str) -> Delivery:
         """One step of a sink; its health is noted. Raises what the dispatcher raises."""
@@ -413,7 +429,7 @@ class App:
         until = self.clock.monotonic() + _PRUNE_FOR
         dropped: Counter[str] = Counter()
         while True:
-            pruned = self.store.prune(before, self.config.max_log, fed)
+            pruned = self.store.retention.prune(before, self.config.max_log, fed)
             dropped.update(pruned.dropped)
             if not pruned.more or stop() or self.clock.monotonic() > until:
                 break
@@ -425,7 +441,7 @@ class App:
                 hint="correct the sink (see `esfeed status`), or set a larger ttl or max_log",
             )
         for name in fed:
-            gone = self.store.forget_dead(name, _MOST_DEAD)
+            gone = self.store.dead_letters.trim(name, _MOST_DEAD)
             if gone:
                 log.warning("dead.dropped", sink=name, events=gone, hint="see `esfeed dead`, and redrive or discard")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from esfeed.ports import Notes
 from esfeed.text.decoders import read
 
 
@@ -55,13 +57,7 @@ class Alive(msgspec.Struct, frozen=True):
     at: float
 
 
-class ControlRequest(msgspec.Struct, frozen=True):
-    """What another process asks of the one that holds the state: to reconcile a watch."""
-
-    allow_mass_delete: bool
-
-
-def pack(health: WatchHealth | SinkHealth | Alive | ControlRequest) -> bytes:
+def pack(health: WatchHealth | SinkHealth | Alive) -> bytes:
     """As it lies in the state."""
     return msgspec.json.encode(health)
 
@@ -69,3 +65,13 @@ def pack(health: WatchHealth | SinkHealth | Alive | ControlRequest) -> bytes:
 def unpack(raw: bytes, kind: type[Any]) -> Any:
     """The health that :func:`pack` packed."""
     return read(raw, kind)
+
+
+def watch_health(notes: Notes) -> Mapping[str, WatchHealth]:
+    """The last health of each watch."""
+    return {name: read(raw, WatchHealth) for name, raw in notes.all("watch").items()}
+
+
+def sink_health(notes: Notes) -> Mapping[str, SinkHealth]:
+    """The last health of each sink."""
+    return {name: read(raw, SinkHealth) for name, raw in notes.all("sink").items()}

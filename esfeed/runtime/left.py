@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from esfeed.ports import Counts
 from esfeed.runtime.factory import App
-from esfeed.store.outbox import Counts
 
 HINT = "`esfeed sinks rename OLD NEW` has another one go on there, `esfeed sinks forget NAME` gives it up"
 
@@ -31,11 +31,11 @@ class Left(msgspec.Struct, frozen=True):
 
 def known(app: App) -> Mapping[str, Left]:
     """Every sink that the state or the settings know, by name."""
-    cursors, counts = app.store.sinks.cursors(), app.store.counts()
+    cursors, counts = app.store.sinks.cursors(), app.store.dead_letters.counts()
     found = {}
     for name in sorted({*cursors, *counts, *app.config.sinks}):
         cursor, count = cursors.get(name), counts.get(name, Counts())
-        backlog = 0 if cursor is None else app.store.log_count(cursor)
+        backlog = 0 if cursor is None else app.store.log.count(cursor)
         found[name] = Left(cursor, backlog, count.parked, count.dead)
     return found
 

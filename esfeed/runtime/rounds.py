@@ -8,10 +8,10 @@ from functools import partial
 
 import structlog
 
+from esfeed.model.sequences import chunks
 from esfeed.runtime.factory import App
 from esfeed.runtime.scheduler import NO_THREAD
 from esfeed.runtime.workers import Workers
-from esfeed.store.statements import chunks
 
 log = structlog.get_logger("esfeed")
 

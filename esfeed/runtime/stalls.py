@@ -23,7 +23,7 @@ def stalled(app: App, healths: Mapping[str, WatchHealth]) -> frozenset[str]:
     A poll that goes on and gets answers from its cluster is none of those, nor is anything while no feed runs, nor a
     watch whose last poll failed: that one is known to fail.
     """
-    alive = {name: unpack(raw, Alive).at for name, raw in app.store.notes("alive").items()}
+    alive = {name: unpack(raw, Alive).at for name, raw in app.store.notes.all("alive").items()}
     if not (alive and app.running()):
         return frozenset()
     now, began = app.steady.now().timestamp(), alive.get("", 0.0)

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
+from esfeed.ports import Counts
 from esfeed.runtime.factory import App
-from esfeed.runtime.health import SinkHealth, WatchHealth, unpack
+from esfeed.runtime.health import SinkHealth, WatchHealth, sink_health, watch_health
 from esfeed.runtime.left import left
 from esfeed.runtime.stalls import stalled
-from esfeed.store.outbox import Counts
 
 
 def report(app: App) -> dict[str, Any]:
@@ -22,11 +22,11 @@ def report(app: App) -> dict[str, Any]:
     log entry behind its cursor has been waiting. Raises ``StateError`` where the state cannot be read.
     """
     now = app.steady.now().timestamp()
-    sinks = app.store.notes("sink")
-    watches: dict[str, WatchHealth] = {name: unpack(raw, WatchHealth) for name, raw in app.store.notes("watch").items()}
+    sinks = sink_health(app.store.notes)
+    watches = watch_health(app.store.notes)
     stuck = stalled(app, watches)
-    documents = app.store.documents_by_watch()
-    head, counts = app.store.head(), app.store.counts()
+    documents = app.store.watches.documents()
+    head, counts = app.store.log.head(), app.store.dead_letters.counts()
     return {
         "running": app.lock.held_by(),
         "state": app.config.state,
@@ -37,9 +37,9 @@ def report(app: App) -> dict[str, Any]:
             for name, section in app.config.watches.items()
         },
         "left": {name: msgspec.structs.asdict(one) for name, one in left(app).items()},
-        "log": {"first": app.store.first(), "bytes": app.store.log_bytes()},
+        "log": {"first": app.store.log.first(), "bytes": app.store.log.size_bytes()},
         "sinks": {
-            name: _sink(unpack(sinks[name], SinkHealth) if name in sinks else None, counts.get(name, Counts()), now)
+            name: _sink(sinks.get(name), counts.get(name, Counts()), now)
             | {"type": section.type}
             | (_logged(app, name) if section.persist else {"persist": False})
             for name, section in app.config.sinks.items()
@@ -48,8 +48,8 @@ def report(app: App) -> dict[str, Any]:
 
 
 def _logged(app: App, name: str) -> dict[str, Any]:
-    cursor = app.store.cursor(name)
-    backlog = 0 if cursor is None else app.store.log_count(cursor)
+    cursor = app.store.outbox.cursor(name)
+    backlog = 0 if cursor is None else app.store.log.count(cursor)
     return {"cursor": cursor, "backlog": backlog, "lag_seconds": round(waiting_since(app, name), 1)}
 
 
@@ -91,8 +91,8 @@ def _sink(health: SinkHealth | None, counts: Counts, now: float) -> dict[str, An
 
 def waiting_since(app: App, sink: str) -> float:
     """How long the first log entry that is not settled for a sink has been waiting, in seconds; 0 where none is."""
-    cursor, now = app.store.cursor(sink), app.clock.now().timestamp()
-    rows = [] if cursor is None else app.store.read_log(cursor, 1)
+    cursor, now = app.store.outbox.cursor(sink), app.clock.now().timestamp()
+    rows = [] if cursor is None else app.store.log.read(cursor, 1)
     return max(0.0, now - datetime.fromisoformat(rows[0].event.time).timestamp()) if rows else 0.0
 
 
@@ -110,5 +110,5 @@ def held(app: App, sinks: Mapping[str, object], limit: int) -> list[dict[str, An
             "document": one.event.subject if one.event else None,
             "op": one.event.op if one.event else None,
         }
-        for one in app.store.dead([*sinks], ("", 0), limit, live=True)
+        for one in app.store.dead_letters.page([*sinks], ("", 0), limit, live=True)
     ]

@@ -16,6 +16,7 @@ from esfeed.store import counts
 from esfeed.store import schema as t
 from esfeed.store.codec import pack_key, unpack_key
 from esfeed.store.database import guarded
+from esfeed.store.sessions import Sessions
 from esfeed.store.statements import ByKey, Ready, sought
 from esfeed.store.tombstones import any_left
 
@@ -54,14 +55,13 @@ _UNMET = sa.text("NOT EXISTS (SELECT 1 FROM temp.met WHERE met.key = revision.ke
 class SqlKnown:
     """See ``ports.Known``; ``watch`` is the watch's number in the database."""
 
-    def __init__(self, engine: sa.Engine, watch: int, where: str) -> None:
-        self._engine = engine
+    def __init__(self, sessions: Sessions, watch: int) -> None:
+        self._sessions = sessions
         self._watch = watch
-        self._where = where
 
     def revisions(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
         packed = {pack_key(key): key for key in keys}
-        with guarded(self._where), self._engine.connect() as connection:
+        with self._sessions.reading() as connection:
             rows = [*REVISIONS.of(connection, self._watch, sorted(packed))]
             indices = _indices(connection, {row[1] for row in rows})
         return {
@@ -70,7 +70,7 @@ class SqlKnown:
         }
 
     def count(self) -> int:
-        with guarded(self._where), self._engine.connect() as connection:
+        with self._sessions.reading() as connection:
             return int(_COUNT.run(connection, watch=self._watch).scalar() or 0)
 
     def indices(self) -> Collection[Held]:
@@ -81,17 +81,17 @@ class SqlKnown:
         query = some.join(t.index_ref, t.index_ref.c.id == t.revision.c.index_ref).where(
             t.revision.c.watch == self._watch
         )
-        with guarded(self._where), self._engine.connect() as connection:
+        with self._sessions.reading() as connection:
             rows = connection.execute(query).all()
         return {Held(name, uuid, unpack_key(key).within) for uuid, name, *keys in rows for key in keys}
 
     def in_shard(self, uuid: str, shard: int) -> int:
-        with guarded(self._where), self._engine.connect() as connection:
+        with self._sessions.reading() as connection:
             return int(_IN_SHARD.run(connection, watch=self._watch, uuid=uuid, shard=shard).scalar() or 0)
 
     def histogram(self, uuid: str, shard: int, spans: Sequence[Span], bits: int) -> Mapping[int, int]:
         found: Counter[int] = Counter()
-        with guarded(self._where), self._engine.connect() as connection:
+        with self._sessions.reading() as connection:
             for low, high in spans:
                 if bits in counts.BITS:
                     query = _of_shard(t.tally, self._watch, uuid, shard, t.tally.c.bucket, t.tally.c.documents).where(
@@ -107,7 +107,7 @@ class SqlKnown:
 
     def at(self, uuid: str, shard: int, numbers: Collection[int]) -> Mapping[Key, Revision]:
         found: dict[Key, Revision] = {}
-        with guarded(self._where), self._engine.connect() as connection:
+        with self._sessions.reading() as connection:
             for chunk in sought(sorted(numbers)):
                 query = _REVISIONS.where(
                     t.revision.c.watch == self._watch,
@@ -126,7 +126,7 @@ class SqlKnown:
                 t.revision.c.shard == shard,
                 t.revision.c.seq_no > number,
             )
-            with guarded(self._where), self._engine.connect() as connection:
+            with self._sessions.reading() as connection:
                 rows = connection.execute(page.order_by(t.revision.c.seq_no).limit(size)).all()
             if not rows:
                 return
@@ -140,7 +140,7 @@ class SqlKnown:
             t.revision.c.shard == shard,
             t.revision.c.seq_no < number,
         )
-        with guarded(self._where), self._engine.connect() as connection:
+        with self._sessions.reading() as connection:
             rows = connection.execute(page.order_by(t.revision.c.seq_no.desc()).limit(size)).all()
         return {unpack_key(row.key): _revision(row) for row in rows}
 
@@ -149,7 +149,7 @@ class SqlKnown:
         while True:
             found = _of_shard(t.tombstone, self._watch, uuid, shard, t.tombstone.c.key)
             page = found.where(t.tombstone.c.key > last).order_by(t.tombstone.c.key).limit(size)
-            with guarded(self._where), self._engine.connect() as connection:
+            with self._sessions.reading() as connection:
                 keys = connection.scalars(page).all()
             if not keys:
                 return
@@ -158,7 +158,7 @@ class SqlKnown:
 
     def tombstoned(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
         packed = {pack_key(key): key for key in keys}
-        with guarded(self._where), self._engine.connect() as connection:
+        with self._sessions.reading() as connection:
             if not (packed and any_left(connection, self._watch)):
                 return {}
             rows = [*_TOMBSTONES.of(connection, self._watch, sorted(packed))]
@@ -171,7 +171,7 @@ class SqlKnown:
     def dated(self, spans: Sequence[Span] | None, bits: int) -> Dated:
         buckets: Counter[int] = Counter()
         without = 0
-        with guarded(self._where), self._engine.connect() as connection:
+        with self._sessions.reading() as connection:
             if spans is None:
                 query = sa.select(t.dated.c.documents).where(
                     t.dated.c.watch == self._watch, t.dated.c.bits == counts.NO_DATE
@@ -205,7 +205,7 @@ class SqlKnown:
         last = b""
         while True:
             page = query.where(t.revision.c.key > last).order_by(t.revision.c.key).limit(_CHUNK)
-            with guarded(self._where), self._engine.connect() as connection:
+            with self._sessions.reading() as connection:
                 rows = connection.execute(page).all()
             if rows:
                 yield {unpack_key(row.key): _revision(row) for row in rows}
@@ -215,14 +215,14 @@ class SqlKnown:
 
     @contextmanager
     def sweep(self, uuids: Collection[str] = ()) -> Iterator[Sweep]:
-        with guarded(self._where), self._engine.connect() as connection:
+        with self._sessions.reading() as connection:
             if uuids and not self._knows_any(connection, uuids):
-                yield _SqlSweep(connection, self._watch, self._where, ~_of_indices(uuids), noting=False)
+                yield _SqlSweep(connection, self._watch, self._sessions.where, ~_of_indices(uuids), noting=False)
                 return
             connection.exec_driver_sql("CREATE TEMP TABLE met (key BLOB PRIMARY KEY) WITHOUT ROWID")
             connection.commit()
             try:
-                yield _SqlSweep(connection, self._watch, self._where, _UNMET, noting=True)
+                yield _SqlSweep(connection, self._watch, self._sessions.where, _UNMET, noting=True)
             finally:
                 connection.rollback()
                 connection.exec_driver_sql("DROP TABLE temp.met")

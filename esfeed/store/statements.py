@@ -1,11 +1,9 @@
-"""What every part of the store over SQLAlchemy shares: its engine, and how a transaction begins."""
+"""Statements that are run often, made into text once; and writes and reads of many rows at a time."""
 
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Literal, TypeVar
 
@@ -13,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import Insert, insert
 
-from esfeed.store.database import guarded
+from esfeed.model.sequences import chunks
 
 _AT_ONCE = 100
 _MOST_SOUGHT = 128
@@ -21,37 +19,6 @@ _MOST_KEPT = 256 << 10
 """Bytes of the values that one statement is run with. A connection keeps them beside the statement, until it is run
 with others: a hundred large documents would stay on every connection that has written one."""
 _Value = TypeVar("_Value")
-
-
-class Connected:
-    """Base of the store's parts. ``engine`` is of an opened database; ``where`` names it in messages."""
-
-    def __init__(self, engine: sa.Engine, where: str) -> None:
-        self._engine = engine
-        self._where = where
-        self._turn = threading.Lock()
-
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with guarded(self._where), self._engine.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        with (
-            # Who finds the database taken sleeps, and longer each time; who waits here is woken.
-            self._turn,
-            guarded(self._where),
-            self._engine.connect().execution_options(writes=True) as connection,
-            connection.begin(),
-        ):
-            yield connection
-
-
-def chunks(values: Sequence[_Value], size: int) -> Iterator[Sequence[_Value]]:
-    """``values`` in pieces of at most ``size``."""
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
 
 
 def sought(values: Iterable[_Value]) -> Iterator[Sequence[_Value]]:

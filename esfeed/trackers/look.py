@@ -15,6 +15,7 @@ import msgspec
 
 from esfeed.model.event import Document, Key, Revision
 from esfeed.model.reads import TAKEN, DocumentPage, Resolved, Shard, StatsSnapshot
+from esfeed.model.sequences import chunks
 from esfeed.ports import Batch, Cluster, Known, Sweep
 from esfeed.trackers import comparison
 from esfeed.trackers.comparison import Classified, newer, older, same
@@ -124,7 +125,7 @@ class Look:
         docs = {doc.key: doc for doc in what.stale}
         vouched: list[Document] = []
         for copy, keys in self._by_copy(docs, docs).items():
-            for some in _pieces(keys, _LOOKUP):
+            for some in chunks(keys, _LOOKUP):
                 found = self._cluster.lookup(self.of, [(docs[key].uuid, key) for key in some], copy)
                 for key, now in zip(some, found, strict=True):
                     if now is None or now.version == TAKEN:
@@ -145,7 +146,7 @@ class Look:
         found: dict[Key, Document] = {}
         limit = self._page_sizer.limit(_LOOKUP)
         for copy, keys in self._by_copy(before, before).items():
-            for some in _pieces(keys, limit):
+            for some in chunks(keys, limit):
                 shown = self._cluster.shown(self.of, some, True, copy)
                 found.update((doc.key, doc) for doc in shown if doc.uuid == before[doc.key].uuid)
         back = {key for key, doc in found.items() if older(doc, before[key])}
@@ -165,7 +166,7 @@ class Look:
         ``losing`` is how many documents the whole poll misses.
         """
         found = 0
-        for some in _pieces([*lost], _LOOKUP):
+        for some in chunks([*lost], _LOOKUP):
             gone, taken = self._gone({key: lost[key] for key in some})
             # What took the place of another is counted itself: both were one operation.
             found += len(gone) - len(taken)
@@ -206,10 +207,6 @@ class Look:
         for key in keys:
             by_copy.setdefault(copies.get((positions[key].index, positions[key].shard)), []).append(key)
         return by_copy
-
-
-def _pieces(keys: Sequence[Key], size: int) -> Iterator[Sequence[Key]]:
-    return (keys[start : start + size] for start in range(0, len(keys), size))
 
 
 def _placed(doc: Document, before: Document) -> Document:

@@ -88,7 +88,7 @@ def main() -> None:
         for message in channel.receive():
             match message:
                 case News():
-                    app.store.wake()
+                    app.notifier.wake()
                 case Answer():
                     feed.take(message)
                 case Leave():

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from esfeed.errors import EsfeedError
 from esfeed.runtime.factory import App
-from esfeed.runtime.health import SinkHealth, WatchHealth, unpack
+from esfeed.runtime.health import SinkHealth, WatchHealth, sink_health, watch_health
 from esfeed.runtime.stalls import stalled
 from esfeed.runtime.status import held, report
 from esfeed.web.callers import Caller
@@ -58,7 +58,7 @@ class Admin:
         return JSONResponse(safe(await asyncio.to_thread(self._dead, wanted)))
 
     def _dead(self, sinks: list[str]) -> dict[str, Any]:
-        counts = self._app.store.counts()
+        counts = self._app.store.dead_letters.counts()
         total = sum(counts[sink].parked + counts[sink].dead for sink in sinks if sink in counts)
         return {"events": held(self._app, dict.fromkeys(sinks), _MOST_DEAD), "total": total}
 
@@ -89,8 +89,8 @@ class Admin:
 
     def _redrive(self, sink: str, positions: Sequence[int | None], force: bool) -> dict[str, int]:
         store = self._app.store
-        asked = sum(len(store.redrive([sink], position, force=force)) for position in positions)
-        dead = [one.position for one in store.parked(sink) if one.state == "dead"]
+        asked = sum(len(store.dead_letters.redrive([sink], position, force=force)) for position in positions)
+        dead = [one.position for one in store.outbox.parked(sink) if one.state == "dead"]
         left = len(dead) if positions == [None] else sum(position in positions for position in dead)
         return {"redriven": asked, "superseded": left}
 
@@ -103,7 +103,7 @@ class Admin:
     async def healthz(self, request: Request) -> Response:
         """``GET /healthz``: whether the feed's process answers, and its state can be read. No: start it anew."""
         try:
-            alive = await asyncio.to_thread(lambda: self._app.store.head() >= 0 and self._feed.alive())
+            alive = await asyncio.to_thread(lambda: self._app.store.log.head() >= 0 and self._feed.alive())
         except EsfeedError:
             alive = False
         return JSONResponse({"status": "alive" if alive else "dead"}, 200 if alive else 503)
@@ -120,8 +120,8 @@ class Admin:
         return JSONResponse(body, 200 if body["status"] in ("ok", "degraded") else 503)
 
     def _ready(self) -> dict[str, Any]:
-        watches = {name: unpack(raw, WatchHealth) for name, raw in self._app.store.notes("watch").items()}
-        sinks = {name: unpack(raw, SinkHealth) for name, raw in self._app.store.notes("sink").items()}
+        watches = watch_health(self._app.store.notes)
+        sinks = sink_health(self._app.store.notes)
         of_watches = self._count(self._app.config.watches, watches, stalled(self._app, watches))
         of_sinks = self._count(self._app.config.sinks, sinks)
         return {"status": _word(of_watches, of_sinks), "watches": of_watches, "sinks": of_sinks}

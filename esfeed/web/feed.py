@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from esfeed.config.http import HttpSettings
 from esfeed.config.load import WatchSettings
 from esfeed.errors import EsfeedError
-from esfeed.store.sql import SqlStore
+from esfeed.ports import Log
 from esfeed.web import query
 from esfeed.web.callers import Caller
 from esfeed.web.identity import Identity
@@ -45,14 +45,14 @@ class Feed:
 
     def __init__(
         self,
-        store: SqlStore,
+        event_log: Log,
         tail: Tail,
         identity: Identity,
         settings: HttpSettings,
         watches: Mapping[str, WatchSettings],
         metrics: HttpMetrics,
     ) -> None:
-        self._store = store
+        self._log = event_log
         self._tail = tail
         self._identity = identity
         self._settings = settings
@@ -80,7 +80,7 @@ class Feed:
 
     async def _begin(self, since: int | None) -> int:
         """The position to read after. Raises ``Problem`` 410 for what is no longer there, 409 for what never was."""
-        head, first = await asyncio.to_thread(lambda: (self._store.head(), self._store.first()))
+        head, first = await asyncio.to_thread(lambda: (self._log.head(), self._log.first()))
         # A log that was emptied has nothing left, but what was in it is gone all the same.
         left = head + 1 if first is None else first
         if since is None:
@@ -142,7 +142,7 @@ class Feed:
                 await asyncio.to_thread(page.take, slots)
             if page.full or not (slots or (timeout > 0 and wait > 0)) or self._tail.closing:
                 break
-        head = max(page.position, await asyncio.to_thread(self._store.head))
+        head = max(page.position, await asyncio.to_thread(self._log.head))
         self._metrics.events_out(asked.feed, len(page.events))
         body = b'{"events":[%b],"last":%d,"head":%d}' % (b",".join(page.events), page.position, head)
         return Response(body, media_type="application/json")
@@ -186,7 +186,7 @@ class Feed:
 
     async def _dropped(self, position: int) -> int | None:
         """The first position left, where what stood after ``position`` was dropped from the log."""
-        first = await asyncio.to_thread(self._store.first)
+        first = await asyncio.to_thread(self._log.first)
         return first if first is not None and first > position + 1 else None
 
 

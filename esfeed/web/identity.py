@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 
 from esfeed.config.http import HttpSettings, is_loopback
-from esfeed.ports import Clock
-from esfeed.store.tokens import SqlTokens, Token, digest, new_token
+from esfeed.model.tokens import Token, digest, new_token
+from esfeed.ports import Clock, Tokens
 from esfeed.web.callers import Caller
 from esfeed.web.keystone import Keystone
 from esfeed.web.problems import Problem, unauthorized
@@ -36,7 +36,7 @@ class Identity:
     answer is trusted for half a heartbeat, and each reader asks again every half (``recheck``).
     """
 
-    def __init__(self, settings: HttpSettings, tokens: SqlTokens, clock: Clock, keystone: Keystone | None) -> None:
+    def __init__(self, settings: HttpSettings, tokens: Tokens, clock: Clock, keystone: Keystone | None) -> None:
         self._settings = settings
         self._tokens = tokens
         self._clock = clock

@@ -15,11 +15,11 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from esfeed.errors import EsfeedError
+from esfeed.ports import Counts
 from esfeed.runtime.factory import App
-from esfeed.runtime.health import SinkHealth, WatchHealth, unpack
+from esfeed.runtime.health import SinkHealth, sink_health, watch_health
 from esfeed.runtime.stalls import stalled
 from esfeed.runtime.status import waiting_since
-from esfeed.store.outbox import Counts
 from esfeed.web.feed_metrics import RunningFeed
 
 log = structlog.get_logger("esfeed")
@@ -94,7 +94,7 @@ class _State(Collector):
 
     def _collect(self) -> Iterator[Metric]:
         store, now = self._app.store, self._app.steady.now().timestamp()
-        notes: dict[str, WatchHealth] = {name: unpack(raw, WatchHealth) for name, raw in store.notes("watch").items()}
+        notes = watch_health(store.notes)
         stuck = stalled(self._app, notes)
         up = _gauge("esfeed_watch_up", "Whether the last poll went well.", "watch")
         held_up = _gauge(
@@ -115,7 +115,7 @@ class _State(Collector):
             if health is not None and health.behind is not None:
                 behind.add_metric([name], health.behind)
         yield from (up, held_up, lag, behind)
-        head, first = store.head(), store.first()
+        head, first = store.log.head(), store.log.first()
         backlog = _gauge("esfeed_sink_backlog", "Log entries behind a sink's cursor.", "sink")
         waiting = _gauge("esfeed_sink_lag_seconds", "How long the first of them has been waiting.", "sink")
         parked = _gauge("esfeed_sink_parked", "Events of a sink that wait for another try.", "sink")
@@ -125,11 +125,11 @@ class _State(Collector):
             "Events that a sink will never get: discarded, or gone.",
             labels=["sink"],
         )
-        counts, sinks = store.counts(), store.notes("sink")
+        counts, sinks = store.dead_letters.counts(), sink_health(store.notes)
         for name, section in self._app.config.sinks.items():
-            cursor, count = store.cursor(name), counts.get(name, Counts())
-            known = unpack(sinks[name], SinkHealth) if name in sinks else SinkHealth(0.0, 0)
-            logged = 0 if cursor is None else store.log_count(cursor)
+            cursor, count = store.outbox.cursor(name), counts.get(name, Counts())
+            known = sinks.get(name, SinkHealth(0.0, 0))
+            logged = 0 if cursor is None else store.log.count(cursor)
             backlog.add_metric([name], logged if section.persist else known.backlog)
             waiting.add_metric([name], waiting_since(self._app, name))
             parked.add_metric([name], count.parked)
@@ -139,7 +139,7 @@ class _State(Collector):
         yield GaugeMetricFamily("esfeed_log_position", "The newest position of the log.", head)
         entries = 0 if first is None else head - first + 1
         yield GaugeMetricFamily("esfeed_log_entries", "Entries that the log holds.", entries)
-        yield GaugeMetricFamily("esfeed_log_bytes", "Bytes of the events in the log.", store.log_bytes())
+        yield GaugeMetricFamily("esfeed_log_bytes", "Bytes of the events in the log.", store.log.size_bytes())
         yield GaugeMetricFamily("esfeed_state_bytes", "Bytes that the state takes.", size(self._app))
 
 
@@ -148,7 +148,7 @@ def size(app: App) -> int:
     path = sa.make_url(app.config.state).database
     if app.config.state.startswith("sqlite") and path:
         return sum(file.stat().st_size for end in ("", "-wal") if (file := Path(path + end)).is_file())
-    return app.store.size()
+    return app.store.size_bytes()
 
 
 def _gauge(name: str, what: str, label: str) -> Any:

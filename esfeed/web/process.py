@@ -73,7 +73,7 @@ class WebProcess:
     def __enter__(self) -> WebProcess:
         """Raises ``ConfigError`` where it cannot listen at that address, or not with that certificate."""
         # Opened, and migrated where need be, before anybody else looks at it.
-        self._app.store.listen(lambda _: self._news.set())
+        self._app.notifier.subscribe(lambda _: self._news.set())
         self._at = self._app.steady.now().timestamp()
         self._sock = listen(self._settings)
         try:

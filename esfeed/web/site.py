@@ -49,13 +49,13 @@ class Site:
         self, app: App, settings: HttpSettings, metrics: HttpMetrics, running: RunningFeed, began: float
     ) -> None:
         keystone = Keystone(settings.keystone) if settings.keystone else None
-        self.tail = Tail(app.store)
+        self.tail = Tail(app.store.log, app.notifier)
         self._identity = Identity(settings, app.store.tokens, app.clock, keystone)
         self._pace = Pace(settings.requests_per_second)
         # After a restart all readers come back in the same moment, and EventSource gives up for good at a 429.
         self._coming_back = Pace(settings.requests_per_second, settings.readers)
         self._loop: asyncio.AbstractEventLoop | None = None
-        feed = Feed(app.store, self.tail, self._identity, settings, app.config.watches, metrics)
+        feed = Feed(app.store.log, self.tail, self._identity, settings, app.config.watches, metrics)
         admin = Admin(app, metrics, running, began)
         routes = [
             self._route("/v1/changes", feed.changes),

@@ -17,8 +17,7 @@ import structlog
 
 from esfeed.errors import EsfeedError
 from esfeed.model.event import Event
-from esfeed.ports import LogRow
-from esfeed.store.sql import SqlStore
+from esfeed.ports import Log, LogRow, Notifier
 from esfeed.web.query import Wanted
 from esfeed.web.texts import message
 
@@ -65,13 +64,14 @@ class Tail:
     Making it raises ``StateError`` where the log cannot be read.
     """
 
-    def __init__(self, store: SqlStore) -> None:
-        self._store = store
+    def __init__(self, event_log: Log, notifier: Notifier) -> None:
+        self._log = event_log
+        self._notifier = notifier
         self._loop: asyncio.AbstractEventLoop | None = None
         self._slots: list[Slot] = []
         self._positions: list[int] = []
         self._size_bytes = 0
-        self._base = self._end = store.head()
+        self._base = self._end = event_log.head()
         self._news = asyncio.Event()
         self._pages = asyncio.Semaphore(_PAGES_AT_ONCE)
         self._wanted = threading.Event()
@@ -129,7 +129,7 @@ class Tail:
     async def page(self, position: int, size: int = PAGE) -> Sequence[Slot]:
         """A page of the log itself, after ``position``."""
         async with self._pages:
-            rows = await asyncio.to_thread(self._store.read_log, position, size)
+            rows = await asyncio.to_thread(self._log.read, position, size)
         return [Slot(row) for row in rows]
 
     def _from(self, position: int) -> Sequence[Slot]:
@@ -172,7 +172,7 @@ class Tail:
                 self._skip()
                 continue
             try:
-                rows = self._store.read_log(self._end, PAGE)
+                rows = self._log.read(self._end, PAGE)
             except EsfeedError as error:
                 log.error("web.log_unreadable", error=str(error))
                 self._closed.wait(_AFTER_A_FAULT)
@@ -181,11 +181,11 @@ class Tail:
                 self._end = rows[-1].position
                 self._tell(self._add, rows)
             else:
-                self._store.wait(_LOOK_AGAIN)
+                self._notifier.wait(_LOOK_AGAIN)
 
     def _skip(self) -> None:
         try:
-            head = self._store.head()
+            head = self._log.head()
         except EsfeedError:
             return
         if head - self._end > _RING:

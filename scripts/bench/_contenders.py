@@ -17,7 +17,7 @@ from _connect import VERSION, prepare
 from _install import Missing, jar, native, node, python, tell
 from _machine import ROOT
 
-from esfeed.store.sql import SqlStore
+from esfeed.store.state import SqlState
 from tests.support.engines import Engine
 
 _PEERS = ROOT / "scripts" / "bench" / "peers"
@@ -105,11 +105,11 @@ def events(folder: Path) -> Documents:
 
 def state(folder: Path) -> Documents:
     """Reads the documents that esfeed keeps in its state."""
-    store = SqlStore(f"sqlite:///{folder}/state.db")
+    store = SqlState(f"sqlite:///{folder}/state.db")
     try:
-        with store.known("w").sweep() as sweep:
+        with store.commits.known("w").sweep() as sweep:
             for known in sweep.unseen(_CHUNK):
-                for key, body in store.documents("w", list(known)).items():
+                for key, body in store.commits.documents("w", list(known)).items():
                     yield key.id, body
     finally:
         store.close()
@@ -117,9 +117,9 @@ def state(folder: Path) -> Documents:
 
 def revisions(folder: Path) -> int:
     """How many documents esfeed's state knows."""
-    store = SqlStore(f"sqlite:///{folder}/state.db")
+    store = SqlState(f"sqlite:///{folder}/state.db")
     try:
-        return store.known("w").count()
+        return store.commits.known("w").count()
     finally:
         store.close()
 

@@ -17,7 +17,7 @@ STAGES = (
     ("a page comes and is read", "esfeed.trackers.comparison", "_Prefetcher._next", 0),
     ("what is known of its documents", "esfeed.trackers.comparison", "Reader.classify", 0),
     ("digests, changes and events", "esfeed.changes.watcher", "Watcher._settle", 0),
-    ("commit", "esfeed.store.sql", "SqlStore.commit", 0),
+    ("commit", "esfeed.store.sql", "SqlState.commit", 0),
     ("deflating contents", "esfeed.store.sql", "pack", 1),
     ("packing events", "esfeed.store.outbox", "pack_event", 1),
     ("rows of revisions, and counts", "esfeed.store.sql", "remember", 1),

@@ -15,7 +15,7 @@ from _data import documents
 from esfeed.changes.diff import digest
 from esfeed.model.event import Key, Revision
 from esfeed.ports import Commit
-from esfeed.store.sql import SqlStore
+from esfeed.store.state import SqlState
 
 _BATCH = 20_000
 _LOOKUP = 1_000
@@ -27,22 +27,22 @@ _DOCUMENTS = 100_000
 
 def measure(most: int, folder: Path) -> dict[str, Any]:
     """Fills a state to ``most`` revisions, and looks at it at 1 %, 10 % and all of them; then one with documents."""
-    store = SqlStore(f"sqlite:///{folder}/state.db")
+    store = SqlState(f"sqlite:///{folder}/state.db")
     sizes = [size for size in (most // 100, most // 10, most) if size >= _BATCH] or [most]
     steps: list[dict[str, Any]] = []
     keys: list[Key] = []
-    empty, count, spent, rng = store.size(), 0, 0.0, random.Random(3)
+    empty, count, spent, rng = store.size_bytes(), 0, 0.0, random.Random(3)
     try:
         for goal in sizes:
             while count < goal:
                 batch = _revisions(count, min(_BATCH, goal - count), rng)
                 began = time.perf_counter()
-                store.commit("w", Commit(revisions=batch))
+                store.commits.commit("w", Commit(revisions=batch))
                 spent += time.perf_counter() - began
                 keys += rng.sample(list(batch), min(len(batch), max(1, _LOOKUP * _BATCH // most)))
                 count += len(batch)
             steps.append(
-                {"revisions": count, "bytes": (store.size() - empty) / count, "a_second": count / spent}
+                {"revisions": count, "bytes": (store.size_bytes() - empty) / count, "a_second": count / spent}
                 | _times(store, count, keys, rng)
             )
     finally:
@@ -59,9 +59,9 @@ def _revisions(start: int, count: int, rng: random.Random) -> dict[Key, Revision
     }
 
 
-def _times(store: SqlStore, count: int, keys: Sequence[Key], rng: random.Random) -> dict[str, float]:
+def _times(store: SqlState, count: int, keys: Sequence[Key], rng: random.Random) -> dict[str, float]:
     """Milliseconds, medians: of what a poll asks."""
-    known = store.known("w")
+    known = store.commits.known("w")
     top = count // _SHARDS + 1
     low = rng.randrange(max(1, top - (1 << _COARSE)))
     narrow = (low >> _COARSE << _COARSE, (low >> _COARSE << _COARSE) + (1 << _COARSE))
@@ -89,8 +89,8 @@ def _with_documents(folder: Path, count: int) -> dict[str, float]:
     """Bytes a document, with and without what it holds, of the documents that the other benches read."""
     told: dict[str, float] = {"documents": count}
     for kept in (False, True):
-        store = SqlStore(f"sqlite:///{folder}/kept-{kept}.db")
-        empty, octets = store.size(), 0
+        store = SqlState(f"sqlite:///{folder}/kept-{kept}.db")
+        empty, octets = store.size_bytes(), 0
         try:
             batch: list[tuple[str, bytes]] = []
             for number, document in enumerate(documents(count), 1):
@@ -102,9 +102,9 @@ def _with_documents(folder: Path, count: int) -> dict[str, float]:
                         for at, (id, source) in enumerate(batch, number - len(batch))
                     }
                     bodies = {Key("_doc", id): source for id, source in batch} if kept else {}
-                    store.commit("w", Commit(revisions=revisions, documents=bodies))
+                    store.commits.commit("w", Commit(revisions=revisions, documents=bodies))
                     batch = []
-            told["with" if kept else "without"] = (store.size() - empty) / count
+            told["with" if kept else "without"] = (store.size_bytes() - empty) / count
             told["source"] = octets / count
         finally:
             store.close()

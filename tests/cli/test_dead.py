@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from esfeed.ports import Commit
-from esfeed.store.sql import SqlStore
+from esfeed.store.state import SqlState
 from tests.store.test_sql import entry
 from tests.support.clients import command, esfeed, eventually
 from tests.support.hook import Hook
@@ -30,7 +30,7 @@ class Feed:
             f'[clusters.main]\nhosts = ["{DOWN}"]\nretries = 1\n[watches.w]\nindex = "x"\ninterval = "10s"\n'
             f'[sinks.hook]\ntype = "webhook"\nurl = "{hook.url}"\nallow_private = true\ntimeout = "5s"\n{sink}\n'
         )
-        self.store = SqlStore(f"sqlite:///{folder}/state.db")
+        self.store = SqlState(f"sqlite:///{folder}/state.db")
         self.process: subprocess.Popen[bytes] | None = None
         self("poll")  # so that the sink has its place
 
@@ -38,7 +38,9 @@ class Feed:
         return esfeed(*args, config=self.config)
 
     def log(self, *docs: str) -> None:
-        self.store.commit("w", Commit(entries=[entry(doc, watch="w", id=f"{doc}-{self.store.head()}") for doc in docs]))
+        self.store.commits.commit(
+            "w", Commit(entries=[entry(doc, watch="w", id=f"{doc}-{self.store.log.head()}") for doc in docs])
+        )
 
     def start(self) -> None:
         with (self.folder / "log.jsonl").open("ab") as log:

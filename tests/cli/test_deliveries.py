@@ -36,7 +36,7 @@ def app(tmp_path: Path) -> Iterator[App]:
 
 
 def commit(app: App, *names: str) -> None:
-    app.store.commit("w", Commit(entries=[entry(name, watch="w") for name in names]))
+    app.store.commits.commit("w", Commit(entries=[entry(name, watch="w") for name in names]))
 
 
 def lines(tmp_path: Path) -> int:

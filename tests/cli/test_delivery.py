@@ -72,7 +72,7 @@ def test_the_log_keeps_to_its_bounds(tmp_path: Path, hook: Hook) -> None:
     feed = Feed(tmp_path, hook, more='ttl = "1s"')
     hook.word = lambda event: (503, {"retry-after": "600"}, "")
     try:
-        feed.store.settle("of-the-past", Settlement(0))
+        feed.store.outbox.settle("of-the-past", Settlement(0))
         feed.log("a", "b", "c")  # years old, by their own time
         feed.start()
         eventually(lambda: told(feed, "log.dropped"), seconds=30)

@@ -16,7 +16,7 @@ from esfeed.errors import EsfeedError
 from esfeed.ports import OK, Commit, Outcome, rejected, retry
 from esfeed.runtime.factory import App
 from esfeed.sinks.file.sink import FileSink
-from esfeed.store.sql import SqlStore
+from esfeed.store.state import SqlState
 from tests.store.test_sql import entry
 
 
@@ -29,9 +29,11 @@ class Feed:
             f'state = "sqlite:///{folder}/state.db"\n[clusters.main]\nhosts = ["http://127.0.0.1:9"]\nretries = 1\n'
             f'[watches.w]\nindex = "x"\n[sinks.out]\ntype = "file"\npath = "{folder}/out.jsonl"\n'
         )
-        self.store = SqlStore(f"sqlite:///{folder}/state.db")
+        self.store = SqlState(f"sqlite:///{folder}/state.db")
         assert self("poll").exit_code == 0  # so that the sink has its place
-        self.store.commit("w", Commit(entries=[entry(doc, watch="w", id=doc) for doc in ("good", "bad", "slow")]))
+        self.store.commits.commit(
+            "w", Commit(entries=[entry(doc, watch="w", id=doc) for doc in ("good", "bad", "slow")])
+        )
 
     def __call__(self, *args: str) -> Result:
         done = CliRunner().invoke(cli, ["--config", str(self.config), *args], standalone_mode=False)

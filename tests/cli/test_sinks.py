@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from esfeed.store.sql import SqlStore
+from esfeed.store.state import SqlState
 from tests.cli.test_dead import Feed
 from tests.support.clients import eventually
 from tests.support.hook import Hook
@@ -71,8 +71,8 @@ def test_forget(feed: Feed) -> None:
     """Nothing of it is left, and nobody hears of it any more."""
     feed.says(0, "hook is forgotten", args=("sinks", "forget", "hook"))
     assert listed(feed) == {"new": (0, 0)}
-    store = SqlStore(f"sqlite:///{feed.folder}/state.db")
-    assert "hook" not in {*store.sinks.cursors(), *store.counts(), *store.notes("sink")}
+    store = SqlState(f"sqlite:///{feed.folder}/state.db")
+    assert "hook" not in {*store.sinks.cursors(), *store.dead_letters.counts(), *store.notes.all("sink")}
     store.close()
 
 

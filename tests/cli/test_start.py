@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from esfeed.cli.lazy_group import Commands, LazyGroup
 from esfeed.cli.main import WAYS, cli
-from esfeed.store.sql import SqlStore
+from esfeed.store.state import SqlState
 
 # What the settings of an ordinary feed call for, or a command that was not called.
 SELDOM = (
@@ -58,7 +58,7 @@ def config(tmp_path: Path) -> Path:
         f'state = "{state}"\n[clusters.main]\nhosts = ["http://127.0.0.1:9"]\nretries = 1\n'
         f'[watches.w]\nindex = "i"\n[sinks.s]\ntype = "file"\npath = "{tmp_path}/out.jsonl"\n'
     )
-    SqlStore(state).close()
+    SqlState(state).close()
     return path
 
 

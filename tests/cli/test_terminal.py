@@ -17,7 +17,7 @@ import pytest
 
 from esfeed.model.event import Key
 from esfeed.ports import Commit, Entry
-from esfeed.store.sql import SqlStore
+from esfeed.store.state import SqlState
 from esfeed.testing.events import sample_event
 from tests.support.clients import command, esfeed, eventually
 
@@ -37,8 +37,8 @@ def config(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path, config: Path) -> Iterator[SqlStore]:
-    found = SqlStore(f"sqlite:///{tmp_path}/state.db")
+def store(tmp_path: Path, config: Path) -> Iterator[SqlState]:
+    found = SqlState(f"sqlite:///{tmp_path}/state.db")
     yield found
     found.close()
 
@@ -76,12 +76,12 @@ class Terminal:
         return code
 
 
-def test_events_follow_in_colour_with_what_changed(config: Path, store: SqlStore) -> None:
+def test_events_follow_in_colour_with_what_changed(config: Path, store: SqlState) -> None:
     """What was is red, what is green; and what comes later is shown when it comes."""
-    store.commit("servers", Commit(entries=[Entry(Key("t", "a"), sample_event(op="created"))]))
+    store.commits.commit("servers", Commit(entries=[Entry(Key("t", "a"), sample_event(op="created"))]))
     terminal = Terminal("--config", str(config), "events", "--follow")
     eventually(lambda: "created" in terminal.read())
-    store.commit("servers", Commit(entries=[Entry(Key("t", "a"), sample_event())]))
+    store.commits.commit("servers", Commit(entries=[Entry(Key("t", "a"), sample_event())]))
     eventually(lambda: "ACTIVE" in terminal.read().partition("updated")[2])
     line = terminal.text.partition("updated")[2]
     assert "\x1b[31mBUILD\x1b[0m" in line
@@ -89,17 +89,17 @@ def test_events_follow_in_colour_with_what_changed(config: Path, store: SqlStore
     terminal.end()
 
 
-def test_status_on_a_terminal_is_looked_at_again(config: Path, store: SqlStore) -> None:
+def test_status_on_a_terminal_is_looked_at_again(config: Path, store: SqlState) -> None:
     """With ``--watch`` the same table is drawn anew as things change, and Ctrl-C ends it well."""
     terminal = Terminal("--config", str(config), "status", "--watch")
     eventually(lambda: "position 0" in terminal.read())
-    store.commit("servers", Commit(entries=[Entry(Key("t", "a"), sample_event())]))
+    store.commits.commit("servers", Commit(entries=[Entry(Key("t", "a"), sample_event())]))
     eventually(lambda: "position 1" in terminal.read())
     assert "never polled" in terminal.text
     assert terminal.end() == 0
 
 
-def test_status_as_json_lines(config: Path, store: SqlStore) -> None:
+def test_status_as_json_lines(config: Path, store: SqlState) -> None:
     """``--watch --json`` is a line a second, for another program; without a terminal nothing is drawn over."""
     process = subprocess.Popen(
         [command(), "--config", str(config), "status", "--watch", "--json"], stdout=subprocess.PIPE, text=True

@@ -11,7 +11,7 @@ import msgspec
 from esfeed.delivery.dispatcher import Dispatcher
 from esfeed.delivery.options import DeliveryOptions
 from esfeed.delivery.target import Target
-from esfeed.model.event import Event
+from esfeed.model.event import Event, weight
 from esfeed.ports import OK, Doc, LogRow, Outcome, Parked, Settlement, retry, waits
 from esfeed.routing.router import Route, Router
 from esfeed.testing.events import sample_event
@@ -53,7 +53,7 @@ class FakeStore:
         self.log.append(LogRow(position, found, sink, (1 if watch == "w" else 2, doc.encode())))
         return position
 
-    def read_log(self, after: int, limit: int, max_bytes: int = 0) -> Sequence[LogRow]:
+    def read(self, after: int, limit: int, max_bytes: int = 0) -> Sequence[LogRow]:
         return self.log[after : after + limit]
 
     def head(self) -> int:
@@ -61,6 +61,15 @@ class FakeStore:
 
     def first(self) -> int | None:
         return 1 if self.log else None
+
+    def last(self) -> int:
+        return len(self.log)
+
+    def count(self, after: int) -> int:
+        return len(self.log) - after
+
+    def size_bytes(self) -> int:
+        return sum(weight(row.event) for row in self.log)
 
     def cursor(self, sink: str) -> int | None:
         return self.at
@@ -188,6 +197,7 @@ class Bench:
             NAME,
             Target(NAME, self.sink),
             self.router,
+            self.store,
             self.store,
             self.terms,
             self.clock,

@@ -42,7 +42,7 @@ class Way:
         target = Target(NAME, self.sink)
         event_factory = EventFactory("w", "main", "at", PlainProfile(), FakeClock())
         store: Any = self.store
-        self.direct = DirectWriter(NAME, "w", target, router, store, DeliveryOptions(**terms), event_factory)
+        self.direct = DirectWriter(NAME, "w", target, router, store, store, DeliveryOptions(**terms), event_factory)
 
     def bring(self, *docs: str, stop: Stop = lambda: False) -> list[str]:
         entries = self.direct.bring(documents(**dict.fromkeys(docs, "{}")), 101, stop)

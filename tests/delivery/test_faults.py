@@ -22,7 +22,7 @@ from esfeed.model.event import Event
 from esfeed.ports import OK, Commit, Entry, Outcome, Settlement, rejected
 from esfeed.routing.router import Router
 from esfeed.runtime.clock import SystemClock
-from esfeed.store.sql import SqlStore
+from esfeed.store.state import SqlState
 from esfeed.testing.events import sample_event
 from tests.delivery.fakes import FakeSink, bad
 from tests.store.test_sql import key
@@ -42,31 +42,37 @@ def finish(steps: Dispatcher, seconds: float = 60.0) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    store = SqlStore(f"sqlite:///{tmp_path}/state.db")
+def store(tmp_path: Path) -> Iterator[SqlState]:
+    store = SqlState(f"sqlite:///{tmp_path}/state.db")
     yield store
     store.close()
 
 
-def fill(store: SqlStore, docs: Sequence[str]) -> None:
+def fill(store: SqlState, docs: Sequence[str]) -> None:
     now = SystemClock().now().isoformat().replace("+00:00", "Z")
     entries = [Entry(key(doc), sample_event(doc_id=doc, watch="w", time=now)) for doc in docs]
-    store.commit("w", Commit(entries=entries))
+    store.commits.commit("w", Commit(entries=entries))
 
 
-def dispatcher(store: SqlStore, name: str, sink: Any, **terms: Any) -> Dispatcher:
-    if store.cursor(name) is None:
-        store.settle(name, Settlement(0))
+def dispatcher(store: SqlState, name: str, sink: Any, **terms: Any) -> Dispatcher:
+    if store.outbox.cursor(name) is None:
+        store.outbox.settle(name, Settlement(0))
     return Dispatcher(
-        name, Target(name, sink), Router([], [name], ["w"]), store, DeliveryOptions(**terms), SystemClock()
+        name,
+        Target(name, sink),
+        Router([], [name], ["w"]),
+        store.log,
+        store.outbox,
+        DeliveryOptions(**terms),
+        SystemClock(),
     )
 
 
-def test_a_full_disk_under_the_state(store: SqlStore) -> None:
+def test_a_full_disk_under_the_state(store: SqlState) -> None:
     """Delivery goes on failing with the reason, sends nothing twice, and settles all once there is room again."""
     limit = 100_000
 
-    @sa.event.listens_for(store._engine, "checkout")
+    @sa.event.listens_for(store.sessions.engine, "checkout")
     def bound(connection: Any, *_: object) -> None:
         connection.execute(f"PRAGMA max_page_count = {limit}")
 
@@ -77,7 +83,7 @@ def test_a_full_disk_under_the_state(store: SqlStore) -> None:
     # What is parked needs a page more than there is.
     large = sample_event(doc_id="d0", watch="w", after={"x": random.randbytes(50_000).hex()})
     with pytest.raises(StateError, match="full"):
-        store.commit("w", Commit(entries=[Entry(key("d0"), large)]))
+        store.commits.commit("w", Commit(entries=[Entry(key("d0"), large)]))
     for _ in range(5):
         with pytest.raises(StateError, match="full"):
             steps.run_once()
@@ -85,27 +91,27 @@ def test_a_full_disk_under_the_state(store: SqlStore) -> None:
     limit = 100_000
     finish(steps)
     assert Counter(sink.positions) == Counter(n for n in range(1, 301) if n % 3)
-    assert [one.position for one in store.parked("s")] == list(range(3, 301, 3))
-    assert store.cursor("s") == 300
+    assert [one.position for one in store.outbox.parked("s")] == list(range(3, 301, 3))
+    assert store.outbox.cursor("s") == 300
 
 
-def test_restart_with_parked_documents(store: SqlStore) -> None:
+def test_restart_with_parked_documents(store: SqlState) -> None:
     """Over the real store: who waits is known to the next process, and the log may have been pruned meanwhile."""
     sink = FakeSink(bad("p"))
     fill(store, ["a", "p", "b", "p"])
     dispatcher(store, "s", sink).run_once()
     assert sink.positions == [1, 3]
-    store.prune(int(time.time() * 1000) + 60_000, 1 << 40, {"s": ["w"]})
-    assert store.first() is None
+    store.retention.prune(int(time.time() * 1000) + 60_000, 1 << 40, {"s": ["w"]})
+    assert store.log.first() is None
     fill(store, ["p", "c"])
     again = dispatcher(store, "s", sink)
     sink.word = lambda event: None
     finish(again)
     assert sink.positions == [1, 3, 6, 2, 4, 5]
-    assert store.counts()["s"].dropped == 0
+    assert store.dead_letters.counts()["s"].dropped == 0
 
 
-def test_pruning_beside_a_slow_sink(store: SqlStore) -> None:
+def test_pruning_beside_a_slow_sink(store: SqlState) -> None:
     """Rows go while it sends; each is delivered or counted as dropped, and the sink ends up at the head."""
 
     class Slow(FakeSink):
@@ -120,7 +126,7 @@ def test_pruning_beside_a_slow_sink(store: SqlStore) -> None:
 
     def prune() -> None:
         while not stop.wait(0.02):
-            store.prune(0, store.log_bytes() * 3 // 4, {"s": ["w"]}, rows=25)
+            store.retention.prune(0, store.log.size_bytes() * 3 // 4, {"s": ["w"]}, rows=25)
 
     fill(store, [f"d{n}" for n in range(1500)])
     thread = threading.Thread(target=prune)
@@ -128,8 +134,8 @@ def test_pruning_beside_a_slow_sink(store: SqlStore) -> None:
     finish(steps)
     stop.set()
     thread.join()
-    assert store.cursor("s") == 1500
-    dropped = store.counts()["s"].dropped
+    assert store.outbox.cursor("s") == 1500
+    dropped = store.dead_letters.counts()["s"].dropped
     assert 0 < dropped < 1500
     assert len(set(sink.positions)) == len(sink.positions)
     # A batch that was being sent while its rows were dropped counts as both.
@@ -139,7 +145,7 @@ def test_pruning_beside_a_slow_sink(store: SqlStore) -> None:
 # --- sinks beside one another
 
 
-def test_ten_sinks_of_which_one_hangs_and_one_fails(store: SqlStore) -> None:
+def test_ten_sinks_of_which_one_hangs_and_one_fails(store: SqlState) -> None:
     """The other eight deliver as if those two were not there: everything, and no later than without them."""
     alone = delays(store, [FakeSink() for _ in range(8)])
     hanging = threading.Event()
@@ -158,9 +164,9 @@ def test_ten_sinks_of_which_one_hangs_and_one_fails(store: SqlStore) -> None:
     assert max(beside) < 20.0
 
 
-def delays(store: SqlStore, sinks: Sequence[FakeSink], *others: FakeSink) -> list[float]:
+def delays(store: SqlState, sinks: Sequence[FakeSink], *others: FakeSink) -> list[float]:
     """Seconds from the commit of each of 200 events to each of ``sinks``."""
-    begin, over = store.head(), threading.Event()
+    begin, over = store.log.head(), threading.Event()
     committed: dict[int, float] = {}
     found: list[float] = []
 
@@ -172,14 +178,14 @@ def delays(store: SqlStore, sinks: Sequence[FakeSink], *others: FakeSink) -> lis
             if sink in sinks and told.sent:
                 found.extend(now - committed[event.position] for event in sink.got[-told.sent :])
             if told.idle:
-                store.wait(0.1)
+                over.wait(0.1)
             else:
                 over.wait(told.wait or 0.0)
 
     threads = []
     for number, sink in enumerate([*sinks, *others]):
         name = f"s{begin}-{number}"
-        store.settle(name, Settlement(begin))
+        store.outbox.settle(name, Settlement(begin))
         threads.append(threading.Thread(target=serve, args=[name, sink], daemon=True))
         threads[-1].start()
     for n in range(20):

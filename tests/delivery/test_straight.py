@@ -17,7 +17,7 @@ from esfeed.delivery.options import DeliveryOptions
 from esfeed.delivery.target import Target
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
-from esfeed.ports import OK, Commit, Outcome, rejected, retry
+from esfeed.ports import OK, Commit, LogRow, Outcome, rejected, retry
 from esfeed.routing.router import Route, Router, compile_where
 from esfeed.runtime.factory import App
 from esfeed.testing.events import sample_event
@@ -40,12 +40,13 @@ class Bench:
         self.dropped = 0
 
     def hear(self, *docs: str) -> None:
-        events = []
+        rows = []
         for doc in docs:
             self.count += 1
             stamp = self.clock.stamp()
-            events.append(sample_event(position=self.count, doc_id=doc, watch="w", time=stamp))
-        self.steps.hear(events)
+            event = sample_event(position=self.count, doc_id=doc, watch="w", time=stamp)
+            rows.append(LogRow(self.count, event, None))
+        self.steps.hear(rows)
 
     def run(self, seconds: float = 0.0) -> None:
         until = self.clock.passed + seconds
@@ -174,7 +175,8 @@ def test_threads_commit_while_it_sends() -> None:
     threads = [
         threading.Thread(
             target=lambda name=name: [
-                bench.steps.hear([sample_event(position=n, doc_id=name, watch="w")]) for n in range(1, 301)
+                bench.steps.hear([LogRow(n, sample_event(position=n, doc_id=name, watch="w"), None)])
+                for n in range(1, 301)
             ]
         )
         for name in "abc"
@@ -203,10 +205,10 @@ def test_from_commit_to_file(tmp_path: Path) -> None:
             assert app.backlog("light") == 0
             with delivering(app, app.dispatchers if begin else ["light"], 30.0) as stuck:
                 for n in range(begin, begin + 50):
-                    app.store.commit("w", Commit(entries=[entry(n, watch="w", id=f"e{n}")]))
+                    app.store.commits.commit("w", Commit(entries=[entry(n, watch="w", id=f"e{n}")]))
             assert stuck == []
-            assert app.store.cursor("light") is None
-            assert app.store.counts().keys() == {"kept"}
+            assert app.store.outbox.cursor("light") is None
+            assert app.store.dead_letters.counts().keys() == {"kept"}
     for name in ("light", "kept"):
         lines = (tmp_path / f"{name}.jsonl").read_text().splitlines()
         assert [line.count(f'"id":"e{n}"') for n, line in enumerate(lines)] == [1] * 100, name

@@ -267,7 +267,7 @@ def test_much_gone_at_once_is_asked_about(
         with pytest.raises(MassDelete, match=r"1,200 of 3,000 documents .* more than 30%"):
             feed.poll()
     assert feed.new() == []
-    assert feed.app.store.known("w").count() == 3000
+    assert feed.app.store.commits.known("w").count() == 3000
     feed.app.ask("w", True)
     assert len(feed.poll()) == 1200
     raw.bulk(index, [({"delete": {"_id": f"d{n}"}}, None) for n in range(1200, 2190)])

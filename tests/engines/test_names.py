@@ -389,7 +389,7 @@ def test_an_index_of_a_pattern_that_goes_is_asked_about_where_it_is_large(
     assert told(events)[:1200] == sorted(("deleted", f"d{n}") for n in range(1200))
     assert {event["data"]["origin"]["index"] for event in events if event["data"]["op"] == "deleted"} == {f"{index}-a"}
     assert feed.poll() == []
-    assert feed.app.store.known("w").count() == 800
+    assert feed.app.store.commits.known("w").count() == 800
 
 
 def test_the_commands_say_what_the_guard_asks(raw: Raw, index: str, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Feed:
     def new(self) -> list[dict[str, Any]]:
         """Events logged since the last call."""
         found = []
-        while rows := self.app.store.read_log(self._position, 1000):
+        while rows := self.app.store.log.read(self._position, 1000):
             self._position = rows[-1].position
             found += [json.loads(cloudevent(row.event), parse_float=Decimal) for row in rows]
         return found
@@ -157,7 +157,7 @@ def test_a_first_reading_that_waited_for_proof(engine: Engine, tmp_path: Path, m
     writers = world.write_concurrently(4000, rest=0.04)
     replay.apply(feed.poll())
     assert any(writer.is_alive() for writer in writers), "no writer was left, so this says nothing"
-    checkpoint = feed.app.store.checkpoint("w")
+    checkpoint = feed.app.store.commits.checkpoint("w")
     assert checkpoint is not None
     proven = [one.mark for one in msgspec.json.decode(checkpoint.data, type=State).marks.values()]
     while any(writer.is_alive() for writer in writers):

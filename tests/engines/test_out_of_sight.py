@@ -199,7 +199,7 @@ def test_a_role_lost_after_a_first_reading_that_broke_off(reader: Reader) -> Non
     watcher.run_once(stop=lambda: True)
     first = told(feed.new())
     assert first, "the first reading kept nothing, so this says nothing"
-    assert feed.app.store.checkpoint("w") is None
+    assert feed.app.store.commits.checkpoint("w") is None
     end = first[0][1].rstrip("012")
     reader.may(west if end == "east" else east)
     stays(feed, f"{reader.name}-{end}", "403")
@@ -438,15 +438,15 @@ def test_a_checkpoint_of_an_earlier_esfeed_takes_the_cluster_on(
     fill(raw, f"{index}-a")
     feed = follow(f"{index}-a")
     feed.poll()
-    before = feed.app.store.checkpoint("w")
+    before = feed.app.store.commits.checkpoint("w")
     assert before is not None
     known = json.loads(before.data)
     assert known.pop("cluster")
-    feed.app.store.commit("w", Commit(checkpoint=Checkpoint(before.tracker, json.dumps(known).encode())))
+    feed.app.store.commits.commit("w", Commit(checkpoint=Checkpoint(before.tracker, json.dumps(known).encode())))
     raw.put(f"{index}-a", "a1", {"v": 7})
     raw.refresh(f"{index}-a")
     assert told(feed.poll()) == [("updated", "a1")]
-    after = feed.app.store.checkpoint("w")
+    after = feed.app.store.commits.checkpoint("w")
     assert after is not None
     assert json.loads(after.data)["cluster"]
 

@@ -51,7 +51,7 @@ class Played:
     def texts(self) -> list[str]:
         """The contents that the log has, as JSON text."""
         assert self.feed is not None
-        rows = self.feed.app.store.read_log(0, 1000)
+        rows = self.feed.app.store.log.read(0, 1000)
         return [bytes(row.event.after).decode() for row in rows if row.event.after is not None]
 
 

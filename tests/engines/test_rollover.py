@@ -67,7 +67,7 @@ def test_a_healthy_watch_goes_on(raw: Raw, index: str, follow: Callable[..., Fee
         events = feed.poll()
         assert told(events) == [("deleted", f"c{number}")]
         replay.apply(events)
-        assert f"followed by {tracker.name}" in tracker.check(feed.app.store.checkpoint("w"))
+        assert f"followed by {tracker.name}" in tracker.check(feed.app.store.commits.checkpoint("w"))
     assert replay.differences(truth(raw, alias)) == []
     raw.call("DELETE", f"/{names[0]}")
     replay.apply(feed.poll())

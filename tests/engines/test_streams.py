@@ -104,7 +104,7 @@ def test_a_stream_through_its_life(stream: Stream, follow: Callable[..., Feed], 
     feed = follow(form.format(stream.name))
     assert told(feed.poll()) == [("read", "a"), ("read", "b")]
     assert feed.app.trackers["w"].name == "seq_no"
-    assert feed.app.trackers["w"].check(feed.app.store.checkpoint("w")).startswith("1 index behind")
+    assert feed.app.trackers["w"].check(feed.app.store.commits.checkpoint("w")).startswith("1 index behind")
     stream.roll_over()
     assert feed.poll() == []
     stream.add("a", "c", v=2)

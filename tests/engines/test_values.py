@@ -77,9 +77,9 @@ def test_a_change_of_a_decimal_is_told(raw: Raw, index: str, tmp_path: Path, kee
 
 def _told(feed: Feed) -> dict[str, tuple[str, bytes, tuple[str, ...] | None]]:
     """(op, amount to the letter, changed) by id, of one poll."""
-    after = feed.app.store.head()
+    after = feed.app.store.log.head()
     feed.app.poll("w")
-    events = [row.event for row in feed.app.store.read_log(after, 100)]
+    events = [row.event for row in feed.app.store.log.read(after, 100)]
     return {event.doc_id: (event.op, _amount(event), event.changed) for event in events}
 
 
@@ -90,11 +90,13 @@ def _amount(event: Event) -> bytes:
 
 def backfilled(app: App, index: str, field: str = "updated_at") -> set[str]:
     """The ids that a backfill of all dates tells."""
-    after = app.store.head()
+    after = app.store.log.head()
     span = Asked("w", index, field, ("none",), 0, None)
-    job = Backfill(span, app.clusters["w"], app.watchers["w"].event_factory, app.store, lambda: None, app.clock)
+    job = Backfill(
+        span, app.clusters["w"], app.watchers["w"].event_factory, app.store, app.notifier, lambda: None, app.clock
+    )
     sent, finished = job.run(lambda: False, lambda sent, total: None)
-    told = [row.event.doc_id for row in app.store.read_log(after, 1000)]
+    told = [row.event.doc_id for row in app.store.log.read(after, 1000)]
     assert finished
     assert sent == len(told) == len(set(told))
     return set(told)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from esfeed.store.sql import SqlStore
+from esfeed.store.state import SqlState
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
+def store(tmp_path: Path) -> Iterator[SqlState]:
     """A new store."""
-    store = SqlStore(f"sqlite:///{tmp_path}/state.db")
+    store = SqlState(f"sqlite:///{tmp_path}/state.db")
     yield store
     store.close()

@@ -22,7 +22,7 @@ from esfeed.ports import Commit
 from esfeed.store import schema
 from esfeed.store.codec import pack_event
 from esfeed.store.database import open_database
-from esfeed.store.sql import SqlStore
+from esfeed.store.state import SqlState
 from tests.store.long_keys import long_key
 from tests.store.test_sql import ROOT, entry, key, seen
 from tests.support.clients import obey_modes
@@ -31,7 +31,7 @@ from tests.support.clients import obey_modes
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A state that was opened once."""
-    SqlStore(f"sqlite:///{tmp_path}/state.db").close()
+    SqlState(f"sqlite:///{tmp_path}/state.db").close()
     return tmp_path / "state.db"
 
 
@@ -39,9 +39,9 @@ def url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def obeying(path: Path, code: str = "store.commit('w', seen('a'))") -> str:
+def obeying(path: Path, code: str = "store.commits.commit('w', seen('a'))") -> str:
     """What a process that file modes bind says of that state; empty where all went well."""
-    script = f"from tests.store.test_sql import *\nstore = SqlStore({url(path)!r})\n{code}"
+    script = f"from tests.store.test_sql import *\nstore = SqlState({url(path)!r})\n{code}"
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=obey_modes, check=False)
     return done.stderr.strip().split("\n")[-1]
@@ -94,19 +94,19 @@ def test_a_state_of_the_first_schema(path: Path, tmp_path: Path) -> None:
     """It becomes equal to a new one; its dead events have their event now, and its entries an age that starts now."""
     old = tmp_path / "old.db"
     first_state(old)
-    store = SqlStore(url(old))
-    with store._engine.connect() as connection, open_database(url(path)).connect() as new:
+    store = SqlState(url(old))
+    with store.sessions.engine.connect() as connection, open_database(url(path)).connect() as new:
         for name in schema.metadata.tables:
             assert sorted(map(tuple, columns(connection, name))) == sorted(map(tuple, columns(new, name))), name
             assert indices(connection, name) == indices(new, name)
-    (one,) = store.dead(["s"])
+    (one,) = store.dead_letters.page(["s"])
     assert (one.position, one.attempts, one.error, one.state) == (1, 1, "too large", "dead")
     assert one.event is not None
     assert one.event.doc_id == "a"
-    assert store.log_bytes() > 0
-    assert store.prune(int((time.time() - 60) * 1000), 1 << 30, {"s": ["w"]}).rows == 0
-    assert [row.position for row in store.read_log(0, 9)] == [1, 2]
-    assert store.counts()["s"].dropped == 0
+    assert store.log.size_bytes() > 0
+    assert store.retention.prune(int((time.time() - 60) * 1000), 1 << 30, {"s": ["w"]}).rows == 0
+    assert [row.position for row in store.log.read(0, 9)] == [1, 2]
+    assert store.dead_letters.counts()["s"].dropped == 0
     store.close()
 
 
@@ -118,7 +118,7 @@ def indices(connection: sa.Connection, table: str) -> list[str]:
 def test_opening_again_changes_nothing(path: Path) -> None:
     """An up-to-date state is not written to."""
     before = path.read_bytes()
-    SqlStore(url(path)).close()
+    SqlState(url(path)).close()
     assert path.read_bytes() == before
 
 
@@ -127,7 +127,7 @@ def test_a_newer_schema(path: Path) -> None:
     execute(path, "UPDATE alembic_version SET version_num = '9999'")
     before = path.read_bytes()
     with pytest.raises(StateError, match=r"newer esfeed.*'9999'") as caught:
-        SqlStore(url(path))
+        SqlState(url(path))
     assert "later" in caught.value.hint
     assert path.read_bytes() == before
 
@@ -145,7 +145,7 @@ def test_a_database_of_something_else(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     execute(path, "CREATE TABLE log (line TEXT)", "INSERT INTO log VALUES ('mine')")
     with pytest.raises(StateError, match=r"other\.db"):
-        SqlStore(url(path))
+        SqlState(url(path))
     database = sqlite3.connect(path)
     assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("log",)]
     assert database.execute("SELECT line FROM log").fetchall() == [("mine",)]
@@ -158,25 +158,25 @@ def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "state.db"
     path.write_bytes(content)
     with pytest.raises(StateError, match=r"not a SQLite database|corrupt"):
-        SqlStore(url(path))
+        SqlState(url(path))
     assert path.read_bytes() == content
 
 
 def test_a_damaged_database(path: Path) -> None:
     """Pages that were overwritten are called corrupt, with what to do."""
-    store = SqlStore(url(path))
+    store = SqlState(url(path))
     for n in range(20):
-        store.commit("w", seen(*range(n * 50, n * 50 + 50)))
+        store.commits.commit("w", seen(*range(n * 50, n * 50 + 50)))
     store.close()
     whole = bytearray(path.read_bytes())
     for at in range(2 * 4096, len(whole), 4096):
         whole[at : at + 64] = b"\xff" * 64
     path.write_bytes(whole)
     with pytest.raises(StateError, match="corrupt") as caught:  # noqa: PT012 - whichever step meets a damaged page
-        store = SqlStore(url(path))
+        store = SqlState(url(path))
         for n in range(1000):
-            store.read_log(n, 100)
-            store.commit("w", seen(n, version=2))
+            store.log.read(n, 100)
+            store.commits.commit("w", seen(n, version=2))
     assert "backup" in caught.value.hint
 
 
@@ -198,22 +198,22 @@ def test_a_file_that_may_not_be_written(path: Path) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     """It is named, as a fault of the setting; so is a url that names no file, or another kind of database."""
     with pytest.raises(ConfigError, match=str(tmp_path / "no")):
-        SqlStore(f"sqlite:///{tmp_path}/no/state.db")
+        SqlState(f"sqlite:///{tmp_path}/no/state.db")
     for wrong in ("sqlite://", "sqlite:///:memory:", "mysql://u:s3cret@h/d", "nonsense"):
         with pytest.raises(ConfigError) as caught:
-            SqlStore(wrong)
+            SqlState(wrong)
         assert caught.value.key == "state"
         assert "s3cret" not in str(caught.value)
     (tmp_path / "folder").mkdir()
     with pytest.raises(StateError, match="cannot be opened"):
-        SqlStore(f"sqlite:///{tmp_path}/folder")
+        SqlState(f"sqlite:///{tmp_path}/folder")
 
 
 def test_a_full_disk(path: Path) -> None:
     """SQLITE_FULL in the middle of a commit takes all of it back; with room again everything goes on."""
-    store = SqlStore(url(path))
-    store.commit("w", seen("a"))
-    engine = store._engine
+    store = SqlState(url(path))
+    store.commits.commit("w", seen("a"))
+    engine = store.sessions.engine
     limit = 40
 
     @sa.event.listens_for(engine, "checkout")
@@ -222,13 +222,13 @@ def test_a_full_disk(path: Path) -> None:
 
     large = {"text": os.urandom(200_000).hex()}
     with pytest.raises(StateError, match="disk under the state is full") as caught:
-        store.commit("w", Commit(seen("b").revisions, entries=[entry("b"), entry("b", after=large)]))
+        store.commits.commit("w", Commit(seen("b").revisions, entries=[entry("b"), entry("b", after=large)]))
     assert "space" in caught.value.hint
-    assert [row.position for row in store.read_log(0, 9)] == [1]
-    assert store.known("w").count() == 1
+    assert [row.position for row in store.log.read(0, 9)] == [1]
+    assert store.commits.known("w").count() == 1
     limit = 10_000
-    store.commit("w", Commit(seen("b").revisions, entries=[entry("b"), entry("b", after=large)]))
-    assert [row.position for row in store.read_log(0, 9)] == [1, 2, 3]
+    store.commits.commit("w", Commit(seen("b").revisions, entries=[entry("b"), entry("b", after=large)]))
+    assert [row.position for row in store.log.read(0, 9)] == [1, 2, 3]
     store.close()
 
 
@@ -245,19 +245,21 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_really_full_disk(tiny: Path) -> None:
     """Commits until nothing goes any more: the error says so, and each commit that was done is whole."""
-    store = SqlStore(url(tiny / "state.db"))
+    store = SqlState(url(tiny / "state.db"))
     done = 0
     with pytest.raises(StateError, match="full"):  # noqa: PT012 - whichever commit is the first not to fit
         for n in range(1000):
-            store.commit("w", Commit(seen(n).revisions, entries=[entry(n, after={"x": os.urandom(5000).hex()})]))
+            store.commits.commit(
+                "w", Commit(seen(n).revisions, entries=[entry(n, after={"x": os.urandom(5000).hex()})])
+            )
             done = n + 1
     assert done > 10
-    assert store.known("w").count() == len(store.read_log(0, 10_000)) == done
+    assert store.commits.known("w").count() == len(store.log.read(0, 10_000)) == done
     with pytest.raises(StateError, match="full"):
-        store.commit("w", Commit(entries=[entry(0, after={"x": os.urandom(50_000).hex()})]))
+        store.commits.commit("w", Commit(entries=[entry(0, after={"x": os.urandom(50_000).hex()})]))
     subprocess.run(["mount", "-o", "remount,size=8m", str(tiny)], check=True)
-    store.commit("w", Commit(entries=[entry(0)]))
-    assert store.head() == done + 1
+    store.commits.commit("w", Commit(entries=[entry(0)]))
+    assert store.log.head() == done + 1
     store.close()
 
 
@@ -271,19 +273,19 @@ def test_a_disk_that_is_full_from_the_start(tiny: Path) -> None:
         except OSError:
             pass
     with pytest.raises(StateError, match="full"):
-        SqlStore(url(tiny / "state.db"))
+        SqlState(url(tiny / "state.db"))
 
 
 def test_another_program_that_locks_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else's long transaction: after a while the error says that it is locked, and by whom it may be."""
     monkeypatch.setattr("esfeed.store.database._BUSY_MS", 200)
-    store = SqlStore(url(path))
+    store = SqlState(url(path))
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StateError, match="locked"):
-        store.commit("w", seen("a"))
+        store.commits.commit("w", seen("a"))
     other.execute("ROLLBACK")
-    store.commit("w", seen("a"))
-    assert store.known("w").count() == 1
+    store.commits.commit("w", seen("a"))
+    assert store.commits.known("w").count() == 1
     other.close()
     store.close()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from esfeed.model.event import Key, Revision
 from esfeed.model.reads import FAR, ODD, Dated, Span, bucket
 from esfeed.ports import Commit
-from esfeed.store.sql import SqlStore
+from esfeed.store.state import SqlState
 
 stamps = st.one_of(
     st.none(),
@@ -66,10 +66,10 @@ def test_counts_are_of_what_is_known(script: list[tuple[Any, Any, Any]]) -> None
     """At each width, kept or counted anew; and the documents of a span are those that it counts."""
     known: dict[int, tuple[int | None, int | None]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        store = SqlStore(f"sqlite:///{folder}/state.db")
+        store = SqlState(f"sqlite:///{folder}/state.db")
         for step in script:
-            store.commit("w", commit(*step, known))
-        memory = store.known("w")
+            store.commits.commit("w", commit(*step, known))
+        memory = store.commits.known("w")
         by_date = {n: stamp for n, (stamp, shard) in known.items() if shard is None}
         in_shard = len(known) - len(by_date)
         assert memory.in_shard("u", 0) == in_shard
@@ -93,8 +93,8 @@ def test_counts_are_of_what_is_known(script: list[tuple[Any, Any, Any]]) -> None
 @pytest.mark.parametrize("count", [999, 1000, 2001])
 def test_many_documents_of_one_date_are_listed_whole(count: int, tmp_path: object) -> None:
     """Page by page, each once."""
-    store = SqlStore(f"sqlite:///{tmp_path}/state.db")
-    store.commit("w", Commit({key(n): Revision("u", "i", 1, None, b"", None, 7) for n in range(count)}))
-    pages = list(store.known("w").within([(0, 8)], False))
+    store = SqlState(f"sqlite:///{tmp_path}/state.db")
+    store.commits.commit("w", Commit({key(n): Revision("u", "i", 1, None, b"", None, 7) for n in range(count)}))
+    pages = list(store.commits.known("w").within([(0, 8)], False))
     assert sum(map(len, pages)) == len({one for page in pages for one in page}) == count
     store.close()

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from esfeed.errors import StateError
-from esfeed.store.sql import SqlStore
+from esfeed.store.state import SqlState
 
 
 @pytest.fixture
@@ -20,9 +20,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[SqlStore]:
-    made = SqlStore(f"sqlite:///{path}")
-    made.note("watch", "w", b"first")
+def store(path: Path) -> Iterator[SqlState]:
+    made = SqlState(f"sqlite:///{path}")
+    made.notes.put("watch", "w", b"first")
     yield made
     made.close()
 
@@ -36,52 +36,52 @@ def test_nobody_else_reads_the_state(path: Path, umask: int) -> None:
     """Whatever the umask: not the database, nor what SQLite writes beside it."""
     before = os.umask(umask)
     try:
-        store = SqlStore(f"sqlite:///{path}")
-        store.note("watch", "w", b"x")
+        store = SqlState(f"sqlite:///{path}")
+        store.notes.put("watch", "w", b"x")
         assert modes(path) == {"state.db": "600", "state.db-wal": "600", "state.db-shm": "600"}
         store.close()
     finally:
         os.umask(before)
 
 
-def test_one_that_others_could_read_is_corrected_and_said(store: SqlStore, path: Path) -> None:
+def test_one_that_others_could_read_is_corrected_and_said(store: SqlState, path: Path) -> None:
     """As an older esfeed, or a restore, left it."""
     for file in path.parent.iterdir():
         file.chmod(0o644)
     with capture_logs() as logs:
-        SqlStore(f"sqlite:///{path}").close()
+        SqlState(f"sqlite:///{path}").close()
     assert [(line["event"], line["was"]) for line in logs] == [("state.made_private", "0644")] * 3
     assert set(modes(path).values()) == {"600"}
     with capture_logs() as logs:
-        SqlStore(f"sqlite:///{path}").close()
+        SqlState(f"sqlite:///{path}").close()
     assert logs == []
 
 
-def test_a_state_that_is_removed_is_not_made_anew(store: SqlStore, path: Path, tmp_path: Path) -> None:
+def test_a_state_that_is_removed_is_not_made_anew(store: SqlState, path: Path, tmp_path: Path) -> None:
     """By reading nor by writing, with a connection that is open or a new one; put back, it goes on."""
     kept = tmp_path / "kept.db"
     path.rename(kept)
     for _ in range(2):
         with pytest.raises(StateError, match="is not there any more"):
-            store.notes("watch")
+            store.notes.all("watch")
         with pytest.raises(StateError, match="is not there any more"):
-            store.note("watch", "w", b"second")
+            store.notes.put("watch", "w", b"second")
         store.close()  # so that the next time needs a new connection
     assert not path.exists()
     kept.rename(path)
-    assert store.notes("watch") == {"w": b"first"}
+    assert store.notes.all("watch") == {"w": b"first"}
 
 
-def test_a_state_that_is_replaced_is_left_alone(store: SqlStore, path: Path, tmp_path: Path) -> None:
+def test_a_state_that_is_replaced_is_left_alone(store: SqlState, path: Path, tmp_path: Path) -> None:
     """It is named, and nothing of the one is in the other."""
     path.rename(tmp_path / "kept.db")
-    other = SqlStore(f"sqlite:///{path}")
-    other.note("watch", "w", b"other")
+    other = SqlState(f"sqlite:///{path}")
+    other.notes.put("watch", "w", b"other")
     for _ in range(2):
         with pytest.raises(StateError, match="was replaced by another file"):
-            store.note("watch", "w", b"second")
+            store.notes.put("watch", "w", b"second")
         with pytest.raises(StateError, match="was replaced by another file"):
             store.tokens.all()
         store.close()
-    assert other.notes("watch") == {"w": b"other"}
+    assert other.notes.all("watch") == {"w": b"other"}
     other.close()

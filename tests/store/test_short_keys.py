@@ -21,7 +21,7 @@ from esfeed.ports import Commit, Entry, Parked, Settlement
 from esfeed.store import codec
 from esfeed.store.codec import pack_key, unpack_key
 from esfeed.store.lock import StateLock
-from esfeed.store.sql import SqlStore
+from esfeed.store.state import SqlState
 from esfeed.testing.events import sample_event
 from tests.store.long_keys import long_key
 from tests.store.test_lock import hold
@@ -129,8 +129,8 @@ SPAN = [(0, 1 << 20)]
 
 def old_state(path: Path) -> None:
     """A state with something in each table that has keys, as the schema 0004 had it."""
-    store = SqlStore(f"sqlite:///{path}")
-    store.commit(
+    store = SqlState(f"sqlite:///{path}")
+    store.commits.commit(
         "w",
         Commit(
             {one: Revision("u", "i", 1, n, b"d" * 16, 0) for n, one in enumerate(KEYS)},
@@ -138,9 +138,13 @@ def old_state(path: Path) -> None:
             entries=[Entry(one, sample_event(doc_id=one.id)) for one in KEYS[-200:]],
         ),
     )
-    store.commit("by date", Commit({one: Revision("u", "i", 1, None, b"", stamp=n) for n, one in enumerate(KEYS[:50])}))
-    rows = store.read_log(0, 9)
-    store.settle("s", Settlement(3, parked=[Parked("s", row.position, 1, "no", row.document, "dead") for row in rows]))
+    store.commits.commit(
+        "by date", Commit({one: Revision("u", "i", 1, None, b"", stamp=n) for n, one in enumerate(KEYS[:50])})
+    )
+    rows = store.log.read(0, 9)
+    store.outbox.settle(
+        "s", Settlement(3, parked=[Parked("s", row.position, 1, "no", row.document, "dead") for row in rows])
+    )
     store.close()
     database = sqlite3.connect(path, isolation_level=None)
     database.create_function("long_key", 1, lambda raw: long_key(unpack_key(raw)))
@@ -154,25 +158,25 @@ def old_state(path: Path) -> None:
 
 def is_whole(path: Path) -> None:
     """Opens it, and finds everything by its key."""
-    store = SqlStore(f"sqlite:///{path}")
-    known = store.known("w")
+    store = SqlState(f"sqlite:///{path}")
+    known = store.commits.known("w")
     assert known.revisions(KEYS) == {one: Revision("u", "i", 1, n, b"d" * 16, 0) for n, one in enumerate(KEYS)}
     assert known.at("u", 0, [len(KEYS) - 1]).keys() == {KEYS[-1]}
     assert known.count() == known.in_shard("u", 0) == known.histogram("u", 0, SPAN, 20)[0] == len(KEYS)
     with known.sweep() as sweep:
         sweep.see(KEYS[1:])
         assert [set(some) for some in sweep.unseen(100)] == [{KEYS[0]}]
-    (found,) = store.known("by date").within([(0, 100)], without=False)
+    (found,) = store.commits.known("by date").within([(0, 100)], without=False)
     assert found.keys() == set(KEYS[:50])
-    assert store.documents("w", KEYS) == dict.fromkeys(KEYS, b"{}")
-    assert [row.document[1] for row in store.read_log(0, 999)] == [pack_key(one) for one in KEYS[-200:]]
-    assert [one.document for one in store.parked("s")] == [row.document for row in store.read_log(0, 9)]
-    (one,) = store.dead(["s"], limit=1)
+    assert store.commits.documents("w", KEYS) == dict.fromkeys(KEYS, b"{}")
+    assert [row.document[1] for row in store.log.read(0, 999)] == [pack_key(one) for one in KEYS[-200:]]
+    assert [one.document for one in store.outbox.parked("s")] == [row.document for row in store.log.read(0, 9)]
+    (one,) = store.dead_letters.page(["s"], limit=1)
     assert one.event is not None
     assert one.event.doc_id == KEYS[-200].id
-    store.commit("w", Commit(gone=KEYS))
+    store.commits.commit("w", Commit(gone=KEYS))
     assert known.count() == known.in_shard("u", 0) == 0
-    assert store.documents("w", KEYS) == {}
+    assert store.commits.documents("w", KEYS) == {}
     store.close()
 
 
@@ -182,8 +186,8 @@ def test_an_old_state_gets_short_keys(tmp_path: Path, monkeypatch: pytest.Monkey
     path = tmp_path / "state.db"
     old_state(path)
     before = path.stat().st_size
-    store = SqlStore(f"sqlite:///{path}")
-    assert store.size() == path.stat().st_size < 0.85 * before
+    store = SqlState(f"sqlite:///{path}")
+    assert store.size_bytes() == path.stat().st_size < 0.85 * before
     assert Path(f"{path}-wal").stat().st_size == 0
     store.close()
     database = sqlite3.connect(path)
@@ -204,7 +208,7 @@ def test_an_old_state_that_cannot_give_pages_back(tmp_path: Path, monkeypatch: p
     database.execute("VACUUM")
     database.close()
     before = path.stat().st_size
-    SqlStore(f"sqlite:///{path}").close()
+    SqlState(f"sqlite:///{path}").close()
     assert path.stat().st_size >= before
     database = sqlite3.connect(path)
     assert database.execute("PRAGMA freelist_count").fetchone()[0] > 10
@@ -214,14 +218,14 @@ def test_an_old_state_that_cannot_give_pages_back(tmp_path: Path, monkeypatch: p
 
 DIE = """import itertools, os, signal, sys
 from esfeed.store import codec
-from esfeed.store.sql import SqlStore
+from esfeed.store.state import SqlState
 packed, pack_key = itertools.count(), codec.pack_key
 def dying(key):
     if next(packed) == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
     return pack_key(key)
 codec.pack_key = dying
-SqlStore(f"sqlite:///{sys.argv[1]}")
+SqlState(f"sqlite:///{sys.argv[1]}")
 """
 
 
@@ -246,7 +250,7 @@ def test_an_old_feed_that_still_runs(tmp_path: Path) -> None:
     before = path.read_bytes()
     with hold(Path(f"{path}.lock")) as feed:
         with pytest.raises(StateError, match=rf"in use by `esfeed run`, process {feed.pid}") as caught:
-            SqlStore(f"sqlite:///{path}")
+            SqlState(f"sqlite:///{path}")
         feed.communicate("")
     assert "end that process" in caught.value.hint
     assert path.read_bytes() == before

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from esfeed.demo.lookalike import lookalike
 from esfeed.envelopes import envelope
 from esfeed.model.event import Event
-from esfeed.store.sql import SqlStore
+from esfeed.store.state import SqlState
 from tests.support.feed import Feed
 from tests.support.targets import Target, Told
 
@@ -219,10 +219,10 @@ class Kills:
             before = head
 
     def _rows(self, states: Mapping[str, int | None]) -> Sequence[Row]:
-        store = SqlStore(f"sqlite:///{self._folder}/state.db")
+        store = SqlState(f"sqlite:///{self._folder}/state.db")
         try:
             log: list[Event] = []
-            while rows := store.read_log(log[-1].position if log else 0, 1000):
+            while rows := store.log.read(log[-1].position if log else 0, 1000):
                 log += [row.event for row in rows]
         finally:
             store.close()

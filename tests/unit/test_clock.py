@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -82,11 +83,14 @@ class Notes:
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
 
-    def notes(self, kind: str) -> dict[str, bytes]:
+    def all(self, kind: str) -> dict[str, bytes]:
         return self.kept
 
-    def note(self, kind: str, name: str, data: bytes) -> None:
+    def put(self, kind: str, name: str, data: bytes) -> None:
         self.kept[name] = data
+
+    def put_all(self, notes: Sequence[tuple[str, str, bytes]]) -> None:
+        self.kept |= {name: data for _, name, data in notes}
 
 
 def test_all_processes_have_the_same_steady_clock_until_the_machine_starts_anew(
@@ -145,7 +149,7 @@ def test_a_watch_that_is_not_polled_is_stalled(tmp_path: Path) -> None:
         for name in config.watches:
             error = "refused" if name == "refused" else ""
             health = WatchHealth(app.steady.now().timestamp(), 0.1, 1, 1, "seq_no", "", "", {}, error)
-            app.store.note("watch", name, pack(health))
+            app.store.notes.put("watch", name, pack(health))
         clock.passed = 9 * HOUR
         assert states(app)["often"] == "ok", "no feed runs"
         app.hold()
@@ -162,5 +166,5 @@ def test_a_watch_that_is_not_polled_is_stalled(tmp_path: Path) -> None:
         assert states(app) == {"often": "stalled", "seldom": "stalled", "hourly": "ok", "refused": "failing"}
         clock.passed += 3 * HOUR
         assert states(app)["hourly"] == "stalled"
-        app.store.note("alive", "", pack(Alive(datetime.now(UTC).timestamp() + 10 * HOUR)))
+        app.store.notes.put("alive", "", pack(Alive(datetime.now(UTC).timestamp() + 10 * HOUR)))
         assert states(app)["often"] == "ok"

@@ -15,9 +15,10 @@ import httpx
 
 from esfeed.config.load import parse
 from esfeed.model.event import Event, Key
+from esfeed.model.tokens import Token, digest, new_token
 from esfeed.ports import Commit, Entry
 from esfeed.runtime.factory import App
-from esfeed.store.tokens import Token, digest, new_token
+from esfeed.store.state import SqlState
 from esfeed.testing.events import sample_event
 from esfeed.web.server import WebServer
 
@@ -75,19 +76,21 @@ class Desk:
         """Adds events to the log."""
         for event in events:
             entry = Entry(Key(event.type, event.doc_id), event)
-            self.app.store.commit(event.watch, Commit(entries=[entry]))
+            self.app.store.commits.commit(event.watch, Commit(entries=[entry]))
 
     def fill(self, number: int, **about: Any) -> None:
         """Adds that many events, one a document, in one transaction."""
         events = [sample_event(doc_id=f"d{n}", **about) for n in range(number)]
         entries = [Entry(Key(event.type, event.doc_id), event) for event in events]
-        self.app.store.commit(events[0].watch, Commit(entries=entries))
+        self.app.store.commits.commit(events[0].watch, Commit(entries=entries))
 
     def drop(self, until: int) -> None:
         """Takes the oldest rows away, up to a position, as a bounded log does."""
-        with self.app.store._writing() as connection:
+        state = self.app.store
+        assert isinstance(state, SqlState)
+        with state.sessions.writing() as connection:
             connection.exec_driver_sql("DELETE FROM log WHERE position <= ?", (until,))
-        self.app.store.forget(until)
+        state.log.forget(until)
 
     def token(self, tenant: str | None = None, admin: bool = False, expires: int | None = None, name: str = "") -> str:
         """A new bearer token."""

@@ -226,7 +226,7 @@ def test_a_reader_that_does_not_read_is_cut_off_and_can_resume(open_desk: Open) 
 def test_many_readers_read_the_log_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty readers of a hundred events: each has all of them, from a few readings by one thread."""
     readings: list[str] = []
-    read_log = desk.app.store.read_log
+    read_log = desk.app.store.log.read
 
     def counted(after: int, limit: int) -> object:
         rows = read_log(after, limit)
@@ -234,7 +234,7 @@ def test_many_readers_read_the_log_once(desk: Desk, monkeypatch: pytest.MonkeyPa
             readings.append(threading.current_thread().name)
         return rows
 
-    monkeypatch.setattr(desk.app.store, "read_log", counted)
+    monkeypatch.setattr(desk.app.store.log, "read", counted)
     with ExitStack() as stack:
         streams = [stack.enter_context(desk.stream(since=0)) for _ in range(40)]
         for _ in range(10):
@@ -263,10 +263,10 @@ def test_events_for_one_sink_are_no_news(desk: Desk) -> None:
     from esfeed.model.event import Key
     from esfeed.ports import Commit, Entry
 
-    desk.app.store.commit("servers", Commit(entries=[Entry(Key("t", "a"), sample_event(), "audit")]))
+    desk.app.store.commits.commit("servers", Commit(entries=[Entry(Key("t", "a"), sample_event(), "audit")]))
     desk.fill(1)
     assert desk.positions() == [2]
-    desk.app.store.commit("servers", Commit(entries=[Entry(Key("t", "a"), sample_event(), "audit")]))
+    desk.app.store.commits.commit("servers", Commit(entries=[Entry(Key("t", "a"), sample_event(), "audit")]))
     page = desk.get("/v1/changes", since=2).json()
     assert (page["events"], page["last"]) == ([], 3)
 
@@ -313,7 +313,7 @@ def test_a_state_that_cannot_be_read_is_503(desk: Desk, monkeypatch: pytest.Monk
 
     desk.fill(1)
     with monkeypatch.context() as patch:
-        patch.setattr(desk.app.store, "read_log", broken)
+        patch.setattr(desk.app.store.log, "read", broken)
         answer = desk.get("/v1/changes")
         assert answer.status_code == 503
         assert "secret" not in answer.text
@@ -323,12 +323,12 @@ def test_a_state_that_cannot_be_read_is_503(desk: Desk, monkeypatch: pytest.Monk
 def test_rows_that_are_dropped_while_a_page_is_read(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the check and the reading: 410 all the same, never a page that begins too late."""
     desk.fill(10)
-    read_log = desk.app.store.read_log
+    read_log = desk.app.store.log.read
 
     def dropping(after: int, limit: int) -> object:
         desk.drop(6)
         return read_log(after, limit)
 
-    monkeypatch.setattr(desk.app.store, "read_log", dropping)
+    monkeypatch.setattr(desk.app.store.log, "read", dropping)
     answer = desk.get("/v1/changes", since=2)
     assert (answer.status_code, answer.json()["first"]) == (410, 7)

@@ -15,9 +15,9 @@ def note(desk: Desk, watches: dict[str, str], sinks: dict[str, str], at: float |
     """Has the parts say how they are: an error each, empty for none."""
     now = desk.app.clock.now().timestamp() + 1 if at is None else at
     for name, error in watches.items():
-        desk.app.store.note("watch", name, pack(WatchHealth(now, 0.1, 1, 1, "seq_no", "", "", {}, error)))
+        desk.app.store.notes.put("watch", name, pack(WatchHealth(now, 0.1, 1, 1, "seq_no", "", "", {}, error)))
     for name, error in sinks.items():
-        desk.app.store.note("sink", name, pack(SinkHealth(now, 1, error, int(bool(error)))))
+        desk.app.store.notes.put("sink", name, pack(SinkHealth(now, 1, error, int(bool(error)))))
 
 
 def ready(desk: Desk) -> tuple[int, Any]:

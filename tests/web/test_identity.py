@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from esfeed.errors import ConfigError
-from esfeed.store.tokens import SqlTokens, Token, digest
+from esfeed.model.tokens import Token, digest
+from esfeed.store.tokens import SqlTokens
 from esfeed.testing.events import sample_event
 from tests.support.clients import eventually
 from tests.web.conftest import Open
@@ -118,7 +119,7 @@ def test_the_state_has_no_token_in_it(desk: Desk) -> None:
     made = desk.token("p1")
     assert desk.get("/v1/me", made).status_code == 200
     desk.stop()
-    folder = Path(str(desk.app.store._engine.url.database)).parent
+    folder = Path(desk.app.lock.path).parent
     whole = b"".join(file.read_bytes() for file in folder.iterdir())
     assert digest(made).encode() in whole
     assert made.encode() not in whole

@@ -1,49 +1,39 @@
-"""Keeps the log within its bounds, a little at a time, and counts what a sink loses by that.
+"""Keeps the log within its bounds, a little at a time, and counts what a sink loses by that (``ports.Retention``).
 
-A bound is a bound: a row goes when it is too old or the log too large, whoever has not had it yet. A sink that is not
-in the settings any more therefore holds nothing.
+A bound is a bound: a row goes when it is too old or the log too large, even if a sink has not had it yet. A sink that
+is not in the settings any more therefore holds nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-import msgspec
 import sqlalchemy as sa
 
+from esfeed.ports import Pruned
 from esfeed.store import schema as t
 from esfeed.store.database import give_back, guarded
-from esfeed.store.outbox import Outbox, grow, move
+from esfeed.store.log import SqlLog, grow
+from esfeed.store.outbox import move
+from esfeed.store.sessions import Sessions
 
 _ROWS = 1000
 
 
-class Pruned(msgspec.Struct, frozen=True):
-    """What a step of pruning took from the log: rows, and entries that sinks had not had yet, by sink.
+class SqlRetention:
+    """See ``ports.Retention``."""
 
-    ``more``: there is more to be pruned right now.
-    """
-
-    rows: int = 0
-    dropped: Mapping[str, int] = msgspec.field(default_factory=dict)
-    more: bool = False
-
-
-class Pruner(Outbox):
-    """The part of the store that forgets."""
+    def __init__(self, sessions: Sessions, log: SqlLog) -> None:
+        self._sessions = sessions
+        self._log = log
 
     def prune(self, before: int, limit: int, sinks: Mapping[str, Collection[str]], rows: int = _ROWS) -> Pruned:
-        """Deletes log rows older than ``before`` (epoch milliseconds), and while the log has over ``limit`` bytes.
-
-        The oldest first, ``rows`` at most, in one transaction. ``sinks``: those that are fed from the log, each with
-        the watches that are routed to it.
-        """
-        with self._reading() as connection:
+        with self._sessions.reading() as connection:
             oldest = connection.execute(sa.select(t.log.c.at).order_by(t.log.c.position).limit(1)).scalar()
             size = int(connection.scalar(sa.select(t.log_size.c.bytes)) or 0)
         if oldest is None or (oldest >= before and size <= limit):
             return Pruned()
-        with self._writing() as connection:
+        with self._sessions.writing() as connection:
             size = int(connection.scalar(sa.select(t.log_size.c.bytes)) or 0)
             last, size_bytes, count = 0, 0, 0
             query = sa.select(t.log.c.position, t.log.c.at, sa.func.length(t.log.c.event).label("size_bytes"))
@@ -61,23 +51,10 @@ class Pruner(Outbox):
                     dropped[sink] = lost
             connection.execute(sa.delete(t.log).where(t.log.c.position <= last))
             grow(connection, -size_bytes)
-        self.forget(last)
-        with guarded(self._where):
-            give_back(self._engine)
+        self._log.forget(last)
+        with guarded(self._sessions.where):
+            give_back(self._sessions.engine)
         return Pruned(count, dropped, count == rows)
-
-    def forget_dead(self, sink: str, limit: int) -> int:
-        """Drops the oldest dead events of a sink beyond ``limit``; returns how many."""
-        dead = [t.parked.c.sink == sink, t.parked.c.state == "dead"]
-        newest = sa.select(t.parked.c.position).where(*dead).order_by(t.parked.c.position.desc())
-        with self._reading() as connection:
-            last = connection.scalar(newest.offset(limit).limit(1))
-        if last is None:
-            return 0
-        with self._writing() as connection:
-            gone = connection.execute(sa.delete(t.parked).where(*dead, t.parked.c.position <= last)).rowcount
-            move(connection, sink, 0, gone)
-        return gone
 
 
 def _lost(connection: sa.Connection, sink: str, watches: Collection[int], last: int) -> int:

@@ -1,4 +1,4 @@
-"""What a watch remembers of its documents, as trackers ask for it."""
+"""What is known of a watch's documents, as trackers ask for it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Sweep(Protocol):
         """The known documents that the pass did not meet, at most ``size`` at a time."""
 
 
-class Known(Protocol):
-    """What a tracker may ask of the memory of its watch."""
+class Revisions(Protocol):
+    """The known revisions of a watch."""
 
     def revisions(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
         """The revisions of those ``keys`` that are known."""
@@ -34,6 +34,20 @@ class Known(Protocol):
 
     def indices(self) -> Collection[Held]:
         """The indices of which documents are known: of each, what the keys of at least one and two at most name."""
+
+    def tombstoned(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
+        """The last revisions of those ``keys`` whose delete was reported, but may be taken back."""
+
+    def sweep(self, uuids: Collection[str] = ()) -> AbstractContextManager[Sweep]:
+        """A new, empty sweep; its notes are dropped when the context ends.
+
+        ``uuids`` are those of the indices that the pass reads, where whatever it meets is kept (as theirs) before it
+        asks what it did not meet.
+        """
+
+
+class ShardRevisions(Protocol):
+    """The known revisions of single shards, by sequence number."""
 
     def in_shard(self, uuid: str, shard: int) -> int:
         """How many documents are known of that shard of that index."""
@@ -53,8 +67,9 @@ class Known(Protocol):
     def tombstones(self, uuid: str, shard: int, size: int) -> Iterator[Collection[Key]]:
         """The documents of a shard whose deletes were told, but may be taken back; at most ``size`` at a time."""
 
-    def tombstoned(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
-        """The same of any shards, by ``keys``: those among them, with the last revision that was known."""
+
+class DatedRevisions(Protocol):
+    """The known revisions that are not followed shard by shard, by their dates."""
 
     def dated(self, spans: Sequence[Span] | None, bits: int) -> Dated:
         """Known documents by ``bucket(stamp, bits)`` within ``spans`` (``None``: all, and how many have no stamp).
@@ -65,9 +80,6 @@ class Known(Protocol):
     def within(self, spans: Sequence[Span], without: bool) -> Iterator[Mapping[Key, Revision]]:
         """The same documents themselves, some at a time: with a stamp in ``spans``, and those ``without`` one."""
 
-    def sweep(self, uuids: Collection[str] = ()) -> AbstractContextManager[Sweep]:
-        """A new, empty sweep; its notes are dropped when the context ends.
 
-        ``uuids`` are those of the indices that the pass reads, where whatever it meets is kept (as theirs) before it
-        asks what it did not meet.
-        """
+class Known(Revisions, ShardRevisions, DatedRevisions, Protocol):
+    """All that trackers may ask."""

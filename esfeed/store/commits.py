@@ -1,0 +1,137 @@
+"""The progress of watches: every write of a batch in one transaction (``ports.Commits``)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from esfeed.model.event import Key
+from esfeed.ports import Checkpoint, Commit, Known, LogRow
+from esfeed.store import schema as t
+from esfeed.store.codec import pack, pack_key, unpack
+from esfeed.store.known import REVISIONS, SqlKnown
+from esfeed.store.log import SqlLog, append
+from esfeed.store.revisions import remember
+from esfeed.store.sessions import Sessions
+from esfeed.store.statements import Bulk, ByKey, Ready, sought, upsert
+from esfeed.store.tombstones import bury, clear
+from esfeed.store.watches import SqlWatches
+
+_P = sa.bindparam
+_CHECKPOINT = Ready(
+    sa.select(t.checkpoint.c.tracker, t.checkpoint.c.data, t.checkpoint.c.number).where(
+        t.checkpoint.c.watch == _P("number")
+    )
+)
+_BODIES = ByKey(t.document, ["key", "body"])
+_DOCUMENTS = Bulk(t.document, ["watch", "key", "body"], there="goes")
+
+
+class SqlCommits:
+    """See ``ports.Commits``."""
+
+    def __init__(self, sessions: Sessions, watches: SqlWatches, log: SqlLog) -> None:
+        self._sessions = sessions
+        self._watches = watches
+        self._log = log
+        self._indices: dict[str, int] = {}
+
+    def checkpoint(self, watch: str) -> Checkpoint | None:
+        with self._sessions.reading() as connection:
+            number = self._watches.find(connection, watch)
+            row = _CHECKPOINT.run(connection, number=number).one_or_none()
+        return None if row is None else Checkpoint(row.tracker, row.data, row.number)
+
+    def known(self, watch: str) -> Known:
+        return SqlKnown(self._sessions, self._watches.number(watch))
+
+    def documents(self, watch: str, keys: Collection[Key]) -> Mapping[Key, bytes]:
+        number = self._watches.number(watch)
+        packed = {pack_key(key): key for key in keys}
+        with self._sessions.reading() as connection:
+            return {packed[key]: unpack(body) for key, body in _BODIES.of(connection, number, [*packed])}
+
+    def commit(self, watch: str, batch: Commit) -> Sequence[LogRow]:
+        number = self._watches.number(watch)
+        gone = [pack_key(key) for key in batch.gone]
+        packed = {key: pack_key(key) for key in batch.revisions}
+        # In the order of keys: rows that lie together are written together.
+        bodies = {key: pack(body) for key, body in batch.documents.items()}
+        documents = sorted((number, packed[key], body) for key, body in bodies.items())
+        rows: Sequence[LogRow] = ()
+        with self._sessions.writing() as connection:
+            indices = self._index_ids(connection, batch)
+            bury(connection, number, gone)
+            remember(connection, number, batch, packed, gone, indices)
+            _DOCUMENTS.write(connection, documents)
+            for rows_of in (REVISIONS, _BODIES):
+                rows_of.forget(connection, number, gone)
+            rows = _append(connection, number, batch, packed, bodies)
+            if batch.passed:
+                clear(connection, number, batch.passed)
+            if batch.checkpoint is not None:
+                kept = batch.checkpoint
+                _KEEP.run(connection, watch=number, tracker=kept.tracker, data=kept.data)
+            if batch.backfill is not None:
+                upsert(connection, t.backfill, [msgspec.structs.asdict(batch.backfill)])
+        self._indices.update(indices)
+        if batch.entries:
+            self._log.keep(rows)
+        return rows
+
+    def _index_ids(self, connection: sa.Connection, batch: Commit) -> Mapping[str, int]:
+        """The numbers of the batch's indices by their uuids; new ones are given in this transaction."""
+        met = itertools.chain(batch.revisions.values(), (batch.known or {}).values())
+        names = {r.uuid: r.index for r in met}
+        found = {uuid: self._indices[uuid] for uuid in names if uuid in self._indices}
+        new = [{"uuid": uuid, "name": name} for uuid, name in names.items() if uuid not in found]
+        if new:
+            connection.execute(insert(t.index_ref).on_conflict_do_nothing(), new)
+        for some in sought(row["uuid"] for row in new):
+            query = sa.select(t.index_ref.c.uuid, t.index_ref.c.id).where(t.index_ref.c.uuid.in_(some))
+            found.update((row.uuid, row.id) for row in connection.execute(query))
+        return found
+
+
+def _append(
+    connection: sa.Connection,
+    number: int,
+    batch: Commit,
+    packed: Mapping[Key, bytes],
+    bodies: Mapping[Key, bytes],
+) -> Sequence[LogRow]:
+    entries = batch.entries
+    if batch.low is not None and entries:
+        later = {
+            row.key
+            for row in connection.execute(
+                sa.select(t.log.c.key).where(
+                    t.log.c.position > batch.low, t.log.c.watch == number, t.log.c.sink.is_(None)
+                )
+            )
+        }
+        entries = [entry for entry in entries if pack_key(entry.key) not in later]
+    if not entries:
+        return ()
+    rows = [(entry, packed.get(entry.key) or pack_key(entry.key)) for entry in entries]
+    same = {
+        entry.key: bodies[entry.key]
+        for entry in entries
+        if entry.key in bodies
+        and entry.event.after is not None
+        and bytes(entry.event.after) == batch.documents[entry.key]
+    }
+    return append(connection, number, rows, same)
+
+
+def _keeping() -> Ready:
+    added = insert(t.checkpoint).values(watch=_P("watch"), tracker=_P("tracker"), data=_P("data"), number=1)
+    new = {"tracker": added.excluded.tracker, "data": added.excluded.data, "number": t.checkpoint.c.number + 1}
+    return Ready(added.on_conflict_do_update(index_elements=["watch"], set_=new))
+
+
+_KEEP = _keeping()

@@ -1,0 +1,149 @@
+"""The log of events (``ports.Log``). Its times are epoch milliseconds."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from esfeed.model.event import Event, Key, event_time, weight
+from esfeed.ports import PAGE_BYTES, Entry, LogRow
+from esfeed.store import schema as t
+from esfeed.store.codec import pack_event, unpack_event
+from esfeed.store.sessions import Sessions
+from esfeed.store.statements import Bulk, Ready
+
+FETCH = 20
+"""Rows that are read at a time: ten thousand may be ten thousand megabytes."""
+
+ROW = [t.log.c.position, t.log.c.sink, t.log.c.event, t.log.c.watch, t.log.c.key]
+_WHOLE = 1
+_MAX_FRESH = 8 << 20
+_LOG = Bulk(t.log, ["position", "watch", "key", "sink", "event", "at"], there="fails")
+_FIRST = sa.select(sa.func.min(t.log.c.position)).scalar_subquery()
+_LAST = sa.select(sa.func.max(t.log.c.position)).scalar_subquery()
+_P = sa.bindparam
+_PAGE = Ready(sa.select(*ROW).where(t.log.c.position > _P("after")).order_by(t.log.c.position).limit(_P("limit")))
+
+
+class SqlLog:
+    """See ``ports.Log``.
+
+    What was committed last stays in memory, for sinks that have all before it: reading it again takes longer than
+    sending it.
+    """
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self.recent: Sequence[LogRow] = ()
+
+    def read(self, after: int, limit: int, max_bytes: int = PAGE_BYTES) -> Sequence[LogRow]:
+        recent = self.recent
+        if recent and recent[0].position <= after + 1 <= recent[-1].position:
+            return some(itertools.islice(recent, after + 1 - recent[0].position, None), limit, max_bytes)
+        with self._sessions.reading() as connection:
+            rows = _PAGE.run(connection.execution_options(yield_per=FETCH), after=after, limit=limit)
+            return _page(rows, max_bytes)
+
+    def keep(self, rows: Sequence[LogRow]) -> None:
+        """Keeps the rows of the last commit in memory, unless they are too large."""
+        self.recent = rows if sum(weight(row.event) for row in rows) <= _MAX_FRESH else ()
+
+    def forget(self, last: int) -> None:
+        """Drops rows up to that position from memory."""
+        self.recent = [row for row in self.recent if row.position > last]
+
+    def head(self) -> int:
+        with self._sessions.reading() as connection:
+            return head(connection)
+
+    def first(self) -> int | None:
+        with self._sessions.reading() as connection:
+            found: int | None = connection.scalar(sa.select(sa.func.min(t.log.c.position)))
+        return found
+
+    def last(self) -> int:
+        with self._sessions.reading() as connection:
+            return connection.scalar(sa.select(_LAST)) or 0
+
+    def count(self, after: int) -> int:
+        with self._sessions.reading() as connection:
+            first, last = connection.execute(sa.select(_FIRST, _LAST)).one()
+        return 0 if last is None else max(0, last - max(after, first - 1))
+
+    def size_bytes(self) -> int:
+        with self._sessions.reading() as connection:
+            return int(connection.scalar(sa.select(t.log_size.c.bytes)) or 0)
+
+
+def append(
+    connection: sa.Connection, watch: int, entries: Sequence[tuple[Entry, bytes]], bodies: Mapping[Key, bytes]
+) -> Sequence[LogRow]:
+    """Adds rows to the log, each with its key, packed. ``bodies``: contents that are packed already, by their keys.
+
+    Returns the rows: positions without a gap.
+    """
+    packed = [pack_event(entry.event, bodies.get(entry.key)) for entry, _ in entries]
+    # This transaction is the only one that writes, so the positions are known before they are given.
+    first = head(connection) + 1
+    _LOG.write(connection, [
+        (position, watch, key, entry.sink, event, _milliseconds(entry.event))
+        for position, ((entry, key), event) in enumerate(zip(entries, packed, strict=True), first)
+    ])  # fmt: skip
+    grow(connection, sum(map(len, packed)))
+    return [
+        LogRow(position, msgspec.structs.replace(entry.event, position=position), entry.sink, (watch, key))
+        for position, (entry, key) in enumerate(entries, first)
+    ]
+
+
+def head(connection: sa.Connection) -> int:
+    """The position of the newest log row ever written, 0 where there was none."""
+    return int(connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'log'").scalar() or 0)
+
+
+def grow(connection: sa.Connection, size_bytes: int) -> None:
+    """Counts what is added to the log, or (less than nothing) taken from it."""
+    _GROW.run(connection, size_bytes=size_bytes)
+
+
+def _growing() -> Ready:
+    added = insert(t.log_size).values(id=_WHOLE, bytes=_P("size_bytes"))
+    total = t.log_size.c.bytes + added.excluded.bytes
+    return Ready(added.on_conflict_do_update(index_elements=["id"], set_={"bytes": total}))
+
+
+_GROW = _growing()
+
+
+def _milliseconds(event: Event) -> int:
+    at = event_time(event)
+    return int((time.time() if at is None else at) * 1000)
+
+
+def _page(found: sa.CursorResult[Any], max_bytes: int) -> Sequence[LogRow]:
+    each: Iterable[Any] = found
+    page = some(itertools.starmap(log_row, each), None, max_bytes)
+    found.close()
+    return page
+
+
+def log_row(position: int, sink: str | None, packed: bytes, watch: int, key: bytes) -> LogRow:
+    """A row as it was read: ``ROW``."""
+    return LogRow(position, unpack_event(packed, position), sink, (watch, key))
+
+
+def some(rows: Iterable[LogRow], limit: int | None, max_bytes: int) -> Sequence[LogRow]:
+    """The first of ``rows``, no more than ``limit`` and no more bytes than so many, but one at least."""
+    found: list[LogRow] = []
+    for row in itertools.islice(rows, limit):
+        max_bytes -= weight(row.event)
+        if max_bytes < 0 and found:
+            break
+        found.append(row)
+    return found
