@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import signal
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.support.clients import Raw
-from tests.support.engines import NAMES, SCRIPT, VARIABLE, Engine, selected, start, stop
+from tests.support.engines import NAMES, SCRIPT, VARIABLE, Engine, selected, shared, start, stop
 from tests.support.proxy import Proxy
 
 # In the background of a shell SIGINT is ignored, and so it would be by all that is started here.
@@ -75,13 +74,11 @@ def engine(request: pytest.FixtureRequest, started: Callable[[str], Engine]) -> 
 
 @pytest.fixture(scope="session")
 def secured() -> Iterator[Engine]:
-    """An engine with TLS and passwords; ended at the end."""
+    """An engine with TLS and passwords, the same for all workers; the last who uses it ends it."""
     if SECURED not in selected():
         pytest.skip(f"{VARIABLE} leaves out {SECURED}")
-    # One a worker: whichever ends first must not end the other's.
-    instance = f"qa-tls-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
-    yield start([SECURED], instance=instance, security=True)[0]
-    stop([SECURED], instance)
+    with shared(SECURED, "qa-tls", security=True) as engine:
+        yield engine
 
 
 @pytest.fixture
