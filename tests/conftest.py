@@ -24,6 +24,11 @@ if threading.current_thread() is threading.main_thread() and signal.getsignal(si
 pytest_plugins = ["tests.support.fixtures_services"]
 
 SECURED = "es8"
+SLOW = {
+    **dict.fromkeys(("lonely", "nodes", "own", "rabbit", "server", "zaqar"), ""),
+    **dict.fromkeys(("_stack", "_turn", "on_five"), "openstack"),
+}
+"""Fixtures that start JVMs and servers for a module, and the group of what uses them; by default that module's."""
 
 
 def pytest_configure() -> None:
@@ -31,6 +36,20 @@ def pytest_configure() -> None:
     fail by the check that no input takes so long.
     """
     st.text().validate()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With ``--dist loadgroup``, tests that share something slow to start run in one worker, which starts it once.
+
+    The largest groups begin first, so that none of them is what the end of the run waits for.
+    """
+    for item in items:
+        for name in getattr(item, "fixturenames", ()):
+            if name in SLOW:
+                param = getattr(getattr(item, "callspec", None), "params", {}).get(name, "")
+                item.add_marker(pytest.mark.xdist_group(SLOW[name] or f"{item.path.stem}-{name}-{param}"))
+                break
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
