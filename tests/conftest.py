@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import signal
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.support.clients import Raw
-from tests.support.engines import NAMES, SCRIPT, VARIABLE, Engine, selected, start, stop
+from tests.support.engines import NAMES, SCRIPT, VARIABLE, Engine, selected, shared, start, stop
 from tests.support.proxy import Proxy
 
 # In the background of a shell SIGINT is ignored, and so it would be by all that is started here.
@@ -25,6 +24,11 @@ if threading.current_thread() is threading.main_thread() and signal.getsignal(si
 pytest_plugins = ["tests.support.fixtures_services"]
 
 SECURED = "es8"
+SLOW = {
+    **dict.fromkeys(("lonely", "nodes", "own", "rabbit", "server", "zaqar"), ""),
+    **dict.fromkeys(("_stack", "_turn", "on_five"), "openstack"),
+}
+"""Fixtures that start JVMs and servers for a module, and the group of what uses them; by default that module's."""
 
 
 def pytest_configure() -> None:
@@ -32,6 +36,20 @@ def pytest_configure() -> None:
     fail by the check that no input takes so long.
     """
     st.text().validate()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With ``--dist loadgroup``, tests that share something slow to start run in one worker, which starts it once.
+
+    The largest groups begin first, so that none of them is what the end of the run waits for.
+    """
+    for item in items:
+        for name in getattr(item, "fixturenames", ()):
+            if name in SLOW:
+                param = getattr(getattr(item, "callspec", None), "params", {}).get(name, "")
+                item.add_marker(pytest.mark.xdist_group(SLOW[name] or f"{item.path.stem}-{name}-{param}"))
+                break
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -75,13 +93,11 @@ def engine(request: pytest.FixtureRequest, started: Callable[[str], Engine]) -> 
 
 @pytest.fixture(scope="session")
 def secured() -> Iterator[Engine]:
-    """An engine with TLS and passwords; ended at the end."""
+    """An engine with TLS and passwords, the same for all workers; the last who uses it ends it."""
     if SECURED not in selected():
         pytest.skip(f"{VARIABLE} leaves out {SECURED}")
-    # One a worker: whichever ends first must not end the other's.
-    instance = f"qa-tls-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
-    yield start([SECURED], instance=instance, security=True)[0]
-    stop([SECURED], instance)
+    with shared(SECURED, "qa-tls", security=True) as engine:
+        yield engine
 
 
 @pytest.fixture

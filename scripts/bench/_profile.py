@@ -14,18 +14,18 @@ from _feed import app
 from tests.support.clients import Raw
 
 STAGES = (
-    ("a page comes and is read", "esfeed.trackers.comparison", "_Prefetcher._next", 0),
-    ("what is known of its documents", "esfeed.trackers.comparison", "Reader.classify", 0),
+    ("a page comes and is read", "esfeed.trackers.prefetch", "Prefetcher._next", 0),
+    ("what is known of its documents", "esfeed.trackers.look", "Look.classify", 0),
     ("digests, changes and events", "esfeed.changes.watcher", "Watcher._settle", 0),
-    ("commit", "esfeed.store.sql", "SqlState.commit", 0),
-    ("deflating contents", "esfeed.store.sql", "pack", 1),
-    ("packing events", "esfeed.store.outbox", "pack_event", 1),
-    ("rows of revisions, and counts", "esfeed.store.sql", "remember", 1),
-    ("rows of contents", "esfeed.store.sql", "_DOCUMENTS.write", 1),
-    ("rows of the log", "esfeed.store.outbox", "_LOG.write", 1),
+    ("commit", "esfeed.store.commits", "SqlCommits.commit", 0),
+    ("deflating contents", "esfeed.store.commits", "pack", 1),
+    ("packing events", "esfeed.store.log", "pack_event", 1),
+    ("rows of revisions, and counts", "esfeed.store.commits", "remember", 1),
+    ("rows of contents", "esfeed.store.commits", "_DOCUMENTS.write", 1),
+    ("rows of the log", "esfeed.store.log", "_LOG.write", 1),
     ("the end of the transaction", "sqlalchemy.engine.default", "DefaultDialect.do_commit", 1),
     ("delivery", "esfeed.delivery.dispatcher", "Dispatcher.run_once", 0),
-    ("reading the log", "esfeed.store.outbox", "Outbox.read_log", 1),
+    ("reading the log", "esfeed.store.log", "SqlLog.read", 1),
     ("writing lines", "esfeed.delivery.target", "Target.send", 1),
 )
 """What each is called, where it lies, and how deep: one of depth 1 is a part of the one of depth 0 before it."""

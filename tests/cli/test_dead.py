@@ -14,8 +14,9 @@ import pytest
 from esfeed.ports import Commit
 from esfeed.store.state import SqlState
 from tests.store.test_sql import entry
-from tests.support.clients import command, esfeed, eventually
+from tests.support.clients import esfeed, eventually
 from tests.support.hook import Hook
+from tests.support.warm import Started
 
 DOWN = "http://127.0.0.1:1"
 
@@ -31,7 +32,7 @@ class Feed:
             f'[sinks.hook]\ntype = "webhook"\nurl = "{hook.url}"\nallow_private = true\ntimeout = "5s"\n{sink}\n'
         )
         self.store = SqlState(f"sqlite:///{folder}/state.db")
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Started | None = None
         self("poll")  # so that the sink has its place
 
     def __call__(self, *args: str) -> subprocess.CompletedProcess[str]:
@@ -44,9 +45,7 @@ class Feed:
 
     def start(self) -> None:
         with (self.folder / "log.jsonl").open("ab") as log:
-            self.process = subprocess.Popen(
-                [command(), "--config", str(self.config), "run"], cwd=self.folder, stdout=log, stderr=log
-            )
+            self.process = Started("--config", str(self.config), "run", cwd=self.folder, stdout=log, stderr=log)
         eventually(lambda: "feed.started" in (self.folder / "log.jsonl").read_text())
 
     def status(self) -> dict[str, Any]:

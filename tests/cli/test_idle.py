@@ -1,4 +1,8 @@
-"""What an idle poll costs: one request, on every engine, whatever process makes it."""
+"""What an idle poll costs: one request, on every engine, whatever process makes it.
+
+A poll begins with nothing but what is on the disk: a new ``App`` each, as each ``esfeed poll`` makes one. That the
+command itself asks for nothing more is tried on one engine.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from esfeed.config.load import load
+from esfeed.runtime.factory import App
 from tests.support.clients import Raw, esfeed
 from tests.support.proxy import Proxy
 
@@ -21,6 +27,7 @@ def tracker(request: pytest.FixtureRequest) -> str:
 def settings(folder: Path, url: str, index: str, tracker: str) -> Path:
     path = folder / "esfeed.toml"
     path.write_text(f"""
+state = "sqlite:///{folder}/state.db"
 [clusters.main]
 hosts = ["{url}"]
 [watches.one]
@@ -28,17 +35,24 @@ index = "{index}"
 tracker = "{tracker}"
 [sinks.audit]
 type = "file"
-path = "events.jsonl"
+path = "{folder}/events.jsonl"
 fsync = false
 """)
     return path
 
 
-def poll(config: Path, proxy: Proxy) -> list[str]:
-    """The requests that one `esfeed poll` in a process of its own made."""
+def poll(config: Path, proxy: Proxy, command: bool = False) -> list[str]:
+    """The requests that one poll made, of an app that knew nothing before; or that of one `esfeed poll`."""
     proxy.reset()
-    done = esfeed("poll", config=config)
-    assert done.returncode == 0, done.stderr
+    if command:
+        done = esfeed("poll", config=config)
+        assert done.returncode == 0, done.stderr
+    else:
+        with App(load(config), "test") as app:
+            dispatcher = app.dispatchers["audit"]  # before the first poll, so that it gets what that finds
+            app.poll("one")
+            while not dispatcher.run_once().idle:
+                pass
     return proxy.lines()
 
 
@@ -52,7 +66,7 @@ def settled(config: Path, proxy: Proxy) -> list[str]:
 
 
 def test_an_idle_poll_is_one_request(raw: Raw, index: str, proxy: Proxy, tmp_path: Path, tracker: str) -> None:
-    """Once settled, every poll in a fresh process asks `_stats` and nothing else; so after later changes too."""
+    """Once settled, every poll asks `_stats` and nothing else; so after later changes too."""
     config = settings(tmp_path, proxy.url, index, tracker)
     raw.create(index, {"updated_at": {"type": "date"}, "n": {"type": "integer"}})
     raw.fill(index, 25, updated_at=STAMP)
@@ -82,3 +96,18 @@ def test_an_idle_poll_of_an_empty_index_is_one_request(
     poll(config, proxy)
     settled(config, proxy)
     assert len(poll(config, proxy)) == 1
+
+
+@pytest.mark.parametrize("engine", ["es9"], indirect=True)
+def test_an_idle_poll_of_the_command_is_one_request(
+    raw: Raw, index: str, proxy: Proxy, tmp_path: Path, tracker: str
+) -> None:
+    """After polls of other processes, and after its own."""
+    config = settings(tmp_path, proxy.url, index, tracker)
+    raw.create(index, {"updated_at": {"type": "date"}, "n": {"type": "integer"}})
+    raw.fill(index, 25, updated_at=STAMP)
+    poll(config, proxy, command=True)
+    settled(config, proxy)
+    for _ in range(2):
+        (line,) = poll(config, proxy, command=True)
+        assert "/_stats/" in line

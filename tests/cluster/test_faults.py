@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -26,12 +27,24 @@ from tests.support.proxy import Proxy
 MANY = 99
 
 
+@pytest.fixture(scope="module")
+def made() -> Iterator[dict[str, tuple[Raw, str]]]:
+    """By engine, the index that all tests here read and none writes to."""
+    found: dict[str, tuple[Raw, str]] = {}
+    yield found
+    for raw, index in found.values():
+        raw.drop(index)
+
+
 @pytest.fixture
-def of(raw: Raw, cluster: EngineCluster, index: str) -> Resolved:
+def of(raw: Raw, cluster: EngineCluster, made: dict[str, tuple[Raw, str]]) -> Resolved:
     """An index of two shards and 30 dated documents."""
-    raw.create(index, {"updated_at": {"type": "date"}, "n": {"type": "integer"}}, {"number_of_shards": 2})
-    raw.fill(index, 30, updated_at="2026-10-01T10:00:00Z")
-    return cluster.resolve(index, "w")
+    if raw.engine.name not in made:
+        index = f"qa-{secrets.token_hex(5)}"
+        made[raw.engine.name] = raw, index
+        raw.create(index, {"updated_at": {"type": "date"}, "n": {"type": "integer"}}, {"number_of_shards": 2})
+        raw.fill(index, 30, updated_at="2026-10-01T10:00:00Z")
+    return cluster.resolve(made[raw.engine.name][1], "w")
 
 
 Read = Callable[[EngineCluster, Resolved], Any]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.openstack.cloud import Cloud, new_project
-from tests.support.clients import command, esfeed, eventually
+from tests.support.clients import esfeed, eventually
+from tests.support.warm import Started
 from tests.support.zaqar import Consumer
 
 SETTINGS = """
@@ -66,7 +67,7 @@ class OpenStackFeed:
                 tenants=tenants,
             )
         )
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Started | None = None
         self.log = folder / "log"
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -77,7 +78,7 @@ class OpenStackFeed:
         """``esfeed run``, after one ``esfeed poll`` that learns what is there."""
         assert self("poll").returncode == 0, self("poll").stderr
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([command(), "--config", str(self.config), "run"], stdout=log, stderr=log)
+            self.process = Started("--config", str(self.config), "run", stdout=log, stderr=log)
         eventually(lambda: "feed.started" in self.log.read_text(), seconds=30)
         return self
 

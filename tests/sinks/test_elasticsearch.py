@@ -30,6 +30,7 @@ from tests.support.clients import Raw, Refused
 from tests.support.engines import Engine
 from tests.support.freezing import freeze, thaw
 from tests.support.proxy import Answer, Forward, Proxy, Request, answer, cut_after, cut_before, cut_middle, delay
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.engines
 
@@ -176,28 +177,47 @@ def own() -> Iterator[list[Engine]]:
     engines.stop(["es7"], _label())
 
 
-class TestRestarted(SinkContract):
-    """The contract for a log of events, on an engine of its own that is killed and started again."""
+@pytest.mark.parametrize("engine", ["es7"], indirect=True)
+class TestLog(SinkContract):
+    """The contract for a log of events, at an engine that to the sink is gone and comes back."""
 
-    cannot_refuse = "this engine is only stopped and started; TestMirror has one that refuses"
-    patience = 90.0
+    cannot_refuse = "this engine only goes and comes; TestMirror has one that refuses"
 
     @pytest.fixture(autouse=True)
-    def _target(self, own: list[Engine]) -> None:
-        self.own = own
-        Raw(own[0]).drop("log")
+    def _target(self, engine: Engine, index: str) -> Iterator[None]:
+        self.raw, self.index = Raw(engine), index
+        self.wire = Wire(int(engine.url.rpartition(":")[2]))
+        yield
+        self.wire.close()
 
     def make_sink(self) -> ElasticsearchSink:
-        return make(self.own[0].url, "log", mode="log", timeout="10s")
+        return make(f"http://127.0.0.1:{self.wire.port}", self.index, mode="log", timeout="10s")
 
     def received(self) -> list[tuple[str, int]]:
-        raw = Raw(self.own[0])
         try:
-            raw.refresh("log")
+            self.raw.refresh(self.index)
         except Refused:
             return []
-        found = raw.call("POST", "/log/_search", {"size": 1000, "sort": ["_seq_no"]})
+        found = self.raw.call("POST", f"/{self.index}/_search", {"size": 1000, "sort": ["_seq_no"]})
         return [(hit["_id"], hit["_source"]["data"]["position"]) for hit in found["hits"]["hits"]]
+
+    def break_target(self) -> None:
+        self.wire.shut()
+
+    def mend_target(self) -> None:
+        self.wire.open()
+
+
+class _Killed(TestLog):
+    """That engine is killed, and started again."""
+
+    patience = 90.0
+
+    def __init__(self, own: list[Engine]) -> None:
+        self.own, self.raw, self.index = own, Raw(own[0]), "log"
+
+    def make_sink(self) -> ElasticsearchSink:
+        return make(self.own[0].url, self.index, mode="log", timeout="10s")
 
     def break_target(self) -> None:
         os.kill(self.own[0].pid, signal.SIGKILL)
@@ -205,6 +225,11 @@ class TestRestarted(SinkContract):
 
     def mend_target(self) -> None:
         self.own[:] = engines.start(["es7"], instance=_label(), keep=True)
+
+
+def test_a_log_at_an_engine_that_is_killed(own: list[Engine]) -> None:
+    """What was taken before the kill is there after it, and the same sink goes on."""
+    _Killed(own).test_repaired_target_gets_all(reopen=False)
 
 
 def _label() -> str:

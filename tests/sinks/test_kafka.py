@@ -32,6 +32,7 @@ from tests.support.disturbance import expected, first_seen, send_through
 from tests.support.fixtures_services import Services
 from tests.support.services import OwnService, Service
 from tests.support.targets import records
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.services("kafka")
 
@@ -44,10 +45,10 @@ def positions(hosts: str, topic: str) -> list[int]:
     return [json.loads(record.value())["data"]["position"] for record in records(hosts, topic) if record.value()]
 
 
-def create(hosts: str, topic: str, **config: str) -> None:
+def create(hosts: str, *topics: str, **config: str) -> None:
     admin = AdminClient({"bootstrap.servers": hosts})
-    (made,) = admin.create_topics([NewTopic(topic, 1, config=config)]).values()
-    made.result(20)
+    for made in admin.create_topics([NewTopic(topic, 1, config=config) for topic in topics]).values():
+        made.result(20)
 
 
 @pytest.fixture
@@ -56,10 +57,31 @@ def topic() -> str:
 
 
 @pytest.fixture(scope="module")
-def own(module_services: Services) -> OwnService:
-    """A broker for the tests that stop it; it keeps from a topic whom it is told to, and nobody else."""
-    authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
-    return module_services.own("kafka", authorizer__class__name=authorizer, allow__everyone__if__no__acl__found="true")
+def wires() -> Iterator[tuple[Wire, Wire]]:
+    """What leads to that broker, without and with TLS, wherever a client begins: its own address it does not tell."""
+    both = Wire(), Wire()
+    yield both
+    for wire in both:
+        wire.close()
+
+
+@pytest.fixture(scope="module")
+def own(module_services: Services, wires: tuple[Wire, Wire]) -> OwnService:
+    """A broker for the tests that stop it; it keeps from a topic whom it is told to, and nobody else.
+
+    It makes no topics by itself, and by TLS it lets in only who shows a certificate.
+    """
+    made = module_services.own(
+        "kafka",
+        advertised__listeners="PLAIN://127.0.0.1:{},TLS://127.0.0.1:{}".format(*(wire.port for wire in wires)),
+        authorizer__class__name="org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        allow__everyone__if__no__acl__found="true",
+        auto__create__topics__enable="false",
+        ssl__client__auth="required",
+    )
+    for wire, port in zip(wires, (made.now.port, made.now.tls_port), strict=True):
+        wire.target = port
+    return made
 
 
 @pytest.fixture
@@ -68,36 +90,39 @@ def shared(services: Services) -> Service:
 
 
 class TestContract(SinkContract):
-    """The contract, at a broker that is really stopped and started."""
+    """The contract, at a broker that to the sink is gone and comes back; others below really stop and kill it."""
 
     patience = 30.0
 
     @pytest.fixture(autouse=True)
-    def _broker(self, own: OwnService, topic: str, request: pytest.FixtureRequest) -> Iterator[None]:
-        self.own, self.topic, self.down = own, topic, False
+    def _broker(
+        self, own: OwnService, wires: tuple[Wire, Wire], topic: str, request: pytest.FixtureRequest
+    ) -> Iterator[None]:
+        self.own, self.wire, self.topic, self.down = own, wires[0], topic, False
         self.topics = [topic]
         if request.function.__name__ in REFUSING:  # Kafka refuses by topic, so each document has its own
             self.topic = f"{topic}-{{id}}"
             self.topics = [f"{topic}-{doc}" for doc in (*(f"doc-{n}" for n in range(7)), "refused")]
         self.denied: list[AclBindingFilter] = []
+        create(own.now.url, *self.topics)
         yield
         if self.down or self.denied:
             self.mend_target()
 
     def make_sink(self) -> KafkaSink:
-        return make(self.own.now.url, self.topic, timeout=4 if self.down else 8, max_bytes=2_000_000)
+        return make(f"127.0.0.1:{self.wire.port}", self.topic, timeout=4 if self.down else 8, max_bytes=2_000_000)
 
     def received(self) -> Received:
         found = [json.loads(record.value()) for record in records(self.own.now.url, *self.topics)]
         return [(each["id"], each["data"]["position"]) for each in found]
 
     def break_target(self) -> None:
-        self.own.stop()
+        self.wire.shut()
         self.down = True
 
     def mend_target(self) -> None:
         if self.down:
-            self.own.start()
+            self.wire.open()
             self.down = False
         if self.denied:
             admin = AdminClient({"bootstrap.servers": self.own.now.url})
@@ -246,12 +271,14 @@ def test_restart_in_the_middle(own: OwnService, topic: str, how: str) -> None:
         own.stop() if how == "restart" else own.kill()
         own.start()
 
+    create(own.now.url, topic)
     sent = send_through(make(own.now.url, topic, timeout=3), disturb)
     assert sequence(own.now.url, topic) == expected(sent)
 
 
 def test_hang(own: OwnService, topic: str) -> None:
     """A broker that takes connections and answers nothing holds a sink no longer than ``timeout``; nobody overtakes."""
+    create(own.now.url, topic)
     sink = make(own.now.url, topic, timeout=2)
     sink.open()
     assert sink.send([sample_event(position=1)])[0].ok
@@ -283,9 +310,8 @@ def test_hang(own: OwnService, topic: str) -> None:
     assert sequence(own.now.url, topic)["6c41f0aa"] == [1, 2, 3]
 
 
-def test_topic_that_is_not_there(services: Services, topic: str) -> None:
+def test_topic_that_is_not_there(own: OwnService, topic: str) -> None:
     """Where brokers make no topics, the error has a hint; once the topic is there, the same sink goes on."""
-    own = services.own("kafka", auto__create__topics__enable="false")
     sink = make(own.now.url, topic, timeout=6)
     sink.open()
     (outcome,) = sink.send([sample_event()])
@@ -391,13 +417,14 @@ def test_one_host_of_many_is_enough(shared: Service, topic: str) -> None:
     sink.close()
 
 
-def test_client_certificate(services: Services, topic: str) -> None:
+def test_client_certificate(own: OwnService, topic: str) -> None:
     """A broker that asks for a client's certificate lets in who shows one, and nobody else."""
-    own = services.own("kafka", ssl__client__auth="required").now
-    keys = {"tls": True, "ca_certs": own.ca_certs, "timeout": 6}
-    good = make(own.tls_url, topic, client_cert=own.client_cert, client_key=own.client_key, **keys)
+    create(own.now.url, topic)
+    broker = own.now
+    keys = {"tls": True, "ca_certs": broker.ca_certs, "timeout": 6}
+    good = make(broker.tls_url, topic, client_cert=broker.client_cert, client_key=broker.client_key, **keys)
     good.open()
     assert good.send([sample_event()])[0].ok
     good.close()
     with pytest.raises(Retryable, match=r"(?i)certificate|ssl|disconnect"):
-        make(own.tls_url, topic, **keys).open()
+        make(broker.tls_url, topic, **keys).open()

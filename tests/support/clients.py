@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 
 import urllib3
 
+from tests.support import warm
 from tests.support.engines import Engine
 
 _Value = TypeVar("_Value")
@@ -146,20 +147,24 @@ def eventually(ask: Callable[[], _Value], seconds: float = 20.0, every: float = 
 def esfeed(
     *args: str, config: Path | None = None, cwd: Path | None = None, obeying: bool = False, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """The real command, in a process of its own, in the folder of ``config`` unless ``cwd`` is given.
+    """The command in a process of its own (see ``warm``), in the folder of ``config`` unless ``cwd`` is given.
 
-    ``obeying``: file modes bind it, even where root runs the tests.
+    ``obeying``: file modes bind it, even where root runs the tests; that takes a process that is executed.
     """
     options = ["--config", str(config)] if config else []
+    folder = cwd or (config.parent if config else None)
+    variables = {**os.environ, **environment}
+    if not obeying:
+        return warm.run(*options, *args, cwd=folder, environment=variables)
     return subprocess.run(
         [command(), *options, *args],
         capture_output=True,
         text=True,
-        cwd=cwd or (config.parent if config else None),
+        cwd=folder,
         timeout=120,
         check=False,
-        env={**os.environ, **environment},
-        preexec_fn=obey_modes if obeying else None,
+        env=variables,
+        preexec_fn=obey_modes,
     )
 
 

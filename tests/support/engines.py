@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -76,6 +79,18 @@ def stop(names: Iterable[str], instance: str = "main", *, keep: bool = False) ->
     wanted = list(names)
     if wanted:  # without a name the script would end all eight
         _call("down", *wanted, f"--instance={instance}", *["--keep"] * keep)
+
+
+@contextlib.contextmanager
+def shared(name: str, instance: str, *, security: bool = False) -> Iterator[Engine]:
+    """An engine that all test processes of this user share; the last one that lets it go ends it."""
+    with (Path(tempfile.gettempdir()) / f"esfeed-{os.geteuid()}-{name}-{instance}.users").open("wb") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        yield start([name], instance=instance, security=security)[0]
+        fcntl.flock(users, fcntl.LOCK_UN)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stop([name], instance)
 
 
 def _call(*arguments: str) -> str:

@@ -11,7 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tests.support.clients import command, esfeed, eventually
+from tests.support.clients import esfeed, eventually
+from tests.support.warm import Started
 
 
 class Feed:
@@ -36,7 +37,7 @@ class Feed:
             + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
             + f'[sinks.audit]\ntype = "file"\npath = "{self.events}"\n'
         )
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Started | None = None
         self.log = folder / "log.jsonl"
         self._starts = 0
 
@@ -53,15 +54,13 @@ class Feed:
         """``esfeed run`` in the background."""
         self._starts = self._started()
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [command(), "--config", str(self.config), "run"], cwd=self.folder, stdout=log, stderr=log
-            )
+            self.process = Started("--config", str(self.config), "run", cwd=self.folder, stdout=log, stderr=log)
 
-    def backfill(self, *args: str, through: str) -> subprocess.Popen[bytes]:
+    def backfill(self, *args: str, through: str) -> Started:
         """``esfeed backfill`` in the background, on the same state, but reaching the cluster at that other url."""
         config = self.folder / "through.toml"
         config.write_text(self.config.read_text().replace(self.url, through))
-        return subprocess.Popen([command(), "--config", str(config), "backfill", *args], cwd=self.folder)
+        return Started("--config", str(config), "backfill", *args, cwd=self.folder)
 
     def kill(self) -> None:
         """kill -9, and waits until it is gone."""

@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 
 from esfeed.demo.cloud import Cloud
-from tests.support.clients import command, eventually
+from tests.support import warm
+from tests.support.clients import eventually
 
 SETTINGS = """\
 state = "sqlite:///{folder}/state.db"
@@ -43,16 +44,15 @@ class Live:
         self.config.write_text(SETTINGS.format(folder=folder, engine=engine, index=index) + more)
         self.log = folder / "log.jsonl"
         self.url = ""
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: warm.Started | None = None
 
     def start(self, ready: bool = True) -> None:
         """Runs it; again at the address that it had before. Returns once it serves and (``ready``) has polled."""
         address = self.url.removeprefix("http://") or "127.0.0.1:0"
         known = self._listens()
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [command(), "--config", str(self.config), "run", "--http", address], stdout=log, stderr=log
-            )
+            options = ("--config", str(self.config))
+            self._process = warm.Started(*options, "run", "--http", address, stdout=log, stderr=log)
         eventually(lambda: len(self._listens()) > len(known), 60)
         self.url = self._listens()[-1]
         if ready:
@@ -87,9 +87,7 @@ class Live:
 
     def run(self, *args: str) -> subprocess.CompletedProcess[str]:
         """Another command on the same settings."""
-        return subprocess.run(
-            [command(), "--config", str(self.config), *args], capture_output=True, text=True, timeout=60, check=False
-        )
+        return warm.run("--config", str(self.config), *args, timeout=60)
 
 
 class Target:
