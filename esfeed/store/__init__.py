@@ -1,1 +1,1 @@
-"""The memory of a feed: revisions, kept documents, the log, checkpoints and cursors, behind ``ports.Store``."""
+"""The memory of a feed: revisions, kept documents, the log, checkpoints and cursors, behind ``ports.State``."""

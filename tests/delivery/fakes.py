@@ -38,7 +38,7 @@ class FakeClock:
 
 @dataclass
 class FakeStore:
-    """The part of ``ports.Store`` that a dispatcher uses; checks that a cursor never goes back."""
+    """A log and an outbox (``ports.Log``, ``ports.Outbox``) in memory; checks that a cursor never goes back."""
 
     log: list[LogRow] = field(default_factory=list)
     at: int | None = 0
