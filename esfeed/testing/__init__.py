@@ -1,4 +1,4 @@
-"""For authors of sinks: the contract suite that every sink passes, and a builder of sample events.
+"""The contract suites that every implementation of a port passes, and a builder of sample events.
 
 Needs pytest; nothing in esfeed itself imports this package.
 """

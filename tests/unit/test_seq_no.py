@@ -401,38 +401,39 @@ class Memory:
     def indices(self) -> Collection[Held]:
         return {Held(one.index, one.uuid, key.within) for key, (one, _) in self.known.items()}
 
-    def _numbers(self, shard: int) -> list[int]:
-        return [revision.seq_no or 0 for revision, _ in self.known.values() if revision.shard == shard]
+    def _numbers(self, uuid: str, shard: int) -> list[int]:
+        place = uuid, shard
+        return [one.seq_no or 0 for one, _ in self.known.values() if (one.uuid, one.shard) == place]
 
     def in_shard(self, uuid: str, shard: int) -> int:
-        return len(self._numbers(shard))
+        return len(self._numbers(uuid, shard))
 
     def histogram(self, uuid: str, shard: int, spans: Sequence[Span], bits: int) -> Mapping[int, int]:
-        return Counter(number >> bits for number in self._numbers(shard) if in_spans(number, spans))
+        return Counter(number >> bits for number in self._numbers(uuid, shard) if in_spans(number, spans))
 
     def at(self, uuid: str, shard: int, numbers: Collection[int]) -> Mapping[Key, Revision]:
         return {
             one: revision
             for one, (revision, _) in self.known.items()
-            if revision.shard == shard and revision.seq_no in numbers
+            if (revision.uuid, revision.shard) == (uuid, shard) and revision.seq_no in numbers
         }
 
     def above(self, uuid: str, shard: int, number: int, size: int) -> Iterator[Mapping[Key, Revision]]:
         for one, (revision, _) in list(self.known.items()):
-            if revision.shard == shard and (revision.seq_no or 0) > number:
+            if (revision.uuid, revision.shard) == (uuid, shard) and (revision.seq_no or 0) > number:
                 yield {one: revision}
 
     def below(self, uuid: str, shard: int, number: int, size: int) -> Mapping[Key, Revision]:
         found = [
             (one, revision)
             for one, (revision, _) in self.known.items()
-            if revision.shard == shard and (revision.seq_no or 0) < number
+            if (revision.uuid, revision.shard) == (uuid, shard) and (revision.seq_no or 0) < number
         ]
         return dict(sorted(found, key=lambda item: -(item[1].seq_no or 0))[:size])
 
     def tombstones(self, uuid: str, shard: int, size: int) -> Iterator[Collection[Key]]:
         for one, (revision, _, _) in list(self.graves.items()):
-            if revision.shard == shard:
+            if (revision.uuid, revision.shard) == (uuid, shard):
                 yield [one]
 
     def tombstoned(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
