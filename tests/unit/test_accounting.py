@@ -350,9 +350,9 @@ class Judge:
 class Feed:
     """The tracker over the model, and what came of its polls."""
 
-    def __init__(self, world: World, eager: bool, field: str) -> None:
+    def __init__(self, world: World, eager: bool, field: str, memory: Memory | None = None) -> None:
         self.world = world
-        self.memory = Memory()
+        self.memory = memory or Memory()
         options = TrackerOptions("w", "i", field, overlap=0.0, eager=eager)
         clock: Any = mock.Mock(now=lambda: world.now, monotonic=world.monotonic)
         self.tracker = UpdatedAtTracker(ModelCluster(world), self.memory, options, clock)  # type: ignore[arg-type]
