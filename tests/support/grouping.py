@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 TOGETHER = re.compile(
     r"tests/(?:(openstack)/"
