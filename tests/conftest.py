@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, settings
 
 from tests.support.clients import Raw
 from tests.support.engines import NAMES, SCRIPT, VARIABLE, Engine, selected, shared, start, stop
+from tests.support.grouping import Grouped
 from tests.support.proxy import Proxy
 
 # In the background of a shell SIGINT is ignored, and so it would be by all that is started here.
@@ -24,32 +26,17 @@ if threading.current_thread() is threading.main_thread() and signal.getsignal(si
 pytest_plugins = ["tests.support.fixtures_services"]
 
 SECURED = "es8"
-SLOW = {
-    **dict.fromkeys(("lonely", "nodes", "own", "rabbit", "server", "zaqar"), ""),
-    **dict.fromkeys(("_stack", "_turn", "on_five"), "openstack"),
-}
-"""Fixtures that start JVMs and servers for a module, and the group of what uses them; by default that module's."""
 
 
-def pytest_configure() -> None:
-    """Makes hypothesis's table of all characters, a second's work in a fresh clone: the first test that uses it would
-    fail by the check that no input takes so long.
-    """
-    st.text().validate()
+# How long an example takes to make says nothing on a busy machine.
+settings.register_profile("esfeed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("esfeed")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``--dist loadgroup``, tests that share something slow to start run in one worker, which starts it once.
-
-    The largest groups begin first, so that none of them is what the end of the run waits for.
-    """
-    for item in items:
-        for name in getattr(item, "fixturenames", ()):
-            if name in SLOW:
-                param = getattr(getattr(item, "callspec", None), "params", {}).get(name, "")
-                item.add_marker(pytest.mark.xdist_group(SLOW[name] or f"{item.path.stem}-{name}-{param}"))
-                break
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Grouped | None:
+    """``--dist loadgroup`` is this project's own."""
+    return Grouped(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -19,7 +19,7 @@ import trustme
 
 from tests.cluster.test_dialect import ODD
 from tests.support.clients import Raw, command, esfeed, eventually
-from tests.support.engines import Engine, start, stop
+from tests.support.engines import FAMILIES, Engine, start, stop
 
 DOWN = "http://127.0.0.1:1"
 STAMP = "2026-10-01T10:00:00Z"
@@ -203,6 +203,7 @@ def test_wrong_password_and_wrong_ca(secured: Engine, feed: Feed) -> None:
 # --- indices and documents
 
 
+@pytest.mark.parametrize("engine", FAMILIES, indirect=True)
 def test_an_index_that_is_not_there(engine: Engine, raw: Raw, index: str, feed: Feed) -> None:
     """Missing, deleted after the first snapshot, closed: an error, never deletes; back again: nothing to tell."""
     feed.write(engine.url, index).says(1, index)
@@ -221,6 +222,7 @@ def test_an_index_that_is_not_there(engine: Engine, raw: Raw, index: str, feed: 
     assert feed.ops() == ["read"] * 3
 
 
+@pytest.mark.parametrize("engine", FAMILIES, indirect=True)
 def test_a_pattern_of_which_one_is_closed(engine: Engine, raw: Raw, index: str, feed: Feed) -> None:
     """The documents of a closed index behind a pattern are not deleted: an error until it is open or gone."""
     for part in ("a", "b"):
@@ -252,6 +254,7 @@ def test_a_timestamp_that_is_none(engine: Engine, raw: Raw, index: str, feed: Fe
     feed.says(2, "watches.one.timestamp_field", args=["backfill", "--since", "1h"])
 
 
+@pytest.mark.parametrize("engine", FAMILIES, indirect=True)
 def test_odd_ids_end_to_end(engine: Engine, raw: Raw, index: str, feed: Feed) -> None:
     """Every id that an engine takes comes out of the file sink's JSON as it is: read, updated and deleted."""
     raw.create(index, DATED)

@@ -1,11 +1,14 @@
-"""The commands against real engines, as users run them: ``poll``, ``run`` under kill -9, ``backfill`` beside a feed."""
+"""The commands against real engines, as users run them: ``poll``, ``run`` under kill -9, ``backfill`` beside a feed.
+
+On one engine of each family: that a feed in one process is exact on all of them, ``test_oracle`` shows.
+"""
 
 from __future__ import annotations
 
 import json
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 
 from tests.engines.test_oracle import SEED
 from tests.support.clients import Raw, eventually
-from tests.support.engines import Engine
+from tests.support.engines import FAMILIES, Engine
 from tests.support.feed import Feed
 from tests.support.proxy import Proxy, delay
 from tests.support.world import Identity, Replay, World
@@ -21,6 +24,12 @@ from tests.support.world import Identity, Replay, World
 pytestmark = pytest.mark.engines
 
 FUTURE = "2099-01-01T00:00:00Z"
+
+
+@pytest.fixture(params=FAMILIES)
+def engine(request: pytest.FixtureRequest, started: Callable[[str], Engine]) -> Engine:
+    """One of each family; some tests name others."""
+    return started(request.param)
 
 
 @pytest.fixture

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.clients import Raw, eventually
+from tests.support.engines import FAMILIES, Engine
 from tests.support.feed import Feed
 from tests.support.proxy import Proxy
 
-COUNT = 30
+COUNT = 12
 STAMP = "2026-10-01T10:00:00Z"
+
+
+@pytest.fixture(params=FAMILIES)
+def engine(request: pytest.FixtureRequest, started: Callable[[str], Engine]) -> Engine:
+    """One of each family; some tests name others."""
+    return started(request.param)
 
 
 @pytest.fixture

@@ -13,11 +13,18 @@ import pytest
 from esfeed.errors import ClusterError, MassDelete, NameGone
 from tests.engines.test_oracle import SEED, Feed
 from tests.support.clients import Raw
+from tests.support.engines import FAMILIES, Engine
 from tests.support.world import Replay, truth
 
 pytestmark = pytest.mark.engines
 
 DATE = {"updated_at": {"type": "date"}, "name": {"type": "keyword"}}
+
+
+@pytest.fixture(params=FAMILIES)
+def engine(request: pytest.FixtureRequest, started: Callable[[str], Engine]) -> Engine:
+    """One of each family; some tests name others."""
+    return started(request.param)
 
 
 @pytest.fixture

@@ -13,12 +13,19 @@ from tests.engines.test_moves import fill, switch, told
 from tests.engines.test_oracle import Feed
 from tests.support import feed as command
 from tests.support.clients import Raw
+from tests.support.engines import FAMILIES, Engine
 from tests.support.world import Replay, truth
 
 pytestmark = pytest.mark.engines
 
 DATE = {"updated_at": {"type": "date"}}
 EARLY, LATE = 1_700_000_000_000, 1_700_000_009_000
+
+
+@pytest.fixture(params=FAMILIES)
+def engine(request: pytest.FixtureRequest, started: Callable[[str], Engine]) -> Engine:
+    """One of each family; some tests name others."""
+    return started(request.param)
 
 
 @pytest.fixture

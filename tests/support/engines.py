@@ -16,6 +16,12 @@ from typing import Literal
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "engines"
 NAMES = ("es2", "es5", "es6", "es7", "es8", "es9", "os2", "os3")
+FAMILIES = ("es2", "es6", "es9", "os3")
+"""One engine of each way in which a feed works: types and no sequence numbers, both, and the newest of either kind.
+
+For what a feed makes of a cluster's answers. What each engine answers is tested on all of them in ``tests/cluster``,
+and that a feed is exact in ``tests/engines/test_oracle.py``.
+"""
 SECURABLE = ("es7", "es8", "es9", "os2")
 VARIABLE = "ESFEED_TEST_ENGINES"
 
