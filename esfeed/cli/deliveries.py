@@ -78,7 +78,7 @@ class _Deliveries:
             if self._given_up:
                 return
             try:
-                delivery = self._app.deliver(name)
+                delivery = self._app.runner.deliver(name)
             except EsfeedError as error:
                 if last:
                     reason = str(error)

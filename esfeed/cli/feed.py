@@ -90,7 +90,7 @@ def poll(path: Path, watches: tuple[str, ...], timeout: float) -> None:
         sinks = app.dispatchers  # before the first poll, so that a new sink gets what it finds
         with delivering(app, sinks, timeout) as stuck:
             failed = [name for name in wanted if not _polled(app, name, len(wanted) == 1)]
-        app.prune()
+        app.runner.prune()
     _exit(len(failed) + len(stuck), len(wanted) - len(failed))
 
 
@@ -125,9 +125,9 @@ def reconcile(path: Path, watches: tuple[str, ...], allow_mass_delete: bool, tim
         failed = []
         with delivering(app, sinks, timeout) as stuck:
             for name in wanted:
-                app.ask(name, allow_mass_delete)
+                app.runner.reconcile(name, allow_mass_delete)
                 failed += [] if _polled(app, name, len(wanted) == 1) else [name]
-        app.prune()
+        app.runner.prune()
     _exit(len(failed) + len(stuck), len(wanted) - len(failed))
 
 
@@ -161,7 +161,7 @@ def _wish(app: App, watches: list[str], allow_mass_delete: bool, timeout: float)
 def _polled(app: App, name: str, alone: bool) -> bool:
     try:
         with progress(f"reading {name}") as notes:
-            found = app.poll(name, progress=notes)
+            found = app.runner.poll(name, progress=notes)
     except EsfeedError as error:
         if alone and isinstance(error, ConfigError):
             raise

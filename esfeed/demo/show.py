@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
@@ -18,7 +18,6 @@ from typing import NoReturn
 from rich.console import Console
 from rich.text import Text
 
-from esfeed.changes.watcher import Poll
 from esfeed.config.load import Config, parse
 from esfeed.demo.account import suggest, sum_up
 from esfeed.demo.cloud import Cloud
@@ -27,7 +26,8 @@ from esfeed.demo.ledger import Ledger
 from esfeed.demo.screen import Screen, Shown
 from esfeed.demo.script import SCENES, furnish
 from esfeed.errors import EsfeedError
-from esfeed.ports import Progress, Sink, Stop
+from esfeed.observe.ports import Observer
+from esfeed.ports import Sink
 from esfeed.runtime.daemon import Daemon
 from esfeed.runtime.factory import App
 
@@ -71,17 +71,24 @@ class _App(App):
     def __init__(self, config: Config, screen: Screen) -> None:
         super().__init__(config, "demo", eager=False)
         self._screen = screen
-        self.costs: deque[int] = deque(maxlen=_IDLE_POLLS)
+        costs = _Costs()
+        self.costs = costs.requests
+        self.observers.append(costs)
 
     def sink(self, name: str) -> Sink:
         return Shown(super().sink(name), self._screen)
 
-    def poll(self, name: str, stop: Stop = lambda: False, progress: Progress = lambda read, total: None) -> Poll:
-        meter = self.clusters[name].meter
-        before, _ = meter.totals()
-        poll = super().poll(name, stop, progress)
-        self.costs.append(meter.totals()[0] - before)
-        return poll
+
+class _Costs(Observer):
+    """Remembers how many requests each of the last polls cost."""
+
+    def __init__(self) -> None:
+        self.requests: deque[int] = deque(maxlen=_IDLE_POLLS)
+
+    def polled(
+        self, watch: str, took: float, requests: int, received_bytes: int, events: Mapping[str, int], error: str
+    ) -> None:
+        self.requests.append(requests)
 
 
 class _Show:

@@ -64,8 +64,8 @@ class Daemon:
             self._run(stop_signal)
 
     def _run(self, stop_signal: StopSignal) -> None:
-        self._app.begin()
-        self._app.noting.patient = True
+        self._app.runner.begin()
+        self._app.runner.health.patient = True
         self._rounds = Rounds(self._app, self._poll, self._app.store.watches.followed())
         sinks = [self._start(f"sink {name}", self._deliver, name) for name in self._app.dispatchers]
         # One job for all that are due together: APScheduler takes a tenth of a millisecond for each job at each turn.
@@ -97,13 +97,13 @@ class Daemon:
     def _take_requests(self) -> None:
         """Does what ``esfeed reconcile`` asks for in another process; a watch that stopped goes on with it."""
         try:
-            self._app.noting.flush()
+            self._app.runner.health.flush()
             self._note_long_polls()
             if not self._app.store.control.waiting():
                 return
             for name, request in self._app.store.control.take().items():
                 if name in self._app.config.watches:
-                    self._app.ask(name, request.allow_mass_delete)
+                    self._app.runner.reconcile(name, request.allow_mass_delete)
                     self._rounds.resume(name)
                     if self._app.config.watches[name].cron is None:
                         self._rounds.due([name])
@@ -117,7 +117,7 @@ class Daemon:
             answered, _ = self._app.clusters[name].meter.totals()
             if answered != before:
                 self._began[name] = answered
-                self._app.alive(name)
+                self._app.runner.alive(name)
 
     def _poll(self, name: str) -> None:
         if self.stopping.is_set():
@@ -126,7 +126,7 @@ class Daemon:
             self._began[name], _ = self._app.clusters[name].meter.totals()
             tracker = self._app.trackers[name]
             before = tracker.name
-            poll = self._app.poll(name, stop=self.stopping.is_set)
+            poll = self._app.runner.poll(name, stop=self.stopping.is_set)
             if not poll.stopped:
                 self._rounds.followed(name)
             if tracker.name != before:
@@ -148,7 +148,7 @@ class Daemon:
     def _deliver(self, name: str) -> None:
         while not self._drained.is_set():
             try:
-                delivery = self._app.deliver(name)
+                delivery = self._app.runner.deliver(name)
             except ReaderGone as error:
                 log.info("sink.reader_gone", sink=name, what=error.message)
                 self.stopping.set()
@@ -184,7 +184,7 @@ class Daemon:
 
     def _prune(self) -> None:
         try:
-            self._app.prune(self.stopping.is_set)
+            self._app.runner.prune(self.stopping.is_set)
             self._recovered("log")
         except EsfeedError as error:
             self._failed("log.not_pruned", "log", error)
@@ -198,7 +198,7 @@ class Daemon:
         for thread in sinks:
             thread.join(timeout=max(0.0, began + _DRAIN_UNTIL - self._app.clock.monotonic()))
         self._drained.set()
-        self._app.noting.flush()
+        self._app.runner.health.flush()
         left = {name: self._app.backlog(name) for name in self._app.dispatchers}
         log.info("feed.stopped", undelivered={name: count for name, count in left.items() if count})
 

@@ -1,15 +1,13 @@
-"""Puts a feed together from its settings: clusters, watchers, dispatchers, all over one store.
+"""Makes the parts of a feed from its settings: clusters, watchers, dispatchers, all over one state.
 
-The daemon and the commands differ only in when they ask these parts for a step. A part is imported when it is first
-made: a command that only looks at the state needs no client of a cluster, and one that polls from cron starts anew each
-time.
+A part is imported when it is first made: a command that only looks at the state needs no client of a cluster, and one
+that polls from cron starts anew each time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
@@ -23,24 +21,23 @@ from esfeed.config import plugins
 from esfeed.config.load import Config, WatchSettings
 from esfeed.config.types import SinkSection
 from esfeed.delivery.options import DeliveryOptions
-from esfeed.errors import EsfeedError, ReaderGone, Unforeseen
-from esfeed.observe.hooks import ObservedSink, together
+from esfeed.errors import EsfeedError, Unforeseen
+from esfeed.observe.hooks import ObservedSink
 from esfeed.observe.ports import Observer
-from esfeed.ports import Clock, Progress, Sink, State, Stop
+from esfeed.ports import Clock, Sink, State
 from esfeed.routing.router import Router
 from esfeed.runtime.clock import SteadyClock, SystemClock, steady
-from esfeed.runtime.health import Alive, SinkHealth, WatchHealth, pack, watch_health
 from esfeed.runtime.notifier import LocalNotifier
-from esfeed.runtime.noting import Noting
+from esfeed.runtime.runner import Runner
 from esfeed.store.lock import StateLock
 
 if TYPE_CHECKING:
-    from esfeed.changes.watcher import Poll, Watcher
+    from esfeed.changes.watcher import Watcher
     from esfeed.cluster.adapter import EngineCluster
     from esfeed.cluster.link import Link
     from esfeed.cluster.together import SharedCounters
     from esfeed.delivery.direct_writer import DirectWriter
-    from esfeed.delivery.dispatcher import Delivery, Dispatcher
+    from esfeed.delivery.dispatcher import Dispatcher
     from esfeed.delivery.memory_dispatcher import MemoryDispatcher
     from esfeed.delivery.target import Target
     from esfeed.trackers.auto import AutoTracker
@@ -72,13 +69,9 @@ class App:
         self._interrupt = threading.Event()
         self._purpose = purpose
         self.notifier = LocalNotifier()
+        self.runner = Runner(self)
         self._stack = ExitStack()
-        self.noting = Noting(lambda notes: self.store.notes.put_all(notes), self.clock.monotonic)
         self._links: dict[str, Link] = {}
-        self._well: dict[str, float] = {}
-        self._reconciled: dict[str, float] = {}
-        self._sent: dict[str, int] = {}
-        self._lost: dict[str, int] = {}
 
     def __enter__(self) -> App:
         return self
@@ -125,21 +118,6 @@ class App:
     def steady(self) -> SteadyClock:
         """The clock by which it is noted when something was: nobody sets it, and all processes have the same."""
         return steady(self.clock, self.store.notes)
-
-    def begin(self) -> None:
-        """Makes all that polls need, and notes that the feed runs from now on: what was not heard of since is not late
-        yet.
-        """
-        # Now: many threads would each begin to make them.
-        _ = self.watchers, self.together, self._engines_before
-        self.store.notes.put("alive", "", pack(Alive(self._at())))
-
-    def alive(self, watch: str) -> None:
-        """Notes that the poll of a watch that is still going on gets answers."""
-        self.store.notes.put("alive", watch, pack(Alive(self._at())))
-
-    def _at(self) -> float:
-        return self.steady.now().timestamp()
 
     @cached_property
     def clusters(self) -> Mapping[str, EngineCluster]:
@@ -319,131 +297,6 @@ class App:
 
     def _watched(self, name: str) -> Sink:
         return ObservedSink(name, self.sink(name), self.observers, self.clock) if self.observers else self.sink(name)
-
-    def poll(self, name: str, stop: Stop = lambda: False, progress: Progress = lambda read, total: None) -> Poll:
-        """One poll of a watch; its health is noted, whatever comes. Raises what the watcher raises."""
-        with together(observer.polling(name) for observer in self.observers):
-            return self._poll(name, stop, progress)
-
-    def _poll(self, name: str, stop: Stop, progress: Progress) -> Poll:
-        cluster = self.clusters[name]
-        requests, received_bytes = cluster.meter.totals()
-        began = self.clock.monotonic()
-        error, wished, events = "", self.trackers[name].reconcile, {}
-        try:
-            poll = self.watchers[name].run_once(stop, progress)
-            events = poll.events
-            self._well[name] = self._at()
-            if wished and not poll.stopped:
-                self._reconciled[name] = self._well[name]
-        except EsfeedError as fault:
-            error = str(fault)
-            raise
-        except Exception as fault:
-            unforeseen = Unforeseen(f"the poll of {name!r}", fault)
-            error = str(unforeseen)
-            raise unforeseen from fault
-        finally:
-            requests_now, received_now = cluster.meter.totals()
-            health = WatchHealth(
-                self._at(),
-                self.clock.monotonic() - began,
-                requests_now - requests,
-                received_now - received_bytes,
-                self.trackers[name].name,
-                self.trackers[name].why,
-                self._engine(name, cluster),
-                events,
-                error,
-                self._well.get(name, 0.0),
-                self._reconciled.get(name, 0.0),
-                None if error else self._behind(name),
-            )
-            for observer in self.observers:
-                observer.polled(name, health.took, health.requests, health.received_bytes, health.events, error)
-            cluster.hand(None)
-            self.noting.put("watch", name, health, error, at_once=wished)
-        return poll
-
-    def _behind(self, name: str) -> int | None:
-        try:
-            return self.trackers[name].behind(self.watchers[name].checkpoint)
-        except EsfeedError:
-            return None
-
-    def ask(self, name: str, allow_mass_delete: bool) -> None:
-        """Sets a watch to reconcile at its next poll; with ``allow_mass_delete``, behind another cluster too."""
-        self.trackers[name].reconcile = True
-        self.trackers[name].accept = allow_mass_delete
-        self.watchers[name].allow_mass_delete = allow_mass_delete
-
-    def _engine(self, watch: str, cluster: EngineCluster) -> str:
-        """The engine as last heard of: an idle poll does not ask for it."""
-        if cluster.known_engine is not None:
-            return str(cluster.known_engine)
-        return self._engines_before.get(watch, "")
-
-    @cached_property
-    def _engines_before(self) -> Mapping[str, str]:
-        return {name: one.engine for name, one in watch_health(self.store.notes).items()}
-
-    def deliver(self, name: str) -> Delivery:
-        """One step of a sink; its health is noted. Raises what the dispatcher raises."""
-        try:
-            delivery = self.dispatchers[name].run_once()
-        except ReaderGone:
-            raise
-        except EsfeedError as error:
-            self._note_sink(name, str(error), 0.0, failing=True)
-            raise
-        self._lost[name] = self._lost.get(name, 0) + delivery.dropped
-        if delivery.dropped:
-            log.warning("sink.dropped", sink=name, events=delivery.dropped, error=delivery.error)
-        if delivery.idle and not delivery.dropped:
-            self.noting.say("sink", name)
-            return delivery
-        self._sent[name] = self._sent.get(name, 0) + delivery.sent
-        self._note_sink(name, delivery.error, delivery.wait or 0.0, bool(delivery.error and delivery.wait))
-        if delivery.sent:
-            log.debug("sink.delivered", sink=name, events=delivery.sent)
-        if delivery.parked:
-            log.warning("sink.parked", sink=name, documents=delivery.parked, error=delivery.parked_error)
-        if delivery.dead:
-            log.error("sink.dead", sink=name, events=delivery.dead, error=delivery.dead_error, hint="see `esfeed dead`")
-        return delivery
-
-    def _note_sink(self, name: str, error: str, wait: float, failing: bool) -> None:
-        from esfeed.delivery.memory_dispatcher import MemoryDispatcher
-
-        now = self._at()
-        found = self.dispatchers[name]
-        straight = (self._lost.get(name, 0), found.backlog) if isinstance(found, MemoryDispatcher) else (0, 0)
-        retry_at = now + wait if wait else 0.0
-        health = SinkHealth(now, self._sent.get(name, 0), error, int(failing), retry_at, *straight)
-        self.noting.put("sink", name, health, error)
-
-    def prune(self, stop: Stop = lambda: False) -> None:
-        """Keeps the log within ``ttl`` and ``max_log``, for a second at most; what a sink loses is logged."""
-        fed = {name: self.router.watches(name) for name, one in self.config.sinks.items() if one.persist}
-        before = int((self.clock.now().timestamp() - self.config.ttl) * 1000)
-        until = self.clock.monotonic() + _PRUNE_FOR
-        dropped: Counter[str] = Counter()
-        while True:
-            pruned = self.store.retention.prune(before, self.config.max_log, fed)
-            dropped.update(pruned.dropped)
-            if not pruned.more or stop() or self.clock.monotonic() > until:
-                break
-        for name, entries in dropped.items():
-            log.warning(
-                "log.dropped",
-                sink=name,
-                entries=entries,
-                hint="correct the sink (see `esfeed status`), or set a larger ttl or max_log",
-            )
-        for name in fed:
-            gone = self.store.dead_letters.trim(name, _MOST_DEAD)
-            if gone:
-                log.warning("dead.dropped", sink=name, events=gone, hint="see `esfeed dead`, and redrive or discard")
 
 
 def terms(settings: SinkSection) -> DeliveryOptions:

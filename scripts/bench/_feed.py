@@ -42,14 +42,14 @@ def app(folder: Path, url: str, **watch: Any) -> App:
 
 def settle(feed: App, raw: Raw, index: str) -> None:
     """Polls until the feed has nothing left to make sure of: two refreshes with a write before each, and a rest."""
-    feed.poll("w")
+    feed.runner.poll("w")
     for number in range(4):
         raw.put(index, TOUCHED, {"updated_at": "2026-11-24T00:00:00Z", "n": number})
         raw.refresh(index)
-        feed.poll("w")
+        feed.runner.poll("w")
     if feed.trackers["w"].name != "seq_no":
         time.sleep(_REST)
-    feed.poll("w")
+    feed.runner.poll("w")
 
 
 def cost(feed: App) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def cost(feed: App) -> dict[str, Any]:
     meter = feed.clusters["w"].meter
     requests, received = meter.totals()
     began = time.perf_counter()
-    poll = feed.poll("w")
+    poll = feed.runner.poll("w")
     took = time.perf_counter() - began
     now = meter.totals()
     return {"requests": now[0] - requests, "bytes": now[1] - received, "ms": took * 1000, "events": dict(poll.events)}

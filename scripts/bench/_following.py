@@ -112,5 +112,5 @@ class TrackerOptions:
             self._raw.refresh(index)
             poll = cost(feed)
             told.append({"deletes": count, "poll": poll, "scan": self._scan(index)})
-            feed.poll("w")
+            feed.runner.poll("w")
         return told

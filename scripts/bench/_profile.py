@@ -44,8 +44,8 @@ def measure(raw: Raw, name: str, documents: int, folder: Path) -> dict[str, Any]
         try:
             # Each of its own, so that neither is counted to the other; a command does both at once.
             assert feed.dispatchers
-            told = feed.poll("w").events
-            while not feed.deliver("none").idle:
+            told = feed.runner.poll("w").events
+            while not feed.runner.deliver("none").idle:
                 pass
         finally:
             for stage in spent:

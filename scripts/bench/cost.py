@@ -124,7 +124,7 @@ def cost(app: App) -> tuple[int, int, float, dict[str, int]]:
     meter = app.clusters["w"].meter
     requests, received_bytes = meter.totals()
     began = time.monotonic()
-    poll = app.poll("w")
+    poll = app.runner.poll("w")
     took = time.monotonic() - began
     now = meter.totals()
     return now[0] - requests, now[1] - received_bytes, took, poll.events

@@ -93,14 +93,14 @@ def test_a_sink_that_cannot_be_written_is_named_once_and_holds_nobody(
 
 def test_what_failed_while_polls_went_on_is_tried_once_more(app: App, tmp_path: Path) -> None:
     """A state that could not be written for a moment."""
-    real, faults = app.deliver, [StateError("the disk is full", "free some space")]
+    real, faults = app.runner.deliver, [StateError("the disk is full", "free some space")]
 
     def failing(name: str) -> Delivery:
         if faults:
             raise faults.pop()
         return real(name)
 
-    app.deliver = failing  # type: ignore[method-assign]
+    app.runner.deliver = failing  # type: ignore[method-assign]
     commit(app, "a")
     with delivering(app, ["good"], 30.0) as stuck:
         assert eventually(lambda: not faults)
@@ -118,7 +118,7 @@ def test_a_block_that_fails_ends_it_without_a_word(app: App, capfd: pytest.Captu
 
 def test_a_sink_that_does_not_answer(app: App, capfd: pytest.CaptureFixture[str]) -> None:
     """It is left behind when the time is over."""
-    app.deliver = lambda name: time.sleep(8) or Delivery(idle=True, wait=None)  # type: ignore[method-assign]
+    app.runner.deliver = lambda name: time.sleep(8) or Delivery(idle=True, wait=None)  # type: ignore[method-assign]
     stuck: list[str] = []
     assert timed(lambda: stuck.extend(deliver(app, ["good"], 0.2))) < 5
     assert stuck == ["good"]

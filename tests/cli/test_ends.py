@@ -15,6 +15,7 @@ from esfeed.cli.main import cli
 from esfeed.errors import EsfeedError
 from esfeed.ports import OK, Commit, Outcome, rejected, retry
 from esfeed.runtime.factory import App
+from esfeed.runtime.runner import Runner
 from esfeed.sinks.file.sink import FileSink
 from esfeed.store.state import SqlState
 from tests.store.test_sql import entry
@@ -45,7 +46,7 @@ class Feed:
 
 @pytest.fixture
 def feed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Feed]:
-    monkeypatch.setattr(App, "_poll", lambda *_: Poll({}, 0))
+    monkeypatch.setattr(Runner, "_poll", lambda *_: Poll({}, 0))
     made = Feed(tmp_path)
     yield made
     made.store.close()
@@ -69,7 +70,7 @@ def test_a_sink_that_raises_what_none_may(feed: Feed, monkeypatch: pytest.Monkey
         assert polled.exit_code == 3, polled.output
         assert "the sink 'out' raised TypeError (it was given an int)" in polled.output
         monkeypatch.undo()
-        monkeypatch.setattr(App, "_poll", lambda *_: Poll({}, 0))
+        monkeypatch.setattr(Runner, "_poll", lambda *_: Poll({}, 0))
         assert feed("poll").exit_code == 0
         assert len((feed.config.parent / "out.jsonl").read_text().splitlines()) == 3
 
@@ -83,7 +84,7 @@ def test_events_that_are_dead_now(feed: Feed, monkeypatch: pytest.MonkeyPatch) -
     """The poll says so with its code; each log event has the error of its own documents."""
     monkeypatch.setattr(FileSink, "send", judged)
     with capture_logs() as logs, App(feed_config(feed), "run") as app:
-        delivery = app.deliver("out")
+        delivery = app.runner.deliver("out")
     assert (delivery.dead, delivery.parked) == (1, 1)
     said = {line["event"]: line["error"] for line in logs if line["event"] in ("sink.dead", "sink.parked")}
     assert said == {"sink.dead": "it is bad", "sink.parked": "it is slow"}
@@ -100,7 +101,7 @@ def test_a_poll_with_dead_events_fails(feed: Feed, monkeypatch: pytest.MonkeyPat
 
 def test_a_poll_that_meets_a_mistake_is_told_and_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No traceback for the user, an error in `status`, and the code of a failure."""
-    monkeypatch.setattr(App, "_behind", lambda *_: None)
+    monkeypatch.setattr(Runner, "_behind", lambda *_: None)
     made = Feed.__new__(Feed)
     made.config = tmp_path / "esfeed.toml"
     made.config.write_text(

@@ -50,7 +50,7 @@ def poll(config: Path, proxy: Proxy, command: bool = False) -> list[str]:
     else:
         with App(load(config), "test") as app:
             dispatcher = app.dispatchers["audit"]  # before the first poll, so that it gets what that finds
-            app.poll("one")
+            app.runner.poll("one")
             while not dispatcher.run_once().idle:
                 pass
     return proxy.lines()

@@ -48,7 +48,7 @@ class Both(Feed):
 
         def polled() -> bool:
             with contextlib.suppress(ClusterError):
-                self.app.poll("w")
+                self.app.runner.poll("w")
                 return True
             return False
 
@@ -97,7 +97,7 @@ def polling(feed: Both, replay: Replay, writers: list[threading.Thread]) -> int:
     failed = 0
     while any(writer.is_alive() for writer in writers):
         try:
-            feed.app.poll("w")
+            feed.app.runner.poll("w")
         except ClusterError:
             failed += 1
             time.sleep(0.2)
@@ -349,7 +349,7 @@ def test_a_stale_or_an_empty_copy_is_made_the_primary(cluster: Pair, tracker: st
     check(replay, world, "proven")
     cluster.kill()
     with pytest.raises(ClusterError):
-        feed.app.poll("w")
+        feed.app.runner.poll("w")
     assert feed.new() == []
     cluster.force(world.index, what)
     world.refresh()

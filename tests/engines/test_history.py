@@ -161,11 +161,11 @@ def test_an_id_is_of_one_event_while_no_poll_gets_to_its_end(
     for word in ("one", "other", "one"):
         versions.append(raw.put(index, "x", doc(word))["_version"])
         raw.refresh(index)
-        feed.app.poll("w", stop=lambda: True)
+        feed.app.runner.poll("w", stop=lambda: True)
         replay.apply(told := feed.new())
         ops += [event["data"]["op"] for event in told]
         forgotten(raw, index, "x")
-        feed.app.poll("w", stop=lambda: True)
+        feed.app.runner.poll("w", stop=lambda: True)
         replay.apply(told := feed.new())
         ops += [event["data"]["op"] for event in told]
     assert versions == [1, 1, 1]

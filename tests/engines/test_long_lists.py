@@ -44,7 +44,7 @@ def test_a_feed_on_a_long_list(raw: Raw, index: str, names: list[str], tmp_path:
     assert told(feed.poll()) == [("created", "new"), ("deleted", "b"), ("updated", "a")]
     raw.put(f"{index}-b", "late", {"v": 2})
     raw.refresh(f"{index}-b")
-    feed.app.ask("w", False)
+    feed.app.runner.reconcile("w", False)
     assert told(feed.poll()) == [("created", "late")]
     assert feed.poll() == []
     feed.close()

@@ -275,7 +275,7 @@ def test_much_gone_at_once_is_asked_about(
             feed.poll()
     assert feed.new() == []
     assert feed.app.store.commits.known("w").count() == 3000
-    feed.app.ask("w", True)
+    feed.app.runner.reconcile("w", True)
     assert len(feed.poll()) == 1200
     raw.bulk(index, [({"delete": {"_id": f"d{n}"}}, None) for n in range(1200, 2190)])
     raw.refresh(index)

@@ -391,7 +391,7 @@ def test_an_index_of_a_pattern_that_goes_is_asked_about_where_it_is_large(
     with pytest.raises(MassDelete):
         feed.poll()
     assert [op for op, _ in told(feed.new())] in ([], ["updated"])
-    feed.app.ask("w", True)
+    feed.app.runner.reconcile("w", True)
     events = feed.poll()
     assert told(events)[:1200] == sorted(("deleted", f"d{n}") for n in range(1200))
     assert {event["data"]["origin"]["index"] for event in events if event["data"]["op"] == "deleted"} == {f"{index}-a"}

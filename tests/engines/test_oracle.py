@@ -40,7 +40,7 @@ class Feed:
 
     def poll(self) -> list[dict[str, Any]]:
         """One poll; the events that it logged."""
-        self.app.poll("w")
+        self.app.runner.poll("w")
         return self.new()
 
     def new(self) -> list[dict[str, Any]]:

@@ -56,7 +56,7 @@ def stays(feed: Feed, *said: str) -> ClusterError:
 def poll(feed: Feed) -> str:
     """One poll, and the error that it fails with; empty where it does not."""
     try:
-        feed.app.poll("w")
+        feed.app.runner.poll("w")
     except ClusterError as error:
         return str(error)
     return ""
@@ -425,7 +425,7 @@ def test_another_cluster_at_the_same_address(
     raw.put(f"{index}-a", "a1", {"v": 1})
     raw.refresh(f"{index}-a")
     stays(feed, "another cluster")
-    feed.app.ask("w", True)
+    feed.app.runner.reconcile("w", True)
     assert told(feed.poll()) == [("deleted", "a0"), ("deleted", "a2")]
     assert feed.poll() == []
 

@@ -78,7 +78,7 @@ def test_a_change_of_a_decimal_is_told(raw: Raw, index: str, tmp_path: Path, kee
 def _told(feed: Feed) -> dict[str, tuple[str, bytes, tuple[str, ...] | None]]:
     """(op, amount to the letter, changed) by id, of one poll."""
     after = feed.app.store.log.head()
-    feed.app.poll("w")
+    feed.app.runner.poll("w")
     events = [row.event for row in feed.app.store.log.read(after, 100)]
     return {event.doc_id: (event.op, _amount(event), event.changed) for event in events}
 

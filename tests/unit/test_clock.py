@@ -153,14 +153,14 @@ def test_a_watch_that_is_not_polled_is_stalled(tmp_path: Path) -> None:
         clock.passed = 9 * HOUR
         assert states(app)["often"] == "ok", "no feed runs"
         app.hold()
-        app.begin()
+        app.runner.begin()
         clock.passed += 9
         clock.set_by = -HOUR
         assert states(app) == {"often": "ok", "seldom": "ok", "hourly": "ok", "refused": "failing"}
         assert report(app)["watches"]["often"]["last_poll_seconds_ago"] == 9 * HOUR + 9
         clock.passed += 3
         assert states(app)["often"] == "stalled"
-        app.alive("often")
+        app.runner.alive("often")
         assert states(app)["often"] == "ok"
         clock.passed += 170
         assert states(app) == {"often": "stalled", "seldom": "stalled", "hourly": "ok", "refused": "failing"}

@@ -93,7 +93,7 @@ def test_a_poll_that_fails_is_counted(desk: Desk) -> None:
     before = samples(desk.get("/metrics").text)
     assert value(before, "esfeed_poll_failures_total", watch="servers") == 0
     with pytest.raises(ClusterError):
-        desk.app.poll("servers")
+        desk.app.runner.poll("servers")
     found = samples(desk.get("/metrics").text)
     assert value(found, "esfeed_poll_failures_total", watch="servers") == 1
     assert value(found, "esfeed_watch_up", watch="servers") == 0
@@ -108,7 +108,7 @@ def test_retries_are_counted(open_desk: Open) -> None:
         hooks.down = True
         assert desk.app.dispatchers
         desk.fill(1)
-        desk.app.deliver("hooks")
+        desk.app.runner.deliver("hooks")
         found = samples(desk.get("/metrics").text)
         assert value(found, "esfeed_sink_retries_total", sink="hooks") == 1
         assert value(found, "esfeed_sink_events_total", sink="hooks", outcome="retry") == 1

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from esfeed.errors import StateError
 from esfeed.runtime.health import SinkHealth, unpack
-from esfeed.runtime.noting import Noting
+from esfeed.runtime.health_writer import HealthWriter
 
 
 class Kept:
@@ -23,29 +23,29 @@ class Kept:
         self.made.append({name: unpack(data, SinkHealth).at for _, name, data in notes})
 
 
-def put(noting: Noting, name: str, at: float, error: str = "") -> None:
+def put(noting: HealthWriter, name: str, at: float, error: str = "") -> None:
     noting.put("sink", name, SinkHealth(at, 0, error), error)
 
 
 def test_alone_each_word_is_kept_at_once_and_then_once_a_second() -> None:
     """What came in between comes with the next, or when the part rests."""
     kept = Kept()
-    noting = Noting(kept, lambda: kept.now)
+    noting = HealthWriter(kept, lambda: kept.now)
     put(noting, "a", 1)
     put(noting, "a", 2)
     assert kept.made == [{"a": 1}]
     kept.now += 1
     put(noting, "a", 3)
     put(noting, "a", 4)
-    noting.say("sink", "a")
-    noting.say("sink", "a")
+    noting.rest("sink", "a")
+    noting.rest("sink", "a")
     assert kept.made == [{"a": 1}, {"a": 3}, {"a": 4}]
 
 
 def test_many_are_kept_together_and_an_error_at_once() -> None:
     """A transaction for all, whenever somebody says so; that nothing changed costs none."""
     kept = Kept()
-    noting = Noting(kept, lambda: kept.now)
+    noting = HealthWriter(kept, lambda: kept.now)
     noting.patient = True
     for turn in range(3):
         for name in "abc":
@@ -65,7 +65,7 @@ def test_many_are_kept_together_and_an_error_at_once() -> None:
 def test_what_the_state_did_not_take_is_kept_later() -> None:
     """The newest word on each part."""
     kept = Kept()
-    noting = Noting(kept, lambda: kept.now)
+    noting = HealthWriter(kept, lambda: kept.now)
     noting.patient = kept.failing = True
     put(noting, "a", 1)
     put(noting, "b", 1)
