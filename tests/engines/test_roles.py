@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from esfeed.config.load import build
 from esfeed.errors import ClusterError
 from esfeed.runtime.factory import App
 from tests.engines.test_oracle import SEED, Feed, check
-from tests.support.engines import VARIABLE, Engine, selected, start, stop
+from tests.support.engines import VARIABLE, Engine, selected, shared
 from tests.support.pages import ROOT, blocks
 from tests.support.world import Replay, World
 
@@ -32,9 +31,8 @@ def opensearch() -> Iterator[Engine]:
     """OpenSearch with its security plugin, which is to be had for 2.19 only."""
     if "os2" not in selected():
         pytest.skip(f"{VARIABLE} leaves out os2")
-    instance = f"qa-tls-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
-    yield start(["os2"], instance=instance, security=True)[0]
-    stop(["os2"], instance)
+    with shared("os2", "qa-tls", security=True) as engine:
+        yield engine
 
 
 def role(engine: Engine, world: World, without: str = "") -> dict[str, Any]:
