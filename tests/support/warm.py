@@ -181,6 +181,7 @@ def serve(number: int) -> Request | None:
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests, whose end is the end of this
     signal.set_wakeup_fd(wake)
     running: dict[int, int] = {}
     both: list[Any] = [requests, woken]
@@ -222,6 +223,7 @@ def _take_over(files: array.array[int]) -> None:
     """As a process that was just executed: signals as they come, no files but the three."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in range(3):
         os.dup2(files[number], number)
     os.closerange(3, 1 << 12)
