@@ -85,7 +85,7 @@ def test_settings_that_are_shown_load(block: Block, monkeypatch: pytest.MonkeyPa
         "sinks": {name for route in routes for name in route["sinks"]} or {"screen"},
     }
     # A route for tenants needs watches that know whose documents are.
-    kinds = {**TABLES, "watches": {**TABLES["watches"], **profile}}
+    kinds: dict[str, Any] = {**TABLES, "watches": {**TABLES["watches"], **profile}}
     for table, names in used.items():
         for name in names if table not in shown else names & set():
             text += f"\n[{table}.{name}]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in kinds[table].items())

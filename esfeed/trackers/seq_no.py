@@ -235,9 +235,16 @@ class SeqNoTracker:
         uuid = _uuid(of, shard)
         size = self._page_sizer.limit(_TAIL)
         proven = history.proven(self._cluster, self._known, of, shard, uuid, mark.mark, size)
-        newest = self._known.below(uuid, shard.number, _NO_NUMBER, 1)
-        highest = max((one.seq_no or 0 for one in newest.values()), default=-1)
-        return marks.after_a_restart(mark, reading, proven, highest, self._now())
+        return marks.after_a_restart(mark, reading, proven, self._highest(mark, uuid, shard.number), self._now())
+
+    def _highest(self, mark: ShardMark, uuid: str, number: int) -> int:
+        """The largest number of a shard that was counted or reported, deletes included; -1 for none."""
+        counted = mark.looked.max_seq_no if mark.looked is not None else None
+        found = [-1, counted if counted is not None else -1]
+        found += [one.seq_no or 0 for one in self._known.below(uuid, number, _NO_NUMBER, 1).values()]
+        for keys in self._known.tombstones(uuid, number, _KEYS):
+            found += [one.seq_no or 0 for one in self._known.tombstoned(keys).values()]
+        return max(found)
 
     def _rest(self, state: State, now: StatsSnapshot, asked: float) -> Iterator[Batch]:
         """Nothing can be new; at most the last look turns out to have been the final one."""

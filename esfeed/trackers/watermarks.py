@@ -137,8 +137,8 @@ def after_a_restart(mark: ShardMark, now: ShardStats, proven: int, highest: int,
     """The mark when the primary is another one, or began anew.
 
     What a global checkpoint stood for stays, as far as it is ``proven`` (see ``history``); refreshes are counted from
-    zero again. Under another history nothing stays. ``highest`` is the largest number that was told: where the shard
-    has not come so far, or the mark does not hold, numbers are given again from now (``at``) on.
+    zero again. Under another history nothing stays. ``highest`` is the largest number that was counted or reported: if
+    the shard has not come so far, or the mark does not hold, numbers are given again from now (``at``) on.
     """
     other = another(mark.history, now.history)
     kept = -1 if other else min(mark.mark, proven)

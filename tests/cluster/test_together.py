@@ -9,7 +9,10 @@ import pytest
 
 from esfeed.cluster import adapter, together
 from esfeed.cluster.adapter import EngineCluster
+from esfeed.cluster.client import Client
 from esfeed.cluster.connection import Connection
+from esfeed.cluster.link import Link
+from esfeed.cluster.lots import encoded
 from esfeed.cluster.stats import read_each, read_stats
 from esfeed.cluster.together import SharedAnswer, SharedCounters
 from esfeed.errors import ClusterError
@@ -74,7 +77,7 @@ def test_lots_are_as_long_as_a_url_takes() -> None:
     names = [f"some-index-{number:04}-é" for number in range(500)]
     lots = asked.lots(names)
     assert [name for lot in lots for name in lot] == names
-    assert max(sum(len(together.encoded(name)) + 1 for name in lot) for lot in lots) <= together.LONGEST
+    assert max(sum(len(encoded(name)) + 1 for name in lot) for lot in lots) <= together.LONGEST
     assert len(lots) == 4
     assert asked.lots(["x" * 5000, "y"]) == [["x" * 5000], ["y"]]
 
@@ -83,7 +86,7 @@ def test_lots_are_as_long_as_a_url_takes() -> None:
 def asked(proxy: Proxy) -> SharedCounters:
     """Asks through the proxy."""
     reach = Connection("main", [proxy.url], tries=2)
-    return SharedCounters(reach, together.Link(reach), lambda seconds: None)
+    return SharedCounters(reach, Link(reach), lambda seconds: None)
 
 
 def test_each_has_what_it_would_be_told_alone(raw: Raw, index: str, proxy: Proxy, asked: SharedCounters) -> None:
@@ -135,11 +138,11 @@ def test_one_index_that_may_not_be_read_is_no_fault_of_others(secured: Engine) -
         roles = {"r": {"cluster": ["monitor"], "indices": [{"names": ["qa-together-mine"], "privileges": ["all"]}]}}
         key = raw.call("POST", "/_security/api_key", {"name": "qa", "role_descriptors": roles})["encoded"]
         reach = Connection("main", [secured.url], api_key=key, ca_certs=secured.ca_certs)
-        link = together.Link(reach)
+        link = Link(reach)
         found = SharedCounters(reach, link).read(["qa-together-mine", "qa-together-theirs"])
         assert [one.name for one in found] == ["qa-together-mine"]
         with pytest.raises(ClusterError, match="grant"):
-            read_stats(together.Client(reach, link=link), "qa-together-theirs")
+            read_stats(Client(reach, link=link), "qa-together-theirs")
         link.close()
     finally:
         raw.drop("qa-together-")

@@ -117,7 +117,7 @@ def table(delays: list[tuple[str, str, float, float, float]]) -> str:
     """The delays in milliseconds."""
     lines = ["", f"{'':28}{'':9}{'listener':>9}{'esfeed':>8}{'Zaqar':>7}  ms"]
     lines += [f"{kind:28}{op:9}{a * 1e3:9.0f}{b * 1e3:8.0f}{c * 1e3:7.0f}" for kind, op, a, b, c in delays]
-    medians = [statistics.median(row[column] for row in delays) * 1e3 for column in (2, 3, 4)]
+    medians = [statistics.median(float(row[column]) for row in delays) * 1e3 for column in (2, 3, 4)]
     return "\n".join([*lines, f"{'median':37}{medians[0]:9.0f}{medians[1]:8.0f}{medians[2]:7.0f}"])
 
 

@@ -49,7 +49,7 @@ def declare(server: Service, queue: str, **arguments: Any) -> None:
 
 def messages(server: Service, queue: str) -> list[tuple[Any, dict[str, Any]]]:
     """What a queue holds, in order: (properties, event); it stays there."""
-    found = []
+    found: list[tuple[Any, dict[str, Any]]] = []
     with channel_of(server) as channel:
         while True:
             method, properties, body = channel.basic_get(queue)

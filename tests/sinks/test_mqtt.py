@@ -22,7 +22,8 @@ from pydantic import ValidationError
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
 from esfeed.ports import Outcome
-from esfeed.sinks.mqtt.sink import MqttSettings, MqttSink, legal_topic
+from esfeed.sinks.mqtt.settings import MqttSettings
+from esfeed.sinks.mqtt.sink import MqttSink, legal_topic
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import REFUSING, SinkContract
 from tests.sinks.servers import Server, kill_amid
@@ -59,7 +60,7 @@ class Subscriber:
         self.client = paho.Client(CallbackAPIVersion.VERSION2, f"test-{time.monotonic_ns()}", protocol=paho.MQTTv5)
         self.client.username_pw_set(server.username, server.password)
         self.client.reconnect_delay_set(1, 1)
-        self.client.on_connect = lambda *_: self.client.subscribe(filter, 1)
+        self.client.on_connect = lambda *_: self.client.subscribe(filter, 1)  # type: ignore[assignment,return-value]
         self.client.on_subscribe = lambda *_: self.ready.set()
         self.client.on_message = lambda _, __, message: self.messages.append(message)
         properties = Properties(PacketTypes.CONNECT)
@@ -189,9 +190,9 @@ def test_message(server: Server, subscriber: Subscriber) -> None:
     assert kinds(sink.send([event])) == [("ok", True)]
     (message,) = subscriber.wait(1)
     assert (message.topic, message.qos, message.retain) == ("t/OS::Nova::Server/deleted", 1, False)
-    assert message.properties is not None
-    assert message.properties.ContentType == "application/cloudevents+json"
-    assert dict(message.properties.UserProperty) == {
+    properties: Any = message.properties
+    assert properties.ContentType == "application/cloudevents+json"
+    assert dict(properties.UserProperty) == {
         "specversion": "1.0",
         "id": event.id,
         "source": "esfeed://main/servers",

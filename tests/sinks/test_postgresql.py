@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
 from esfeed.ports import Outcome
-from esfeed.sinks.postgresql.sink import PostgresqlSettings, PostgresqlSink
+from esfeed.sinks.postgresql.settings import PostgresqlSettings
+from esfeed.sinks.postgresql.sink import PostgresqlSink
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import SinkContract
 from tests.sinks.servers import Server, kill_amid

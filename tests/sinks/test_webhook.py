@@ -20,6 +20,7 @@ from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 from pydantic import ValidationError
 
 from esfeed.errors import ConfigError, Retryable
+from esfeed.net import bounds
 from esfeed.ports import OK, Outcome, waits
 from esfeed.sinks.common import restricted_http
 from esfeed.sinks.common.http_status import retry_after
@@ -479,7 +480,7 @@ def test_rebinding(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionRefusedError(111, "Connection refused")
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(restricted_http.Bounded, "connect", connect)
+    monkeypatch.setattr(bounds.Bounded, "connect", connect)
     sink = make(f"http://rebind.example:{server.port}/", allow_private=False)
     sink.open()
     assert "127.0.0.1" in sink.send([sample_event()])[0].reason

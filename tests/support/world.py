@@ -196,7 +196,7 @@ class World:
     def _source(self, rng: random.Random) -> dict[str, Any]:
         now = int(time.time() * 1000)
         source: dict[str, Any] = {"name": f"n{rng.randrange(50)}"}
-        odd = rng.choice(
+        odd: Any = rng.choice(
             (1, 2**53 + 1, self._huge, 0.5, 1.0, True, None, [], {"a": {}}, *(f"number {text}" for text in _DECIMALS))
         )
         source["extra"] = {"odd": odd}

@@ -22,7 +22,8 @@ from esfeed.model.event import Document, Key, Revision
 from esfeed.model.reads import Dated, DocumentPage, Held, Index, Resolved, ShardStats, Span, StatsSnapshot
 from esfeed.ports import Batch, Checkpoint
 from esfeed.trackers import accounting
-from esfeed.trackers.updated_at import TrackerOptions, UpdatedAtTracker
+from esfeed.trackers.options import TrackerOptions
+from esfeed.trackers.updated_at import UpdatedAtTracker
 
 SHARDS = 2
 UUID = "u"
@@ -276,7 +277,7 @@ class Memory:
         }
 
     @contextmanager
-    def sweep(self, uuids: Collection[str]) -> Iterator[Any]:
+    def sweep(self, uuids: Collection[str] = ()) -> Iterator[Any]:
         met: set[Key] = set()
         sweep = mock.Mock()
         sweep.see = met.update

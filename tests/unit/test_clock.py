@@ -59,7 +59,8 @@ def test_a_job_that_no_thread_can_be_had_for_runs_at_its_next_turn(monkeypatch: 
     """And it is said; one time without a thread is no reason to end."""
     runs: list[int] = []
     schedule = Schedule(SystemClock())
-    start, refused = threading.Thread.start, []
+    start = threading.Thread.start
+    refused: list[str] = []
 
     def starting(thread: threading.Thread) -> None:
         if thread.name == "poll often" and len(refused) < 2:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from esfeed.config.load import ConfigError, build
+from esfeed.config.load import build
+from esfeed.errors import ConfigError
 
 REST = {
     "clusters": {"main": {"hosts": ["http://127.0.0.1:9200"]}},

@@ -440,7 +440,7 @@ class Memory:
         return {one: self.graves[one][0] for one in keys if one in self.graves}
 
     @contextmanager
-    def sweep(self, uuids: Collection[str]) -> Iterator[Any]:
+    def sweep(self, uuids: Collection[str] = ()) -> Iterator[Any]:
         met: set[Key] = set()
         sweep = mock.Mock()
         sweep.see = met.update
@@ -557,8 +557,17 @@ FROZEN: Script = [
     None,
 ]
 """The process stands still between the counters' answer and its own next look at the clock."""
+PUT_BACK_WHILE_RECONCILING: Script = [
+    ([[("keep", 0), ("write", 0)]], None, False),
+    None,
+    ([[], [], [("put_back", 0)]], None, True),
+    None,
+    quietly(("write", 0)),
+]
+"""All ids are listed from the folder that was put back, so a delete is reported; then its number is given again."""
 
 
+@example(PUT_BACK_WHILE_RECONCILING)
 @example(FROZEN)
 @example(CAME_AND_WENT)
 @example(ALL_LOST)

@@ -60,7 +60,7 @@ def test_the_server_keeps_to_its_description(server: Desk, path: str, method: st
 
     @given(case=operation.as_strategy(generation_mode=mode))
     @settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    def ask(case: schemathesis.Case) -> None:
+    def ask(case: schemathesis.Case) -> None:  # type: ignore[type-arg]
         if case.query and case.query.get("feed") in ("longpoll", "eventsource"):
             # A stream does not end, and a long poll takes its time; test_feed reads both.
             case.query["feed"] = "normal"

@@ -8,6 +8,7 @@ import pickle
 import signal
 import socket
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -162,10 +163,11 @@ def _ended(pid: int) -> bool:
         return True
 
 
-def _changes(live: Live, since: int) -> dict[str, object]:
+def _changes(live: Live, since: int) -> dict[str, Any]:
     answer = httpx.get(f"{live.url}/v1/changes", params={"since": since}, timeout=60)
     assert answer.status_code == 200
-    return answer.json()
+    found: dict[str, Any] = answer.json()
+    return found
 
 
 def _audited(live: Live) -> list[str]:
