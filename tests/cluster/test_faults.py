@@ -17,7 +17,7 @@ from esfeed.cluster.client import Client
 from esfeed.cluster.connection import Connection
 from esfeed.errors import ClusterError, NameGone
 from esfeed.model.event import Key
-from esfeed.model.reads import Resolved
+from esfeed.model.reads import Resolved, Shard
 from esfeed.trackers.accounting import restarted
 from tests.support import proxy as wire
 from tests.support.clients import Raw
@@ -85,6 +85,25 @@ def resolve(cluster: EngineCluster, of: Resolved) -> Resolved:
     return cluster.resolve(of.name, "w")
 
 
+def shards(cluster: EngineCluster, of: Resolved) -> list[Shard]:
+    nodes = {name: shard.node for name, shard in cluster.counters(of.name).shards.items()}
+    return [Shard(of.indices[0].name, number, nodes[f"{of.indices[0].name}/{number}"]) for number in (0, 1)]
+
+
+def tails(cluster: EngineCluster, of: Resolved) -> list[str]:
+    found = cluster.tails(of, dict.fromkeys(shards(cluster, of), -1), 100, source=True)
+    return sorted(doc.key.id for tail in found.values() for doc in tail.docs)
+
+
+def histogram(cluster: EngineCluster, of: Resolved) -> int:
+    return sum(cluster.histogram(of, shards(cluster, of)[0], [(0, 1 << 20)], 20).values())
+
+
+BY_NUMBER: dict[str, tuple[Read, str]] = {
+    "tails": (tails, r"/_msearch"),
+    "histogram": (histogram, r"/_search\?"),
+}
+"""What engines with sequence numbers are asked besides."""
 READS: dict[str, tuple[Read, str]] = {
     "counters": (counters, r"/_stats"),
     "newest": (newest, r"/_search\?"),
@@ -94,6 +113,15 @@ READS: dict[str, tuple[Read, str]] = {
     "shown": (shown, r"/_search\?"),
     "resolve": (resolve, r"/_settings"),
 }
+
+
+def reads(cluster: EngineCluster, of: Resolved) -> Iterator[tuple[Read, str]]:
+    """What this engine can be asked, each with the path that it is asked under."""
+    yield from READS.values()
+    if not cluster.without_seq_no(of):
+        yield from BY_NUMBER.values()
+
+
 FAULTS = {
     "429": wire.answer(429),
     "502": wire.answer(502, b"<html>Bad Gateway</html>"),
@@ -113,7 +141,7 @@ def test_a_passing_fault_is_tried_again(
     cluster: EngineCluster, through: EngineCluster, of: Resolved, proxy: Proxy, naps: list[float], fault: str
 ) -> None:
     """Every read that may be sent twice gives, after one fault, what it gives without one; with one nap between."""
-    for read, path in READS.values():
+    for read, path in reads(cluster, of):
         expected = read(cluster, of)
         proxy.reset()
         proxy.on(path, FAULTS[fault])
@@ -151,7 +179,7 @@ def test_in_the_end_it_gives_up(
     through: EngineCluster, of: Resolved, proxy: Proxy, naps: list[float], fault: str
 ) -> None:
     """After the set tries the error names the cluster and has a hint; pauses grew but stayed bearable."""
-    for read, path in READS.values():
+    for read, path in reads(through, of):
         proxy.reset()
         naps.clear()
         proxy.on(path, FAULTS[fault], times=MANY)
@@ -168,7 +196,7 @@ def test_a_lasting_fault_is_not_tried_again(
     through: EngineCluster, of: Resolved, proxy: Proxy, naps: list[float], status: int
 ) -> None:
     """What will not pass is an error at once."""
-    for read, path in READS.values():
+    for read, path in reads(through, of):
         proxy.reset()
         proxy.on(path, wire.answer(status), times=MANY)
         with pytest.raises(ClusterError, match=str(status)):
@@ -346,7 +374,7 @@ def test_a_failed_lookup_is_an_error(through: EngineCluster, of: Resolved, proxy
 
 def test_a_truncated_body_is_an_error(through: EngineCluster, of: Resolved, proxy: Proxy) -> None:
     """Half of the JSON in a whole HTTP message."""
-    for read, path in READS.values():
+    for read, path in reads(through, of):
         proxy.reset()
         proxy.on(path, wire.truncate(), times=MANY)
         with pytest.raises(ClusterError):
@@ -361,7 +389,7 @@ def test_an_answer_of_something_else_is_an_error(
     through: EngineCluster, of: Resolved, proxy: Proxy, body: bytes
 ) -> None:
     """A 200 that is not the answer: empty, another shape, a login page."""
-    for read, path in READS.values():
+    for read, path in reads(through, of):
         proxy.reset()
         proxy.on(path, wire.answer(200, body), times=MANY)
         with pytest.raises(ClusterError):
