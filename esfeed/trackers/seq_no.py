@@ -21,6 +21,7 @@ from esfeed.text.decoders import read
 from esfeed.trackers import history, initial_sync
 from esfeed.trackers import watermarks as marks
 from esfeed.trackers.behind import Behind
+from esfeed.trackers.comparison import same
 from esfeed.trackers.look import Look
 from esfeed.trackers.options import TrackerOptions, patience, slowest
 from esfeed.trackers.page_size import PageSizer
@@ -164,7 +165,8 @@ class SeqNoTracker:
         shards = [_shard(name, reading) for name, reading in now.shards.items()]
         distrust = _undone(state, now)
         look = self._look(of, shards)
-        yield from look.everything(now, source=distrust, distrust=distrust)
+        for batch in look.everything(now, source=distrust, distrust=distrust):
+            yield msgspec.structs.replace(batch, went_back=batch.went_back or _below(batch, begun))
         self.reconcile = False
         looked = {
             name: self._looked(look, state, begun[name], name, reading, asked) for name, reading in now.shards.items()
@@ -280,14 +282,18 @@ class SeqNoTracker:
 
     def _further(self, of: Resolved, part: _Part, now: StatsSnapshot, size: int) -> Iterator[Batch]:
         """What is new in one shard after the first page, which is kept by now."""
-        yield from self._pages(of, part, now, size)
+        met = {doc.key for doc in part.tail.docs}
+        yield from self._pages(of, part, now, size, met)
         if part.undone is not None:
-            yield from self._taken_back(part, part.undone)
+            yield from self._taken_back(part, part.undone, met)
         if self._known.in_shard(part.uuid, part.shard.number) != part.tail.documents:
             yield from self._descend(of, part)
 
-    def _pages(self, of: Resolved, part: _Part, now: StatsSnapshot, size: int) -> Iterator[Batch]:
-        """What stands above the first page, page by page. Where most of a page is known, the next brings ids alone."""
+    def _pages(self, of: Resolved, part: _Part, now: StatsSnapshot, size: int, met: set[Key]) -> Iterator[Batch]:
+        """What stands above the first page, page by page; its keys are added to ``met``.
+
+        If most of a page is known, the next one brings ids alone.
+        """
         docs, distrust = part.tail.docs, part.undone is not None
         changed = len(docs)
         while len(docs) >= size:
@@ -298,24 +304,30 @@ class SeqNoTracker:
             self._page_sizer.observe(docs)
             what = part.look.classify(docs, distrust)
             changed = len(what.changed)
+            met.update(what.met)
             if (batch := part.look.resolve_changed(what, content=source)).seen:
                 yield batch
 
-    def _taken_back(self, part: _Part, above: int) -> Iterator[Batch]:
+    def _taken_back(self, part: _Part, above: int, met: Collection[Key]) -> Iterator[Batch]:
         """What a failover took back: updates, which leave a document at an older number, and deletes.
 
-        What it took back of creates is gone, which counts will show: from here on, what is known of the shard is no
-        less than what it shows.
+        Every document that is known above the mark is compared by content, those of the pages (``met``) and the others
+        here. Counts alone cannot tell: where one became visible after its page, and has the number of an operation that
+        was lost, they are equal. From here on, what is known of the shard is no less than what it shows.
         """
         for known in self._known.above(part.uuid, part.shard.number, above, _KEYS):
-            yield from self._shown(part, [*known])
+            others = {key: revision for key, revision in known.items() if key not in met}
+            if not others:
+                continue
+            docs = self._cluster.shown(part.look.of, [*others], True, part.shard)
+            if (batch := part.look.resolve_changed(part.look.classify(docs, distrust=True))).seen:
+                yield batch
+            missing = {key: others[key] for key in others.keys() - {doc.key for doc in docs}}
+            yield from part.look.resolve_missing(missing, len(missing))
         for keys in self._known.tombstones(part.uuid, part.shard.number, _KEYS):
-            yield from self._shown(part, keys)
-
-    def _shown(self, part: _Part, keys: Collection[Key]) -> Iterator[Batch]:
-        docs = self._cluster.shown(part.look.of, keys, False, part.shard)
-        if (batch := part.look.resolve_changed(part.look.classify(docs), content=False)).seen:
-            yield batch
+            docs = self._cluster.shown(part.look.of, keys, False, part.shard)
+            if (batch := part.look.resolve_changed(part.look.classify(docs), content=False)).seen:
+                yield batch
 
     def _descend(self, of: Resolved, part: _Part) -> Iterator[Batch]:
         """From counts of wide ranges of numbers down to the numbers that are on one side only."""
@@ -411,6 +423,16 @@ def _undone(state: State, now: StatsSnapshot) -> bool:
 
 def _uuid(of: Resolved, shard: Shard) -> str:
     return next(one.uuid for one in of.indices if one.name == shard.name)
+
+
+def _below(batch: Batch, begun: Mapping[str, ShardMark]) -> bool:
+    """Whether a document changed at or below the mark, where all operations were seen: so its shard went back."""
+    return any(
+        doc.seq_no is not None
+        and doc.seq_no <= begun[f"{doc.index}/{doc.shard}"].mark
+        and not (doc.key in batch.known and same(doc, batch.known[doc.key]))
+        for doc in batch.seen
+    )
 
 
 def _coming(batch: Batch, uuid: str, shard: int) -> int:

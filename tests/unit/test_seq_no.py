@@ -565,8 +565,26 @@ PUT_BACK_WHILE_RECONCILING: Script = [
     quietly(("write", 0)),
 ]
 """All ids are listed from the folder that was put back, so a delete is reported; then its number is given again."""
+SHOWN_BETWEEN_PAGE_AND_COUNTS: Script = [
+    None,
+    quietly(("write", 0), ("write", 0), ("write", 0), ("begin", 0)),
+    quietly(("end", 0)),
+    ([[("fail_over", 0)], [("write", 0), ("write", 0), ("write", 0)], [("begin", 0)], [("end", 0)]], None, False),
+]
+"""The new primary gives the same numbers to other operations, and shows them after their page, but before counts."""
+THERE_AGAIN_WHILE_RECONCILING: Script = [
+    quietly(("write", 5)),
+    None,
+    quietly(("keep", 1), ("write", 1)),
+    None,
+    None,
+    ([[], [], [("put_back", 1)]], None, True),
+]
+"""A document that was reported deleted is there again, at its old number, in the middle of a poll."""
 
 
+@example(THERE_AGAIN_WHILE_RECONCILING)
+@example(SHOWN_BETWEEN_PAGE_AND_COUNTS)
 @example(PUT_BACK_WHILE_RECONCILING)
 @example(FROZEN)
 @example(CAME_AND_WENT)
