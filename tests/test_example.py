@@ -39,6 +39,7 @@ def run(folder: Path, *command: str, **environment: str) -> subprocess.Completed
         cwd=folder,
         env=environment,
         capture_output=True,
+        check=False,
         text=True,
         timeout=120,
     )

@@ -369,7 +369,7 @@ def unreadable(kind: str | None) -> bool:
 
 
 def _engine(number: str, opensearch: bool) -> Engine:
-    parts = [int(part) for part in number.split("-")[0].split(".")[:3]]
+    parts = [int(part) for part in number.split("-", maxsplit=1)[0].split(".")[:3]]
     major, minor, patch = (*parts, 0, 0, 0)[:3]
     return Engine("opensearch" if opensearch else "elasticsearch", (major, minor, patch))
 

@@ -157,9 +157,9 @@ class Mappings(msgspec.Struct):
 
 
 def decode(raw: bytes | msgspec.Raw, kind: type[_Answer]) -> _Answer:
-    """``raw`` as a ``kind``. Raises ``ClusterError`` where it is not the answer of such an engine.
+    r"""``raw`` as a ``kind``. Raises ``ClusterError`` where it is not the answer of such an engine.
 
-    Engines keep half of a surrogate pair (``"\\ud83d"``, a cut emoji) in a document, which no UTF-8 text can hold and
+    Engines keep half of a surrogate pair (``"\ud83d"``, a cut emoji) in a document, which no UTF-8 text can hold and
     no strict reader takes: it becomes U+FFFD, the rest stays as it is to the byte.
     """
     try:

@@ -108,7 +108,8 @@ class Screen:
 
 def _brief(event: Event) -> Event:
     """The event as it is best read: the time that every write renews is not named among what changed, and where the
-    engine has no types, the type of the resource is."""
+    engine has no types, the type of the resource is.
+    """
     kind = event.type
     if kind == UNTYPED and (body := event.after or event.before) is not None:
         kind = read(body, _Typed).kind or kind

@@ -120,7 +120,8 @@ class Shard(NamedTuple):
 
 class Tail(msgspec.Struct, frozen=True):
     """What a shard shows above a sequence number: the first ``docs``, in order, of ``total``; and how many documents
-    the whole shard shows."""
+    the whole shard shows.
+    """
 
     docs: Sequence[Document]
     total: int

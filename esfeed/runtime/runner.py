@@ -35,7 +35,8 @@ class Runner:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self.health = HealthWriter(lambda notes: app.store.notes.put_all(notes), app.clock.monotonic)
+        # The state is opened on first use.
+        self.health = HealthWriter(lambda notes: app.store.notes.put_all(notes), app.clock.monotonic)  # noqa: PLW0108
         self._well: dict[str, float] = {}
         self._reconciled: dict[str, float] = {}
         self._sent: dict[str, int] = {}

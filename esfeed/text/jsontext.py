@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import decimal
 import json
+import math
 import re
 import uuid
 from decimal import Decimal
@@ -126,6 +127,6 @@ def json_equal(one: Any, other: Any) -> bool:
         return one.keys() == other.keys() and all(json_equal(value, other[key]) for key, value in one.items())
     if isinstance(one, list):
         return len(one) == len(other) and all(map(json_equal, one, other))
-    if isinstance(one, float) and (not one or one != one):
+    if isinstance(one, float) and (not one or math.isnan(one)):
         return repr(one) == repr(other)
     return bool(one == other)

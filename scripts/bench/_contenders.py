@@ -1,5 +1,6 @@
 """Who reads: esfeed, the programs people use today, and the native reader as the bound; how each is called, and how
-what it wrote is read back."""
+what it wrote is read back.
+"""
 
 from __future__ import annotations
 

@@ -107,7 +107,9 @@ def tell(*command: str) -> str:
 
 def _do(*command: str, folder: Path | None = None) -> str:
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_LIMIT, env=_environment())
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, check=False, text=True, timeout=_LIMIT, env=_environment()
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Missing(str(error)) from error
     if done.returncode:

@@ -24,7 +24,8 @@ class Failed(Exception):
 @dataclass(frozen=True)
 class Cost:
     """Of one run: ``cpu`` is the processor time of the program and its children; ``load`` the machine's mean of
-    the minute before it began."""
+    the minute before it began.
+    """
 
     seconds: float
     cpu: float

@@ -197,7 +197,8 @@ def test_check_and_backfill_say_the_same(raw: Raw, index: str, tmp_path: Path) -
 @pytest.mark.parametrize("engine", ["es5", "es6", "es7", "es8", "es9", "os2", "os3"], indirect=True)
 def test_a_date_whose_name_has_dots(raw: Raw, index: str, tmp_path: Path) -> None:
     """Written as one name or as an object, it is the same field to an engine, and the date of the document. (2.x
-    refuses such names.)"""
+    refuses such names.)
+    """
     raw.create(index, {"event": {"properties": {"ingested": {"type": "date"}}}})
     at = "2026-11-24T10:00:00Z"
     documents = {"one": {"event.ingested": at}, "two": {"event": {"ingested": at}}, "none": {"event.other": 1}}

@@ -165,7 +165,8 @@ def test_message(shared: Service, bound: str) -> None:
 
 def test_exchange_and_routing_key(shared: Service, bound: str) -> None:
     """A template makes the routing key; what no queue is bound for is rejected with its key, unless ``mandatory`` is
-    off; what has no key, or too long a one, is rejected."""
+    off; what has no key, or too long a one, is rejected.
+    """
     exchange = f"{bound}-exchange"
     with channel_of(shared) as channel:
         channel.exchange_declare(exchange, "topic", durable=True)

@@ -53,14 +53,14 @@ def server(rules: Path) -> Iterator[Server]:
 class Subscriber:
     """Subscribed to all topics in a session that the broker keeps, so that it misses nothing while it is away."""
 
-    def __init__(self, server: Server, filter: str = "#") -> None:
+    def __init__(self, server: Server, topics: str = "#") -> None:
         self.messages: list[paho.MQTTMessage] = []
         self.ready = threading.Event()
-        self._filter = filter
+        self._filter = topics
         self.client = paho.Client(CallbackAPIVersion.VERSION2, f"test-{time.monotonic_ns()}", protocol=paho.MQTTv5)
         self.client.username_pw_set(server.username, server.password)
         self.client.reconnect_delay_set(1, 1)
-        self.client.on_connect = lambda *_: self.client.subscribe(filter, 1)  # type: ignore[assignment,return-value]
+        self.client.on_connect = lambda *_: self.client.subscribe(topics, 1)  # type: ignore[assignment,return-value]
         self.client.on_subscribe = lambda *_: self.ready.set()
         self.client.on_message = lambda _, __, message: self.messages.append(message)
         properties = Properties(PacketTypes.CONNECT)

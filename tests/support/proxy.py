@@ -95,7 +95,6 @@ def cut_before() -> Action:
 
 def cut_after() -> Action:
     """Lets the engine do its work, and closes the connection instead of answering."""
-
     return lambda request, forward: forward(request) and _cut()
 
 

@@ -271,7 +271,7 @@ def test_numbers_are_the_same_where_their_digits_say_so(one: str, other: str) ->
 @given(JSON, JSON)
 def test_a_digest_of_meaning_tells_apart_what_the_one_of_old_did(one: object, other: object) -> None:
     """However it is written."""
-    texts = [json.dumps(value, ensure_ascii=ascii).encode() for value in (one, other) for ascii in (True, False)]
+    texts = [json.dumps(value, ensure_ascii=escaped).encode() for value in (one, other) for escaped in (True, False)]
     for left in texts:
         for right in texts:
             equal = digest_of_old(left) == digest_of_old(right)

@@ -149,7 +149,7 @@ def test_after_stop_none_begins(feed: Feed, polls: Polls) -> None:
     """And nobody waits for those that hang."""
     made = rounds(feed, polls)
     made.due(of(feed, "d"))
-    eventually(lambda: polls.at_once.total())
+    eventually(polls.at_once.total)
     made.stop()
     begun = polls.at_once.total()
     made.wait(lambda: 0.0)

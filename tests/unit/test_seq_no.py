@@ -371,10 +371,9 @@ class Memory:
 
     def _clear(self, place: tuple[str, int], counted: int, mark: int) -> None:
         """As the store does it: numbered by a later poll than the one that left it, and gone once that is passed."""
-        for one, (revision, poll, number) in list(self.graves.items()):
+        for one, (revision, poll, numbered) in list(self.graves.items()):
             if (revision.uuid, revision.shard) == place:
-                if number is None and poll < self.polls:
-                    number = counted
+                number = counted if numbered is None and poll < self.polls else numbered
                 self.graves[one] = revision, poll, number
                 if number is not None and number <= mark:
                     del self.graves[one]

@@ -250,7 +250,7 @@ def test_last_user_ends_what_tests_began(others: bool, folder: Path, monkeypatch
     monkeypatch.setenv("ESFEED_SERVICES_DIR", str(folder))
     monkeypatch.setattr(support, "_held", {})
     monkeypatch.setattr(support, "_call", lambda *arguments: json.dumps([record]))
-    monkeypatch.setattr(support, "stop", lambda names: stopped.extend(names))
+    monkeypatch.setattr(support, "stop", stopped.extend)
     support.service("redis")
     with (folder / "redis.users").open() as other:
         if others:

@@ -162,7 +162,7 @@ class PostgresqlSink:
                 return [self._by_itself(event) for event in events]
 
     def _by_itself(self, event: Event) -> Outcome:
-        """A row within a savepoint. What jsonb refuses, such as ``\\u0000``, is kept as text instead: a mirror that
+        r"""A row within a savepoint. What jsonb refuses, such as ``\u0000``, is kept as text instead: a mirror that
         leaves a state out would show an older one as if it were true.
         """
         assert self._connection is not None

@@ -47,7 +47,7 @@ class StdoutSink:
     def __init__(self, settings: StdoutSettings, stream: IO[Any] | None = None) -> None:
         self._format = settings.format
         form = settings.format
-        self._encode = envelope("cloudevents" if form == "auto" or form == "json" or form == "pretty" else form).encode
+        self._encode = envelope("cloudevents" if form == "auto" or form == "json" or form == "pretty" else form).encode  # noqa: PLR1714 - mypy narrows by these
         self._given = stream
         self._stream: IO[Any] | None = None
         self._console: Console | None = None
