@@ -9,7 +9,7 @@ from esfeed.ports.log import NO_DOC, PAGE_BYTES, Doc, Log, LogRow
 from esfeed.ports.outbox import Counts, DeadLetters, Outbox, Parked, ParkedState, Settlement
 from esfeed.ports.polls import COUNTERS_AGE, Batch, Checkpoint, Cluster, Passed, Profile, Tracker
 from esfeed.ports.revisions import DatedRevisions, Known, Revisions, ShardRevisions, Sweep
-from esfeed.ports.sinks import OK, LineSink, Outcome, Sink, rejected, retry, waits
+from esfeed.ports.sinks import OK, LineSink, Outcome, Sink, not_tried, rejected, retry, waits
 from esfeed.ports.state import (
     Control,
     ControlRequest,
@@ -69,6 +69,7 @@ __all__ = [
     "Tokens",
     "Tracker",
     "Watches",
+    "not_tried",
     "rejected",
     "retry",
     "waits",
