@@ -1,6 +1,6 @@
-"""Every Protocol of the house, and the values that cross them. No I/O.
+"""Every Protocol of esfeed, and the values that they exchange. No I/O.
 
-Each docstring states what an implementer must hold to; ``esfeed.testing`` has contract suites that check it.
+Each docstring states what an implementation must guarantee; ``esfeed.testing`` has contract suites that check it.
 """
 
 from esfeed.ports.clock import Clock, Progress, Stop
