@@ -23,8 +23,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 class Passed(NamedTuple):
-    """How far a shard was read. ``counted`` is its largest sequence number when the poll began, ``mark``
-    its watermark.
+    """How far a shard was read. ``mark`` is its watermark.
+
+    ``counted`` is its largest sequence number when the poll began.
     """
 
     counted: int
@@ -83,9 +84,7 @@ class Cluster(Protocol):
         """The counters of all primaries behind ``name``, in one request. Raises ``NameGone`` if nothing is there."""
 
     def resolve(self, name: str, watch: str) -> Resolved:
-        """The indices behind ``name``. Raises ``NameGone``, or ``ConfigError`` for an alias with a filter
-        or a routing.
-        """
+        """The indices behind ``name``. Raises ``NameGone``, or ``ConfigError`` for a filtered or routed alias."""
 
     def uuid(self) -> str:
         """The uuid of the cluster; empty if these credentials may not read it, or the cluster does not give it."""
@@ -98,22 +97,16 @@ class Cluster(Protocol):
         """
 
     def refresh(self, name: str) -> None:
-        """Makes every operation so far visible to searches, for ``refresh = true``. The only call that does more than
-        read.
-        """
+        """Makes every operation so far visible to searches, for ``refresh = true``. The only call that also writes."""
 
     def field_types(self, name: str) -> Mapping[str, str]:
         """The mapped fields (dotted) and their types, over all indices; see ``cluster.names.field_types``."""
 
     def mapped(self, name: str) -> Mapping[str, Mapping[str, str]]:
-        """The mapped fields (dotted) and their types by index. The type of a field in a nested object says so in its
-        text.
-        """
+        """The mapped fields (dotted) and their types, by index. A type says if the field is in a nested object."""
 
     def newest(self, name: str, field: str) -> int | None:
-        """The largest ``field`` up to the current time of the cluster, in epoch milliseconds; ``None`` if there is
-        none.
-        """
+        """The largest ``field`` up to the cluster's current time, in epoch milliseconds; ``None`` if there is none."""
 
     def window(self, of: Resolved, field: str, since: int, size: int) -> Iterator[DocumentPage]:
         """Documents with ``field`` from ``since`` (epoch milliseconds) on, oldest first."""
@@ -130,9 +123,7 @@ class Cluster(Protocol):
         """
 
     def dated(self, of: Resolved, field: str, spans: Sequence[Span] | None, bits: int) -> Dated:
-        """The number of documents by ``bucket(stamp, bits)`` within ``spans``. ``None``: all, and how many have no
-        date.
-        """
+        """The number of documents by ``bucket(stamp, bits)`` within ``spans``. ``None``: all, and the undated ones."""
 
     def within(self, of: Resolved, field: str, spans: Sequence[Span], without: bool) -> Iterator[DocumentPage]:
         """Ids, versions and stamps of the documents with a date within ``spans``, and of those ``without`` a date."""
@@ -141,9 +132,7 @@ class Cluster(Protocol):
         """A text: why these indices cannot be followed by sequence number; empty if they can."""
 
     def tails(self, of: Resolved, after: Mapping[Shard, int], size: int, source: bool) -> Mapping[Shard, Tail]:
-        """What each shard shows above its sequence number, up to ``size`` documents each, in one request for all
-        shards.
-        """
+        """What each shard shows above its sequence number, up to ``size`` documents each, in one request."""
 
     def histogram(
         self,
@@ -153,9 +142,7 @@ class Cluster(Protocol):
         bits: int,
         only: Dates | None = None,
     ) -> Mapping[int, int]:
-        """The number of documents of a shard by ``_seq_no >> bits``, within ``spans``; ``only`` those with
-        some dates.
-        """
+        """The number of documents of a shard by ``_seq_no >> bits``, within ``spans``; ``only`` of some dates."""
 
     def numbered(self, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
         """The documents of a shard with those sequence numbers, with content."""
@@ -163,8 +150,8 @@ class Cluster(Protocol):
     def lookup(
         self, of: Resolved, wanted: Sequence[tuple[str, Key]], copy: Shard | None = None
     ) -> Sequence[Document | None]:
-        """The documents of those (index uuid, key) as they are now, refreshed or not, without content; ``None``: not
-        there.
+        """The documents of those (index uuid, key) as they are now, refreshed or not, without content. ``None`` stands
+        for a document that does not exist.
 
         Asks that ``copy`` if possible. Without one, a replica may answer that lags behind the primary. A document that
         exists but cannot be returned has version -1, one that another document replaced has version ``TAKEN``.
