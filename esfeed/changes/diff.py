@@ -91,9 +91,7 @@ def revised(docs: Sequence[Document], *, keep: bool) -> Sequence[Revision]:
 
 
 def in_doubt(docs: Sequence[Document], revisions: Sequence[Revision], known: Mapping[Key, Revision]) -> Sequence[Key]:
-    """The keys of the known ``docs`` that may have changed, because the digest does not prove that they are
-    the same.
-    """
+    """The keys of the known ``docs`` whose digest does not prove that they are unchanged."""
     return [
         doc.key
         for doc, now in zip(docs, revisions, strict=True)

@@ -17,8 +17,9 @@ from esfeed.text.jsontext import Unreadable, parse
 
 
 class EventFactory:
-    """Makes the events of one watch. ``watch`` and ``cluster`` are names; ``field`` (dotted) is the date in the
-    document, or empty.
+    """Makes the events of one watch. ``watch`` and ``cluster`` are names.
+
+    ``field`` is the path of the date in a document, with dots; empty for none.
     """
 
     def __init__(self, watch: str, cluster: str, field: str, profile: Profile, clock: Clock) -> None:

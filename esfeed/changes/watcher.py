@@ -22,8 +22,11 @@ It costs a third more time, because each transaction writes whole pages of the d
 
 
 class Watch(msgspec.Struct, frozen=True):
-    """What the loop needs to know about a watch, besides its tracker. ``mass_delete_limit`` is a share of the known
-    documents.
+    """What the loop needs to know about a watch, besides its tracker.
+
+    ``mass_delete_limit`` is a share of the known documents. ``split_batches``: other watches poll at the same time, so
+    a large batch is committed in parts. ``alone``: no other process writes the checkpoint of the watch, so it is read
+    once.
 
     ``split_batches``: other watches poll at the same time, so a large batch is committed in parts. ``alone``: no other
     process writes the checkpoint of the watch, so it is read once.
@@ -78,6 +81,9 @@ class Watcher:
 
     def run_once(self, stop: Stop = lambda: False, progress: Progress = lambda read, total: None) -> Poll:
         """Reads what is new and commits it, batch by batch. Raises ``ClusterError``, ``StateError``, ``ConfigError``.
+
+        After an error, or when ``stop`` returns true, the committed batches stay, and the next poll continues from
+        there.
 
         An error keeps what was committed before it, and the next poll continues from there. So does ``stop``.
         """
@@ -143,9 +149,7 @@ class Watcher:
 
 
 def _parts(batch: Batch) -> Iterator[Batch]:
-    """Cuts a batch into parts that can be committed separately. The last part has everything except the other seen
-    documents.
-    """
+    """Cuts a batch into parts that can be committed separately. The last one has all that is not ``seen``."""
     whole = max(0, len(batch.seen) - 1) // _AT_ONCE * _AT_ONCE
     for start in range(0, whole, _AT_ONCE):
         seen = batch.seen[start : start + _AT_ONCE]

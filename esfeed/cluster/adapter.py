@@ -216,8 +216,7 @@ class EngineCluster:
 
 
 def _looked_up(hit: Hit, uuid: str, key: Key) -> Document | None:
-    """The document of a hit. ``TAKEN`` if it is another one: two routings of an id that lead to one shard exclude each
-    other.
+    """The document of a hit; ``TAKEN`` if it is another one. An id has one document per shard, whatever its routing.
 
     A document that the engine fails to return (2.x: a number beyond 64 bits, before it is refreshed) exists, with an
     unknown version.
@@ -248,9 +247,7 @@ def _unread(answer: SearchResponse, of: Resolved, field: str) -> DocumentPage:
 
 
 def _locations(of: Resolved) -> Callable[[str], tuple[str, str | None]]:
-    """A function from an index to its uuid and the ``within`` of its keys. It raises ``NameMoved`` for an unknown
-    index.
-    """
+    """Maps an index to its uuid and the ``within`` of its keys. Raises ``NameMoved`` for an unknown index."""
     places = {one.name: (one.uuid, of.within(one.name)) for one in of.indices}
 
     def location(index: str) -> tuple[str, str | None]:

@@ -87,9 +87,7 @@ class Client:
         body: Any = None,
         repeatable: bool = True,
     ) -> bytes:
-        """The body of the response. Raises ``NameGone`` if a name does not exist, ``ClusterError`` for all other
-        errors.
-        """
+        """The body of the response. Raises ``NameGone`` if a name does not exist, ``ClusterError`` otherwise."""
         if not repeatable:
             try:
                 return self._once(method, path, params, body)
@@ -307,9 +305,7 @@ class Client:
             return
 
     def multi_search(self, searches: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[SearchResponse]:
-        """Complete pages of several (header, body) searches, in one request. Raises ``ClusterError`` if any of them
-        fails.
-        """
+        """Complete pages of several (header, body) searches, in one request. Raises ``ClusterError`` if any fails."""
         fitted = [(header, self._limits.fitted(str(header["index"]), body)) for header, body in searches]
         lines = [msgspec.json.encode(part) for search in fitted for part in search]
         answer = decode(self.request("POST", "/_msearch", body=b"\n".join(lines) + b"\n"), Answers)

@@ -13,8 +13,7 @@ MOST_BYTES = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The settings of a connection. ``timeout`` is in seconds per request, ``tries`` the number of attempts of one
-    request.
+    """The settings of a connection. ``timeout`` is in seconds per request, ``tries`` the attempts per request.
 
     ``most_per_second`` limits the requests per second, including retries. ``max_bytes`` limits a response, with a
     margin: the sizes of the documents in a page are not known before.
@@ -50,8 +49,7 @@ def _with_port(url: str) -> str:
 
 
 def leads_to(location: str, asked: str) -> str:
-    """Where a redirect of a request to the url ``asked`` leads, without user, query and fragment, so that it can be
-    logged.
+    """Where a redirect of a request to the url ``asked`` leads, without user, query and fragment, for messages.
 
     Empty if unknown.
     """

@@ -131,9 +131,7 @@ def none(hit: Hit) -> int | None:
 
 
 def milliseconds(value: int) -> int:
-    """The milliseconds of a sort value. The value of a ``date_nanos`` is in nanoseconds; no date in milliseconds is so
-    large.
-    """
+    """A sort value in milliseconds. That of a ``date_nanos`` is in nanoseconds; no date in milliseconds is so large."""
     return value // 1_000_000 if value > _NO_MILLISECONDS else value
 
 

@@ -40,9 +40,7 @@ class Dialect:
     """What a search needs to count all hits."""
 
     searches_lag: bool
-    """``refresh.total`` counts refreshes of the inner reader (see ``ports.Cluster``). Later engines count them
-    separately.
-    """
+    """``refresh.total`` includes refreshes of the inner reader (see ``ports.Cluster``). Later engines separate them."""
 
     preference: str
     """Which copy of a shard to search: always the same one, so that reads never go back in time."""

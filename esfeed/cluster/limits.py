@@ -68,9 +68,7 @@ def refusal(message: str, hint: str) -> ClusterError:
 
 
 class Limits:
-    """The limits of one cluster that refusals have shown so far. Thread-safe: a thread that missed one is refused once
-    more.
-    """
+    """The limits of one cluster that refusals have shown. Thread-safe: each thread may be refused once more."""
 
     def __init__(self, keep: str) -> None:
         self.keep = keep

@@ -15,8 +15,11 @@ _UNREADABLE = "illegal_state_exception"  # 2.x, for a number beyond 64 bits in a
 
 
 def mget(client: Client, wanted: Sequence[tuple[str, Key]], preference: str = "") -> list[Hit]:
-    """Realtime reads by (concrete index, key), without content. One hit for each, in the same order: found, not found,
-    or with its ``error``.
+    """Realtime reads by (concrete index, key), without content.
+
+    Returns one hit for each, in the same order: found, not found, or with its ``error``. A realtime read sees what no
+    refresh has shown yet. Raises ``NameMoved`` if an index does not exist any more, ``ClusterError`` if a shard does
+    not answer or an answer is missing.
 
     A realtime read sees what no refresh has shown yet. Raises ``NameMoved`` if an index does not exist any more,
     ``ClusterError`` if a shard does not answer or an answer is missing.

@@ -27,9 +27,7 @@ def mapped(client: Client, name: str) -> Mapping[str, Mapping[str, str]]:
 
 
 def kind_of(how: Mapping[str, Any], date_values: bool) -> str:
-    """The type of a field from its mapping. ``date_values``: a date without ``doc_values`` cannot be sorted or counted
-    by.
-    """
+    """The type of a field from its mapping. ``date_values``: only dates with ``doc_values`` can be sorted by."""
     kind = str(how.get("type", "object"))
     bare = date_values and how.get("doc_values") is False and kind in ("date", "date_nanos")
     return BARE_DATE if bare else kind

@@ -40,9 +40,7 @@ class Meter:
 
 
 class Bounds(threading.local):
-    """The limits of the current request of a thread: ``max_bytes``, and the time ``end`` (monotonic). ``meter`` counts
-    it.
-    """
+    """The limits of a thread's request: ``max_bytes``, and the time ``end`` (monotonic). ``meter`` counts it."""
 
     max_bytes = 256 << 20
     end = 0.0

@@ -46,9 +46,7 @@ class Pace:
 
 
 def between_tries(state: tenacity.RetryCallState) -> float:
-    """Seconds until the next attempt of a request: as the response said (up to a minute), otherwise growing, with
-    jitter.
-    """
+    """Seconds until the next attempt of a request: as the response said (up to a minute), or backoff with jitter."""
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, Retryable) and error.wait is not None:
         return min(error.wait, _LONGEST_WAIT)

@@ -40,9 +40,7 @@ def of_body(body: object) -> Reason:
 
 
 def of_error(error: object) -> Reason:
-    """The reason in an ``error`` (or in the ``reason`` of the failure of a shard): the first text that says
-    something.
-    """
+    """The reason in an ``error`` (or in the ``reason`` of a failed shard): the first text that says something."""
     if not isinstance(error, dict):
         return Reason(None, _line(str(error))[:_SHORT])
     kind, little = None, ""
@@ -63,9 +61,7 @@ def of_failures(failures: object) -> Reason | None:
 
 
 def _causes(error: dict[str, object]) -> Iterator[dict[str, object]]:
-    """The causes of an error, the most informative ones first: root causes, the error, its causes, failures
-    of shards.
-    """
+    """The causes of an error, the most informative first: root causes, the error, its causes, failed shards."""
     roots = error.get("root_cause")
     yield from (one for one in (roots[:_MOST_CAUSES] if isinstance(roots, list) else ()) if isinstance(one, dict))
     cause: object = error

@@ -186,9 +186,7 @@ def page(raw: bytes) -> SearchResponse:
 
 
 def packed(raw: bytes, field: str) -> SearchResponse:
-    """Like :func:`page`. A ``PackedResponse`` with the dates in ``field`` if the native part is available and can parse
-    it.
-    """
+    """Like :func:`page`. A ``PackedResponse`` with the dates in ``field`` if the native part can parse it."""
     taken = native.hits(raw, field) if native.hits else None
     if taken is None:
         return page(raw)

@@ -92,8 +92,8 @@ class Config(Section):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is valid, but probably a mistake: unused sections and routes, ``where`` on contents that are not stored,
-        and more.
+        """What is valid, but probably a mistake, such as unused sections and ``where`` on contents that are
+        not stored.
         """
         return (*self._unused(), *self._shadowed(), *self._not_kept(), *self._in_clear(), *self._anonymous())
 
@@ -148,9 +148,7 @@ class Config(Section):
 
 
 def load(path: Path) -> Config:
-    """Reads the settings from a file. Raises :class:`ConfigError` if it cannot be read, or for everything wrong with
-    it.
-    """
+    """Reads the settings from a file. Raises :class:`ConfigError` with everything that is wrong."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -169,9 +167,7 @@ def load(path: Path) -> Config:
 
 
 def parse(text: str, path: Path) -> Config:
-    """Reads the settings from ``text``, the content of the file ``path`` (for messages). Raises
-    :class:`ConfigError`.
-    """
+    """Reads the settings from ``text``, the content of ``path`` (for messages). Raises :class:`ConfigError`."""
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:

@@ -102,8 +102,7 @@ def _share(value: object) -> object:
 
 
 def _weekdays(field: str) -> str:
-    """Converts the weekdays of cron (0 and 7 are Sunday, ranges may begin there) to names, which APScheduler reads
-    alike.
+    """Converts cron's weekdays (0 and 7 are Sunday, ranges may begin there) to names, which APScheduler accepts.
 
     APScheduler 3 counts from Monday as 0 (its issue 286): with numbers, every schedule would be a day late.
     """

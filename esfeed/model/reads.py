@@ -77,9 +77,7 @@ class Index(msgspec.Struct, frozen=True):
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """A name and the indices behind it, oldest first. ``pattern``: the name is a pattern, so keys contain an index or
-    alias.
-    """
+    """A name and the indices behind it, oldest first. ``pattern``: keys contain an index or alias."""
 
     name: str
     pattern: bool
@@ -96,9 +94,7 @@ class Resolved(msgspec.Struct, frozen=True):
         return next((one.within for one in self.indices if one.name == index), index) if self.pattern else None
 
     def rank(self, uuid: str) -> int:
-        """The rank of an index: if two have a document, the one with the higher rank is right. -1 for an
-        unknown index.
-        """
+        """The rank of an index. If two have a document, the higher rank is right. -1 for an unknown index."""
         for index, one in enumerate(self.indices):
             if one.uuid == uuid:
                 return index
@@ -122,8 +118,9 @@ class Shard(NamedTuple):
 
 
 class Tail(msgspec.Struct, frozen=True):
-    """What a shard shows above a sequence number: the first ``docs`` of ``total``, in order. ``documents`` is the
-    number of documents in the whole shard.
+    """What a shard shows above a sequence number: the first ``docs`` of ``total``, in order.
+
+    ``documents`` is the number of documents in the whole shard.
     """
 
     docs: Sequence[Document]

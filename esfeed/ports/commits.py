@@ -75,9 +75,7 @@ class Backfills(Protocol):
         """The progress of the backfill with that name; ``None`` if it never began."""
 
     def end(self, name: str) -> None:
-        """Deletes the progress of a finished backfill, so that the next one with that name starts from the
-        beginning.
-        """
+        """Deletes the progress of a finished backfill, so that the next one with that name starts at its beginning."""
 
     def reserve(self, count: int) -> int:
         """Reserves ``count`` positions that no row of the log will ever have. Returns the first."""

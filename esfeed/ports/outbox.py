@@ -88,8 +88,7 @@ class DeadLetters(Protocol):
     def page(
         self, sinks: Sequence[str], after: tuple[str, int] = ("", 0), limit: int = 100, *, live: bool = False
     ) -> Sequence[Parked]:
-        """A page of the dead letters of those sinks, with the events, by sink and position. ``live``: of all parked
-        events.
+        """A page of the dead letters of those sinks, with the events, by sink and position. ``live``: of all parked.
 
         ``after``: the sink and position of the last event of the previous page.
         """
@@ -104,9 +103,7 @@ class DeadLetters(Protocol):
         """
 
     def discard(self, sinks: Sequence[str], position: int | None = None) -> int:
-        """Deletes the dead letters of ``sinks`` (only the one at ``position``), counts them as dropped, and returns how
-        many.
-        """
+        """Deletes dead letters of ``sinks`` (only the one at ``position``), counted as dropped; returns how many."""
 
     def counts(self) -> Mapping[str, Counts]:
         """The number of parked, dead and dropped events of each known sink."""

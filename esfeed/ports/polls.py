@@ -22,8 +22,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 class Passed(NamedTuple):
-    """How far a shard was read. ``counted`` is its largest sequence number when the poll began, ``mark``
-    its watermark.
+    """How far a shard was read. ``mark`` is its watermark.
+
+    ``counted`` is its largest sequence number when the poll began.
     """
 
     counted: int

@@ -33,9 +33,7 @@ class Revisions(Protocol):
         """How many documents are known."""
 
     def indices(self) -> Collection[Held]:
-        """The indices with known documents. For each, what the keys of one or two of its documents contain as
-        ``within``.
-        """
+        """The indices with known documents, each with the ``within`` of the keys of one or two documents."""
 
     def tombstoned(self, keys: Collection[Key]) -> Mapping[Key, Revision]:
         """The last revisions of those ``keys`` whose delete was reported and can be taken back."""
@@ -74,8 +72,7 @@ class DatedRevisions(Protocol):
     """The known revisions that are not followed shard by shard, by their dates."""
 
     def dated(self, spans: Sequence[Span] | None, bits: int) -> Dated:
-        """The number of known documents by ``bucket(stamp, bits)`` within ``spans``. ``None``: all, and how many have
-        no stamp.
+        """The number of known documents by ``bucket(stamp, bits)`` within ``spans``. ``None``: all, and the undated.
 
         Counts only documents that are not followed shard by shard.
         """

@@ -11,8 +11,7 @@ from esfeed.model.event import Event
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """The result of sending one event: taken, to be retried (after ``wait`` seconds, if the target said so), or
-    rejected.
+    """The result of sending one event: taken, to be retried (after ``wait`` seconds, if given), or rejected.
 
     ``tried`` is false if the event was not sent (see :func:`waits`); it does not count as an attempt.
     """

@@ -105,8 +105,7 @@ class Retention(Protocol):
     """Keeps the log within its limits."""
 
     def prune(self, before: int, limit: int, sinks: Mapping[str, Collection[str]], rows: int = 1000) -> Pruned:
-        """Deletes rows older than ``before`` (epoch milliseconds), and further rows while the log has over ``limit``
-        bytes.
+        """Deletes rows older than ``before`` (epoch milliseconds), and more while the log has over ``limit`` bytes.
 
         Deletes the oldest first, up to ``rows``, in one transaction. ``sinks``: the sinks that read the log, each with
         the watches that are routed to it.

@@ -64,9 +64,7 @@ def of_route(text: str) -> Cost:
 
 
 def of_reader(text: str) -> Cost:
-    """The cost of an expression of a reader. Raises ``ValueError`` with the reason if it is too expensive for any
-    event.
-    """
+    """The cost of an expression of a reader. Raises ``ValueError`` if it is too expensive for any event."""
     if len(text) > LONGEST:
         raise ValueError(f"it has {len(text):,} characters; {LONGEST:,} are the most here")
     loops = len(_LOOP.findall(text))

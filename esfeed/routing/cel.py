@@ -70,8 +70,7 @@ class Where:
         return f"Where({self.text!r})"
 
     def holds(self, context: cel.Context, values: Mapping[str, Any]) -> bool:
-        """Whether the expression is true for the variables in ``context``. ``values`` are the same, to explain a
-        failure.
+        """Whether the expression is true for ``context``. ``values`` has the same variables, to explain a failure.
 
         Raises ``ValueError`` with the reason, without values of the document, if there is no answer.
         """

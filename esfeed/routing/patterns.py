@@ -53,9 +53,7 @@ class Pattern:
         return self._find(path) is not None
 
     def below(self, path: str) -> bool:
-        """Whether the pattern can match something inside that field. Decided by the path alone, so it can be wrongly
-        true.
-        """
+        """Whether the pattern can match something inside that field. Decided by the path alone: true can be wrong."""
         if self._start is None:
             return True
         inside = path + "."
@@ -66,9 +64,7 @@ class Pattern:
 
 
 class Patterns:
-    """A list of patterns: those without ``-`` say what to include (everything, if there is none), the others what to
-    exclude.
-    """
+    """A list of patterns. Those without ``-`` include (everything, if there is none), the others exclude."""
 
     __slots__ = ("drop", "keep")
 

@@ -32,14 +32,11 @@ __all__ = ["ExpressionFailed", "Route", "RouteFailed", "Router", "Unshapable", "
 
 
 class RouteFailed(EsfeedError):
-    """A route cannot decide whether, or in which form, a sink receives an event. The error contains no value of the
-    document.
-    """
+    """A route cannot decide whether, or in which form, a sink receives an event. It names no value of the document."""
 
 
 class Unshapable(RouteFailed):
-    """The event is for the sink, but the route cannot transform it: a template without a text, a document nested too
-    deep.
+    """The event is for the sink, but the route cannot transform it: a template has no text, or nesting is too deep.
 
     ``route`` is the index of the route in the settings.
     """
@@ -90,9 +87,7 @@ class Route(msgspec.Struct, frozen=True):
         return self.where is None and self.types is None and self.shape is None and self.tenant is None
 
     def sees(self, event: Event) -> bool:
-        """Whether the view and the type of the event are for this route. Documents without a view are for
-        every route.
-        """
+        """Whether the view and the type are for this route. Documents without a view are for every route."""
         if event.view is not None and event.view != ("admin" if self.admin else "user"):
             return False
         return self.types is None or self.types.match(event.type)
@@ -140,6 +135,10 @@ class Router:
 
     def shape(self, sink: str, event: Event) -> Event | None:
         """The event as the sink receives it; ``None`` if it does not.
+
+        It does not if no route matches, or if the matching one hides everything that changed. Raises
+        :class:`RouteFailed` (:class:`ExpressionFailed`, :class:`Unshapable`): then this sink must not receive the
+        event, whatever other sinks do.
 
         It does not if no route matches, or if the matching one hides everything that changed. Raises
         :class:`RouteFailed` (:class:`ExpressionFailed`, :class:`Unshapable`): this sink cannot receive the event
@@ -233,9 +232,7 @@ class _Unreadable(Exception):
 
 
 def _needs(plan: Iterable[Route]) -> Mapping[str, Fields]:
-    """The variables that the expressions of a plan name, with the fields of ``before`` and ``after``
-    (``None``: all).
-    """
+    """The variables in the expressions of a plan, with the fields of ``before`` and ``after`` (``None``: all)."""
     needs: dict[str, Fields] = {}
     for route in plan:
         for name, fields in (route.where.needs if route.where else {}).items():

@@ -1,6 +1,4 @@
-"""Templates that are filled from an event, such as ``"changes-{project_id}"``, for queues, topics, keys and
-subjects.
-"""
+"""Texts that are filled from an event, such as ``"changes-{project_id}"``, for queues, topics, keys and subjects."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Limits an event to what one project may know: nothing about resources of others, and no news about hidden fields. No
-I/O.
+"""Limits an event to what one project may know: nothing about others' resources and hidden fields. No I/O.
 
 The op of the event is decided from the view of the project. A resource that is handed over is deleted for the old
 project and created for the new one, and neither sees what it was or became with the other.

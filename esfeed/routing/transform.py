@@ -38,7 +38,7 @@ _Fields = dict[str, msgspec.Raw]
 
 
 class TransformFailed(EsfeedError):
-    """A route cannot transform an event, so its sink cannot receive it unchanged. The error contains no value."""
+    """A route cannot transform an event, so its sink must not receive it. The error contains no value."""
 
 
 class Redaction(NamedTuple):
@@ -64,8 +64,8 @@ class Redaction(NamedTuple):
 
 
 class _Verdict(NamedTuple):
-    """What happens to a field: removed, ``hidden``, or kept. ``inside``: if it is an object or list, its contents are
-    checked, too.
+    """What happens to a field: removed, ``hidden`` or kept. ``inside``: check the contents of an object or
+    list, too.
     """
 
     kept: bool

@@ -24,9 +24,7 @@ _SPARE_PAGES, _MOST_PAGES = 1000, 4000
 
 
 def open_database(url: str) -> sa.Engine:
-    """Opens the database at ``url`` and migrates it. Raises ``ConfigError`` for a bad url, ``StateError`` for a bad
-    database.
-    """
+    """Opens and migrates the database at ``url``. Raises ``ConfigError`` (bad url), ``StateError`` (bad database)."""
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError:

@@ -236,8 +236,7 @@ class SqlKnown:
 
 
 class _SqlSweep:
-    """Stores the keys that it met in a temporary table of one connection: on disk, so that ten million ids use no
-    memory.
+    """Stores the keys that it met in a temporary table: on disk, so that ten million ids use no memory.
 
     If no documents of the indices to read were known, nothing has to be stored. Everything that the sweep meets is
     committed as theirs before the question, so the known documents of other indices (``unmet``) are the missing ones.

@@ -31,8 +31,10 @@ def remember(
     gone: Sequence[bytes],
     indices: Mapping[str, int],
 ) -> None:
-    """Writes the revisions and dates of ``batch``, and counts them. Subtracts the ``gone`` documents, whose rows still
-    exist.
+    """Writes the revisions and dates of ``batch``, and updates the counts, also for the ``gone`` documents.
+
+    The rows of ``gone`` must still exist. ``packed`` are the keys of its revisions, ``indices`` the numbers of all
+    indices by uuid. Raises ``StateError`` if a revision that the batch says was known is not in the table.
 
     ``packed`` are the keys of its revisions, ``indices`` the numbers of all indices by uuid. Raises ``StateError`` if a
     revision that the batch says was known is not in the table.

@@ -28,9 +28,7 @@ class SqlWatches:
         return self._watches[name]
 
     def number(self, name: str) -> int:
-        """The number of a watch. It is assigned on first use in a separate transaction, so that no rollback
-        removes it.
-        """
+        """The number of a watch. Assigned on first use in a separate transaction, so that no rollback removes it."""
         if name not in self._watches:
             self.register([name])
         return self._watches[name]

@@ -39,8 +39,7 @@ def parse(source: bytes | msgspec.Raw) -> Any:
 
 
 def quick(source: bytes | msgspec.Raw) -> Any:
-    """Like :func:`parse`, for what the quick parser accepts. Raises ``MsgspecError``, ``RecursionError`` or
-    ``ValueError``.
+    """Like :func:`parse`, if the quick parser accepts it. Raises ``MsgspecError``, ``RecursionError``, ``ValueError``.
 
     ``msgspec`` writes everything that it accepts with the same meaning: NaN is never among it.
     """
@@ -62,9 +61,7 @@ def slow(source: bytes | msgspec.Raw) -> Any:
 
 
 def exact_number(text: str) -> float | Decimal:
-    """A JSON number that is not an integer: a double if its shortest spelling has the same value. Raises
-    ``ValueError``.
-    """
+    """A JSON number with a fraction or exponent: a double if its shortest spelling is equal. Raises ``ValueError``."""
     value = float(text)
     if len(text) <= _SURE and "e" not in text and "E" not in text:
         return value
@@ -103,8 +100,7 @@ def _whole(digits: str) -> int | Decimal:
 
 
 def text_of(value: Any, *, indent: int | None = None, ordered: bool = True) -> str:
-    """Writes a parsed content as JSON text with exact numbers; with sorted keys if ``ordered``. Raises
-    ``RecursionError``.
+    """Writes a parsed content as JSON with exact numbers; keys sorted if ``ordered``. Raises ``RecursionError``.
 
     ``json`` cannot write a ``Decimal``, so each becomes a marked string first, whose mark and quotes are removed
     afterwards.

@@ -101,14 +101,12 @@ def looked(account: Account, before: StatsSnapshot, found: int, at: float, lag: 
 
 
 def doubted(account: Account, before: StatsSnapshot, found: int, at: float) -> Account:
-    """The account after a look in which one copy contradicted another. It is not a full look, so another
-    one follows.
-    """
+    """The account after a look in which one copy contradicted another. It is not full, so another one follows."""
     return Account(account.settled, account.explained + found, before, 0, at)
 
 
 def quiet(account: Account, reading: StatsSnapshot, patience: float, now: float) -> bool:
-    """Whether the last look was final: for ``patience`` seconds, no refresh came although one was due."""
+    """Whether the last look was final: no refresh came for ``patience`` seconds, in which a due one would have."""
     return (
         not reading.blind
         and account.looked is not None

@@ -104,9 +104,7 @@ class AutoTracker:
         return since is not None and since.tracker == updated_at.NAME and not self._due()
 
     def _due(self) -> bool:
-        """Whether to try sequence numbers again. Not at once in a new process: this would make each idle poll of cron
-        slower.
-        """
+        """Whether to try sequence numbers again. Not at once in a new process, because each poll by cron is one."""
         if self._thought is None:
             self._thought = self._clock.monotonic()
         return self._clock.monotonic() - self._thought >= _THINK_AGAIN

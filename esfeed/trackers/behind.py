@@ -84,9 +84,7 @@ class Behind:
         return msgspec.structs.replace(of, indices=tuple(one for one in of.indices if one.uuid not in closed))
 
     def _counts(self, one: Index, held: Collection[str]) -> bool:
-        """Whether an index that the counters left out has some after all: it can be new. Asks for it by its
-        own name.
-        """
+        """Whether an index that the counters left out has some after all: it can be new. Asks for its own name."""
         try:
             self._cluster.counters(one.name)
         except Forbidden as error:

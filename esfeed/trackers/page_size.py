@@ -23,16 +23,12 @@ class PageSizer:
         self._largest = 0
 
     def initial(self, now: StatsSnapshot, limit: int) -> int:
-        """How many documents with content the first request asks for. The engine compresses them on disk, to about a
-        third.
-        """
+        """How many documents with content to ask for at once. On disk, the engine compresses them to about a third."""
         average = _UNKNOWN if now.blind else 3 * now.size_bytes // max(now.docs, 1) + _BARE
         return max(1 if self._largest else _LEAST_PAGE, self.limit(limit, average))
 
     def limit(self, limit: int, average: int = _BARE) -> int:
-        """How many documents fit into one response if each is as large as the largest seen (or ``average``); at least
-        1.
-        """
+        """How many documents fit into one response, each as large as the largest seen (or ``average``); at least 1."""
         return max(1, min(limit, self._max_bytes // max(average, self._largest)))
 
     def observe(self, docs: Sequence[Document]) -> bool:

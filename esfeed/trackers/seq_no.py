@@ -107,9 +107,7 @@ class SeqNoTracker:
             yield msgspec.structs.replace(batch, copies=copies)
 
     def _suited(self, since: Checkpoint | None, now: StatsSnapshot) -> tuple[Resolved, str]:
-        """The indices behind the name, and the uuid of the cluster. Searches all shards, so that search-idle ones
-        refresh.
-        """
+        """The indices behind the name, and the uuid of the cluster. Its search makes search-idle shards refresh."""
         of, uuid = self.behind.resolve(since, now)
         if of.overlap:
             raise Unsuited(
@@ -122,8 +120,7 @@ class SeqNoTracker:
     def _all(
         self, of: Resolved, uuid: str, now: StatsSnapshot, begun: initial_sync.Marks, first: bool, distrust: bool
     ) -> Iterator[Batch]:
-        """The first reading, or the first of other indices. It reads the content, because no numbers there are known
-        yet.
+        """The first reading, or the first of other indices. It reads contents, because no numbers are known yet.
 
         ``distrust``: see ``comparison.classify``; ignored if the contents are not to be stored.
         """
@@ -235,7 +232,7 @@ class SeqNoTracker:
         return max(found)
 
     def _rest(self, state: State, now: StatsSnapshot, asked: float) -> Iterator[Batch]:
-        """Nothing can be new. If a due refresh did not come, the last look was final, and the watermark moves."""
+        """Nothing can be new. If a due refresh would have come by now, the last look was final."""
         patient = patience(state.indices)
         settled = {name: marks.final(mark, now.shards[name], patient, asked) for name, mark in state.marks.items()}
         if settled != state.marks:

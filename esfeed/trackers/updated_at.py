@@ -183,9 +183,7 @@ class UpdatedAtTracker:
         return (yield from look.window(self._options.timestamp_field, since, size))
 
     def _by_counts(self, state: State, look: Look) -> Found:
-        """Does nothing if an id can be in two indices: the counts contain both documents, but only one of them is
-        known.
-        """
+        """Does nothing if an id can be in two indices: the counts have both documents, but only one is known."""
         if not state.dated or look.of.overlap:
             return 0
         return (yield from self._descent.run(look))
@@ -203,7 +201,7 @@ class UpdatedAtTracker:
         yield _keep(state, account=account, mark=mark, waited=False, took=took)
 
     def _rest(self, state: State, now: StatsSnapshot, asked: float) -> Iterator[Batch]:
-        """Nothing can be new. If a due refresh did not come, the last look was final, and everything is settled."""
+        """Nothing can be new. If a due refresh would have come by now, the last look was final."""
         if accounting.quiet(state.account, now, patience(state.indices), asked):
             yield _keep(state, account=accounting.settle(state.account, now), waited=False)
 

@@ -118,14 +118,12 @@ def after_a_look(mark: ShardMark, now: ShardStats, at: float) -> ShardMark:
 
 
 def after_a_doubt(mark: ShardMark, now: ShardStats, at: float) -> ShardMark:
-    """The watermark after a look in which one copy contradicted another. The look does not count; another
-    one follows.
-    """
+    """The watermark after a look in which one copy contradicted another. It does not count; another one follows."""
     return msgspec.structs.replace(mark, looked=now, looks=0, looked_at=at)
 
 
 def final(mark: ShardMark, now: ShardStats, patience: float, asked: float) -> ShardMark:
-    """The watermark if the last look was final: a refresh that was due had come before ``now`` was read.
+    """The watermark if the last look was final: a due refresh would have come before ``now`` was read.
 
     ``asked``: ``now`` was not read before this time (epoch seconds).
     """

@@ -1,3 +1,1 @@
-"""What esfeed knows about kinds of documents. One module for each profile, found by the entry points
-``esfeed.profiles``.
-"""
+"""The profiles: one module for each kind of document, found by the entry points ``esfeed.profiles``."""
