@@ -1,1 +1,1 @@
-"""From documents that were read to events in the log."""
+"""Turns documents into events for the log."""

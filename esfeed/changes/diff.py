@@ -1,7 +1,7 @@
-"""What changed: known revisions and seen documents in, changes out. Pure.
+"""Finds what changed: known revisions and seen documents in, changes out. No I/O.
 
-Content decides. A rewrite that leaves a document's content as it was tells nothing, whatever its version did; so a
-re-sync of unchanged resources is silent. Bytes are compared first, their meaning only where the bytes differ.
+The content decides. A rewrite of the same content produces no event, whatever its version, so a re-sync of unchanged
+resources produces none. Bytes are compared first, and JSON values only if the bytes differ.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ __all__ = [
 
 _DIGEST = 16
 _MEANING, _OF_DOUBLES, _OF_DOUBLES_ONCE = b"x", b"n", b"m"
-"""Before the digest of a meaning: as it is made now, and as it was in states of old, to which numbers were doubles."""
+"""The first byte of the digest of a value: the current one, and two of older states, which took numbers as doubles."""
 _EXACT = msgspec.json.Encoder(order="sorted", decimal_format="number")
 _SORTED = msgspec.json.Encoder(order="sorted")
 
 
 class Diff(msgspec.Struct, frozen=True):
-    """What a batch comes to: the changes to tell, and the revisions and contents to remember in any case."""
+    """The result of a batch: the changes to report, and the revisions and contents to store in any case."""
 
     changes: Sequence[Change]
     revisions: Mapping[Key, Revision]
@@ -44,17 +44,17 @@ class Diff(msgspec.Struct, frozen=True):
 
 
 def digest(source: bytes | None, kept: bool) -> bytes:
-    """A document's content in 16 bytes (17 where it is not kept); empty for a content that was not read.
+    """A digest of the content in 16 bytes (17 if ``kept`` is false); empty for a content that was not read.
 
-    Where the content itself is kept, the digest is of its bytes, as any difference can be looked into. Where it is
-    not, it is of the meaning (keys in order), or a new order of keys would look like a change.
+    If the content itself is stored, the digest is of its bytes, because every difference can be examined. Otherwise it
+    is of the value, with sorted keys, so that a new order of keys does not look like a change.
     """
     if source is None:
         return b""
     if kept:
         return content_digest(source)
     try:
-        # Only what the quick parser reads: it takes no number that the quick encoder would write as null.
+        # Only what the quick parser reads: it rejects the numbers that the quick encoder would write as null.
         text = _EXACT.encode(quick(source))
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
         text = _slowly(source)
@@ -69,7 +69,7 @@ def _slowly(source: bytes) -> bytes:
 
 
 def _is_digest_of_old(digest: bytes, source: bytes) -> bool:
-    """Whether an earlier esfeed had made that digest of ``source``. It took numbers for the nearest doubles."""
+    """Whether an earlier esfeed, which took numbers as the nearest doubles, made that digest of ``source``."""
     if digest.startswith(_OF_DOUBLES):
         try:
             return digest == _OF_DOUBLES + content_digest(_SORTED.encode(msgspec.json.decode(source)))
@@ -83,7 +83,7 @@ def _is_digest_of_old(digest: bytes, source: bytes) -> bool:
 
 
 def revised(docs: Sequence[Document], *, keep: bool) -> Sequence[Revision]:
-    """What is to be remembered of each of ``docs``, whose contents are kept from now on where ``keep``."""
+    """The new revisions of ``docs``. ``keep``: their contents are stored from now on."""
     return [
         Revision(doc.uuid, doc.index, doc.version, doc.seq_no, digest(doc.source, keep), doc.shard, doc.stamp)
         for doc in docs
@@ -91,7 +91,9 @@ def revised(docs: Sequence[Document], *, keep: bool) -> Sequence[Revision]:
 
 
 def in_doubt(docs: Sequence[Document], revisions: Sequence[Revision], known: Mapping[Key, Revision]) -> Sequence[Key]:
-    """The known ones of ``docs`` of which the digest alone does not tell that they are the same."""
+    """The keys of the known ``docs`` that may have changed, because the digest does not prove that they are
+    the same.
+    """
     return [
         doc.key
         for doc, now in zip(docs, revisions, strict=True)
@@ -108,10 +110,10 @@ def seen(
     keep: bool,
     snapshot: bool,
 ) -> Diff:
-    """What the ``docs`` of a read come to, with their ``revisions``, given what was ``known`` of them.
+    """What changed in the ``docs`` of a read, with their new ``revisions`` and the ``known`` ones.
 
-    ``bodies``: the contents that were kept of those in doubt. ``keep``: contents are to be kept from now on.
-    ``snapshot``: the first reading of a watch, so that an unknown document was not created just now, but read.
+    ``bodies``: the stored contents of the documents in doubt. ``keep``: contents are stored from now on. ``snapshot``:
+    this is the first reading of a watch, so an unknown document was not created just now.
     """
     changes: list[Change] = []
     documents: dict[Key, bytes] = {}
@@ -119,7 +121,7 @@ def seen(
         key, source = doc.key, doc.source
         was = known.get(key)
         if was is not None and _same_digest(was, revision) and len(was.digest) == _DIGEST:
-            continue  # its content is kept, to the byte
+            continue  # its stored content is the same, to the byte
         if keep and source is not None:
             documents[key] = source
         before = bodies.get(key)
@@ -128,13 +130,13 @@ def seen(
         op: Op = "updated" if was is not None else "read" if snapshot else "created"
         changed = None if before is None else changed_fields(before, source)
         changes.append(Change(op, key, revision, before, source, changed, doc.parent, snapshot))
-    # Where nothing is trusted, all is read, and mostly it is as known to the letter: that need not be written.
+    # If nothing is trusted, everything is read, and most of it is unchanged. That need not be written.
     pairs = zip(docs, revisions, strict=True)
     return Diff(changes, {doc.key: now for doc, now in pairs if known.get(doc.key) != now}, documents)
 
 
 def gone(lost: Sequence[tuple[Key, Revision]], bodies: Mapping[Key, bytes]) -> Sequence[Change]:
-    """The deletes of documents that the cluster has no more, with their last kept content."""
+    """The deletes of documents that the cluster no longer has, with their last stored content."""
     return [Change("deleted", key, revision, before=bodies.get(key)) for key, revision in lost]
 
 
@@ -146,7 +148,7 @@ def _same_content(was: Revision, now: Revision, before: bytes | None, after: byt
     if _same_digest(was, now):
         return True
     if len(was.digest) > _DIGEST and after is not None:
-        # Contents are kept from now on, but this one was not yet; or its digest is one of old.
+        # Contents are stored from now on, but this one was not yet, or its digest is of an old form.
         return was.digest == digest(after, kept=False) or _is_digest_of_old(was.digest, after)
     if before is None or after is None:
         return False
@@ -157,7 +159,7 @@ def _same_content(was: Revision, now: Revision, before: bytes | None, after: byt
 
 
 def holds(doc: Document, was: Revision) -> bool:
-    """Whether ``doc`` is at that revision, and has its content as far as that was ever read."""
+    """Whether ``doc`` is at that revision and has its content, if the content was ever read."""
     if (doc.uuid, doc.version, doc.seq_no) != (was.uuid, was.version, was.seq_no):
         return False
     (now,) = revised([doc], keep=len(was.digest) == _DIGEST)
@@ -165,7 +167,7 @@ def holds(doc: Document, was: Revision) -> bool:
 
 
 def changed_fields(before: bytes | None, after: bytes | None) -> tuple[str, ...] | None:
-    """The top-level fields that differ, in order; ``None`` where one is not known, or is no object that can be read."""
+    """The top-level fields that differ, sorted; ``None`` if a content is unknown, unreadable, or not an object."""
     if before is None or after is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Makes events of changes: what consumers are told, of which time, under which id. Pure but for the clock."""
+"""Makes events of changes: what consumers receive, with a time and an id. No I/O except the clock."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from esfeed.text.jsontext import Unreadable, parse
 
 
 class EventFactory:
-    """Tells the changes of one watch. ``watch`` and ``cluster`` are their names, ``field`` (dotted) is the document's
-    own date, empty for none.
+    """Makes the events of one watch. ``watch`` and ``cluster`` are names; ``field`` (dotted) is the date in the
+    document, or empty.
     """
 
     def __init__(self, watch: str, cluster: str, field: str, profile: Profile, clock: Clock) -> None:
@@ -38,10 +38,10 @@ class EventFactory:
         copies: Mapping[tuple[str, int], str] | None = None,
         first: int = 0,
     ) -> list[Entry]:
-        """The log rows that tell of ``changes``, one each, for all sinks.
+        """One log row for each of ``changes``, for all sinks, all with the same time.
 
-        ``head`` is the log's last position before them; ``copies``: see ``ports.Batch``. All are told at one time.
-        ``first``: the position of the first one, where they have places in the log before they are in it.
+        ``head`` is the last position of the log before them; ``copies``: see ``ports.Batch``. ``first``: the position
+        of the first one, if positions are assigned before the rows are in the log.
         """
         now = self._now()
         found: list[Entry] = []
@@ -52,13 +52,13 @@ class EventFactory:
         return found
 
     def reads(self, docs: Sequence[Document], first: int) -> list[Entry]:
-        """The log rows that tell of documents as they were read, from position ``first`` on."""
+        """The log rows for documents that a backfill read, from position ``first`` on."""
         return self.entries(map(_read, docs), 0, first=first)
 
     def lines(self, docs: Sequence[Document], first: int) -> Sequence[bytes] | None:
-        """The same as lines of CloudEvents, made without anything in between.
+        """Like ``reads``, but as lines of CloudEvents, without intermediate objects.
 
-        ``None`` where the profile has to look at each document.
+        ``None`` if the profile has to read each document.
         """
         return None if self._lines is None else self._lines.of(docs, first, self._now())
 
@@ -110,15 +110,15 @@ def _raw(source: bytes | None) -> msgspec.Raw | None:
 
 @cache
 def date_of(field: str) -> Callable[[bytes], str | None]:
-    """What reads a document's own word on when it changed, as text; whatever stands there, a number too.
+    """A function that reads the date in a document, as text; it accepts any value there, also a number.
 
-    Only that ``field`` is read: the rest of a document is passed over, unparsed, where the quick parser can.
+    It parses only that ``field`` and skips the rest of a document, if the quick parser can.
     """
     if not field:
         return lambda source: None
     parts = field.split(".")
     decode = msgspec.json.Decoder(_path(parts)).decode
-    # A name with dots in it is the same field to an engine, and is not on the path.
+    # To an engine, a name with dots is the same field. The path does not contain it.
     dotted = [f"{one}.{two}".encode() for one, two in itertools.pairwise(parts)]
 
     def date(source: bytes) -> str | None:
@@ -136,7 +136,7 @@ def date_of(field: str) -> Callable[[bytes], str | None]:
 
 
 def _path(parts: Sequence[str]) -> Any:
-    """A type that holds nothing of a document but what lies at the end of a path."""
+    """A type that decodes only the value at the end of a path."""
     kind: Any = Any
     for part in reversed(parts):
         kind = msgspec.defstruct("At", [("value", kind, None)], rename={"value": part}, gc=False) | None
@@ -151,7 +151,7 @@ def _slowly(source: bytes, parts: Sequence[str]) -> Any:
 
 
 def _found(value: Any, parts: Sequence[str]) -> Any:
-    """What stands at the end of a path, of which some names may stand together, with dots; ``None`` for nothing."""
+    """The value at the end of a path, whose names can be joined by dots in the document; ``None`` if there is none."""
     if not parts:
         return value
     if not isinstance(value, dict):

@@ -1,9 +1,9 @@
-"""Documents as lines of JSON, past every value in between: what a backfill of plain documents to a file is made of.
+"""Documents as lines of JSON without intermediate objects, for a backfill of plain documents to a file.
 
-A document that nobody looks into need not become an :class:`~esfeed.model.event.Event`, nor that a text again: all
-lines of an index are alike but for a few places, between which its bytes go as the engine gave them. How a line looks
-is not written down here. It is what the envelope itself makes of a sample, cut at those places; a property test holds
-both equal to the byte. A document that does not fit (an id with a quote in it, an odd date) goes the long way.
+A document that nothing has to read need not become an :class:`~esfeed.model.event.Event` and then text again: all lines
+of an index are alike except for a few values, and the bytes of the engine fit between them. This module does not define
+what a line looks like. It cuts the line that the envelope makes of a sample; a property test checks that both are equal
+to the byte. A document that does not fit (an id with a quote in it, an odd date) takes the slow path.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from esfeed.model.reads import Kind, Unread
 from esfeed.text.linebuffer import LineBuffer
 
 Long = Callable[[Document, int, str], bytes]
-"""Makes the line of a document, at a position, told at a time, in the long way."""
+"""Makes the line of (document, position, time) on the slow path."""
 
 _QUOTE = ord('"')
 _VERSION, _NUMBER, _POSITION = 7777777, 8888888, 9999999
@@ -34,7 +34,7 @@ _LINE = b"%s", b"%s", b"%s", b"%s", b"%s", b"%d", b"%s", b"%s", b"%d"
 
 
 class _Form:
-    """What an id is the hash of, and a line, in pieces between which the values of a document go."""
+    """The pieces of the text that an id is the hash of, and of a line; the values of a document go between them."""
 
     def __init__(self, text: list[bytes], line: list[bytes]) -> None:
         self.pieces = text, line
@@ -50,15 +50,15 @@ class _Form:
 
 @cache
 def _dated(field: str) -> Any:
-    """What reads a field of a document, one for all watches: making it takes longer than all else of one."""
+    """A decoder that reads a field of a document, shared by all watches because it is slow to make."""
     at = msgspec.defstruct("At", [("value", msgspec.Raw, msgspec.Raw(b"null"))], rename={"value": field}, gc=False)
     return msgspec.json.Decoder(at)
 
 
 class LineTemplate:
-    """Makes lines (with their line feed) of documents of one watch, as ``read`` events in CloudEvents.
+    """Makes lines (with their line feed) of the documents of one watch, as ``read`` events in CloudEvents.
 
-    ``field`` is the document's own date, as for :class:`esfeed.changes.events.EventFactory`.
+    ``field`` is the date in the document, as for :class:`esfeed.changes.events.EventFactory`.
     """
 
     def __init__(self, watch: str, cluster: str, field: str, long: Long) -> None:
@@ -71,7 +71,7 @@ class LineTemplate:
         self._short = bool(field) and "." not in field
 
     def of(self, docs: Sequence[Document], first: int, now: str) -> Sequence[bytes]:
-        """A line for each document, from position ``first`` on, told at ``now`` (RFC 3339)."""
+        """A line for each document, from position ``first`` on, with the time ``now`` (RFC 3339)."""
         time = now.encode()
         if isinstance(docs, Unread) and self._short and docs.field == self._field:
             forms = [self._form(kind).pieces for kind in docs.kinds]
@@ -93,7 +93,7 @@ class LineTemplate:
         return lines
 
     def _date(self, source: bytes) -> bytes | None:
-        """The document's date as it stands there; ``None`` where it is not just a text or missing."""
+        """The date in the document, as it is written there; ``None`` if it is neither a simple text nor missing."""
         if not self._short:
             return None
         try:
@@ -126,12 +126,12 @@ class LineTemplate:
 
 
 def _plain(name: str) -> bool:
-    """Whether a text stands in JSON, and in a CloudEvents subject, as it is."""
+    """Whether a text needs no escape in JSON and in the subject of a CloudEvent."""
     return name.isascii() and name.isprintable() and '"' not in name and "\\" not in name
 
 
 def _cut(text: bytes, places: Sequence[tuple[str, str, str]]) -> list[bytes]:
-    """The pieces of ``text`` between ``places``, which come in this order: each a value, with what is beside it."""
+    """The pieces of ``text`` between ``places``, in order. Each place is (text before, value, text after)."""
     pieces, begin, rest = [], "", text.decode()
     for left, value, right in places:
         before, found, rest = rest.partition(left + value + right)
@@ -143,6 +143,6 @@ def _cut(text: bytes, places: Sequence[tuple[str, str, str]]) -> list[bytes]:
 
 
 def _filled_in(pieces: Sequence[bytes], places: Sequence[bytes]) -> bytes:
-    """A template to be used with ``%``."""
+    """A template for the ``%`` operator."""
     first, *rest = (piece.replace(b"%", b"%%") for piece in pieces)
     return first + b"".join(itertools.chain.from_iterable(zip(places, rest, strict=True)))

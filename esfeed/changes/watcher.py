@@ -1,6 +1,6 @@
-"""One poll of one watch, from the cluster to the store: the first of the house's two loops (the other: dispatcher).
+"""One poll of one watch, from the cluster to the store: the first of esfeed's two loops (the other: dispatcher).
 
-``run_once`` is what the scheduler, ``esfeed poll`` and the tests call; there is no other way in.
+The scheduler, ``esfeed poll`` and the tests all call ``run_once``.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from esfeed.ports import Batch, Checkpoint, Clock, Commit, Commits, Log, Notifie
 
 _ALWAYS_ALLOWED = 1000
 _AT_ONCE = 1000
-"""Documents that one transaction writes at most where others wait for theirs: then a poll of another watch waits for a
-third of the time. It costs a third more, as each transaction writes whole pages of the database."""
+"""The limit of documents in one transaction if other watches wait for theirs. Another watch then waits a third as long.
+It costs a third more time, because each transaction writes whole pages of the database.
+"""
 
 
 class Watch(msgspec.Struct, frozen=True):
-    """What the loop needs to know of a watch beyond its tracker. ``mass_delete_limit`` is a share of what is known.
+    """What the loop needs to know about a watch, besides its tracker. ``mass_delete_limit`` is a share of the known
+    documents.
 
     ``split_batches``: other watches poll at the same time, so a large batch is committed in parts. ``alone``: no other
     process writes the checkpoint of the watch, so it is read once.
@@ -38,7 +40,7 @@ class Watch(msgspec.Struct, frozen=True):
 
 
 class Poll(msgspec.Struct, frozen=True):
-    """What a poll came to: events logged by op, documents read, and whether it was left off on request."""
+    """The result of a poll: logged events by op, documents read, and whether the caller stopped it."""
 
     events: dict[str, int]
     read: int
@@ -46,7 +48,7 @@ class Poll(msgspec.Struct, frozen=True):
 
 
 class Watcher:
-    """Polls one watch. One thread at a time. ``allow_mass_delete`` holds for the next whole poll."""
+    """Polls one watch. One thread at a time. ``allow_mass_delete`` holds until a poll completes."""
 
     def __init__(
         self,
@@ -71,14 +73,13 @@ class Watcher:
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """How far the watch has come. Raises ``StateError``."""
+        """The progress of the watch. Raises ``StateError``."""
         return self._since if self._sure else self._commits.checkpoint(self.watch.name)
 
     def run_once(self, stop: Stop = lambda: False, progress: Progress = lambda read, total: None) -> Poll:
         """Reads what is new and commits it, batch by batch. Raises ``ClusterError``, ``StateError``, ``ConfigError``.
 
-        An error leaves what was committed before it; the next poll goes on from there. Whoever calls ``stop`` gets
-        the same.
+        An error keeps what was committed before it, and the next poll continues from there. So does ``stop``.
         """
         since, self._sure = self.checkpoint, False
         events: dict[str, int] = {}
@@ -107,7 +108,7 @@ class Watcher:
         if not batch.gone or self.allow_mass_delete or batch.losing <= _ALWAYS_ALLOWED:
             return
         if self._known_before is None:
-            # Before this poll forgets any: a share of what is left would grow with each batch.
+            # Counted before this poll deletes any: otherwise the share would grow with each batch.
             self._known_before = self._commits.known(self.watch.name).count()
         known = self._known_before
         if batch.losing > self.watch.mass_delete_limit * known:
@@ -142,7 +143,9 @@ class Watcher:
 
 
 def _parts(batch: Batch) -> Iterator[Batch]:
-    """The batch in parts that need not be kept at the same time; the last one has all but documents seen."""
+    """Cuts a batch into parts that can be committed separately. The last part has everything except the other seen
+    documents.
+    """
     whole = max(0, len(batch.seen) - 1) // _AT_ONCE * _AT_ONCE
     for start in range(0, whole, _AT_ONCE):
         seen = batch.seen[start : start + _AT_ONCE]

@@ -1,1 +1,1 @@
-"""The one door to the cluster: requests, their faults, and what differs between engines."""
+"""Everything that sends requests to the cluster: requests, errors, and the differences between engines."""

@@ -1,4 +1,4 @@
-"""What trackers ask, in every engine's words (``ports.Cluster``)."""
+"""Implements ``ports.Cluster`` for every engine."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from esfeed.ports import COUNTERS_AGE
 _NO_VERSION = -1
 _IDS_PAGE = 1000
 _ALIKE = 4
-"""As many documents as share an id mostly at most, under several routings or types: more take a scroll."""
+"""How many documents usually share an id at most, under several routings or types. More of them need a scroll."""
 
 
 class EngineCluster:
-    """See ``ports.Cluster``; over one :class:`~esfeed.cluster.client.Client`, whose ``link`` others may use as well."""
+    """See ``ports.Cluster``. Uses one :class:`~esfeed.cluster.client.Client`, whose ``link`` others can share."""
 
     def __init__(
         self, connection: Connection, sleep: Callable[[float], None] = time.sleep, link: Link | None = None
@@ -56,22 +56,22 @@ class EngineCluster:
         self._docs: int | None = None
 
     def close(self) -> None:
-        """Lets go of every connection."""
+        """Closes every connection."""
         self._client.close()
 
     @property
     def meter(self) -> Meter:
-        """Requests and bytes so far."""
+        """Counts requests and bytes."""
         return self._client.meter
 
     @property
     def engine(self) -> Engine:
-        """What the cluster says it is."""
+        """The engine that the cluster reports."""
         return self._client.engine
 
     @property
     def known_engine(self) -> Engine | None:
-        """The same, if it was asked before; asks nobody."""
+        """The engine, if it was read before. Sends no request."""
         return self._client.known_engine
 
     @property
@@ -79,8 +79,8 @@ class EngineCluster:
         return self._client.dialect.searches_lag
 
     def hand(self, handed: SharedAnswer | None) -> None:
-        """What the next ``counters`` answers with, and the next ``uuid`` and ``resolve`` where they are asked for right
-        after it, if it comes soon: once each. ``None``: nothing any more.
+        """Stores the answer for the next ``counters``, and for a ``uuid`` and a ``resolve`` right after it. Each is
+        used once, and only within ``COUNTERS_AGE``. ``None`` removes it.
         """
         self._handed = handed
         self._behind = None
@@ -120,7 +120,7 @@ class EngineCluster:
         return mapped(self._client, name)
 
     def newest(self, name: str, field: str) -> int | None:
-        # By sorting, not by a max aggregation: OpenSearch 3 says `terminated_early` of those without a reason to.
+        # Sorts instead of using a max aggregation: OpenSearch 3 sets `terminated_early` for those without a reason.
         body = {
             "query": {"range": {field: {"lte": "now"}}},
             "sort": dates.sort(self._client, field, "desc"),
@@ -155,7 +155,7 @@ class EngineCluster:
     ) -> Iterator[DocumentPage]:
         body = {"sort": ["_doc"], "size": size, "_source": source, **self._client.versions()}
         name, preference = shards.where(of, shard)
-        # One search is a snapshot, too, where all fit into it.
+        # One search is a snapshot, too, if all documents fit into it.
         small = self._docs is not None and self._docs <= size // 2
         for answer, stamp in dates.stamped(self._client, name, body, field, preference, small):
             if shard is None:
@@ -216,10 +216,11 @@ class EngineCluster:
 
 
 def _looked_up(hit: Hit, uuid: str, key: Key) -> Document | None:
-    """The document, unless it is another one: two routings of an id that lead to one shard share one place there.
+    """The document of a hit. ``TAKEN`` if it is another one: two routings of an id that lead to one shard exclude each
+    other.
 
-    One that the engine fails to give (2.x: a number beyond 64 bits, before it is refreshed) is there, but at no version
-    that anybody knows.
+    A document that the engine fails to return (2.x: a number beyond 64 bits, before it is refreshed) exists, with an
+    unknown version.
     """
     if hit.error is not None:
         return Document(key, hit.index, uuid, _NO_VERSION)
@@ -238,7 +239,7 @@ def _page(answer: SearchResponse, of: Resolved, stamp: Callable[[Hit], int | Non
 
 
 def _unread(answer: SearchResponse, of: Resolved, field: str) -> DocumentPage:
-    """The page of an answer to a read of a part, its documents unread where they may stay so."""
+    """The page of a response to a read of a part. Its documents stay undecoded if possible."""
     if not isinstance(answer, PackedResponse):
         return _page(answer, of)
     location = _locations(of)
@@ -247,7 +248,9 @@ def _unread(answer: SearchResponse, of: Resolved, field: str) -> DocumentPage:
 
 
 def _locations(of: Resolved) -> Callable[[str], tuple[str, str | None]]:
-    """What tells the uuid of an index, and what the keys of its documents name. Raises ``NameMoved``."""
+    """A function from an index to its uuid and the ``within`` of its keys. It raises ``NameMoved`` for an unknown
+    index.
+    """
     places = {one.name: (one.uuid, of.within(one.name)) for one in of.indices}
 
     def location(index: str) -> tuple[str, str | None]:

@@ -1,7 +1,7 @@
-"""The one door to HTTP: the official client, its faults made into esfeed's, and a few reads that all engines answer.
+"""Sends every request: the official client, with esfeed's errors, and some reads that all engines support.
 
-Only reads leave here. A request that may be sent twice is tried again on 429, 502, 503, 504 and connection faults; a
-scroll's continuation never is, since the engine may have moved on: a second try would skip a page.
+All requests only read. A request that can be repeated is retried after 429, 502, 503, 504 and connection errors. The
+continuation of a scroll is never retried, because the engine may have moved on, and a retry would skip a page.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _BLOCKED = "cluster_block_exception"
 
 
 class Client:
-    """HTTP to one cluster, of any supported engine. Usable from many threads.
+    """HTTP to one cluster, on any supported engine. Thread-safe.
 
-    Over ``link``, which others may use as well, or over one of its own, which it closes.
+    Uses ``link``, which others can share, or one of its own, which it closes.
     """
 
     def __init__(
@@ -55,27 +55,27 @@ class Client:
         self._own = link is None
 
     def close(self) -> None:
-        """Lets go of every connection, unless others use them too."""
+        """Closes every connection, unless others share them."""
         if self._own:
             self._link.close()
 
     @property
     def known_engine(self) -> Engine | None:
-        """What the cluster says it is, if anybody asked before over the same link."""
+        """The engine that the cluster reports, if a request over the same link has read it."""
         return self._link.engine
 
     @property
     def engine(self) -> Engine:
-        """What the cluster says it is; asked once over a link."""
+        """The engine that the cluster reports; read once per link."""
         known = self._link.engine
         if known is None:
-            # Without a lock: behind a cluster that hangs, each who asks would wait for all before it.
+            # Without a lock: if a cluster hangs, each thread would wait for all threads before it.
             known = self._link.engine = self._find_engine()
         return known
 
     @property
     def dialect(self) -> Dialect:
-        """How to speak to it."""
+        """The dialect of the engine."""
         return dialect(self.engine)
 
     def request(
@@ -87,7 +87,9 @@ class Client:
         body: Any = None,
         repeatable: bool = True,
     ) -> bytes:
-        """The answer's body. Raises ``NameGone`` for a name that is not there, ``ClusterError`` for all else."""
+        """The body of the response. Raises ``NameGone`` if a name does not exist, ``ClusterError`` for all other
+        errors.
+        """
         if not repeatable:
             try:
                 return self._once(method, path, params, body)
@@ -107,7 +109,7 @@ class Client:
 
     def _once(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any) -> bytes:
         self._pace()
-        # Only what names documents or indices can be long; what a cluster says of itself cannot.
+        # Only responses about documents or indices can be long.
         max_bytes = _LONGEST_WORD if path == "/" or path.startswith("/_nodes") else self._connection.max_bytes
         try:
             answer = self._link.perform(method, path, params, body, max_bytes, self.meter)
@@ -172,7 +174,7 @@ class Client:
             return Forbidden(
                 f"cluster {self.name!r} does not allow {path} (403: {reason})",
                 "grant that user `read`, `view_index_metadata` and `monitor` on the watched indices, and `monitor` on "
-                "the cluster, to tell its version",
+                "the cluster, to tell its version (docs/secured-cluster.rst has a role for each engine)",
             )
         if kind == "index_not_found_exception":
             return NameGone(
@@ -192,10 +194,10 @@ class Client:
             return self._engine_of_node(error)
 
     def _engine_of_node(self, why: Exception) -> Engine:
-        """The version of the node that answers: for a ``GET /`` that is missing or forbidden.
+        """The version of the node that answers, if ``GET /`` is missing or forbidden.
 
-        OpenSearch counts anew from 1.0, so its version alone could be an old Elasticsearch's; but only an
-        Elasticsearch as old as that tells its ``build`` and no ``build_type``.
+        OpenSearch versions start again at 1.0, so they can equal those of an old Elasticsearch. But such an old
+        Elasticsearch returns a ``build`` and no ``build_type``.
         """
         path = "/_nodes/_local?filter_path=nodes.*.version,nodes.*.build_type"
         try:
@@ -204,7 +206,7 @@ class Client:
             old = node["version"].split(".")[0] in ("1", "2", "3")
             return _engine(node["version"], old and "build_type" in node)
         except ClusterError as error:
-            # Of two refusals the one for want of a privilege says what to do; else the first one does.
+            # Of two refusals, one for a missing privilege says what to do; otherwise the first one does.
             if isinstance(why, ClusterError) and getattr(error.__cause__, "status_code", None) != 403:
                 raise why from None
             raise
@@ -222,7 +224,7 @@ class Client:
         counted: bool = False,
         read: Callable[[bytes], SearchResponse] = page,
     ) -> SearchResponse:
-        """One whole page of a search behind ``name``, as ``read`` makes it; ``counted``: see ``answers.whole``."""
+        """One complete page of a search behind ``name``, decoded by ``read``. ``counted``: see ``responses.whole``."""
         params = {"preference": preference or self.dialect.preference}
         path = f"/{encoded(name)}/_search"
         return self._limits.within(name, body, lambda some: self._page(path, params, some, read, counted=counted))
@@ -235,9 +237,9 @@ class Client:
         counted: bool = False,
         read: Callable[[bytes], SearchResponse] = page,
     ) -> Iterator[SearchResponse]:
-        """All pages of a search, from one snapshot: of a scroll, unless all fit into one. See ``search``.
+        """All pages of a search, from one snapshot: a scroll, unless all fit into one page. See ``search``.
 
-        Of a list of names that is too long for one request: of one snapshot a lot.
+        If the list of names is too long for one request, there is one snapshot per lot.
         """
         yield from chain(name, lambda some: self._pages(some, body, preference, counted, read))
 
@@ -258,9 +260,9 @@ class Client:
     def scroll(
         self, name: str, body: Mapping[str, Any], preference: str = "", read: Callable[[bytes], SearchResponse] = page
     ) -> Iterator[SearchResponse]:
-        """All pages of a search, from one snapshot, as ``read`` makes them; see ``pages``.
+        """All pages of a search, from one snapshot, decoded by ``read``; see ``pages``.
 
-        Raises ``ClusterError`` rather than skip or cut short.
+        Raises ``ClusterError`` if it cannot read all of them.
         """
         yield from chain(name, lambda some: self._scroll(some, body, preference, read))
 
@@ -301,11 +303,13 @@ class Client:
         try:
             self.request("DELETE", "/_search/scroll", body={"scroll_id": [scroll_id]}, repeatable=False)
         except ClusterError:
-            # It lapses by itself; the error that matters is the one that ended the scroll, if any.
+            # It expires by itself. The error that ended the scroll, if any, matters more.
             return
 
     def multi_search(self, searches: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[SearchResponse]:
-        """Whole pages of several (header, body) searches, in one request. Raises ``ClusterError`` if any one fails."""
+        """Complete pages of several (header, body) searches, in one request. Raises ``ClusterError`` if any of them
+        fails.
+        """
         fitted = [(header, self._limits.fitted(str(header["index"]), body)) for header, body in searches]
         lines = [msgspec.json.encode(part) for search in fitted for part in search]
         answer = decode(self.request("POST", "/_msearch", body=b"\n".join(lines) + b"\n"), Answers)
@@ -347,7 +351,7 @@ class Client:
         return whole(read(self.request("POST", path, params=params, body=body, repeatable=repeatable)), counted)
 
     def versions(self) -> dict[str, Any]:
-        """What a search body needs to bring versions, sequence numbers and an exact total."""
+        """What a search body needs to return versions, sequence numbers and an exact total."""
         asked: dict[str, Any] = {"version": True, **self.dialect.exact_total}
         if self.dialect.seq_no:
             asked["seq_no_primary_term"] = True
@@ -355,7 +359,7 @@ class Client:
 
 
 def way(reason: str) -> str:
-    """What to do about an index that is closed or blocked, by what the engine says of it."""
+    """A hint about an index that is closed or blocked, from the reason of the engine."""
     if "index metadata" in reason:
         return "take `index.blocks.metadata` off that index, or leave it out of the watched name"
     if "index read" in reason:
@@ -364,7 +368,7 @@ def way(reason: str) -> str:
 
 
 def unreadable(kind: str | None) -> bool:
-    """Whether an index is closed or blocked, by the type of the failure."""
+    """Whether an index is closed or blocked, from the type of the error."""
     return kind in (_CLOSED, _BLOCKED)
 
 
@@ -375,5 +379,5 @@ def _engine(number: str, opensearch: bool) -> Engine:
 
 
 def _short(error: Exception) -> str:
-    """What lies under a fault of the transport, which itself says no more than "TLS error"."""
+    """The cause of a transport error, which itself only says "TLS error" or the like."""
     return (str(error.__cause__ or "") or str(error)).split("\n")[0][:200]

@@ -1,4 +1,4 @@
-"""How a cluster is reached, apart from the client that does it, which takes long to import."""
+"""The settings of a connection to a cluster, separate from the client, which takes long to import."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ MOST_BYTES = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How to reach a cluster. ``timeout`` is seconds a request; ``tries`` of one request, all in all.
+    """The settings of a connection. ``timeout`` is in seconds per request, ``tries`` the number of attempts of one
+    request.
 
-    ``most_per_second`` bounds the requests, tries included, that leave in a second; ``max_bytes`` an answer, which is
-    more than is ever asked for: a page is of documents whose sizes are not known before.
+    ``most_per_second`` limits the requests per second, including retries. ``max_bytes`` limits a response, with a
+    margin: the sizes of the documents in a page are not known before.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Connection:
 
     @property
     def addresses(self) -> Sequence[str]:
-        """``hosts``, each with its port: 9200 where none is written, as all programs of this kind have it."""
+        """``hosts``, each with its port. Defaults to 9200, as in other Elasticsearch clients."""
         return [_with_port(host) for host in self.hosts]
 
 
@@ -49,9 +50,10 @@ def _with_port(url: str) -> str:
 
 
 def leads_to(location: str, asked: str) -> str:
-    """Where a redirect of a request to the url ``asked`` leads, as it may be shown: without user, query or fragment.
+    """Where a redirect of a request to the url ``asked`` leads, without user, query and fragment, so that it can be
+    logged.
 
-    Empty where that cannot be told.
+    Empty if unknown.
     """
     try:
         parts = urlsplit(urljoin(asked, "".join(filter(str.isprintable, location))))

@@ -1,4 +1,4 @@
-"""Counts by spans, in as many requests as it takes where an engine does not make so many buckets in one."""
+"""Counts by spans, in several requests if an engine refuses to make that many buckets in one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def dated(client: Client, name: str, field: str, spans: Sequence[Span] | None, b
         except Limited:
             if list(some) != [ODD]:
                 raise
-            # All of these are one bucket here, and any number of them there.
+            # All of these are in one bucket here, but the engine may need any number of buckets for them.
             return {-1: _total(client, name, dates.in_spans(field, some, False))}
 
     if spans is not None:
@@ -56,9 +56,9 @@ def histogram(
 
 
 def _in_parts(count: Count, spans: Sequence[Span], bits: int) -> Mapping[int, int]:
-    """The counts of ``spans``, each half by itself where both are too many at once.
+    """The counts of ``spans``, which are halved until the engine accepts them.
 
-    A document with several dates is counted wherever it has one, so only what lies in a half is taken from it.
+    A document with several dates is counted at each of them, so each request contributes only buckets within its spans.
     """
     found: Counter[int] = Counter()
     parts = [spans]

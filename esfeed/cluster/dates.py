@@ -1,7 +1,7 @@
-"""Reads that go by a date field: counts of documents by spans of time, and the documents of a few such spans.
+"""Reads by a date field: counts of documents by spans of time, and the documents of a few such spans.
 
-Dates travel as epoch milliseconds both ways, so no engine's idea of a format or a time zone matters. A document with
-several dates counts in each of their buckets; its stamp is the oldest of them.
+Dates are epoch milliseconds in both directions, so formats and time zones do not matter. A document with several dates
+counts in each of their buckets; its stamp is the oldest of them.
 https://www.elastic.co/guide/en/elasticsearch/reference/7.17/search-aggregations-bucket-histogram-aggregation.html
 """
 
@@ -22,7 +22,7 @@ from esfeed.model.reads import FAR, ODD, Dated, Dates, Span, bucket
 _NO_MILLISECONDS = 10**15
 _MOST_SPANS = 400
 _NONE = 2**63 - 1
-"""What documents without a date are sorted by."""
+"""The sort value of documents without a date."""
 
 
 def dated(client: Client, name: str, field: str, spans: Sequence[Span] | None, bits: int) -> Dated:
@@ -64,7 +64,7 @@ def _without(field: str) -> dict[str, Any]:
 
 
 def query(dates: Dates) -> dict[str, Any]:
-    """The query for the documents of those dates."""
+    """The query for the documents with those dates."""
     should: list[dict[str, Any]] = []
     if dates.since is not None:
         until = {} if dates.until is None else {"lt": dates.until}
@@ -77,10 +77,10 @@ def query(dates: Dates) -> dict[str, Any]:
 def stamped(
     client: Client, name: str, body: Mapping[str, Any], field: str, preference: str = "", small: bool = False
 ) -> Iterator[tuple[SearchResponse, Callable[[Hit], int | None]]]:
-    """All pages of a search, and what takes the date in ``field`` out of a hit of each.
+    """All pages of a search, each with a function that takes the date in ``field`` from a hit.
 
-    Where an index gives no values of fields beside its documents, they are sorted by it, which gives it as well.
-    ``small``: they are likely to fit into one page, so that is tried first.
+    If an index does not return values of fields with its documents, they are sorted by the date, which returns it as
+    well. ``small``: the documents probably fit into one page, so this is tried first.
     """
     scroll = partial(client.pages, counted=True) if small else client.scroll
     if not field:
@@ -99,13 +99,13 @@ def stamped(
 
 
 def _with_stamps(client: Client, field: str) -> dict[str, Any]:
-    """What a search body needs to bring the date of each hit as the engine has it indexed."""
+    """What a search body needs to return the date of each hit as the engine has indexed it."""
     known = client.dialect
     return {known.values_key: [{"field": field, "format": "epoch_millis"} if known.values_format else field]}
 
 
 def stamp_of(field: str) -> Callable[[Hit], int | None]:
-    """What takes the date out of a hit that was asked for ``with_stamps``."""
+    """A function that takes the date from a hit of a search with ``_with_stamps``."""
 
     def stamp(hit: Hit) -> int | None:
         values = hit.values(field)
@@ -115,35 +115,37 @@ def stamp_of(field: str) -> Callable[[Hit], int | None]:
 
 
 def sort(client: Client, field: str, order: str) -> list[dict[str, Any]]:
-    """How a search is sorted by date, over whatever indices; documents without one come last."""
+    """The sort of a search by date, over any indices. Documents without a date come last."""
     how = {"numeric_type": "date"} if client.dialect.sort_as_date else {}
     return [{field: {"order": order, "unmapped_type": "date", **how}}]
 
 
 def sorted_by(hit: Hit) -> int | None:
-    """The date of a hit of a search that is sorted by it."""
+    """The date of a hit of a search that is sorted by date."""
     value = hit.sorted_by
     return None if value is None or value >= _NONE else milliseconds(value)
 
 
 def none(hit: Hit) -> int | None:
-    """For hits of a search that goes by no date."""
+    """No date: for hits of a search that does not read dates."""
 
 
 def milliseconds(value: int) -> int:
-    """A date's sort value; of ``date_nanos`` it comes in nanoseconds (no date of milliseconds is as large)."""
+    """The milliseconds of a sort value. The value of a ``date_nanos`` is in nanoseconds; no date in milliseconds is so
+    large.
+    """
     return value // 1_000_000 if value > _NO_MILLISECONDS else value
 
 
 def _ends(span: Span) -> Sequence[dict[str, Any]]:
     low, high = span
-    # Some engines cannot read a negative number as a date, some none beyond their last date.
+    # Some engines cannot read a negative number as a date, and some no number beyond their last date.
     ends: Sequence[dict[str, Any]] = [{"lt": 0}, {"gte": FAR}] if span == ODD else [{"gte": low, "lt": high}]
     return [{**one, "format": "epoch_millis"} for one in ends]
 
 
 def pieces(spans: Sequence[Span] | None) -> Sequence[Sequence[Span] | None]:
-    """``spans`` in lots that one query can hold."""
+    """Splits ``spans`` into lots that one query can contain."""
     if spans is None:
         return [None]
     return [spans[start : start + _MOST_SPANS] for start in range(0, len(spans), _MOST_SPANS)]

@@ -1,7 +1,6 @@
-"""What differs between engines, as data: one row an engine generation, found by distribution and version.
+"""The differences between engines, as data: one row for each generation, found by distribution and version.
 
-Measured on 2.4.6, 5.6.16, 6.8.23, 7.17.28, 8.15.0, 9.2.0, OpenSearch 2.19.1 and 3.2.0; ``tests/cluster`` holds it to
-them.
+Measured on 2.4.6, 5.6.16, 6.8.23, 7.17.28, 8.15.0, 9.2.0, OpenSearch 2.19.1 and 3.2.0; ``tests/cluster`` checks it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What a cluster says it is."""
+    """The distribution and version that a cluster reports."""
 
     distribution: str  # "elasticsearch" | "opensearch"
     version: tuple[int, int, int]
@@ -23,46 +22,48 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How to speak to one generation of engines."""
+    """How to send requests to one generation of engines."""
 
     typed: bool
-    """Documents have a ``_type`` that requests by id must name."""
+    """Documents have a ``_type`` that requests by id must contain."""
 
     routing_key: str
-    """How a document in ``_mget`` names its routing."""
+    """The parameter for the routing of a document in ``_mget``."""
 
     stored_key: str
-    """How a request by id asks for stored fields, of which the routing is one."""
+    """The parameter for stored fields in a request by id. The routing is one of them."""
 
     seq_no: bool
-    """A search returns ``_seq_no`` where it is asked to (``seq_no_primary_term``)."""
+    """A search can return ``_seq_no`` (``seq_no_primary_term``)."""
 
     exact_total: dict[str, object]
     """What a search needs to count all hits."""
 
     searches_lag: bool
-    """``refresh.total`` counts the inner reader's refreshes (see ``ports.Cluster``); later ones tell both apart."""
+    """``refresh.total`` counts refreshes of the inner reader (see ``ports.Cluster``). Later engines count them
+    separately.
+    """
 
     preference: str
-    """Which copy of a shard to search: always the same one, so that two reads never go back in time."""
+    """Which copy of a shard to search: always the same one, so that reads never go back in time."""
 
     lookup_preference: str
-    """Which copy to ask for a document by id. A replica may not know yet what the primary does, if one can choose."""
+    """Which copy to ask for a document by id, if the engine allows a choice. A replica can lag behind the primary."""
 
     values_key: str
-    """How a search asks for the indexed values of a field."""
+    """The parameter for the indexed values of a field in a search."""
 
     sort_as_date: bool
-    """A sort by date takes ``numeric_type``, without which `date_nanos` of one index sorts behind `date` of another."""
+    """A sort by date accepts ``numeric_type``. Without it, `date_nanos` of one index sorts after `date` of another."""
 
     values_format: bool
-    """Those can be asked for in a format; without it, a date is its epoch milliseconds."""
+    """The indexed values can be requested in a format. Without one, a date is in epoch milliseconds."""
 
     date_values: bool
-    """A date can be sorted and counted by only where it has ``doc_values``."""
+    """Only a date with ``doc_values`` can be sorted and counted by."""
 
     streams: bool = False
-    """There may be data streams, and ``_resolve/index`` tells them."""
+    """Data streams can exist, and ``_resolve/index`` lists them."""
 
 
 _TWO = Dialect(
@@ -94,7 +95,7 @@ _MODERN = replace(
 
 
 def dialect(engine: Engine) -> Dialect:
-    """The dialect of ``engine``. An engine newer than the table is spoken to like the newest known one."""
+    """The dialect of ``engine``. An engine newer than the table gets the newest dialect."""
     if engine.distribution == "opensearch" or engine.version >= (7, 9):
         return replace(_MODERN, streams=True)
     if engine.version >= (7, 2):

@@ -1,7 +1,7 @@
-"""Whether an index that is not behind a watched name any more is gone, or only out of sight.
+"""Finds out whether an index that is no longer behind a watched name is gone or only out of sight.
 
-A pattern leads to what these credentials may see, and to nothing that is hidden; so what it does not show says nothing.
-Asked for by its own name, an index that is gone is a 404, and one that may not be seen a 403.
+A pattern leads to the indices that these credentials may see and that are not hidden. So an index that it does not show
+can still exist. A request for the index by its own name returns 404 if it is gone, and 403 if it may not be seen.
 https://www.elastic.co/guide/en/elasticsearch/reference/7.17/security-limitations.html
 """
 
@@ -20,7 +20,7 @@ _NOT_TOLD = (400, 403, 404, 405)
 
 
 def cluster_uuid(client: Client) -> str:
-    """See ``ports.Cluster.uuid``. Before 6.x it is told at the root only."""
+    """See ``ports.Cluster.uuid``. Before 6.x, only the root path returns it."""
     for path in ("/_cluster/state/version?filter_path=cluster_uuid", "/"):
         try:
             uuid = decode(client.request("GET", path), Cluster).cluster_uuid
@@ -34,15 +34,15 @@ def cluster_uuid(client: Client) -> str:
 
 
 def check(client: Client, of: Resolved, held: Collection[Held]) -> None:
-    """See ``ports.Cluster.check_gone``; ``held`` are those that ``of`` has not."""
+    """See ``ports.Cluster.check_gone``; ``held`` are the indices that ``of`` no longer contains."""
     names = {one.name for one in of.indices}
     uuids = {one.uuid for one in of.indices}
     for one in sorted(held, key=lambda one: one.name):
         if one.uuid in uuids:
-            # In sight, by another alias than before.
+            # In sight, but by another alias than before.
             if one.within and addresses(of.name, one.within):
                 _found(client, of.name, one, one.within)
-        elif one.name not in names:  # else it was made anew under its name
+        elif one.name not in names:  # otherwise it was recreated under its name
             _check(client, of.name, one)
 
 
@@ -50,7 +50,7 @@ def _check(client: Client, watched: str, one: Held) -> None:
     """Asks for what led the watch to the index: the data stream, the alias, or its own name."""
     stream = stream_of(one.name)
     if stream and addresses(watched, stream):
-        # Who may read a stream may read all that is behind it, and need not be allowed that by its own name.
+        # Credentials that may read a stream may read its indices, but perhaps not by their own names.
         found = _found(client, watched, one, stream)
         if one.name in found:
             raise _there(client, watched, one, found[one.name])
@@ -66,7 +66,7 @@ def _check(client: Client, watched: str, one: Held) -> None:
             raise _there(client, watched, one, found[one.name])
     elif addresses(watched, one.name) and one.name in (found := _found(client, watched, one, one.name)):
         raise _there(client, watched, one, found[one.name])
-    # What the settings do not name any more is nobody's question.
+    # An index that the settings no longer name needs no check.
 
 
 def _aliases(client: Client, index: str) -> Collection[str]:
@@ -74,7 +74,7 @@ def _aliases(client: Client, index: str) -> Collection[str]:
 
 
 def _found(client: Client, watched: str, one: Held, name: str) -> Mapping[str, Settings]:
-    """The indices behind ``name``, none where it is not there. Raises ``ClusterError`` where that cannot be told."""
+    """The indices behind ``name``, none if it does not exist. Raises ``ClusterError`` if this cannot be found out."""
     try:
         raw = client.request("GET", f"/{encoded(name)}/_settings", params={"flat_settings": "true"})
     except ClusterError as error:

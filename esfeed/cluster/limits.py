@@ -1,7 +1,7 @@
-"""What engines say is the most that they do at once, and how to ask for less: in smaller steps, rather than not at all.
+"""The limits of engines, and how to ask for less at once instead of failing.
 
-Most of these limits are settings of an index or of the cluster that whoever reads cannot see; but an engine names the
-limit when it refuses a request. So a request is made as usual, and what a refusal teaches counts from then on.
+Most of these limits are settings of an index or of the cluster that a reader cannot see. But an engine names the limit
+when it refuses a request. So the first request is sent as usual, and later ones respect the limit.
 https://www.elastic.co/guide/en/elasticsearch/reference/7.17/index-modules.html#dynamic-index-settings
 """
 
@@ -22,7 +22,7 @@ _Found = TypeVar("_Found")
 
 
 class Limit(Enum):
-    """What there may be too much of, by the setting that says how much."""
+    """A limit, by the setting that defines it."""
 
     WINDOW = "index.max_result_window"
     KEEP_ALIVE = "search.max_keep_alive"
@@ -51,7 +51,7 @@ _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 class Limited(ClusterError):
-    """The cluster does not do so much at once. ``allowed`` is what it does: a number, or a time with its unit."""
+    """The cluster refuses to do that much at once. ``allowed`` is its limit: a number, or a time with its unit."""
 
     def __init__(self, message: str, limit: Limit, allowed: str) -> None:
         super().__init__(message, f"raise {limit.value} there")
@@ -60,7 +60,7 @@ class Limited(ClusterError):
 
 
 def refusal(message: str, hint: str) -> ClusterError:
-    """The error of a refused search: a ``Limited`` where the engine's words (in ``message``) name a limit."""
+    """The error of a refused search: ``Limited`` if the text of the engine (in ``message``) names a limit."""
     for limit, said in _SAID:
         if found := said.search(message):
             return Limited(message, limit, found[1])
@@ -68,19 +68,21 @@ def refusal(message: str, hint: str) -> ClusterError:
 
 
 class Limits:
-    """What one cluster has refused so far. For many threads: whoever does not know yet is refused once more."""
+    """The limits of one cluster that refusals have shown so far. Thread-safe: a thread that missed one is refused once
+    more.
+    """
 
     def __init__(self, keep: str) -> None:
         self.keep = keep
         self._windows: dict[str, int] = {}
 
     def fitted(self, name: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A search behind ``name`` that asks for no more documents than are given at once there."""
+        """``body``, with a size up to the known limit of ``name``."""
         allowed = self._windows.get(name)
         return body if allowed is None or body.get("size", 0) <= allowed else {**body, "size": allowed}
 
     def taught(self, name: str, body: Mapping[str, Any], error: Limited) -> bool:
-        """Whether the same search may do, now that the refusal is known."""
+        """Records the limit of a refusal. Returns whether the same search can succeed now."""
         if error.limit is Limit.KEEP_ALIVE:
             allowed = _milliseconds(error.allowed)
             shorter = 0 < allowed < _milliseconds(self.keep)
@@ -93,7 +95,7 @@ class Limits:
         return True
 
     def within(self, name: str, body: Mapping[str, Any], ask: Callable[[Mapping[str, Any]], _Found]) -> _Found:
-        """What ``ask`` says to a search, asked in a size that is given."""
+        """The result of ``ask`` for a search, repeated with a smaller size if the engine refuses it."""
         while True:
             try:
                 return ask(self.fitted(name, body))
@@ -103,7 +105,7 @@ class Limits:
 
 
 def _milliseconds(time: str) -> int:
-    """A time as engines write it; they say "1.5m", which they cannot read."""
+    """The milliseconds of a time as engines write it. They can write "1.5m", which they cannot read."""
     number, unit = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]+)", time).groups()  # type: ignore[union-attr]
     return int(float(number) * _UNITS.get(unit, 0))
 
@@ -111,9 +113,9 @@ def _milliseconds(time: str) -> int:
 def without_scroll(
     ask: Callable[[Mapping[str, Any]], SearchResponse], body: Mapping[str, Any]
 ) -> Iterator[SearchResponse]:
-    """All that a search finds, by spans of sequence numbers, for where no scroll can be opened.
+    """Everything that a search finds, by spans of sequence numbers, without opening a scroll.
 
-    It is no snapshot: a document that is written meanwhile comes (again) with its later number, behind all others.
+    Not a snapshot: a document that is written meanwhile comes (again) with its later number, after all others.
     """
     size = int(body["size"])
     low, step, got, total = 0, size, 0, -1
@@ -126,7 +128,7 @@ def without_scroll(
         total = got + rest.total if rest is not None else total
         page = _numbered(ask, body, low, low + step)
         if page.total > page.count and step == 1:
-            # One of each shard, so not many; they count more than how large a page should be.
+            # One from each shard, so there are not many; completeness matters more than the page size.
             page = _numbered(ask, {**body, "size": page.total}, low, low + step)
         if page.total > page.count:
             if step == 1:
@@ -153,13 +155,13 @@ def _numbered(
 
 
 def _of(page: SearchResponse, total: int) -> SearchResponse:
-    """``page``, as one of a read that has that many documents in all."""
+    """``page``, as part of a read with ``total`` documents."""
     page.hits.total = total
     return page
 
 
 def halves(spans: Sequence[Span], bits: int) -> tuple[Sequence[Span], Sequence[Span]] | None:
-    """``spans`` in two, at the edge of a bucket of ``bits`` bits; ``None`` where there is but one bucket."""
+    """``spans`` in two halves, split at the edge of a bucket of ``bits`` bits; ``None`` if there is only one bucket."""
     if len(spans) > 1:
         middle = len(spans) // 2
         return spans[:middle], spans[middle:]
@@ -174,7 +176,7 @@ def halves(spans: Sequence[Span], bits: int) -> tuple[Sequence[Span], Sequence[S
 
 
 def in_pieces(ask: Callable[[Sequence[_Found]], SearchResponse], items: Sequence[_Found]) -> Iterator[SearchResponse]:
-    """The answers for ``items``, asked for in as many pieces as it takes; each brings a document an item at most."""
+    """The answers for ``items``, in as many requests as needed. Each item has at most one document."""
     try:
         page = ask(items)
         if page.total <= page.count or len(items) < 2:

@@ -1,4 +1,4 @@
-"""The connections to one cluster, which all that ask it may share: one pool, one TLS context, one engine behind it."""
+"""The connections to one cluster. Several clients share one pool, one TLS context and one detected engine."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from esfeed.cluster.dialect import Engine
 from esfeed.cluster.node import Bounds, Meter, RawSerializer, bounded
 
 _KEPT = 40
-"""Connections that are kept open for the next request: as many as there are threads that may ask at a time."""
+"""Connections that stay open for the next request: one for each thread that may send requests at the same time."""
 
 
 class Link:
-    """The way to a cluster. What a request may cost, and on whose meter it counts, is said with each."""
+    """The connections to a cluster. Each request has its own size limit and its own meter."""
 
     def __init__(self, connection: Connection) -> None:
         self.engine: Engine | None = None
@@ -33,13 +33,13 @@ class Link:
         )
 
     def close(self) -> None:
-        """Lets go of every connection."""
+        """Closes every connection."""
         self._client.close()
 
     def perform(
         self, method: str, path: str, params: Mapping[str, Any] | None, body: Any, max_bytes: int, meter: Meter
     ) -> Any:
-        """The answer, of ``max_bytes`` bytes at most, counted on ``meter``. Raises what the official client raises."""
+        """The response, up to ``max_bytes`` bytes, counted by ``meter``. Raises what the official client raises."""
         self._bounds.max_bytes, self._bounds.meter = max_bytes, meter
         return self._client.perform_request(
             method, path, params=params, headers={"content-type": "application/json"}, body=body

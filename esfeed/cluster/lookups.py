@@ -1,4 +1,4 @@
-"""Lookups by id, in realtime, as every engine takes them."""
+"""Realtime lookups by id, in the form that each engine accepts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from esfeed.cluster.responses import Hit, Multi, decode
 from esfeed.errors import ClusterError, NameGone, NameMoved
 from esfeed.model.event import Key
 
-_UNREADABLE = "illegal_state_exception"  # 2.x, of a number beyond 64 bits in a document that is not refreshed yet
+_UNREADABLE = "illegal_state_exception"  # 2.x, for a number beyond 64 bits in a document that is not refreshed yet
 
 
 def mget(client: Client, wanted: Sequence[tuple[str, Key]], preference: str = "") -> list[Hit]:
-    """Realtime reads by (concrete index, key), no content: one hit each, in that order: ``found``, not, or with its
-    ``error``.
+    """Realtime reads by (concrete index, key), without content. One hit for each, in the same order: found, not found,
+    or with its ``error``.
 
-    Realtime: it sees what no refresh has shown yet, and it asks the copy that knows. Raises ``NameMoved`` where an
-    index is not there any more, ``ClusterError`` where a shard does not answer or an answer is missing.
+    A realtime read sees what no refresh has shown yet. Raises ``NameMoved`` if an index does not exist any more,
+    ``ClusterError`` if a shard does not answer or an answer is missing.
     """
     known = client.dialect
     docs: list[dict[str, Any]] = []
@@ -46,7 +46,7 @@ def mget(client: Client, wanted: Sequence[tuple[str, Key]], preference: str = ""
 
 
 def _check(client: Client, hit: Hit) -> None:
-    """Raises what a failed lookup stands for, unless it is the document's own fault (see ``_UNREADABLE``)."""
+    """Raises the error of a failed lookup, unless the document itself causes it (see ``_UNREADABLE``)."""
     kind, reason = of_error(hit.error)
     if kind == "index_not_found_exception":
         raise NameMoved(f"cluster {client.name!r}: {reason}", "it is read anew at the next poll")

@@ -1,7 +1,7 @@
-"""Cuts a long list of names into several, since an engine takes only so long a URL; and joins what comes of them.
+"""Splits a long list of names into several, because engines limit the length of a URL, and joins the results.
 
-``http.max_initial_line_length`` is 4,096 bytes on every engine unless somebody sets it, and all of the path and the
-parameters count. https://www.elastic.co/guide/en/elasticsearch/reference/7.17/modules-network.html
+``http.max_initial_line_length`` defaults to 4,096 bytes on every engine, for the path and the parameters together.
+https://www.elastic.co/guide/en/elasticsearch/reference/7.17/modules-network.html
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from esfeed.errors import NothingThere
 _Answer = TypeVar("_Answer")
 
 LONGEST = 3000
-"""Bytes of the names in one URL; what else stands there is less than 1,000 bytes."""
+"""The limit of names in one URL, in bytes. The rest of the URL takes less than 1,000 bytes."""
 
 
 def encoded(name: str) -> str:
-    """An index name, alias or pattern as one segment of a path."""
+    """An index name, alias or pattern, encoded as one segment of a path."""
     return quote(name, safe="*,-+<>")
 
 
@@ -30,10 +30,10 @@ def matches(pattern: str, one: str) -> bool:
 
 
 def lots(name: str, limit: int = LONGEST) -> Sequence[str]:
-    """``name`` in parts that lead to the same as a whole, each ``limit`` bytes at most in a URL.
+    """Splits ``name`` into parts of up to ``limit`` encoded bytes, which together lead to the same indices.
 
-    An exclusion counts for what stands before it, so it goes with each pattern there. A part that has one name only
-    may be longer.
+    An exclusion applies to the patterns before it, so each part with such a pattern repeats it. A part with a single
+    name can be longer.
     """
     if len(encoded(name)) <= limit:
         return [name]
@@ -51,7 +51,7 @@ def lots(name: str, limit: int = LONGEST) -> Sequence[str]:
 
 
 def _without_excluded(parts: Sequence[str]) -> list[str]:
-    """The parts but those names that a later one excludes: in a lot without a pattern nothing can be excluded."""
+    """The parts without names that a later part excludes: a part without a pattern cannot have exclusions."""
     return [
         part
         for index, part in enumerate(parts)
@@ -62,7 +62,7 @@ def _without_excluded(parts: Sequence[str]) -> list[str]:
 def _lot(parts: Sequence[str], start: int, end: int) -> str:
     """The parts from ``start`` to before ``end``, with the exclusions that follow.
 
-    Engines take what looks like an exclusion for a name, where no pattern stands before it.
+    Without a pattern before it, engines take an exclusion as a name.
     """
     lot: list[str] = []
     patterns = False
@@ -80,9 +80,9 @@ def _excludes(part: str) -> bool:
 
 
 def chain(name: str, read: Callable[[str], Iterable[_Answer]]) -> Iterator[_Answer]:
-    """All that ``read`` yields of each lot of ``name``, one lot after the other.
+    """Everything that ``read`` yields for each part of ``name``, in order.
 
-    Raises ``NothingThere`` only where it does so of every lot: as a whole, such patterns are no error either.
+    Raises ``NothingThere`` only if every part raises it: as a whole, patterns that match nothing are no error either.
     """
     nothing: NothingThere | None = None
     found = False
@@ -97,5 +97,5 @@ def chain(name: str, read: Callable[[str], Iterable[_Answer]]) -> Iterator[_Answ
 
 
 def each(name: str, read: Callable[[str], _Answer]) -> Iterator[_Answer]:
-    """The same of a ``read`` that gives one answer."""
+    """Like ``chain``, for a ``read`` that returns one answer."""
     return chain(name, lambda part: (read(part),))

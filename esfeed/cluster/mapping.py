@@ -1,4 +1,4 @@
-"""What kind of field stands where in an index, as its mapping says. Pure, but for one request."""
+"""The fields of an index and their types, from its mapping. No I/O except one request."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from esfeed.model.reads import BARE_DATE
 _COMPUTED = ("runtime", "derived")
 _DEEPEST = 100
 WITHIN = " within the nested "
-"""Stands in the kind of a field that is within a nested one, where it says nothing of the document."""
+"""Part of the type of a field in a nested object. Such a field does not describe the document itself."""
 
 
 def mapped(client: Client, name: str) -> Mapping[str, Mapping[str, str]]:
-    """The fields (dotted) of each index behind ``name``, and their kinds; see ``ports.Cluster.mapped``."""
+    """The fields (dotted) of each index behind ``name`` and their types; see ``ports.Cluster.mapped``."""
     known = client.dialect
     found: dict[str, Mapping[str, str]] = {}
     for raw in each(name, lambda some: client.request("GET", f"/{encoded(some)}/_mapping")):
@@ -27,7 +27,9 @@ def mapped(client: Client, name: str) -> Mapping[str, Mapping[str, str]]:
 
 
 def kind_of(how: Mapping[str, Any], date_values: bool) -> str:
-    """The kind of a field by how it is mapped. ``date_values``: a date without them cannot be sorted or counted by."""
+    """The type of a field from its mapping. ``date_values``: a date without ``doc_values`` cannot be sorted or counted
+    by.
+    """
     kind = str(how.get("type", "object"))
     bare = date_values and how.get("doc_values") is False and kind in ("date", "date_nanos")
     return BARE_DATE if bare else kind
@@ -51,7 +53,7 @@ def _fields(mappings: Mapping[str, Any], typed: bool, date_values: bool) -> Mapp
 
 
 def _walk(properties: Any, prefix: str, nested: str, depth: int) -> Iterator[tuple[str, Mapping[str, Any], str]]:
-    """Every field with how it is mapped, and the nested object that it is within, if any."""
+    """Every field (dotted) with its mapping, and the nested object that contains it, if any."""
     for name, how in properties.items() if isinstance(properties, dict) and depth < _DEEPEST else ():
         if not isinstance(how, dict):
             continue

@@ -1,4 +1,4 @@
-"""What is behind a watched name: concrete indices, newest last, and how the timestamp field is mapped in them."""
+"""Resolves a watched name into indices, newest last, and reads the types of their fields."""
 
 from __future__ import annotations
 
@@ -16,26 +16,29 @@ from esfeed.model.reads import Index, Resolved
 _Found = TypeVar("_Found")
 _UNITS = (("micros", 1e-6), ("nanos", 1e-9), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0))
 _BACKING = re.compile(r"\.ds-(?P<stream>.+?)-(?:\d{4}\.\d{2}\.\d{2}-)?\d{6,}$")
-"""The name of a data stream's backing index, as engines give it: with a date from 7.11 on, without one on OpenSearch.
-https://www.elastic.co/guide/en/elasticsearch/reference/7.17/data-streams.html#backing-indices"""
+"""The name of the backing index of a data stream: with a date from 7.11 on, without one on OpenSearch.
+https://www.elastic.co/guide/en/elasticsearch/reference/7.17/data-streams.html#backing-indices
+"""
 
 DATES = ("date", "date_nanos")
 
 
 def is_pattern(name: str) -> bool:
-    """Whether ``name`` stands for several names (so that equal ids in two indices are two documents)."""
+    """Whether ``name`` can stand for several indices, so that equal ids in two of them are two documents."""
     return any(sign in name for sign in "*,")
 
 
 def stream_of(index: str) -> str:
-    """The data stream that an index belongs to, by its name; empty for one that belongs to none."""
+    """The data stream that an index belongs to, from its name; empty if none."""
     backing = _BACKING.search(index)
     return backing["stream"] if backing else ""
 
 
 def resolve(client: Client, name: str, watch: str) -> Resolved:
-    """Asks what is behind ``name``. Raises ``NameGone`` for nothing, ``ConfigError`` for an alias that filters."""
-    # Closed ones behind a pattern too, or their documents would look gone: to look one up there is an error.
+    """Reads what is behind ``name``. Raises ``NameGone`` if nothing is, ``ConfigError`` for a filtered or
+    routed alias.
+    """
+    # Closed indices too: a lookup in them fails, so their documents do not look deleted.
     params = {"flat_settings": "true", "expand_wildcards": "open,closed"}
     settings = _by_index(client, name, "_settings", Settings, params)
     if not settings:
@@ -44,7 +47,7 @@ def resolve(client: Client, name: str, watch: str) -> Resolved:
             "correct the watch's `index`, or grant `view_index_metadata` on it",
         )
     if [*settings] == [name]:
-        # An index itself, and nothing else can have its name: no alias has a say in what is behind it.
+        # An index itself. Nothing else can have its name, so no alias matters.
         return _concrete(name, settings[name])
     aliases, streams = _aliases(client, name, settings)
     for index, found in aliases.items():
@@ -71,7 +74,7 @@ def _concrete(name: str, found: Settings) -> Resolved:
 
 
 def resolve_each(client: Client, names: Sequence[str]) -> Mapping[str, Resolved]:
-    """What is behind those of ``names`` that are indices these credentials may see; see ``stats.read_each``."""
+    """What is behind those of ``names`` that are indices and visible to these credentials; see ``stats.read_each``."""
     params = {"flat_settings": "true", "expand_wildcards": "open,closed", "ignore_unavailable": "true"}
     settings = _by_index(client, ",".join(names), "_settings", Settings, params)
     return {name: _concrete(name, settings[name]) for name in names if name in settings}
@@ -80,8 +83,8 @@ def resolve_each(client: Client, names: Sequence[str]) -> Mapping[str, Resolved]
 def _aliases(client: Client, name: str, settings: Mapping[str, Settings]) -> tuple[Mapping[str, Aliases], bool]:
     """The aliases behind ``name``, by index; and whether it leads to a data stream.
 
-    Such a stream, or an alias of one, stands for its backing indices as a pattern does: the same id in two of them is
-    two documents. OpenSearch knows no aliases of a stream, and Elasticsearch tells them of the stream alone.
+    A data stream, or an alias of one, stands for its backing indices as a pattern does: the same id in two of them is
+    two documents. OpenSearch has no aliases of data streams, and Elasticsearch returns them only for the stream itself.
     """
     try:
         aliases = _by_index(client, name, "_alias", Aliases)
@@ -108,7 +111,7 @@ def _behind_a_stream(client: Client, name: str) -> bool:
 def _by_index(
     client: Client, name: str, what: str, kind: type[_Found], params: Mapping[str, Any] | None = None
 ) -> dict[str, _Found]:
-    """What engines tell of each index behind ``name``."""
+    """The result of a request to each index behind ``name``, by index."""
     found: dict[str, _Found] = {}
     for raw in each(name, lambda some: client.request("GET", f"/{encoded(some)}/{what}", params=params)):
         found.update(decode(raw, dict[str, kind]))  # type: ignore[valid-type]
@@ -157,9 +160,10 @@ def _seconds(text: str) -> float:
 
 
 def field_types(client: Client, name: str) -> dict[str, str]:
-    """The fields behind ``name`` (dotted, none within a nested one) and their types, over all indices and types.
+    """The fields behind ``name`` (dotted, without those in nested objects) and their types, over all indices.
 
-    A field that is a date here and something else there, which no search can sort by, has both (``date and keyword``).
+    A field that is a date in one index and something else in another has both types (``date and keyword``); no search
+    can sort by it.
     """
     found: dict[str, str] = {}
     for fields in mapped(client, name).values():

@@ -1,7 +1,7 @@
-"""The transport's own extension point: how each request leaves, and what its answer cost.
+"""Customizes the transport: how each request leaves, and what its response costs.
 
-One ``elasticsearch`` client serves every engine from 2.4 to 9 and OpenSearch when its vendor media types leave as
-plain JSON and the product header that it insists on is there on the way back.
+One ``elasticsearch`` client works with every engine from 2.4 to 9 and OpenSearch if its vendor media types are sent as
+plain JSON, and the product header that it requires is added to each response.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from esfeed.net.bounds import Bounded, tls_context, whole
 
 
 class Meter:
-    """Counts the requests of a cluster and the bytes of their answers, over all threads."""
+    """Counts the requests to a cluster and the bytes of the responses, over all threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -28,7 +28,7 @@ class Meter:
         self._received_bytes = 0
 
     def add(self, received_bytes: int, requests: int = 1) -> None:
-        """Notes one answered request (or several) of that many bytes."""
+        """Counts one answered request (or several) with that many bytes in all."""
         with self._lock:
             self._requests += requests
             self._received_bytes += received_bytes
@@ -40,7 +40,9 @@ class Meter:
 
 
 class Bounds(threading.local):
-    """What a thread's request may cost: ``max_bytes``, and time until ``end`` (monotonic); ``meter`` counts it."""
+    """The limits of the current request of a thread: ``max_bytes``, and the time ``end`` (monotonic). ``meter`` counts
+    it.
+    """
 
     max_bytes = 256 << 20
     end = 0.0
@@ -54,7 +56,7 @@ class Bounds(threading.local):
 
 
 class _Whole(NamedTuple):
-    """An answer that was read to its end, as the transport looks at it."""
+    """A response that was read completely, in the form that the transport expects."""
 
     status: int
     headers: Any
@@ -62,7 +64,7 @@ class _Whole(NamedTuple):
 
 
 class _Pool:
-    """The connections of a node, of which each request is read within its bounds."""
+    """The connections of a node. Each request is read within its limits."""
 
     def __init__(self, pool: Any, bounds: Bounds) -> None:
         self._pool = pool
@@ -94,9 +96,9 @@ class _Pool:
 
 
 class PlainNode(Urllib3HttpNode):
-    """Sends plain ``application/json`` and answers with the header by which the client knows its product.
+    """Sends plain ``application/json``, and adds the header by which the client recognizes its product.
 
-    A request and its answer, to the last byte, have the time and the size that ``bounds`` says.
+    A request and its complete response stay within the time and the size in ``bounds``.
     """
 
     bounds: ClassVar[Bounds]
@@ -125,19 +127,19 @@ class PlainNode(Urllib3HttpNode):
         self.bounds.meter.add(len(data))
         answered = HttpHeaders(meta.headers)
         answered["x-elastic-product"] = "Elasticsearch"
-        # Deprecation notes would become one Python warning a request; nobody reads those in a daemon.
+        # Deprecation warnings would become one Python warning per request, which nobody reads in a daemon.
         answered.pop("warning", None)
         seen = ApiResponseMeta(meta.status, meta.http_version, answered, meta.duration, meta.node)
         return NodeApiResponse(seen, data)
 
 
 def bounded(bounds: Bounds) -> type[PlainNode]:
-    """A node class that keeps within ``bounds`` (the transport makes nodes itself, from the class)."""
+    """A node class that stays within ``bounds``. The transport makes nodes by itself, from the class."""
     return type("BoundedNode", (PlainNode,), {"bounds": bounds})
 
 
 class RawSerializer(Serializer):
-    """JSON on the way out, untouched bytes on the way back: each reader decodes just what it asked for."""
+    """Encodes requests as JSON and leaves responses as bytes: each reader decodes only what it needs."""
 
     mimetype: ClassVar[str] = "application/json"
 

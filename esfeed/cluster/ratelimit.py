@@ -1,4 +1,4 @@
-"""Keeps requests apart, so that a watch asks a cluster for no more than it was allowed, and tries apart."""
+"""Limits the rate of requests of a watch to a cluster, and delays retries."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _backoff = tenacity.wait_exponential(multiplier=0.2, max=5.0) + tenacity.wait_ra
 
 
 class Pace:
-    """Call it before each request; it waits until that one may leave. ``most_per_second`` ``None``: never.
+    """Call it before each request; it waits until the request may leave. ``most_per_second = None``: no limit.
 
-    Requests are spread evenly: none is saved up while a feed is idle, so a burst never meets the cluster at once.
+    Requests are spread evenly. An idle feed saves up nothing, so the cluster never receives a burst.
     """
 
     def __init__(
@@ -46,7 +46,9 @@ class Pace:
 
 
 def between_tries(state: tenacity.RetryCallState) -> float:
-    """Seconds until a request is tried again: as the answer said (a minute at most), else more with each try."""
+    """Seconds until the next attempt of a request: as the response said (up to a minute), otherwise growing, with
+    jitter.
+    """
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, Retryable) and error.wait is not None:
         return min(error.wait, _LONGEST_WAIT)
@@ -54,7 +56,7 @@ def between_tries(state: tenacity.RetryCallState) -> float:
 
 
 def retry_after(value: str | None) -> float | None:
-    """Seconds of a ``Retry-After`` header, in either form (RFC 9110, 10.2.3)."""
+    """The seconds of a ``Retry-After`` header, in both of its forms (RFC 9110, 10.2.3)."""
     if not value:
         return None
     if value.isascii() and value.isdigit():
@@ -63,6 +65,6 @@ def retry_after(value: str | None) -> float | None:
         when = email.utils.parsedate_to_datetime(value)
     except (ValueError, TypeError, OverflowError):
         return None
-    if when.tzinfo is None:  # "-0000": UTC, without a word on where it came from
+    if when.tzinfo is None:  # "-0000" means UTC, from an unknown time zone
         when = when.replace(tzinfo=UTC)
     return max(0.0, (when - datetime.now(UTC)).total_seconds())

@@ -1,7 +1,7 @@
-"""Finds what an engine says of a fault, wherever in its answer the words stand. Pure.
+"""Finds the reason of an error in the answer of an engine. No I/O.
 
-The first words mostly stand in ``root_cause``. Where that is empty, and so is the fault's own ``reason`` (or it says no
-more than that shards failed), they stand in one of the causes, some levels down.
+The best text is usually in ``root_cause``. If that is empty, and the ``reason`` of the error is also empty (or only
+says that shards failed), one of the causes has it, some levels down.
 https://www.elastic.co/guide/en/elasticsearch/reference/7.17/common-options.html#common-options-error-options
 """
 
@@ -21,14 +21,14 @@ _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]+")
 
 
 class Reason(NamedTuple):
-    """The kind of a fault (an exception's name, where the engine gives one), and the words for it."""
+    """The type of an error (the name of an exception, if the engine gives one), and its text."""
 
     kind: str | None
     text: str
 
 
 def of_body(body: object) -> Reason:
-    """What the body of an answer says: an engine's error, or the beginning of whatever it is."""
+    """The reason in the body of a response: the error of an engine, or the beginning of the body."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
     try:
         found = json.loads(text)
@@ -40,7 +40,9 @@ def of_body(body: object) -> Reason:
 
 
 def of_error(error: object) -> Reason:
-    """What an ``error`` (or the ``reason`` of a shard's failure) says: the first words that say something."""
+    """The reason in an ``error`` (or in the ``reason`` of the failure of a shard): the first text that says
+    something.
+    """
     if not isinstance(error, dict):
         return Reason(None, _line(str(error))[:_SHORT])
     kind, little = None, ""
@@ -53,7 +55,7 @@ def of_error(error: object) -> Reason:
 
 
 def of_failures(failures: object) -> Reason | None:
-    """What the first of some shards' failures says that says anything."""
+    """The reason in the first failure of a shard that has one."""
     for failure in failures[:_MOST_CAUSES] if isinstance(failures, list) else ():
         if isinstance(failure, dict) and failure.get("reason"):
             return of_error(failure["reason"])
@@ -61,7 +63,9 @@ def of_failures(failures: object) -> Reason | None:
 
 
 def _causes(error: dict[str, object]) -> Iterator[dict[str, object]]:
-    """The error's causes, those first that say most: root causes, the error, what caused it, what shards say."""
+    """The causes of an error, the most informative ones first: root causes, the error, its causes, failures
+    of shards.
+    """
     roots = error.get("root_cause")
     yield from (one for one in (roots[:_MOST_CAUSES] if isinstance(roots, list) else ()) if isinstance(one, dict))
     cause: object = error
@@ -86,7 +90,7 @@ def _kind(cause: dict[str, object]) -> str | None:
 
 
 def _text(reason: object) -> str:
-    if isinstance(reason, dict):  # a reason with a kind of its own, as a shard's failure has
+    if isinstance(reason, dict):  # a reason with its own type, as in the failure of a shard
         return _text(reason.get("reason")) if not isinstance(reason.get("reason"), dict) else ""
     return "" if reason is None else _line(str(reason))
 

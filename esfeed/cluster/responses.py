@@ -1,4 +1,4 @@
-"""The shapes of the cluster's answers, over all engines, and the one judgement on whether an answer is whole.
+"""The structure of the responses of all engines, and the check that a response is complete.
 
 https://www.elastic.co/guide/en/elasticsearch/reference/7.17/search-search.html (and the same page of each version)
 """
@@ -21,7 +21,7 @@ _Answer = TypeVar("_Answer")
 
 
 class Shards(msgspec.Struct):
-    """``_shards`` of an answer: copies asked, and those that answered."""
+    """``_shards`` of a response: copies asked, and copies that answered."""
 
     total: int = 0
     successful: int = 0
@@ -33,8 +33,8 @@ _BARE = ("sort", "found", "error", "fields")
 
 
 class Hit(msgspec.Struct, gc=False, rename=lambda name: name if name in _BARE else f"_{name}"):
-    """One document of a search or an ``_mget``. ``source`` is the engine's own bytes, and so are ``sort`` and
-    ``fields``, which few ask for: ten thousand lists a page would keep the garbage collector busy for nothing.
+    """One document of a search or an ``_mget``. ``source`` has the bytes of the engine. So do ``sort`` and ``fields``,
+    which are rarely read: ten thousand lists per page would keep the garbage collector busy for nothing.
     """
 
     index: str
@@ -52,11 +52,11 @@ class Hit(msgspec.Struct, gc=False, rename=lambda name: name if name in _BARE el
 
     @property
     def sorted_by(self) -> Any:
-        """The first value that it is sorted by; ``None`` where it is not sorted."""
+        """The first sort value; ``None`` if the search was not sorted."""
         return next(iter(decode(self.sort, list[Any])), None) if self.sort else None
 
     def values(self, field: str) -> list[Any]:
-        """What it brought of ``field``, which was asked for beside the content."""
+        """The values of ``field``, if the search requested them beside the content."""
         return decode(self.fields, dict[str, list[Any]]).get(field, []) if self.fields else []
 
 
@@ -65,14 +65,14 @@ class _Total(msgspec.Struct):
 
 
 class Hits(msgspec.Struct):
-    """``hits`` of a search answer; ``total`` is a number up to 6.x and an object from 7.0."""
+    """``hits`` of a search response. ``total`` is a number up to 6.x and an object from 7.0."""
 
     hits: list[Hit]
     total: int | _Total = 0
 
 
 class SearchResponse(msgspec.Struct):
-    """A search answer."""
+    """A search response."""
 
     timed_out: bool
     shards: Shards = msgspec.field(name="_shards")
@@ -83,17 +83,17 @@ class SearchResponse(msgspec.Struct):
 
     @property
     def total(self) -> int:
-        """How many documents match, over all pages."""
+        """The number of matching documents, over all pages."""
         return self.hits.total.value if isinstance(self.hits.total, _Total) else self.hits.total
 
     @property
     def count(self) -> int:
-        """How many of them are on this page."""
+        """The number of documents on this page."""
         return len(self.hits.hits)
 
 
 class PackedResponse(SearchResponse, kw_only=True):
-    """A search answer whose hits nobody has looked at: they lie in ``raw``, where ``found`` has their places."""
+    """A search response with unread hits: they are in ``raw``, and ``found`` has their offsets."""
 
     raw: bytes
     found: Any
@@ -103,64 +103,64 @@ class PackedResponse(SearchResponse, kw_only=True):
         return len(self.found)
 
     def opened(self) -> SearchResponse:
-        """The same, with its hits."""
+        """The same response, with its hits decoded."""
         return page(self.raw)
 
 
 class Answers(msgspec.Struct):
-    """An ``_msearch`` answer: search answers or errors, each still raw."""
+    """An ``_msearch`` response: search responses or errors, not decoded yet."""
 
     responses: list[msgspec.Raw]
 
 
 class Failed(msgspec.Struct):
-    """The error of one search among many, if it has one."""
+    """The error of one of several searches, if any."""
 
     error: Any = None
 
 
 class Multi(msgspec.Struct):
-    """An ``_mget`` answer."""
+    """An ``_mget`` response."""
 
     docs: list[Hit]
 
 
 class Settings(msgspec.Struct):
-    """One index in a ``_settings`` answer, flat."""
+    """One index in a ``_settings`` response, flat."""
 
     settings: dict[str, Any]
 
 
 class Aliases(msgspec.Struct):
-    """One index in an ``_alias`` answer."""
+    """One index in an ``_alias`` response."""
 
     aliases: dict[str, dict[str, Any]] = {}
 
 
 class Cluster(msgspec.Struct):
-    """What an answer about the whole cluster says of which one it is."""
+    """The identity of the cluster, in a response about the whole cluster."""
 
     cluster_uuid: str = ""
 
 
 class Behind(msgspec.Struct):
-    """A ``_resolve/index`` answer: what a name leads to."""
+    """A ``_resolve/index`` response: what a name leads to."""
 
     aliases: list[Any] = []
     data_streams: list[Any] = []
 
 
 class Mappings(msgspec.Struct):
-    """One index in a ``_mapping`` answer: of types, each with its properties, before 7.x."""
+    """One index in a ``_mapping`` response. Before 7.x: types, each with its properties."""
 
     mappings: dict[str, Any] = {}
 
 
 def decode(raw: bytes | msgspec.Raw, kind: type[_Answer]) -> _Answer:
-    r"""``raw`` as a ``kind``. Raises ``ClusterError`` where it is not the answer of such an engine.
+    r"""Decodes ``raw`` as a ``kind``. Raises ``ClusterError`` if it is not the response of a supported engine.
 
-    Engines keep half of a surrogate pair (``"\ud83d"``, a cut emoji) in a document, which no UTF-8 text can hold and
-    no strict reader takes: it becomes U+FFFD, the rest stays as it is to the byte.
+    Engines store half of a surrogate pair (``"\ud83d"``, a cut emoji) in a document, which no UTF-8 text can contain
+    and no strict parser accepts. It becomes U+FFFD; the rest stays the same, to the byte.
     """
     try:
         return read(raw, kind)
@@ -181,12 +181,14 @@ def decode(raw: bytes | msgspec.Raw, kind: type[_Answer]) -> _Answer:
 
 
 def page(raw: bytes) -> SearchResponse:
-    """``raw`` as a search answer. Raises as :func:`decode` does."""
+    """Decodes ``raw`` as a search response. Raises as :func:`decode` does."""
     return decode(raw, SearchResponse)
 
 
 def packed(raw: bytes, field: str) -> SearchResponse:
-    """The same; a ``PackedResponse`` with the dates in ``field`` where the native part exists and can parse it."""
+    """Like :func:`page`. A ``PackedResponse`` with the dates in ``field`` if the native part is available and can parse
+    it.
+    """
     taken = native.hits(raw, field) if native.hits else None
     if taken is None:
         return page(raw)
@@ -204,11 +206,11 @@ def _whole_escape(match: re.Match[bytes]) -> bytes:
 
 
 def whole(page: SearchResponse, counted: bool = False) -> SearchResponse:
-    """``page``, if every shard answered all of it. Raises ``ClusterError`` for a partial answer.
+    """Returns ``page`` if every shard answered completely. Raises ``ClusterError`` for a partial response.
 
-    ``counted``: the caller compares the hits of all pages with the total itself, which tells more than
-    ``terminated_early``: 2.x says that of every scroll in ``_doc`` order, as it stops each page by that means.
-    ``successful`` is compared with ``total``, since an unassigned shard does not count as failed.
+    ``counted``: the caller compares the hits of all pages with the total itself, which is a stronger check than
+    ``terminated_early``. 2.x sets that for every scroll in ``_doc`` order, because it ends each page by that means.
+    ``successful`` is compared with ``total``, because an unassigned shard does not count as failed.
     """
     shards = page.shards
     if shards.total == 0:
@@ -237,7 +239,7 @@ def _why(failures: list[Any]) -> str:
 
 
 def document(hit: Hit, uuid: str, within: str | None, shard: int | None = None, stamp: int | None = None) -> Document:
-    """The document of a hit. ``within`` is part of the key: the index or alias, where the watch follows a pattern."""
+    """The document of a hit. ``within``, a part of the key, is the index or alias if the watch follows a pattern."""
     key = Key(hit.type or UNTYPED, hit.id, hit.routing or hit.parent, within)
     source = bytes(hit.source) or None
     return Document(key, hit.index, uuid, hit.version, hit.seq_no, source, hit.parent, shard, stamp)

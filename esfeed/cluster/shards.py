@@ -1,6 +1,6 @@
-"""Reads that go shard by shard and by ``_seq_no``: what stands above a number, how many stand where.
+"""Reads by shard and ``_seq_no``: the documents above a number, and counts by ranges of numbers.
 
-A shard is read from the copy whose counters were read: ``_shards:N|_only_nodes:ID`` pins it on every engine that has
+A shard is read from the copy whose counters were read. ``_shards:N|_only_nodes:ID`` selects it on every engine with
 sequence numbers. https://www.elastic.co/guide/en/elasticsearch/reference/7.17/search-shard-routing.html
 """
 
@@ -22,29 +22,29 @@ _BY_NUMBER = [{"_seq_no": {"order": "asc", "unmapped_type": "long"}}]
 
 
 def preference(shard: Shard) -> str:
-    """Reads that shard, from the copy on its node."""
+    """Selects that shard, on the copy of its node."""
     return f"_shards:{shard.number}|_only_nodes:{shard.node}"
 
 
 def where(of: Resolved, shard: Shard | None) -> tuple[str, str]:
-    """The name to search and the preference to do so with: all that is behind a name, or one shard on its copy."""
+    """The name and the preference for a search: of everything behind a name, or of one shard on its copy."""
     return (of.name, "") if shard is None else (shard.name, preference(shard))
 
 
 def without_seq_no(client: Client, of: Resolved) -> str:
-    """Why these indices cannot be followed by sequence number; empty where they can.
+    """A text: why these indices cannot be followed by sequence number; empty if they can.
 
-    Found by trying: a version number says nothing of ``index.disable_sequence_numbers`` or of a look-alike.
+    Found by trying: the version does not show ``index.disable_sequence_numbers``, or an engine that only looks alike.
     """
     if not client.dialect.seq_no:
         return f"{client.engine} has no sequence numbers in its searches"
     numbered = {"range": {"_seq_no": {"gte": 0}}}
-    # One search: between two of them writers refresh.
+    # One search, because writers can cause a refresh between two.
     body = {"size": 0, "query": {"bool": {"must_not": [numbered]}}, **_counted(client)}
     try:
         unseen = _total(client, of, body)
     except ClusterError:
-        # Where no search works, or this one does the next time, a bad moment says nothing of sequence numbers.
+        # If no search works, or this one works the next time, the error does not come from sequence numbers.
         _total(client, of, {"size": 0})
         try:
             unseen = _total(client, of, body)
@@ -60,7 +60,7 @@ def _total(client: Client, of: Resolved, body: Mapping[str, Any]) -> int:
 
 
 def tails(client: Client, of: Resolved, after: Mapping[Shard, int], size: int, source: bool) -> Mapping[Shard, Tail]:
-    """Two searches a shard, all in one request: what stands above its number, and how many documents it has."""
+    """Two searches for each shard, in one request: the documents above its number, and how many documents it has."""
     searches = []
     for shard, number in after.items():
         header = {"index": shard.name, "preference": preference(shard)}
@@ -75,7 +75,7 @@ def tails(client: Client, of: Resolved, after: Mapping[Shard, int], size: int, s
         page, documents_now = pages[2 * index], pages[2 * index + 1].total
         docs, total = documents(page, of, shard), page.total
         while docs and len(docs) < size and page.count < page.total:
-            # The shard gives fewer at once than were asked for: more stands above the last one.
+            # The shard returns fewer at once than requested: more documents follow the last one.
             header, body = searches[2 * index]
             above = {"query": {"range": {"_seq_no": {"gt": docs[-1].seq_no}}}}
             (page,) = client.multi_search([(header, {**body, **above, "size": size - len(docs)})])
@@ -85,7 +85,7 @@ def tails(client: Client, of: Resolved, after: Mapping[Shard, int], size: int, s
 
 
 def between(ends: Ends) -> dict[str, Any]:
-    """The query for documents with a number between ``ends``."""
+    """The query for documents with a sequence number between ``ends``."""
     low, high = ends
     return {"range": {"_seq_no": {"gte": low} | ({} if high is None else {"lt": high})}}
 
@@ -93,7 +93,7 @@ def between(ends: Ends) -> dict[str, Any]:
 def histogram(
     client: Client, shard: Shard, spans: Sequence[Span], bits: int, only: Mapping[str, Any] | None = None
 ) -> Mapping[int, int]:
-    """Documents by ``_seq_no >> bits`` within ``spans``; ``only`` those that a query finds."""
+    """The number of documents by ``_seq_no >> bits`` within ``spans``; ``only`` those that a query finds."""
     also = [only] if only else []
     found: dict[int, int] = {}
     buckets = {"histogram": {"field": "_seq_no", "interval": 1 << bits, "min_doc_count": 1}}

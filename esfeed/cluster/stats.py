@@ -1,4 +1,4 @@
-"""``_stats?level=shards``: the cheapest question that tells whether anything happened. One request, any size of index.
+"""Reads ``_stats?level=shards``, the cheapest request that shows whether anything happened, on an index of any size.
 
 https://www.elastic.co/guide/en/elasticsearch/reference/7.17/indices-stats.html
 """
@@ -45,7 +45,7 @@ _SHORT = (
     f"{_COPY}seq_no",
     f"{_COPY}ret*.p*",
 )
-"""The same and little more in a third of the length, which leaves more of a URL to names."""
+"""Patterns for the same fields and few others, a third as long, which leaves more of a URL to names."""
 _STARTED = ("STARTED", "RELOCATING")
 
 
@@ -125,7 +125,7 @@ class _Stats(msgspec.Struct):
 def read_stats(client: Client, name: str) -> StatsSnapshot:
     """The counters of all primaries behind ``name``.
 
-    Raises ``NameGone`` where nothing is behind it, ``ClusterError`` where a shard could not tell.
+    Raises ``NameGone`` if nothing is behind it, ``ClusterError`` if a shard gave no statistics.
     """
     indices: dict[str, _Index] = {}
     for stats in each(name, lambda some: _whole(client, some)):
@@ -134,10 +134,10 @@ def read_stats(client: Client, name: str) -> StatsSnapshot:
 
 
 def read_each(client: Client, names: Sequence[str]) -> Mapping[str, StatsSnapshot]:
-    """The counters of those of ``names`` that are open indices themselves: of each what ``read_stats`` tells of it.
+    """The counters of those ``names`` that are open indices themselves; for each, what ``read_stats`` returns for it.
 
-    One request, so as many names as a URL takes. What is no index, closed, out of sight or not whole is left out, and
-    of no harm to the others. Raises ``ClusterError`` where the request fails.
+    One request, so the names must fit into one URL. A name that is no index, or an index that is closed, out of sight
+    or incomplete, is left out and does not affect the others. Raises ``ClusterError`` if the request fails.
     """
     stats = _read(client, ",".join(names), _SHORT, ignore_unavailable="true")
     failed = {failure.index for failure in stats.shards.failures}
@@ -153,7 +153,7 @@ def read_each(client: Client, names: Sequence[str]) -> Mapping[str, StatsSnapsho
 
 
 def _reading(indices: Mapping[str, _Index]) -> StatsSnapshot:
-    """Raises ``ClusterError`` where a primary is not there."""
+    """Raises ``ClusterError`` if a primary is missing."""
     shards: dict[str, ShardStats] = {}
     docs = size_bytes = 0
     for index, found in indices.items():
@@ -191,7 +191,8 @@ def _whole(client: Client, name: str) -> _Stats:
 
 def _shard(primary: _Copy, copies: list[_Copy]) -> ShardStats:
     refreshes = tuple(sorted((copy.routing.node or "", _refreshes(copy)) for copy in copies))
-    # Before 6.x the index's uuid is not told here; the translog's is made with the index and tells as much.
+    # Before 6.x, the answer lacks the uuid of the index. The uuid of the translog is as good: it is made with the
+    # index.
     identity = f"{primary.routing.node}/{primary.commit.user_data.translog_uuid}"
     done = primary.indexing.index_total + primary.indexing.delete_total
     numbers = primary.seq_no

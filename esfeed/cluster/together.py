@@ -1,4 +1,4 @@
-"""One question for many watches: the counters of all indices of one cluster that are looked at in the same moment."""
+"""One request for many watches: the counters of all indices of a cluster that are due at the same time."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from esfeed.errors import ClusterError, Retryable
 from esfeed.model.reads import Resolved, StatsSnapshot
 
 _AGAIN = 60.0
-"""Seconds after which a name is asked for together with others again that was no open index the last time."""
+"""Seconds after which a name is tried in a shared request again if it was not an open index the last time."""
 
 LONGEST = 3600
-"""Bytes of names in one URL (see ``lots``); what else stands there is less than 400 bytes."""
+"""The limit of names in one URL, in bytes (see ``lots``). The rest of the URL takes less than 400 bytes."""
 
 _LEAST = 200
-"""Bytes of names that are asked for at once at least, where a cluster is too slow for more."""
+"""The lower bound of that limit, in bytes, to which it shrinks if a cluster is too slow."""
 
 
 class SharedAnswer(NamedTuple):
-    """The counters of one watch, or the error instead of them, as asked for together with others.
+    """The counters of one watch from a shared request, or its error.
 
-    ``requests`` and ``received_bytes`` are the cost, borne by one of the watches; ``at`` is when they were asked for
-    (monotonic). ``behind``: what is behind the name, and the uuid of the cluster, asked for after the counters.
+    ``requests`` and ``received_bytes`` are the cost, which one of the watches bears. ``at`` is when the request was
+    sent (monotonic). ``behind``: the indices behind the name and the uuid of the cluster, read after the counters.
     """
 
     name: str
@@ -45,7 +45,7 @@ class SharedAnswer(NamedTuple):
 
 
 class SharedCounters:
-    """Asks one cluster over ``link``. Usable from many threads."""
+    """Sends shared requests to one cluster over ``link``. Thread-safe."""
 
     def __init__(
         self,
@@ -62,13 +62,13 @@ class SharedCounters:
         self._limit = LONGEST
 
     def may_share(self, name: str) -> bool:
-        """Whether a watched name can be asked for together with others: one index, as far as one can tell."""
+        """Whether a watched name can be part of a shared request: it looks like the name of one index."""
         if any(sign in name for sign in "*,<:") or name == "_all":
             return False
         return self._monotonic() - self._absent.get(name, float("-inf")) >= _AGAIN
 
     def lots(self, names: Iterable[str]) -> list[list[str]]:
-        """Names that may be shared, in lots for one request each: as far as a URL goes."""
+        """Splits names that may be shared into lots for one request each, by the length of the URL."""
         lots: list[list[str]] = []
         size = 0
         for name in names:
@@ -80,10 +80,11 @@ class SharedCounters:
         return lots
 
     def read(self, names: Sequence[str], anew: bool = False) -> list[SharedAnswer]:
-        """What is to be handed to the watches of those names; to one that is not among it, nothing.
+        """The answers for the watches of those names. A watch without an answer sends its own request.
 
-        ``anew``: nothing is known yet of any of them, so what is behind each name is asked for as well. The engine's
-        own refusals are told by each watch's own request. Where nothing answers, that is told to all.
+        ``anew``: nothing is known of these watches yet, so this also reads what is behind each name. If the engine
+        refuses the request, each watch gets the error from its own request. If there is no response, every watch gets
+        that error.
         """
         at = self._monotonic()
         client = Client(self._connection, self._sleep, self._link)
@@ -121,6 +122,6 @@ class SharedCounters:
 
 
 def _unanswered(error: ClusterError) -> bool:
-    """Whether a request failed as there was no answer at all, however often it was tried."""
+    """Whether a request failed because no attempt got a response."""
     why = error.__cause__
     return isinstance(why, Retryable) and isinstance(why.__cause__, elastic_transport.TransportError)

@@ -1,1 +1,1 @@
-"""The settings: kinds of value, sections, and reading the file."""
+"""The settings: types of values, sections, and the reader of the file."""

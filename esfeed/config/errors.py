@@ -1,7 +1,7 @@
-"""Puts into the user's words what is wrong with settings: which key, what stands there, what to write instead.
+"""Explains errors in the settings: which key, which value, what to write instead.
 
-Nothing that may be secret is ever shown: no value of an unknown key, of a key made for secrets, or of one whose name
-sounds like it; in any other, nothing that stands before an ``@`` or after a ``?``.
+Never shows a secret: no value of an unknown key, of a key for secrets, or of a key whose name sounds like one. In other
+values, it hides everything before an ``@`` or after a ``?``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _EXPECTED = {
 
 
 class Fault(ConfigError):
-    """One fault in the settings, its value written as TOML would have it."""
+    """One error in the settings, with the value in TOML syntax."""
 
     def __init__(self, key: str, value: object, hint: str) -> None:
         super().__init__(key, value, hint)
@@ -57,7 +57,7 @@ class Fault(ConfigError):
 
 
 class ConfigErrors(ConfigError):
-    """All faults of one file, in ``errors``; ``key``, ``value`` and ``hint`` are the first one's."""
+    """All errors of one file, in ``errors``. ``key``, ``value`` and ``hint`` are those of the first one."""
 
     def __init__(self, errors: Sequence[ConfigError]) -> None:
         super().__init__(errors[0].key, errors[0].value, errors[0].hint)
@@ -68,7 +68,7 @@ class ConfigErrors(ConfigError):
 
 
 def join(at: str, part: object) -> str:
-    """The dotted path of a key or place inside ``at``, as TOML would write it."""
+    """The dotted path of a key or index inside ``at``, in TOML syntax."""
     if isinstance(part, int):
         return f"{at}[{part}]"
     name = str(part)
@@ -78,7 +78,7 @@ def join(at: str, part: object) -> str:
 
 
 def shown(value: object) -> object:
-    """What of a value may stand in a message: plain values only, shortened, and without user and password."""
+    """The part of a value that a message may show: plain values only, shortened, without user and password."""
     if isinstance(value, str):
         value = _QUERY.sub("…", _USER_INFO.sub("***@", value))
         return value if len(value) <= 100 else f"{value[:99]}…"
@@ -88,12 +88,12 @@ def shown(value: object) -> object:
 
 
 def unknown(at: str, name: str, known: Sequence[str]) -> Fault:
-    """The fault of a key that there is not, with the nearest of those that there are."""
+    """The error for an unknown key, with the most similar known one."""
     return Fault(join(at, name), None, f"unknown key; {one_of(known, name)}")
 
 
 def out_of_range(data: object) -> Iterator[tuple[str, Fault]]:
-    """The numbers in ``data`` that are no numbers, or that TOML itself does not allow: (key, fault) each."""
+    """The numbers in ``data`` that are not finite, or too large for TOML, as (key, fault)."""
     todo: list[tuple[str, bool, object]] = [("", False, data)]
     while todo:
         at, secret, value = todo.pop()
@@ -108,12 +108,12 @@ def out_of_range(data: object) -> Iterator[tuple[str, Fault]]:
 
 
 def of_section(model: type[BaseModel], raw: Mapping[str, Any], at: str, error: ValidationError) -> list[Fault]:
-    """The faults that a model found in a section ``raw`` that stands at the key ``at``; one for each key."""
+    """The errors that a model found in the section ``raw`` at the key ``at``; one for each key."""
     faults: dict[str, Fault] = {}
     details = error.errors(include_url=False, include_input=False)
     for detail in details:
         if detail["type"] == "too_short" and any(detail["loc"] == other["loc"][:-1] for other in details):
-            # pydantic does not count the members that are faulty themselves
+            # pydantic does not count members that have errors themselves
             continue
         fault = _fault(model, raw, at, detail)
         known = faults.get(fault.key)
@@ -132,7 +132,7 @@ def _fault(model: type[BaseModel], raw: Mapping[str, Any], at: str, detail: Erro
     path: list[int | str] = []
     value: Any = raw
     for part in where:
-        # A place that the data has not is pydantic's own name for a branch of a union, or the key that is missing.
+        # A part that is missing in the data is pydantic's name for a branch of a union, or the missing key.
         try:
             value = value[part]
         except (LookupError, TypeError):
@@ -154,7 +154,7 @@ def _fault(model: type[BaseModel], raw: Mapping[str, Any], at: str, detail: Erro
 def _hint(model: type[BaseModel], path: Sequence[int | str], detail: ErrorDetails, cause: object) -> str:
     kind = detail["type"]
     if cause is not None:
-        # What a check says may quote the value, of which a plugin's author need not know what is secret.
+        # The text of a check can quote the value, and the author of a plugin may not know what is secret.
         return _USER_INFO.sub("***@", str(cause))
     if kind == "missing":
         owner = _owner(model, path[:-1])
@@ -167,7 +167,7 @@ def _hint(model: type[BaseModel], path: Sequence[int | str], detail: ErrorDetail
 
 
 def _owner(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel] | None:
-    """The model that the keys at ``path`` belong to, where there is one."""
+    """The model that the keys at ``path`` belong to, if there is one."""
     for part in path:
         if isinstance(part, int):
             continue
@@ -180,7 +180,7 @@ def _owner(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]
 
 
 def _secret(model: type[BaseModel], path: Sequence[int | str]) -> bool:
-    """Whether the value at ``path`` must not be shown: by the kind of its field, or else by any name on the way."""
+    """Whether the value at ``path`` must not be shown, by the type of its field or by any name on the path."""
     field = model.model_fields.get(str(path[0]))
     kinds = _kinds(field.annotation) if field else set()
     if SecretStr in kinds:
@@ -189,7 +189,7 @@ def _secret(model: type[BaseModel], path: Sequence[int | str]) -> bool:
 
 
 def _kinds(annotation: Any) -> set[type]:
-    """Every class that an annotation mentions, however deep."""
+    """Every class that an annotation contains, at any depth."""
     found = {annotation} if isinstance(annotation, type) else set()
     for part in get_args(annotation):
         found |= _kinds(part)

@@ -1,4 +1,4 @@
-"""The section ``[http]`` of the settings: where the feed is served over HTTP, and to whom."""
+"""The section ``[http]`` of the settings: where esfeed serves the feed over HTTP, and to whom."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_LISTEN = "127.0.0.1:8460"
 
 
 UNIX = "unix:"
-"""Before the path of a socket to listen at."""
+"""The prefix of the path of a socket to listen on."""
 
 
 def split_address(text: str) -> tuple[str, int]:
@@ -29,7 +29,7 @@ def split_address(text: str) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether that host (a name or an address) is this machine and no other."""
+    """Whether that host (a name or an address) is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -55,7 +55,7 @@ def _origin(text: str) -> str:
 
 
 class KeystoneSettings(Section):
-    """Where to have OpenStack tokens checked, and as whom."""
+    """Where to check OpenStack tokens, and with which user."""
 
     auth_url: Host = Field(description='the url of Keystone, such as "http://controller:5000/v3"')
     username: Text = Field(description="a user that may validate tokens of others (role service or admin)")
@@ -118,33 +118,33 @@ class HttpSettings(Section):
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port to listen at; not where it is a socket."""
+        """Host and port to listen on. Only valid if ``listen`` is not a socket."""
         return split_address(self.listen)
 
     @property
     def socket(self) -> str:
-        """The path of the socket to listen at, empty where it is an address."""
+        """The path of the socket to listen on; empty if ``listen`` is an address."""
         return self.listen.removeprefix(UNIX) if self.listen.startswith(UNIX) else ""
 
     @property
     def limit(self) -> int:
-        """The most connections at a time."""
+        """The limit of connections at a time."""
         return self.readers + 1000 if self.connections is None else self.connections
 
     @property
     def limit_of_one(self) -> int:
-        """The most connections from one address."""
+        """The limit of connections from one address."""
         return max(self.limit // 2, self.readers) if self.connections_of_one is None else self.connections_of_one
 
     def shape(self) -> Transform | None:
-        """What is made of events before a tenant sees them, compiled; ``None`` where that is nothing."""
+        """The compiled transformation of events for tenants; ``None`` if there is none."""
         if not (self.fields or self.redact):
             return None
         return Transform(Patterns(self.fields), [rule.rule() for rule in self.redact])
 
     @property
     def in_clear(self) -> bool:
-        """Whether tokens would cross a network unencrypted."""
+        """Whether tokens cross a network unencrypted."""
         return self.certificate is None and not self.socket and not is_loopback(self.address[0])
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
-"""Reads the settings file: TOML to validated, frozen settings, or one error that lists every fault in it.
+"""Reads the settings file: from TOML to validated, frozen settings, or one error that lists everything wrong with it.
 
-A relative path in the file is relative to the working directory, not to the file. A text may be ``"env:NAME"``. Where
-there are no routes at all, every watch goes to every sink.
+A relative path in the file is relative to the working directory, not to the file. A text can be ``"env:NAME"``. Without
+any routes, every watch goes to every sink.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Config(Section):
     http: HttpSettings | None = Field(None, description="serves the feed over HTTP")
 
     def router(self) -> Router:
-        """The routes, compiled."""
+        """The compiled routes."""
         routes = [
             Route(
                 index,
@@ -92,7 +92,9 @@ class Config(Section):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is no fault, but hardly meant: what no route uses or leaves over, ``where`` on what is not kept."""
+        """What is valid, but probably a mistake: unused sections and routes, ``where`` on contents that are not stored,
+        and more.
+        """
         return (*self._unused(), *self._shadowed(), *self._not_kept(), *self._in_clear(), *self._anonymous())
 
     def _unused(self) -> list[str]:
@@ -146,7 +148,9 @@ class Config(Section):
 
 
 def load(path: Path) -> Config:
-    """The settings in a file. Raises :class:`ConfigError` where it cannot be read, or for every fault in it."""
+    """Reads the settings from a file. Raises :class:`ConfigError` if it cannot be read, or for everything wrong with
+    it.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -165,7 +169,9 @@ def load(path: Path) -> Config:
 
 
 def parse(text: str, path: Path) -> Config:
-    """The settings in ``text``, which stands in the file ``path`` (for messages). Raises :class:`ConfigError`."""
+    """Reads the settings from ``text``, the content of the file ``path`` (for messages). Raises
+    :class:`ConfigError`.
+    """
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -174,12 +180,12 @@ def parse(text: str, path: Path) -> Config:
 
 
 def build(data: Mapping[str, Any]) -> Config:
-    """The settings in tables and values as TOML has them. Raises :class:`ConfigError`: one, listing every fault."""
+    """Makes the settings from tables and values of TOML. Raises one :class:`ConfigError` that lists every error."""
     return _Builder(data).build()
 
 
 class _Builder:
-    """Walks through the tables once and gathers faults on the way, so that a user meets them all at a time."""
+    """Checks the tables once and collects all errors, so that a user sees them at the same time."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         self.data = data
@@ -224,7 +230,7 @@ class _Builder:
                 self._fault(table, None, f"at least one is needed; write {example}")
 
     def _tables(self, table: str) -> list[tuple[str, str, Mapping[str, Any]]]:
-        """The named sections of a kind: name, key, content. What is no table is a fault, and left out."""
+        """The named sections of a kind: name, key, content. Anything that is not a table is an error, and left out."""
         raw = self.data.get(table, {})
         if not isinstance(raw, dict):
             self._fault(table, None, f"write a section for each, such as {_EXAMPLES[table]}")
@@ -246,7 +252,7 @@ class _Builder:
         except ValidationError as error:
             self.faults += of_section(model, raw, at, error)
         except Exception as error:
-            # A validator may fail in any way on what it did not expect (a plugin's, or one given an absurd number).
+            # A validator can fail in any way on an unexpected value (one of a plugin, or an absurd number).
             if not any(key.startswith(at) for key in self.numbers):
                 self._fault(at, None, f"it cannot be used ({type(error).__name__})")
         return None
@@ -313,7 +319,7 @@ class _Builder:
         return made
 
     def _owned(self, at: str, route: RouteSettings) -> None:
-        """A tenant's route is for watches that can say whose each resource is, whatever happens to it."""
+        """Checks that the watches of a tenant's route know the owner of each resource in every event."""
         watches = self.data.get("watches")
         for name, watch in watches.items() if isinstance(watches, dict) else ():
             if not isinstance(watch, dict) or (route.watches and name not in route.watches):
@@ -342,7 +348,7 @@ class _Builder:
 
 
 def _broken(text: str, path: Path, error: Exception) -> ConfigError:
-    """A fault of TOML's own: where it is, and the line, unless a secret may stand there."""
+    """A TOML error with its position and the line, unless the line may contain a secret."""
     what = str(error) if isinstance(error, ValueError) else "nested too deep"
     match = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", what)
     what = what[: match.start()] if match else what
@@ -358,7 +364,7 @@ def _broken(text: str, path: Path, error: Exception) -> ConfigError:
 
 
 def _line(lines: list[str], number: int) -> str:
-    """A line as it may be shown: its first word only, where it or the value that it goes on with may be secret."""
+    """A line for a message: only its first word if it, or the value that it continues, may be secret."""
     start = number
     while start > 0 and not re.match(r"\s*(\[[^\]\"']+\]|[\w.\"' -]+=)", lines[start]):
         start -= 1

@@ -1,4 +1,4 @@
-"""The sections of the settings that are not a plugin's: what a cluster, a watch and a route can say.
+"""The sections of the settings other than those of plugins: clusters, watches and routes.
 
 The reference of settings in the docs is made from these models; each field's description is a line of it.
 """
@@ -102,9 +102,10 @@ def _share(value: object) -> object:
 
 
 def _weekdays(field: str) -> str:
-    """Cron's days of the week (0 and 7 are Sunday, ranges may begin there) by names, which APScheduler takes alike.
+    """Converts the weekdays of cron (0 and 7 are Sunday, ranges may begin there) to names, which APScheduler reads
+    alike.
 
-    APScheduler 3 counts from Monday as 0 (its issue 286): as numbers, every schedule would be a day late.
+    APScheduler 3 counts from Monday as 0 (its issue 286): with numbers, every schedule would be a day late.
     """
     days: list[str] = []
     for part in field.lower().split(","):
@@ -187,9 +188,9 @@ class ClusterSettings(Section):
         return self
 
     def connection(self, name: str, most_per_second: float | None = None, page_bytes: int = 0) -> Connection:
-        """How to reach the cluster, which has that ``name``, with so many requests a second at most.
+        """The connection to the cluster, which has that ``name``, with a limit of requests per second.
 
-        ``page_bytes``: how many bytes an answer should have; one of several times as many is an error.
+        ``page_bytes``: the expected size of a response. Several times as many bytes are an error.
         """
         basic: Any = None if self.basic_auth is None else tuple(self.basic_auth.get_secret_value().split(":", 1))
         return Connection(
@@ -278,7 +279,7 @@ _SHORTEST_KEY = 16
 
 
 class RedactSettings(Section):
-    """What is done to some fields before a sink has them."""
+    """What happens to some fields before a sink receives them."""
 
     fields: Annotated[tuple[Annotated[str, AfterValidator(_takes)], ...], BeforeValidator(_tuple)] = Field(
         min_length=1, description='the fields: globs such as "*password*", or regular expressions such as "/(?i)token/"'
@@ -304,13 +305,13 @@ class RedactSettings(Section):
         return self
 
     def rule(self) -> Redaction:
-        """The rule, compiled."""
+        """The compiled rule."""
         key = b"" if self.key is None else self.key.get_secret_value().encode()
         return Redaction(tuple(map(Pattern, self.fields)), self.action, key, self.mask)
 
 
 class RouteSettings(Section):
-    """Which events of which watches go to which sinks, and what of them. See docs/routing.rst."""
+    """Which events of which watches go to which sinks, and which parts of them. See docs/routing.rst."""
 
     watches: Names = Field((), description="the names of the watches; default: all")
     sinks: Names = Field(min_length=1, description="the names of the sinks")
@@ -387,7 +388,7 @@ class RouteSettings(Section):
         return self
 
     def shape(self) -> Transform | None:
-        """What the route makes of events, compiled; ``None`` where that is nothing."""
+        """The compiled transformation of events; ``None`` if there is none."""
         if not (self.fields or self.redact or self.rename or self.subject or self.route):
             return None
         rules = [rule.rule() for rule in self.redact]

@@ -1,6 +1,6 @@
 """Finds sinks and profiles by name, through the entry points ``esfeed.sinks`` and ``esfeed.profiles``.
 
-Only what the settings name is imported, so a sink whose client library is not installed costs nothing until it is used.
+Imports only what the settings name, so an unused sink does not need its client library.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ PROFILES = "esfeed.profiles"
 
 @cache
 def declared(group: str) -> EntryPoints:
-    """The entry points of that group, read once: a file of every package that is installed is looked at for it."""
+    """The entry points of that group, read once: this reads a file of every installed package."""
     return entry_points(group=group)
 
 
 def sink_names() -> list[str]:
-    """The types of sink that are declared, sorted; nothing is imported."""
+    """The declared types of sinks, sorted. Imports nothing."""
     return sorted({point.name for point in declared(SINKS)})
 
 
 def profile_names() -> list[str]:
-    """The profiles that are declared, sorted; nothing is imported."""
+    """The declared profiles, sorted. Imports nothing."""
     return sorted({point.name for point in declared(PROFILES)})
 
 
 def sink_class(type_name: str) -> type:
-    """The class of the sinks of a type: its attribute ``Settings`` is the model of its section.
+    """The class of the sinks of a type. Its attribute ``Settings`` is the model of its section.
 
-    Raises :class:`ConfigError` (key ``type``) where no such type is declared, or it cannot be loaded.
+    Raises :class:`ConfigError` (key ``type``) if the type is not declared or cannot be loaded.
     """
     found = _load(SINKS, "type", type_name)
     settings = getattr(found, "Settings", None)
@@ -59,7 +59,7 @@ def profile(name: str) -> Profile:
 
 
 def one_of(names: Iterable[str], near: object = None) -> str:
-    """What to write instead of ``near``: the nearest of ``names``, else all of them. A hint for an error's text."""
+    """A hint about ``names``: the one most similar to ``near``, otherwise all of them."""
     names = sorted(names)
     close = difflib.get_close_matches(near, names, 1) if isinstance(near, str) and len(near) < 100 else []
     if close:
@@ -82,7 +82,7 @@ def _load(group: str, key: str, name: str) -> object:
     except ImportError as error:
         raise ConfigError(key, name, _install(point, error)) from error
     except Exception as error:
-        # A plugin's import may run anything; whatever comes of it is the plugin's fault, not the user's.
+        # The import of a plugin can run anything. Its errors are those of the plugin, not of the user.
         raise ConfigError(key, name, f"{point.value} cannot be loaded: {_text(error)}") from error
 
 

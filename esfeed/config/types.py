@@ -1,6 +1,7 @@
-"""The kinds of value that settings are made of: durations, sizes, secrets, and the base model of every section.
+"""The types of values in settings: durations, sizes, secrets, and the base model of every section.
 
-Sections live where they are used (a sink's beside the sink, the rest in ``config``); all refuse unknown keys.
+Sections are defined where they are used (those of a sink beside the sink, the rest in ``config``). All reject unknown
+keys.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _SIZE = re.compile(r"\s*(\d+)\s*([kmg]?b?)\s*", re.IGNORECASE)
 
 
 def seconds(value: object) -> float:
-    """``"1s"``, ``"5m"``, ``"250ms"``, ``"24h"``, ``"7d"``, or a bare number of seconds. Raises ``ValueError``."""
+    """The seconds of ``"1s"``, ``"5m"``, ``"250ms"``, ``"24h"``, ``"7d"`` or a bare number. Raises ``ValueError``."""
     found: float | None = None
     if isinstance(value, int | float) and not isinstance(value, bool):
         found = float(min(value, 2 * _LONGEST))
@@ -35,7 +36,7 @@ def seconds(value: object) -> float:
 
 
 def size_bytes(value: object) -> int:
-    """``"10MB"``, ``"64kb"`` (powers of 1024), or a bare number of bytes. Raises ``ValueError``."""
+    """The bytes of ``"10MB"``, ``"64kb"`` (powers of 1024) or a bare number. Raises ``ValueError``."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
@@ -45,7 +46,7 @@ def size_bytes(value: object) -> int:
 
 
 def from_environment(value: object) -> object:
-    """``"env:NAME"`` stands for the environment variable NAME; anything else for itself. Raises ``ValueError``."""
+    """The environment variable NAME for ``"env:NAME"``; any other value unchanged. Raises ``ValueError``."""
     if not (isinstance(value, str) and value.startswith("env:")):
         return value
     name = value.removeprefix("env:")
@@ -55,7 +56,7 @@ def from_environment(value: object) -> object:
 
 
 class Misplaced(ValueError):
-    """A fault that belongs to one ``key`` of a section, found when looking at several of them."""
+    """An error of several keys of a section together, which belongs to one ``key``."""
 
     def __init__(self, key: str, hint: str) -> None:
         super().__init__(hint)
@@ -69,13 +70,13 @@ Secret = Annotated[SecretStr, BeforeValidator(from_environment)]
 
 
 class Section(BaseModel):
-    """Base of every section of the settings: frozen, strict about types, and closed to unknown keys."""
+    """Base of every section of the settings: frozen, strict about types, without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class SinkSection(Section):
-    """What every sink's section has in common; a sink adds its own keys."""
+    """The keys that all sinks have in common; a sink adds its own."""
 
     type: str = Field(description="the type of the sink")
     format: Format = Field("cloudevents", description="the format of events")

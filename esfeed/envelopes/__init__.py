@@ -1,6 +1,6 @@
-"""The forms in which an event can be written for a consumer; a sink's ``format`` names one.
+"""The formats of events for consumers; the ``format`` of a sink names one.
 
-Each form is one module here with one pure function; whoever adds one adds its name to ``Format`` and ``_ENVELOPES``.
+Each format is one module with one pure function. To add one, add its name to ``Format`` and ``_ENVELOPES``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Format = Literal["cloudevents", "debezium", "searchlight", "raw"]
 
 
 class Envelope(NamedTuple):
-    """A form: ``encode`` makes JSON text (bytes, UTF-8) of an event, ``content_type`` says what it is to who asks."""
+    """A format: ``encode`` turns an event into JSON text (bytes, UTF-8) with that ``content_type``."""
 
     content_type: str
     encode: Callable[[Event], bytes]
@@ -33,5 +33,5 @@ _ENVELOPES: dict[Format, Envelope] = {
 
 
 def envelope(name: Format) -> Envelope:
-    """The form of that name."""
+    """The format with that name."""
     return _ENVELOPES[name]

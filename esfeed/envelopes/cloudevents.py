@@ -1,4 +1,4 @@
-"""``format = "cloudevents"``: CloudEvents 1.0, the form that esfeed speaks unless told otherwise."""
+"""``format = "cloudevents"``: CloudEvents 1.0, the default format."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _json = msgspec.json.Encoder()
 _JSON = "application/json"
 _LAST_TWO = "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF))
 _NO_TEXT = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_LAST_TWO}]")
-"""What the type String of CloudEvents has not: control characters, surrogates, noncharacters."""
+"""What the type String of CloudEvents excludes: control characters, surrogates, noncharacters."""
 
 
 def cloudevent(event: Event) -> bytes:
-    """The event as one CloudEvents 1.0 structured JSON object, without line breaks of its own making.
+    """The event as one CloudEvents 1.0 structured JSON object, without added line breaks.
 
     https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
     """
@@ -53,7 +53,7 @@ def cloudevent(event: Event) -> bytes:
 
 
 def binary_cloudevent(event: Event) -> tuple[Mapping[str, str], bytes]:
-    """The event in HTTP's binary mode: the headers (with the content type), and the data alone as the body.
+    """The event in the binary mode of HTTP: the headers (with the content type), and the data alone as the body.
 
     https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#31-binary-content-mode
     """
@@ -62,7 +62,7 @@ def binary_cloudevent(event: Event) -> tuple[Mapping[str, str], bytes]:
 
 
 def attributes(event: Event) -> Mapping[str, str]:
-    """The context attributes by name, for messages with headers beside the value; none is empty.
+    """The context attributes by name, for messages with headers beside the value. None is empty.
 
     https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#context-attributes
     """
@@ -88,14 +88,14 @@ def _source(event: Event) -> str:
 
 @lru_cache(maxsize=1000)
 def _source_of(cluster: str, watch: str) -> str:
-    # The same for all events of a watch, and to work it out took half of the time of an event.
+    # Cached: it is the same for all events of a watch, and took half of the time of an event.
     return f"esfeed://{quote(cluster, safe='')}/{quote(watch, safe='')}"
 
 
 def _subject(event: Event) -> str:
-    """The subject with what no attribute may hold (control characters, noncharacters) in percent-encoding.
+    """The subject, with percent-encoding for what no attribute may contain (control characters, noncharacters).
 
-    An id may be any text, and ``data.id`` is that text.
+    An id can be any text; ``data.id`` is that text.
     https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#type-system
     """
     subject = event.subject

@@ -1,7 +1,8 @@
-"""``format = "debezium"``: the value of a Debezium change event, for consumers that read those.
+"""``format = "debezium"``: the value of a Debezium change event.
 
 It is the payload alone, as Debezium's JSON converter writes it with ``schemas.enable=false``. ``source.id`` (with
-``source.collection`` and ``source.routing``) says which document; Debezium itself has that in the key of its messages.
+``source.collection`` and ``source.routing``) identifies the document; Debezium itself has that in the key of its
+messages.
 """
 
 from __future__ import annotations
@@ -49,9 +50,8 @@ _json = msgspec.json.Encoder()
 def debezium(event: Event) -> bytes:
     """The event as the value of a Debezium change event.
 
-    ``source.ts_ms`` is the document's own date where it has a readable one, ``ts_ms`` when esfeed found the change,
-    both in milliseconds since 1970. ``source.revision`` is the version of the document, as text since it goes beyond
-    2**53.
+    ``source.ts_ms`` is the date in the document, if it has a readable one; ``ts_ms`` is when esfeed found the change.
+    Both are epoch milliseconds. ``source.revision`` is the version of the document, as text because it exceeds 2**53.
     https://debezium.io/documentation/reference/stable/connectors/mongodb.html#mongodb-change-events-value
     """
     origin = event.origin

@@ -1,7 +1,7 @@
-"""``format = "raw"``: the document alone, as the index has it; for who knows it by its own fields.
+"""``format = "raw"``: the document alone, as the index has it, for consumers that know it by its fields.
 
-A delete is ``{"_id": …, "_type": …, "_deleted": true}``, after CouchDB's ``_changes``. No document looks like it: an
-engine takes none that has a field ``_id``.
+A delete is ``{"_id": …, "_type": …, "_deleted": true}``, as in CouchDB's ``_changes``. No document looks like this,
+because engines reject a field ``_id``.
 """
 
 from __future__ import annotations

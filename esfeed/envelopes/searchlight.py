@@ -1,7 +1,7 @@
-"""``format = "searchlight"``: in the words of OpenStack's notifications and of Searchlight, for what speaks those.
+"""``format = "searchlight"``: the terms of OpenStack notifications and of Searchlight, for consumers that use those.
 
-``event_type`` is that of the notification that the service sends for such a change, so that a consumer of
-notifications finds what it knows. A first snapshot or a backfill is ``….exists``, as services call their audits.
+``event_type`` is that of the notification that the service sends for such a change, so consumers of notifications find
+what they know. A first snapshot or a backfill is ``….exists``, the name that services give their audits.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ _json = msgspec.json.Encoder()
 
 
 def searchlight(event: Event) -> bytes:
-    """The event as JSON: ``doc`` is the document now (``null`` in a delete), ``before`` what it was, where known.
+    """The event as JSON: ``doc`` is the document now (``null`` in a delete), ``before`` its previous content, if known.
 
-    Whole numbers that may go beyond 2**53 (``version``, ``seq_no``, ``position``) are texts: JavaScript reads these
-    without losing digits. ``doc`` is as the index has it.
+    Integers that can exceed 2**53 (``version``, ``seq_no``, ``position``) are texts, which JavaScript reads without
+    losing digits. ``doc`` is as the index has it.
     https://docs.openstack.org/nova/latest/reference/notifications.html
     """
     origin = event.origin
@@ -83,7 +83,7 @@ def searchlight(event: Event) -> bytes:
 
 
 def event_type(event: Event) -> str:
-    """The type of the notification that stands for such a change; ``TYPE.create`` and so on where there is none."""
+    """The type of the notification for such a change; ``TYPE.create`` and so on if there is none."""
     verb = _VERBS[event.op]
     name, end = _BY_TYPE.get(event.type, (event.type, ""))
     plain = f"{name}.{verb}"

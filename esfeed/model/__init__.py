@@ -1,1 +1,1 @@
-"""Values: what a document, a change and an event are, and what a cluster answered. Nothing here does I/O."""
+"""Values: documents, changes, events, and results of reads. No I/O."""

@@ -1,7 +1,7 @@
-"""The values that travel through the house: documents as read, revisions as remembered, changes, and events.
+"""The values that esfeed passes on: documents as read, revisions as remembered, changes, and events.
 
-All are frozen. A document's ``_source`` stays the engine's own bytes all the way (``msgspec.Raw``): numbers beyond
-2**53 and the order of keys survive, and nothing is parsed that nobody asks for.
+All are frozen. The ``_source`` of a document keeps the bytes of the engine everywhere (``msgspec.Raw``): numbers beyond
+2**53 and the order of keys survive, and nothing is parsed unless needed.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ UNTYPED = "_doc"
 
 
 class Key(NamedTuple):
-    """What makes a document one document behind a watch.
+    """Identifies a document in a watch.
 
-    ``type`` is ``_type``, or ``_doc`` where the engine has no types, so that an upgrade changes no key. ``routing``
-    counts, since the same id under two routings is two documents. ``within`` is the index (or the alias that
-    leads to it), set behind a pattern only: behind an alias the same (type, id) in a new index is the same document.
+    ``type`` is ``_type``, or ``_doc`` if the engine has no types, so that an upgrade changes no key. ``routing`` is
+    included, because the same id under two routings is two documents. ``within`` is the index (or the alias that leads
+    to it), for patterns only: behind an alias, the same (type, id) in a new index is the same document.
     """
 
     type: str
@@ -36,10 +36,10 @@ class Key(NamedTuple):
 class Document(msgspec.Struct, frozen=True, gc=False):
     """A document as one read of the cluster showed it.
 
-    ``source`` is the raw JSON of ``_source``; ``None`` where only ids and versions were read. ``uuid`` is the uuid of
-    the concrete ``index``. ``seq_no`` is ``None`` where the engine has none (2.x, 5.x) or was not asked, ``shard``
-    where the read did not go shard by shard. ``stamp`` is the date that the watch goes by, in epoch milliseconds as the
-    engine has it; ``None`` where there is none, or it was not asked for.
+    ``source`` is the raw JSON of ``_source``; ``None`` if only ids and versions were read. ``uuid`` is the uuid of the
+    concrete ``index``. ``seq_no`` is ``None`` if the engine has none (2.x, 5.x) or it was not read, ``shard`` if the
+    read was not by shard. ``stamp`` is the date that the watch follows, in epoch milliseconds as the engine has it;
+    ``None`` if there is none, or it was not read.
     """
 
     key: Key
@@ -54,11 +54,10 @@ class Document(msgspec.Struct, frozen=True, gc=False):
 
 
 class Revision(msgspec.Struct, frozen=True, gc=False):
-    """What the store remembers of a document: enough to tell whether a later read is news.
+    """What the store remembers of a document: enough to decide whether a later read shows a change.
 
-    ``digest`` is of the content (see :func:`esfeed.changes.diff.digest`), empty where the content was never read.
-    ``shard`` is known where the watch is followed shard by shard, ``stamp`` (epoch milliseconds) where it is followed
-    by its dates.
+    ``digest`` is of the content (see :func:`esfeed.changes.diff.digest`), empty if the content was never read.
+    ``shard`` is set if the watch is followed by shard, ``stamp`` (epoch milliseconds) if it is followed by dates.
     """
 
     uuid: str
@@ -71,9 +70,9 @@ class Revision(msgspec.Struct, frozen=True, gc=False):
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """What happened to a document between two reads. ``before`` and ``after`` are raw JSON, ``None`` where not known.
+    """What happened to a document between two reads. ``before`` and ``after`` are raw JSON, ``None`` if unknown.
 
-    ``changed`` names the top-level fields that differ, ``None`` where ``before`` is not known.
+    ``changed`` names the top-level fields that differ, ``None`` if ``before`` is unknown.
     """
 
     op: Op
@@ -87,7 +86,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
-    """Where an event's state was read: all a consumer needs to find, order or compare it."""
+    """Where the state of an event was read: everything that a consumer needs to find, order or compare it."""
 
     cluster: str
     index: str
@@ -100,11 +99,11 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 
 
 class Owners(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whose a resource is, and who else may see it, as its profile knows; projects by their ids.
+    """Who owns a resource, and who else may see it, according to its profile. Projects are named by their ids.
 
-    ``owner`` is the project that has it (in a delete: had it), empty for none; ``was`` the one that had it before the
-    change. ``guests`` may see it now, ``were_guests`` could before. ``private`` are the fields, at the top of the
-    document, that nobody but the owner is to see.
+    ``owner`` is the project that owns it (in a delete: owned it), empty for none; ``was`` the one that owned it before
+    the change. ``guests`` may see it now, ``were_guests`` could before. ``private`` are the top-level fields that only
+    the owner may see.
     """
 
     owner: str = ""
@@ -115,11 +114,11 @@ class Owners(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """A change as it is logged and sent. ``position`` is its place in the log, 0 until it has one.
+    """A change as it is logged and sent. ``position`` is its position in the log, 0 before it has one.
 
-    ``view`` is the profile's (``admin``/``user``), ``None`` where a document is for everybody. ``time`` is RFC 3339.
-    ``route`` and ``about`` are what the route that brings it to a sink made of its templates ``route`` and ``subject``;
-    they are not in the log. ``owners`` is the profile's; no consumer sees it.
+    ``view`` is set by the profile (``admin``/``user``), ``None`` if the document is for everybody. ``time`` is RFC
+    3339. ``route`` and ``about`` are the results of the templates ``route`` and ``subject`` of the route to a sink;
+    they are not in the log. ``owners`` is set by the profile; consumers do not see it.
     """
 
     id: str
@@ -140,7 +139,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def owner(self) -> str:
-        """The project that has the resource, empty where none does or nobody knows."""
+        """The project that owns the resource; empty if none does or it is unknown."""
         return self.owners.owner if self.owners else ""
 
     @property
@@ -149,9 +148,9 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 def one_line(raw: bytes) -> bytes:
-    """JSON text without line breaks: a pretty-printed ``_source`` comes back from the engine as it was written.
+    """JSON text without line breaks. An engine returns a pretty-printed ``_source`` as it was written.
 
-    A raw line feed cannot stand inside a JSON string, so replacing it by a space keeps the meaning.
+    A raw line feed cannot occur inside a JSON string, so a space in its place keeps the meaning.
     """
     if b"\n" in raw or b"\r" in raw:
         return raw.replace(b"\n", b" ").replace(b"\r", b" ")
@@ -164,23 +163,23 @@ _json = msgspec.json.Encoder()
 def event_id(watch: str, key: Key, op: Op, revision: Revision, head: int, copy: str = "") -> str:
     """The stable id of an event: 32 hexadecimal digits.
 
-    Where a watch is followed by ``_seq_no``, (index uuid, seq_no, content, copy) is unique for ever, so two independent
-    feeds name the same change alike. ``copy`` is the primary at that time, and the time of the first look at it: what a
-    failover took back may be done again, with the same number and content. Elsewhere a version can come back (deleted,
-    forgotten by the engine a minute later, and created again as version 1), so ``head``, the log's last position before
-    the commit that tells it, tells the two apart: no two commits that tell anything have the same. The id is logged
-    with the event, so a repeat after a crash still carries it.
+    If a watch is followed by ``_seq_no``, (index uuid, seq_no, content, copy) is unique for ever, so two independent
+    feeds give the same change the same id. ``copy`` is the primary at that time, and the time of the first look at it,
+    because an operation that a failover took back can be done again, with the same number and content. Otherwise a
+    version can come back (deleted, forgotten by the engine a minute later, and created again as version 1). Then
+    ``head``, the last position of the log before the commit, distinguishes the two: no two commits with events have the
+    same. The id is logged with the event, so a repeat after a crash has the same id.
     """
     return hashlib.blake2b(event_text(watch, key, op, revision, head, copy), digest_size=16).hexdigest()
 
 
 def content_digest(source: bytes | None) -> bytes:
-    """A content in 16 bytes, by its bytes; empty for one that was not read."""
+    """The digest of a content by its bytes, 16 bytes long; empty for a content that was not read."""
     return b"" if source is None else hashlib.blake2b(source, digest_size=16).digest()
 
 
 def event_text(watch: str, key: Key, op: Op, revision: Revision, head: int, copy: str) -> bytes:
-    """What an event's id is the hash of."""
+    """The text whose hash is the id of an event."""
     mark: tuple[Any, ...]
     if copy and revision.seq_no is not None:
         mark = (revision.uuid, revision.seq_no, revision.digest.hex(), copy)
@@ -190,12 +189,12 @@ def event_text(watch: str, key: Key, op: Op, revision: Revision, head: int, copy
 
 
 def weight(event: Event) -> int:
-    """About how many bytes an event takes, in memory or where it is sent."""
+    """The approximate size of an event in bytes, in memory or when it is sent."""
     return 400 + (len(event.before) if event.before else 0) + (len(event.after) if event.after else 0)
 
 
 def event_time(event: Event) -> float | None:
-    """When an event was made, in epoch seconds; ``None`` where its time cannot be read."""
+    """When an event was made, in epoch seconds; ``None`` if its time cannot be parsed."""
     return _epoch(event.time)
 
 

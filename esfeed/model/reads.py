@@ -1,4 +1,4 @@
-"""What reads of a cluster give, as values: counters of a moment, the indices behind a name, pages of documents."""
+"""The results of reads of a cluster, as values: counters, the indices behind a name, pages of documents."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from esfeed.native import Hits
 
 
 class ShardStats(msgspec.Struct, frozen=True):
-    """One primary shard: operations since its copy started, which copy that is, and the refreshes of every copy.
+    """One primary shard: its operations since its copy started, which copy that is, and the refreshes of every copy.
 
-    ``node`` holds the primary; ``refreshes`` are by node, its own among them.
-    ``max_seq_no`` and ``global_checkpoint`` (which every copy has reached, and no failover takes back) are ``None``
-    where the engine has no sequence numbers.
+    ``node`` has the primary; ``refreshes`` are by node, including this one. ``max_seq_no`` and ``global_checkpoint``
+    (which every copy has reached, and no failover takes back) are ``None`` if the engine has no sequence numbers.
 
-    ``history`` names the history of operations that the numbers belong to: two copies with the same one agree on all
-    numbers up to the global checkpoint. ``term`` counts primaries, as far as the engine tells it here. Each is empty
-    (0) where it does not.
+    ``history`` names the history of operations that the numbers belong to: two copies with the same history agree on
+    all numbers up to the global checkpoint. ``term`` counts primaries. Each is empty (0) if the engine does not return
+    it.
     """
 
     ops: int
@@ -35,15 +34,15 @@ class ShardStats(msgspec.Struct, frozen=True):
 
 
 def another(before: str, now: str) -> bool:
-    """Whether these are two histories of operations; one that nobody told may be any."""
+    """Whether these are two different histories of operations. An unknown (empty) one can be any."""
     return bool(before and now) and before != now
 
 
 class StatsSnapshot(msgspec.Struct, frozen=True):
-    """What the counters said at one moment. ``shards`` by ``index/number``; ``indices`` their uuids by name.
+    """The counters at one moment. ``shards`` by ``index/number``; ``indices`` has their uuids by name.
 
-    ``uuid`` is empty before 6.x. ``docs`` (nested ones too) and ``size_bytes`` serve to choose page sizes only.
-    ``blind``: the counters may not be read, so nothing is known.
+    ``uuid`` is empty before 6.x. ``docs`` (including nested ones) and ``size_bytes`` are only used to choose page
+    sizes. ``blind``: the counters may not be read, so nothing is known.
     """
 
     shards: dict[str, ShardStats]
@@ -54,14 +53,14 @@ class StatsSnapshot(msgspec.Struct, frozen=True):
 
 
 BLIND = StatsSnapshot({}, {}, blind=True)
-"""What is known where the counters may not be read."""
+"""The snapshot if the counters may not be read."""
 
 
 class Index(msgspec.Struct, frozen=True):
     """A concrete index. ``created`` is epoch milliseconds; ``shards`` the number of its primaries.
 
-    ``refresh`` is the seconds between its scheduled refreshes, negative where there are none. ``alias`` is the one that
-    leads to it where a pattern matches aliases rather than the index itself.
+    ``refresh`` is the number of seconds between scheduled refreshes, negative if there are none. ``alias`` is the alias
+    that leads to it, if a pattern matches that instead of the index itself.
     """
 
     name: str
@@ -73,12 +72,14 @@ class Index(msgspec.Struct, frozen=True):
 
     @property
     def within(self) -> str:
-        """What a key names behind a pattern. An alias stays when another index takes this one's place."""
+        """What keys contain behind a pattern. An alias stays the same when another index replaces this one."""
         return self.alias or self.name
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """A name and the indices behind it, oldest first. ``pattern``: the name is one, so keys name an index or alias."""
+    """A name and the indices behind it, oldest first. ``pattern``: the name is a pattern, so keys contain an index or
+    alias.
+    """
 
     name: str
     pattern: bool
@@ -86,16 +87,18 @@ class Resolved(msgspec.Struct, frozen=True):
 
     @property
     def overlap(self) -> bool:
-        """Whether one document may stand in two of the indices: while an alias leads to both."""
+        """Whether one document can be in two of the indices, because an alias leads to both."""
         spaces = {one.within if self.pattern else "" for one in self.indices}
         return len(spaces) < len(self.indices)
 
     def within(self, index: str) -> str | None:
-        """What the keys of documents of that index name; ``None`` where the watched name is no pattern."""
+        """What the keys of documents of that index contain; ``None`` if the watched name is not a pattern."""
         return next((one.within for one in self.indices if one.name == index), index) if self.pattern else None
 
     def rank(self, uuid: str) -> int:
-        """Which of two indices has a document's truth where both hold it: the higher rank. -1 for none of these."""
+        """The rank of an index: if two have a document, the one with the higher rank is right. -1 for an
+        unknown index.
+        """
         for index, one in enumerate(self.indices):
             if one.uuid == uuid:
                 return index
@@ -103,7 +106,7 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 class Held(NamedTuple):
-    """An index of which documents are known, and what their keys name (see ``Resolved.within``)."""
+    """An index with known documents, and what their keys contain (see ``Resolved.within``)."""
 
     name: str
     uuid: str
@@ -119,8 +122,8 @@ class Shard(NamedTuple):
 
 
 class Tail(msgspec.Struct, frozen=True):
-    """What a shard shows above a sequence number: the first ``docs``, in order, of ``total``; and how many documents
-    the whole shard shows.
+    """What a shard shows above a sequence number: the first ``docs`` of ``total``, in order. ``documents`` is the
+    number of documents in the whole shard.
     """
 
     docs: Sequence[Document]
@@ -129,33 +132,35 @@ class Tail(msgspec.Struct, frozen=True):
 
 
 BARE_DATE = 'date with "doc_values": false'
-"""The kind of a date by which an engine can search, but neither sort nor count."""
+"""The type of a date that an engine can search, but neither sort nor count by."""
 
 TAKEN = -2
-"""Stands for the version of a document that is gone because another one, of the same id with another routing, has its
-place: one operation that made two changes."""
+"""The version of a document that is gone because another one, with the same id and another routing, replaced it. One
+operation made both changes.
+"""
 
 Span = tuple[int, int]
-"""Sequence numbers, or dates in epoch milliseconds, from the first to before the second."""
+"""Sequence numbers, or dates in epoch milliseconds, from the first (inclusive) to the second (exclusive)."""
 
 Ends = tuple[int, int | None]
-"""From the first to before the second; ``None``: without end."""
+"""From the first (inclusive) to the second (exclusive); ``None``: no end."""
 
 FAR = 1 << 43
-"""The end of the dates that every engine can be asked about in milliseconds: 2248-09-26 (2.x reads 13 digits,
-``date_nanos`` ends in 2262)."""
+"""The end of the dates that every engine accepts in milliseconds: 2248-09-26 (2.x reads 13 digits, ``date_nanos`` ends
+in 2262).
+"""
 
 ODD: Span = (-1, 0)
-"""Stands for all dates before 1970 and from ``FAR`` on, which are one bucket (-1) at every width."""
+"""Stands for all dates before 1970 and from ``FAR`` on, which are in one bucket (-1) at every width."""
 
 
 def bucket(stamp: int, bits: int) -> int:
-    """The bucket of a date in epoch milliseconds, of ``bits`` bits."""
+    """The bucket, ``bits`` bits wide, of a date in epoch milliseconds."""
     return stamp >> bits if 0 <= stamp < FAR else -1
 
 
 class Kind(NamedTuple):
-    """What documents of one index (``name``) and type have in common; ``within`` as in their keys."""
+    """What all documents of one index (``name``) and type have in common; ``within`` as in their keys."""
 
     type: str
     name: str
@@ -164,9 +169,9 @@ class Kind(NamedTuple):
 
 
 class Unread(Sequence[Document]):
-    """Documents of an answer that are not looked at before somebody asks for one; ``read`` gives all of them.
+    """Documents of a response that stay undecoded until one is needed; ``read`` decodes all of them.
 
-    ``kinds`` are those of ``hits``, in its order; ``field`` is the one whose dates it knows.
+    ``kinds`` are those of ``hits``, in the same order; ``field`` is the field whose dates ``hits`` has.
     """
 
     def __init__(self, hits: Hits, kinds: Sequence[Kind], field: str, read: Callable[[], Sequence[Document]]) -> None:
@@ -196,16 +201,16 @@ class Unread(Sequence[Document]):
 
 
 def size_bytes(docs: Sequence[Document]) -> int:
-    """Bytes of the contents of ``docs``."""
+    """The size of the contents of ``docs`` in bytes."""
     if isinstance(docs, Unread):
         return docs.hits.octets
     return sum(len(doc.source) for doc in docs if doc.source is not None)
 
 
 class DocumentPage(msgspec.Struct, frozen=True):
-    """Some of the documents of a read; ``total`` is how many the whole read has.
+    """Some of the documents of a read; ``total`` is the number of documents of the whole read.
 
-    ``low`` is for a backfill: the head of the log before it was read.
+    ``low`` is for a backfill: the head of the log before the page was read.
     """
 
     docs: Sequence[Document]
@@ -214,8 +219,8 @@ class DocumentPage(msgspec.Struct, frozen=True):
 
 
 class Dates(msgspec.Struct, frozen=True):
-    """Documents with ``field`` in [``since``, ``until``), in epoch milliseconds (``None``: without end), and those
-    without a date where ``undated``. Without ``since`` only the latter.
+    """Documents with ``field`` in [``since``, ``until``), in epoch milliseconds (``None``: no end). If ``undated``,
+    also those without a date; without ``since``, only those.
     """
 
     field: str
@@ -225,8 +230,8 @@ class Dates(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A part of a read, about ``documents`` large: those of ``dates``, and of one ``shard`` with sequence numbers from
-    the first of ``numbers`` to before the second.
+    """A part of a read, with about ``documents`` documents: those of ``dates``, and, with a ``shard``, those of its
+    sequence numbers from the first of ``numbers`` to before the second.
     """
 
     documents: int
@@ -236,7 +241,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Dated(NamedTuple):
-    """How many documents stand where: by :func:`bucket`, and without any date."""
+    """The number of documents by :func:`bucket`, and without any date."""
 
     buckets: Mapping[int, int]
     without: int

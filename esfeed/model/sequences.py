@@ -1,4 +1,4 @@
-"""Sequences in pieces."""
+"""Splits sequences."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ _Value = TypeVar("_Value")
 
 
 def chunks(values: Sequence[_Value], size: int) -> Iterator[Sequence[_Value]]:
-    """``values`` in pieces of at most ``size``."""
+    """Splits ``values`` into pieces of up to ``size``."""
     for start in range(0, len(values), size):
         yield values[start : start + size]

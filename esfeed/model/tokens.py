@@ -1,4 +1,4 @@
-"""The tokens of readers over HTTP: the state keeps a hash of each, never the token itself."""
+"""The tokens of readers over HTTP. The state stores a hash of each, never the token itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BYTES = 32
 
 
 class Token(msgspec.Struct, frozen=True):
-    """What a token stands for. ``tenant`` is whose documents its bearer sees; ``admin``: everything.
+    """The rights of a token. Its bearer sees the documents of ``tenant``; if ``admin``, everything.
 
     ``created`` and ``expires`` are epoch seconds; ``expires`` is ``None`` for a token that does not expire.
     """
@@ -26,10 +26,10 @@ class Token(msgspec.Struct, frozen=True):
 
 
 def new_token() -> str:
-    """A new bearer token: 256 random bits, with a beginning by which scanners for leaked secrets know it."""
+    """A new bearer token: 256 random bits, with a prefix that scanners for leaked secrets recognize."""
     return PREFIX + secrets.token_urlsafe(_BYTES)
 
 
 def digest(token: str) -> str:
-    """What is kept of a token. Its 256 bits cannot be guessed, so a plain hash is as good as a slow one."""
+    """The hash of a token. Its 256 bits cannot be guessed, so a plain hash is as good as a slow one."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,8 +1,8 @@
-"""The native part: makes lines of events of the engine's answer, without a Python object for each document in between.
+"""The native part: makes lines of events from a response, without a Python object for each document.
 
-It is here for speed alone, and does nothing but what ``cluster/answers.py`` and ``passthrough.py`` do; a property test
-holds both equal to the byte. Where it was not built (no Rust compiler was there), and for an answer that is not plain
-enough for it, those do it all. ``ESFEED_NATIVE=0`` in the environment leaves it out.
+It exists only for speed, and does the same as ``cluster/responses.py`` and ``changes/lines.py``; a property test checks
+that both are equal to the byte. If it was not built (there was no Rust compiler), or if a response is not plain enough
+for it, the Python code does everything. ``ESFEED_NATIVE=0`` in the environment disables it.
 """
 
 from __future__ import annotations
@@ -13,30 +13,31 @@ from typing import Protocol
 
 
 class Hits(Protocol):
-    """The hits of an answer, which it keeps."""
+    """The hits of a response, whose bytes it keeps."""
 
     def __len__(self) -> int: ...
 
     @property
     def octets(self) -> int:
-        """Bytes of all contents together."""
+        """The size of all contents together, in bytes."""
 
     @property
     def kinds(self) -> list[tuple[str, str | None]]:
-        """Each (index, type) that there is among the hits."""
+        """Each (index, type) that occurs among the hits."""
 
     def lines(self, forms: Sequence[tuple[list[bytes], list[bytes]]], first: int, time: bytes) -> bytes:
-        """A line of each hit (with its line feed), one behind the other, from position ``first`` on, told at ``time``.
+        """A line for each hit (with its line feed), joined, from position ``first`` on, with the time ``time``.
 
-        ``forms``: one a kind, each the pieces of two texts. Between the first three, of which the event's id is the
-        hash, go name and version; between the other ten go that id, name, time, name, content, version, sequence
-        number, date and position. Raises ``ValueError`` for another number of forms or pieces.
+        ``forms``: one for each kind, with the pieces of two texts. Name and version go between the first three pieces;
+        the hash of that text is the id of the event. The id, name, time, name, content, version, sequence number, date
+        and position go between the other ten. Raises ``ValueError`` for another number of forms or pieces.
         """
 
 
 Read = Callable[[bytes, str], tuple[bytes, Hits] | None]
-"""Makes of an answer: the answer without its hits, and the hits, which know the date in a field (at the top of the
-document). ``None`` where any of it is not plain."""
+"""Splits a response into the response without its hits, and the hits with the dates in a top-level field. ``None`` if
+any part of it is not plain.
+"""
 
 hits: Read | None = None
 if os.environ.get("ESFEED_NATIVE") != "0":

@@ -1,1 +1,1 @@
-"""What requests to others may cost."""
+"""Limits the cost of HTTP requests."""

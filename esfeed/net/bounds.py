@@ -1,7 +1,7 @@
-"""What an HTTP request may cost: one deadline for all of it, and so many bytes of answer, however it is compressed.
+"""Limits an HTTP request: one deadline for all of it, and a limit of bytes for the response after decompression.
 
-The time-outs of urllib3 begin anew with each byte that arrives: a server that drips would hold them for ever. And it
-reads an answer as far as it goes: one without an end, or a few kilobytes of gzip, would fill the memory.
+The timeouts of urllib3 start again with each byte that arrives, so a slow server could hold a request for ever. And it
+reads a response to its end, so an endless one, or a few kilobytes of gzip, could fill the memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
 
 class TooLarge(Exception):
-    """An answer has more bytes than it may have. ``max_bytes`` is how many it may."""
+    """A response has more bytes than ``max_bytes``."""
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(f"the answer is larger than {max_bytes:,} bytes")
@@ -27,18 +27,18 @@ class TooLarge(Exception):
 
 
 class Undecodable(Exception):
-    """An answer is compressed in a way that nobody asked for, or is not what it says."""
+    """A response has an unrequested compression, or does not match its declared one."""
 
 
 class Limits(Protocol):
-    """What a socket asks before each call."""
+    """The deadline of a socket."""
 
     def left(self) -> float:
-        """Seconds left. Raises ``TimeoutError`` where there are none."""
+        """Seconds left. Raises ``TimeoutError`` if there are none."""
 
 
 class Bounded(socket.socket):
-    """A socket that asks before each call how long it may still wait."""
+    """A socket that sets its timeout to the remaining time before each call."""
 
     limits: Limits | None = None
 
@@ -56,7 +56,7 @@ class Bounded(socket.socket):
 
 
 class BoundedTLS(Bounded, ssl.SSLSocket):
-    """The same over TLS; ``ssl`` makes these itself (``SSLContext.sslsocket_class``)."""
+    """The same over TLS. ``ssl`` creates these itself (``SSLContext.sslsocket_class``)."""
 
     def send(self, data: ReadableBuffer, flags: int = 0) -> int:
         self._bound()
@@ -64,15 +64,15 @@ class BoundedTLS(Bounded, ssl.SSLSocket):
 
 
 def tls_context(context: ssl.SSLContext) -> ssl.SSLContext:
-    """``context``, so that the sockets it makes hold to the deadline."""
+    """Makes the sockets of ``context`` respect the deadline. Returns ``context``."""
     context.sslsocket_class = BoundedTLS
     return context
 
 
 def whole(response: Any, max_bytes: int) -> bytes:
-    """All of an answer of urllib3 that was not read yet, decompressed.
+    """The complete body of an unread urllib3 response, decompressed.
 
-    Raises ``TooLarge`` for more than ``max_bytes``, and ``Undecodable``; the connection is closed then.
+    Raises ``TooLarge`` for more than ``max_bytes``, and ``Undecodable``. Both close the connection.
     """
     try:
         data = _read(response, max_bytes, (response.headers.get("content-encoding") or "identity").strip().lower())

@@ -1,4 +1,4 @@
-"""Time, and how long work is watched and left off."""
+"""Time, and how long work is observed and interrupted."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Time as the house sees it; tests bring their own."""
+    """The source of time; tests use their own."""
 
     def now(self) -> datetime:
-        """The current time, aware, in UTC."""
+        """The current time, timezone-aware, in UTC."""
 
     def monotonic(self) -> float:
-        """Seconds that never go back, for measuring."""
+        """Seconds that never decrease, for measuring durations."""
 
 
 Progress = Callable[[int, int], None]
-"""Told (documents read so far, documents expected or 0)."""
+"""Called with (documents read so far, documents expected or 0)."""
 
 Stop = Callable[[], bool]
-"""Asked between two steps of long work; true means: leave off now, in a state from which one can go on."""
+"""Called between two steps of long work. True means: stop now, in a state from which the work can continue."""

@@ -1,4 +1,4 @@
-"""What a poll or a backfill leaves behind."""
+"""What a poll or a backfill commits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from esfeed.ports.revisions import Known
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A row to be added to the log. ``sink`` is set where only that sink is to have it (a backfill)."""
+    """A row to add to the log. ``sink`` is set if only that sink receives the event (a backfill)."""
 
     key: Key
     event: Event
@@ -22,7 +22,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 
 class BackfillMark(msgspec.Struct, frozen=True):
-    """How far a backfill has come: everything up to ``mark`` (as its own reader writes it) is in the log."""
+    """The progress of a backfill: everything up to ``mark`` (in a form that only its reader knows) is in the log."""
 
     name: str
     mark: str
@@ -30,14 +30,14 @@ class BackfillMark(msgspec.Struct, frozen=True):
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """What one batch leaves behind, all of it or nothing: revisions, documents, tombstones, log rows, checkpoint.
+    """What one batch commits, all of it or nothing: revisions, documents, tombstones, log rows, checkpoint.
 
-    ``stamps`` are new dates of known revisions (which so are not followed shard by shard).
-    What is ``gone`` of a shard leaves a tombstone, until the shard has ``passed`` what was counted after that.
-    ``known`` has those of ``revisions`` that were known before, as this poll has read them; ``None`` where nobody
-    looked. Where another process has made it otherwise by now, nothing is kept, and ``StateError`` raised.
-    ``low`` is for a backfill, which reads beside the feed: entries of documents that the feed logged after position
-    ``low`` (the head of the log before the page was read) are left out, since what the feed told is newer.
+    ``stamps`` are new dates of known revisions, which are then not followed shard by shard. Each document in ``gone``
+    that is followed by shard leaves a tombstone until ``passed`` of the shard covers what was counted after the delete.
+    ``known`` contains the old revisions of the documents in ``revisions``, as this poll read them; ``None`` skips the
+    check. If another process changed them since, nothing is committed and ``StateError`` is raised. ``low`` is for a
+    backfill, which reads beside the feed: entries of documents that the feed logged after position ``low`` (the head of
+    the log before the page was read) are left out, because the events of the feed are newer.
     """
 
     revisions: Mapping[Key, Revision] = msgspec.field(default_factory=dict)
@@ -53,29 +53,31 @@ class Commit(msgspec.Struct, frozen=True):
 
 
 class Commits(Protocol):
-    """The progress of watches. Survives kill -9 between any two calls. Usable from many threads."""
+    """The progress of watches. Survives kill -9 between any two calls. Thread-safe."""
 
     def checkpoint(self, watch: str) -> Checkpoint | None:
         """The last committed checkpoint of a watch."""
 
     def known(self, watch: str) -> Known:
-        """What is known of a watch's documents."""
+        """The known revisions of the documents of a watch."""
 
     def documents(self, watch: str, keys: Collection[Key]) -> Mapping[Key, bytes]:
-        """The kept contents (raw JSON) of those ``keys`` that have one."""
+        """The stored contents (raw JSON) of those ``keys`` that have one."""
 
     def commit(self, watch: str, batch: Commit) -> Sequence[LogRow]:
-        """Keeps a batch in ONE transaction: whoever reads later sees all of it or nothing. Returns the new log rows."""
+        """Commits a batch in ONE transaction: readers see all of it or nothing. Returns the new log rows."""
 
 
 class Backfills(Protocol):
     """The progress of backfills, by name."""
 
     def get(self, name: str) -> BackfillMark | None:
-        """How far the backfill of that name has come; ``None`` if it never began."""
+        """The progress of the backfill with that name; ``None`` if it never began."""
 
     def end(self, name: str) -> None:
-        """Forgets a backfill that is done, so that the next one of that name begins anew."""
+        """Deletes the progress of a finished backfill, so that the next one with that name starts from the
+        beginning.
+        """
 
     def reserve(self, count: int) -> int:
-        """The first of ``count`` positions that no row of the log will ever have."""
+        """Reserves ``count`` positions that no row of the log will ever have. Returns the first."""

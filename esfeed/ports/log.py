@@ -10,16 +10,16 @@ import msgspec
 from esfeed.model.event import Event
 
 PAGE_BYTES = 32 << 20
-"""The limit of events, in bytes, that one read of the log brings into memory, unless a single event has more."""
+"""The limit of one read of the log, in bytes of events. A single larger event is still returned."""
 
 Doc = tuple[int, bytes]
-"""Identifies a document in the log, the same for all of its events (watch and key). Opaque."""
+"""Identifies a document in the log by watch and key, the same for all of its events. Opaque."""
 
 NO_DOC: Doc = (0, b"")
 
 
 class LogRow(msgspec.Struct, frozen=True, gc=False):
-    """A row of the log as a dispatcher reads it. ``sink`` is set where only that one is to have it."""
+    """A row of the log, for a dispatcher. ``sink`` is set if only that sink receives the event."""
 
     position: int
     event: Event
@@ -28,25 +28,25 @@ class LogRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class Log(Protocol):
-    """Reads the log. Usable from many threads."""
+    """Reads the log. Thread-safe."""
 
     def read(self, after: int, limit: int, max_bytes: int = PAGE_BYTES) -> Sequence[LogRow]:
         """Rows with a position greater than ``after``, in order, up to ``limit``.
 
-        Fewer where they come to more than ``max_bytes``, but at least one.
+        Fewer rows if they exceed ``max_bytes`` together, but at least one.
         """
 
     def head(self) -> int:
         """The position of the newest row ever written, 0 if there was none."""
 
     def first(self) -> int | None:
-        """The position of the oldest row that is left; ``None`` if none is."""
+        """The position of the oldest remaining row; ``None`` if the log is empty."""
 
     def last(self) -> int:
-        """The position of the newest row that is left; 0 if none is."""
+        """The position of the newest remaining row; 0 if the log is empty."""
 
     def count(self, after: int) -> int:
-        """An upper bound of the rows that are left with a position greater than ``after``."""
+        """An upper bound for the number of remaining rows with a position greater than ``after``."""
 
     def size_bytes(self) -> int:
-        """The size of all events in the log."""
+        """The size of all events in the log, in bytes."""

@@ -1,4 +1,4 @@
-"""What each sink has of the log, and what waits for it."""
+"""The progress of each sink, and the events that wait for it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ ParkedState = Literal["retry", "waiting", "dead", "redriven", "forced"]
 
 
 class Parked(msgspec.Struct, frozen=True):
-    """An event that a sink has not taken, set aside so that others can go on. It outlives its row in the log.
+    """An event that a sink has not taken, set aside so that other events can continue. It outlives its row in the log.
 
-    ``state``: ``retry`` is tried again from ``next_try`` on; ``waiting`` is behind an earlier one of its document;
-    ``dead`` is tried no more; ``redriven`` is dead, and somebody asks for it to be sent again (``forced``: even after a
-    newer one of its document). Times are epoch seconds. ``newer`` is the position of a later event of the document that
-    the sink took while this was dead. ``event`` is ``None`` where it is the log's own of that position, or was not
-    asked for.
+    ``state``: ``retry`` is retried from ``next_try`` on; ``waiting`` waits behind an earlier event of its document;
+    ``dead`` is not retried; ``redriven`` is a dead event that an operator wants to send again (``forced``: even after a
+    newer event of its document). Times are epoch seconds. ``newer`` is the position of a later event of the document
+    that the sink took while this one was dead. ``event`` is ``None`` if the log still has it at that position, or if
+    the caller did not ask for it.
     """
 
     sink: str
@@ -36,11 +36,11 @@ class Parked(msgspec.Struct, frozen=True):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """What a step of a sink leaves behind, all of it or nothing.
+    """The result of one step of a sink, stored as a whole or not at all.
 
-    ``position`` is the new cursor (which never goes back). ``parked`` are to be kept, or kept on with a new word;
-    ``taken`` are positions that need not be parked any more. ``newer``: the position of the latest event taken, for
-    documents that have dead ones. ``dropped`` counts events that this sink will never get.
+    ``position`` is the new cursor (which never goes back). ``parked`` are events to park, or parked events with a new
+    state. ``taken`` are positions that are no longer parked. ``newer``: the position of the latest event taken, for
+    documents with dead letters. ``dropped`` counts events that this sink will never receive.
     """
 
     position: int
@@ -51,9 +51,9 @@ class Settlement(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """How many events of a sink are parked (to be retried, or waiting behind one that is), dead, and dropped so far.
+    """The number of events of a sink that are parked (to be retried or waiting), dead, and dropped so far.
 
-    ``next_try`` (epoch seconds) and ``error`` are of the parked event that is retried next.
+    ``next_try`` (epoch seconds) and ``error`` belong to the parked event that is retried next.
     """
 
     parked: int = 0
@@ -64,49 +64,52 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Outbox(Protocol):
-    """What a dispatcher keeps of its sink. Survives kill -9 between any two calls. Usable from many threads."""
+    """What a dispatcher stores for its sink. Survives kill -9 between any two calls. Thread-safe."""
 
     def cursor(self, sink: str) -> int | None:
-        """The position up to which a sink is settled; ``None`` for a sink never seen."""
+        """The cursor of a sink; ``None`` for an unknown sink."""
 
     def settle(self, sink: str, step: Settlement) -> None:
-        """Keeps the result of a step in ONE transaction. The cursor never goes back."""
+        """Stores the result of a step in ONE transaction. The cursor never goes back."""
 
     def parked(self, sink: str) -> Sequence[Parked]:
-        """What is parked for a sink, oldest first, without the events."""
+        """The parked events of a sink, oldest first, without their content (``event``)."""
 
     def redriven(self, sink: str) -> Sequence[Parked]:
-        """The dead events that an operator wants to be sent again, oldest first, without the events."""
+        """The dead letters that an operator wants to send again, oldest first, without their content (``event``)."""
 
     def parked_events(self, sink: str, positions: Sequence[int], max_bytes: int = PAGE_BYTES) -> Sequence[LogRow]:
-        """The parked events at those positions, in order; only the first of them where they exceed ``max_bytes``."""
+        """The parked events at those positions, in order. Only the first ones if they exceed ``max_bytes``."""
 
 
 class DeadLetters(Protocol):
-    """Dead events, for the operator."""
+    """Dead letters, for the operator."""
 
     def page(
         self, sinks: Sequence[str], after: tuple[str, int] = ("", 0), limit: int = 100, *, live: bool = False
     ) -> Sequence[Parked]:
-        """A page of the dead events of those sinks, with the events, by sink and position; ``live``: all parked ones.
+        """A page of the dead letters of those sinks, with the events, by sink and position. ``live``: of all parked
+        events.
 
-        ``after``: the sink and position of the last event of the page before.
+        ``after``: the sink and position of the last event of the previous page.
         """
 
     def get(self, sink: str, position: int) -> Parked | None:
-        """One parked or dead event, whole."""
+        """One parked or dead event, with its content."""
 
     def redrive(self, sinks: Sequence[str], position: int | None = None, *, force: bool = False) -> Sequence[Parked]:
-        """Marks dead events of ``sinks`` (the one at ``position``) to be sent again; returns them.
+        """Marks the dead letters of ``sinks`` (only the one at ``position``) to be sent again, and returns them.
 
-        Events behind which a newer event of their document was delivered are passed over unless ``force``.
+        Skips events if a newer event of their document was delivered since, unless ``force``.
         """
 
     def discard(self, sinks: Sequence[str], position: int | None = None) -> int:
-        """Deletes dead events of ``sinks`` (the one at ``position``) and counts them as dropped; returns how many."""
+        """Deletes the dead letters of ``sinks`` (only the one at ``position``), counts them as dropped, and returns how
+        many.
+        """
 
     def counts(self) -> Mapping[str, Counts]:
-        """Parked, dead and dropped events by sink, for each sink that was ever seen."""
+        """The number of parked, dead and dropped events of each known sink."""
 
     def trim(self, sink: str, limit: int) -> int:
-        """Drops the oldest dead events of a sink beyond ``limit``; returns how many."""
+        """Drops the oldest dead letters of a sink beyond ``limit``; returns how many."""

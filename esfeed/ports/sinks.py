@@ -1,4 +1,4 @@
-"""Where events go, and what a sink says of each."""
+"""Where events go, and the result of each."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from esfeed.model.event import Event
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """A sink's word on one event: taken; not now (``retry``, after ``wait`` seconds where it said so); or never.
+    """The result of sending one event: taken, to be retried (after ``wait`` seconds, if the target said so), or
+    rejected.
 
-    ``tried`` is false where the event never went out (see :func:`waits`): it counts as no attempt of its own.
+    ``tried`` is false if the event was not sent (see :func:`waits`); it does not count as an attempt.
     """
 
     kind: str  # "ok" | "retry" | "rejected"
@@ -30,54 +31,59 @@ OK = Outcome("ok")
 
 
 def retry(reason: str, wait: float | None = None) -> Outcome:
-    """Not taken; the same event may be taken later."""
+    """Not taken; the target may take the same event later."""
     return Outcome("retry", reason, wait)
 
 
 def waits(reason: str = "waits behind an earlier event of its document") -> Outcome:
-    """Not tried: it has to wait for another event, or for the target to come back. Like ``retry``, but no attempt."""
+    """Not sent: it waits for another event, or for the target to come back. Like ``retry``, but not an attempt."""
     return Outcome("retry", reason, None, tried=False)
 
 
+def not_tried(reason: object) -> Outcome:
+    """Not tried after an earlier fault of the whole target: ``reason`` is that fault."""
+    return waits(f"not tried after an earlier fault: {reason}")
+
+
 def rejected(reason: str) -> Outcome:
-    """Not taken, and never will be as it stands."""
+    """Not taken, and the target will never take it unchanged."""
     return Outcome("rejected", reason)
 
 
 class Sink(Protocol):
-    """Brings events to one target. It neither retries nor swallows: the dispatcher does the one, nobody the other.
+    """Sends events to one target. A sink neither retries nor drops events; the dispatcher retries.
 
-    A sink is used by one thread at a time. ``open`` comes before the first ``send``, and again after ``close``.
+    One thread at a time uses a sink. ``open`` comes before the first ``send``, and again after ``close``.
     """
 
     def open(self) -> None:
-        """Connects. Raises ``Retryable`` where the target may be there later, ``ConfigError`` where it never will."""
+        """Connects. Raises ``Retryable`` if the target may come up later, ``ConfigError`` if it never will."""
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Sends events in order and answers for each, in the same order: one outcome an event.
+        """Sends events in order. Returns one outcome for each event, in the same order.
 
-        Behind an event that gets ``retry``, later ones of the same document get ``waits``, unsent: the dispatcher keeps
-        no other order than this. Other documents go on. Where the whole target is at fault, the rest of the batch gets
-        ``waits``, too.
+        After an event with ``retry``, later events of the same document get ``waits`` and are not sent: this is the
+        only order that the dispatcher keeps. Other documents continue. If the whole target is at fault, the rest of the
+        batch gets ``waits``, too.
 
-        ``ok`` must mean that the target has the event and keeps it through a crash of esfeed. May raise ``Retryable``
-        instead, which stands for ``retry`` on every event of the batch, or ``ReaderGone`` to end the feed.
+        ``ok`` must mean that the target has the event and keeps it if esfeed crashes. May raise ``Retryable`` instead,
+        which means ``retry`` for every event of the batch, or ``ReaderGone`` to end the feed.
         """
 
     def close(self) -> None:
-        """Lets go of everything; safe to call twice, and when ``open`` failed."""
+        """Releases everything. Safe to call twice, and after ``open`` failed."""
 
 
 @runtime_checkable
 class LineSink(Protocol):
-    """A sink that also takes events as lines of JSON, made elsewhere, in the form that ``lines`` names."""
+    """A sink that also takes events as ready-made lines of JSON, in the format that ``lines`` names."""
 
     @property
     def lines(self) -> str:
-        """The form that a line must have, as the settings name it."""
+        """The format of the lines, as the settings name it."""
 
     def write(self, lines: Sequence[bytes]) -> int:
-        """Adds lines (each with its line feed), in order; how many are as safe as ``ok`` says.
+        """Writes lines (each with its line feed), in order. Returns how many are as safe as ``ok`` means.
 
-        Raises ``Retryable`` where none is.
+        Raises ``Retryable`` if none is.
         """

@@ -1,4 +1,4 @@
-"""The state of a feed: what survives its process. Nothing above ``store`` knows which database holds it."""
+"""The state of a feed: what survives its process. Only ``store`` knows which database holds it."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from esfeed.ports.outbox import DeadLetters, Outbox
 
 
 class Watches(Protocol):
-    """The watches that the state knows."""
+    """The watches in the state."""
 
     def register(self, names: Iterable[str]) -> None:
-        """Adds those watches, in one transaction for all."""
+        """Adds those watches, in one transaction."""
 
     def followed(self) -> set[str]:
         """The watches that have a checkpoint."""
 
     def documents(self) -> Mapping[str, int]:
-        """How many documents are known, of each watch that has any."""
+        """The number of known documents of each watch that has any."""
 
 
 class SinkRegistry(Protocol):
-    """The sinks that the state knows, also those that left the settings. No feed may run while it is changed."""
+    """The sinks in the state, including those that are no longer in the settings. No feed may run during a change."""
 
     def cursors(self) -> Mapping[str, int]:
-        """The position of each sink that was ever seen."""
+        """The cursor of each known sink."""
 
     def rename(self, old: str, new: str) -> None:
-        """Lets ``new`` go on where ``old`` was: its cursor, its parked events, and rows logged for it alone.
+        """Gives ``new`` the cursor of ``old``, its parked events, and the rows logged for it alone.
 
-        A cursor that ``new`` has of its own is forgotten; nothing may be parked for it.
+        Replaces the cursor that ``new`` has. ``new`` may have no parked events.
         """
 
     def forget(self, name: str) -> None:
-        """Forgets the cursor of a sink and what is parked for it."""
+        """Deletes the cursor of a sink and its parked events."""
 
 
 class Notes(Protocol):
     """The latest health of each part, as JSON, for ``esfeed status`` in another process."""
 
     def put(self, kind: str, name: str, data: bytes) -> None:
-        """Replaces the note on one part."""
+        """Replaces the note of one part."""
 
     def put_all(self, notes: Sequence[tuple[str, str, bytes]]) -> None:
         """Replaces many notes, each (kind, name, data), in one transaction."""
@@ -56,32 +56,32 @@ class Notes(Protocol):
 
 
 class ControlRequest(msgspec.Struct, frozen=True):
-    """What another process asks of the running feed: to reconcile a watch."""
+    """A request of another process to the running feed: to reconcile a watch."""
 
     allow_mass_delete: bool
 
 
 class Control(Protocol):
-    """Requests from other processes to the one that runs the feed, by watch."""
+    """Requests of other processes to the one that runs the feed, by watch."""
 
     def send(self, watch: str, request: ControlRequest) -> None:
-        """Leaves a request; it replaces an earlier one for that watch."""
+        """Stores a request. It replaces an earlier one for that watch."""
 
     def waiting(self) -> Mapping[str, ControlRequest]:
         """The requests that the feed has not taken yet."""
 
     def take(self) -> Mapping[str, ControlRequest]:
-        """Takes all requests: the next call does not return them again."""
+        """Takes all requests; the next call does not return them again."""
 
 
 class Tokens(Protocol):
-    """The tokens of readers over HTTP. Usable from many threads."""
+    """The tokens of readers over HTTP. Thread-safe."""
 
     def add(self, token: Token) -> bool:
-        """Keeps a token; false if there is one of that name already."""
+        """Stores a token; false if the name is in use."""
 
     def remove(self, name: str) -> bool:
-        """Forgets a token; false if there is none of that name."""
+        """Deletes a token; false if there is none of that name."""
 
     def find(self, token_digest: str) -> Token | None:
         """The token with that digest."""
@@ -91,9 +91,9 @@ class Tokens(Protocol):
 
 
 class Pruned(msgspec.Struct, frozen=True):
-    """What one step of pruning took from the log: rows, and by sink the entries that it had not had yet.
+    """What one step of pruning deleted from the log: rows, and for each sink the entries that it had not received.
 
-    ``more``: there is more to prune right now.
+    ``more``: another step can prune more now.
     """
 
     rows: int = 0
@@ -102,18 +102,19 @@ class Pruned(msgspec.Struct, frozen=True):
 
 
 class Retention(Protocol):
-    """Keeps the log within its bounds."""
+    """Keeps the log within its limits."""
 
     def prune(self, before: int, limit: int, sinks: Mapping[str, Collection[str]], rows: int = 1000) -> Pruned:
-        """Deletes rows older than ``before`` (epoch milliseconds), and while the log has over ``limit`` bytes.
+        """Deletes rows older than ``before`` (epoch milliseconds), and further rows while the log has over ``limit``
+        bytes.
 
-        The oldest first, up to ``rows``, in one transaction. ``sinks``: those that are fed from the log, each with
+        Deletes the oldest first, up to ``rows``, in one transaction. ``sinks``: the sinks that read the log, each with
         the watches that are routed to it.
         """
 
 
 class State(Protocol):
-    """An open state. ``close`` it at the end."""
+    """An open state. Call ``close`` at the end."""
 
     @property
     def watches(self) -> Watches: ...
@@ -139,23 +140,23 @@ class State(Protocol):
     def tokens(self) -> Tokens: ...
 
     def size_bytes(self) -> int:
-        """Bytes that the state takes on disk, with those that are free to be used again."""
+        """The size of the state on disk in bytes, including free pages."""
 
     def close(self) -> None:
         """Closes every connection."""
 
 
 class Notifier(Protocol):
-    """Wakes those who wait for the log, within this process. Usable from many threads."""
+    """Wakes those who wait for the log, within this process. Thread-safe."""
 
     def publish(self, rows: Sequence[LogRow]) -> None:
-        """Calls the subscribers with rows that were just committed, then wakes all who wait."""
+        """Calls the subscribers with newly committed rows, then wakes all waiters."""
 
     def subscribe(self, subscriber: Callable[[Sequence[LogRow]], None]) -> None:
-        """From now on ``subscriber`` gets the rows of each commit, in the thread that made it."""
+        """From now on, calls ``subscriber`` with the rows of each commit, in the thread that committed them."""
 
     def wait(self, seconds: float) -> None:
         """Sleeps until the next ``publish`` or ``wake``, or for ``seconds``."""
 
     def wake(self) -> None:
-        """Wakes all who wait."""
+        """Wakes all waiters."""

@@ -1,1 +1,1 @@
-"""Which events go where, in which shape, and whose they are."""
+"""Decides which events a sink receives, and which parts of them it sees."""

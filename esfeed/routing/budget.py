@@ -1,10 +1,11 @@
-"""Bounds what an expression may cost: before it is compiled, and before it looks at an event. Pure.
+"""Limits the cost of an expression, before it is compiled and before it runs on an event. No I/O.
 
-An expression runs in one go, and nobody can stop it. So its cost is reckoned from above: as many steps as it has words
-(and states of its regular expressions), each over the whole event, as often as the event has elements where it loops;
-and as often again where the loop makes a list, which this implementation of CEL copies at each element.
+An expression runs in one go, and nothing can interrupt it. So its cost is estimated from above. It takes one step for
+each word (and for each state of its regular expressions), each over the whole event. A loop repeats this for each
+element of the event, and again for each element if it makes a list, which this implementation of CEL copies at each
+element.
 
-A reader's expression may cost little (``of_reader``); that of a route a hundred times as much (``of_route``).
+An expression of a reader may cost little (``of_reader``), one of a route a hundred times as much (``of_route``).
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from typing import NamedTuple
 from esfeed.model.event import Event
 
 LONGEST = 1000
-"""Characters; parsing takes the square of it at worst."""
+"""The limit in characters. Parsing takes quadratic time in the worst case."""
 MOST = 20_000_000
-"""Steps over bytes for one event: some hundredths of a second."""
+"""The limit in steps times bytes for one event: some hundredths of a second."""
 MOST_OF_ROUTE = 100 * MOST
 _LONGEST_PATTERN, _LONGEST_PATTERN_OF_ROUTE = 200, 1000
 _MOST_STATES, _MOST_STATES_OF_ROUTE = 5000, 50_000
 _MOST_SUMS = 8
 
-# Wherever these words stand: what is between them and their parenthesis can be a comment.
+# Wherever these words are: a comment can be between them and their parenthesis.
 _LOOP = re.compile(r"\b(?:all|exists|exists_one|existsOne|map|filter|transformList|transformMap|sortBy)\b")
 _LISTS = re.compile(r"\b(?:map|filter|transformList|transformMap|sortBy)\b")
 _MATCHES = re.compile(r"\bmatches\b")
@@ -34,9 +35,9 @@ _WORD = re.compile(r"\w+|[^\s\w]")
 
 
 class Cost(NamedTuple):
-    """Of an expression: ``steps`` over an event, and how often it takes them: elements to the power of ``loops``.
+    """The cost of an expression: ``steps`` over an event, times the number of its elements to the power of ``loops``.
 
-    ``limit`` is how many steps over bytes there may be.
+    ``limit`` is the limit in steps times bytes.
     """
 
     steps: int
@@ -44,7 +45,7 @@ class Cost(NamedTuple):
     limit: int
 
     def bearable(self, event: Event) -> bool:
-        """Whether it may look at that event."""
+        """Whether the expression may run on that event."""
         texts = [memoryview(one) for one in (event.before, event.after) if one is not None]
         size_bytes = sum(map(len, texts)) + len(event.doc_id) + 100
         if not self.loops:
@@ -54,16 +55,18 @@ class Cost(NamedTuple):
 
 
 def of_route(text: str) -> Cost:
-    """What a route's expression costs. Raises ``ValueError`` where its patterns are too much for any event."""
+    """The cost of an expression of a route. Raises ``ValueError`` if its patterns are too expensive for any event."""
     states = _states(text, _LONGEST_PATTERN_OF_ROUTE, _MOST_STATES_OF_ROUTE)
     loops = len(_LOOP.findall(text))
-    # What is added up in a loop may double with each turn of it.
+    # A sum in a loop can double with each round.
     steps = (len(_WORD.findall(text)) + states) * (1 + text.count("+")) ** max(1, loops)
     return Cost(steps, loops + len(_LISTS.findall(text)), MOST_OF_ROUTE)
 
 
 def of_reader(text: str) -> Cost:
-    """What a reader's expression costs. Raises ``ValueError`` that says why, where that is too much for any event."""
+    """The cost of an expression of a reader. Raises ``ValueError`` with the reason if it is too expensive for any
+    event.
+    """
     if len(text) > LONGEST:
         raise ValueError(f"it has {len(text):,} characters; {LONGEST:,} are the most here")
     loops = len(_LOOP.findall(text))
@@ -81,7 +84,7 @@ def of_reader(text: str) -> Cost:
 
 
 def _states(text: str, longest: int, limit: int) -> int:
-    """How many states its regular expressions have, about."""
+    """The approximate number of states of its regular expressions."""
     patterns = [found[1][1:-1] for found in _LITERAL.finditer(text)]
     if len(patterns) < len(_MATCHES.findall(text)):
         raise ValueError("matches() takes a text that is written out, such as matches('^web-[0-9]+$')")

@@ -1,15 +1,14 @@
-"""Compiles a route's ``where``, and says in plain words what is wrong with it: on reading it, or on an event.
+"""Compiles the ``where`` of a route, and explains its errors, on reading it or on an event.
 
-What CEL's own semantics mean for events, and what to write:
+What the semantics of CEL mean for events, and what to write:
 
-- A field that is not there is a mistake, not ``null``: ``has(after.status) && after.status == 'ACTIVE'``.
-- ``after`` is ``null`` in a delete, ``before`` in a create and in a first snapshot, ``changed`` wherever ``before``
-  is. CEL has no answer to a question about a field of ``null``; here that means no: ``after.status == 'ACTIVE'`` lets
-  no delete through, ``'status' in changed`` no create, and neither is a mistake. ``&&`` and ``||`` forgive one side
-  where the other side decides alone.
-- Numbers compare across kinds (``1 == 1.0``). Integers beyond 64 bits, and decimals that no
-  double holds, are looked at as the nearest doubles. Arithmetic does not mix
-  kinds: ``double(after.size) * 1.5``.
+- A missing field is an error, not ``null``: ``has(after.status) && after.status == 'ACTIVE'``.
+- ``after`` is ``null`` in a delete, ``before`` in a create and in a first snapshot, ``changed`` whenever ``before`` is.
+  CEL has no answer to a question about a field of ``null``. Here this means no: ``after.status == 'ACTIVE'`` matches no
+  delete, ``'status' in changed`` no create, and neither is an error. ``&&`` and ``||`` ignore an error on one side if
+  the other side decides alone.
+- Numbers of different types compare (``1 == 1.0``). Integers beyond 64 bits, and decimals that no double can hold, are
+  compared as the nearest doubles. Arithmetic does not mix types: ``double(after.size) * 1.5``.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 from esfeed.routing.budget import Cost, of_route
 
 if TYPE_CHECKING:
-    # At run time only where there is an expression: it brings a command line of its own, which takes long to import.
+    # Imported at run time only if there is an expression: it contains a command line, which takes long to import.
     import cel
 
 Fields = frozenset[str] | None
-"""Top-level fields of a document; ``None`` stands for all of them."""
+"""Top-level fields of a document; ``None`` means all of them."""
 
 VARIABLES = ("op", "type", "id", "watch", "before", "after", "changed")
 LONGEST = 4000
-"""Characters in an expression. CEL's parser recurses on the C stack, and far longer ones overflow it."""
+"""The limit in characters. The parser of CEL recurses on the C stack, and much longer expressions overflow it."""
 
 _TYPES = frozenset({"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint", "optional"})
 # fmt: off
@@ -53,9 +52,10 @@ _SAMPLE = {"op": "created", "type": "OS::Nova::Server", "id": "1", "watch": "ser
 
 
 class Where:
-    """A compiled expression. ``text`` is what the user wrote; ``needs`` the variables it names, each with the top-level
-    fields of it that it looks at (``None``: all, or a variable that has none); ``cost`` what it takes to look at an
-    event. Immutable, for any thread.
+    """A compiled expression. Immutable and thread-safe.
+
+    ``text`` is the expression. ``needs`` has the variables that it names, each with the top-level fields that it reads
+    (``None``: all, or a variable without fields). ``cost`` is the cost of running it on an event.
     """
 
     __slots__ = ("_program", "cost", "needs", "text")
@@ -70,13 +70,14 @@ class Where:
         return f"Where({self.text!r})"
 
     def holds(self, context: cel.Context, values: Mapping[str, Any]) -> bool:
-        """Whether it is true of the variables in ``context``; ``values`` are the same, to explain a failure by.
+        """Whether the expression is true for the variables in ``context``. ``values`` are the same, to explain a
+        failure.
 
-        Raises ``ValueError`` saying why, without any value of the document, where there is no answer.
+        Raises ``ValueError`` with the reason, without values of the document, if there is no answer.
         """
         try:
             answer = self._program.execute(context)
-        except Exception as error:  # the extension raises eight kinds, by what went wrong
+        except Exception as error:  # the extension raises eight types of error
             if self._asks_null(error, values):
                 return False
             raise ValueError(_why(error, values)) from None
@@ -85,13 +86,13 @@ class Where:
         return answer
 
     def _asks_null(self, error: Exception, values: Mapping[str, Any]) -> bool:
-        """Whether it fails because a whole document, or what changed, is not there."""
+        """Whether it fails because a whole document, or ``changed``, is ``null``."""
         null = any(name in values and values[name] is None for name in self.needs)
         return null and isinstance(error, TypeError | RuntimeError)
 
 
 def compile_where(text: str) -> Where:
-    """Compiles an expression. Raises ``ValueError`` that says what is wrong and where, with a caret under the place."""
+    """Compiles an expression. Raises ``ValueError`` with the error and its position, marked by a caret."""
     if len(text) > LONGEST:
         raise ValueError(f"the expression has {len(text):,} characters; {LONGEST:,} are the most")
     if not text.strip():
@@ -128,21 +129,21 @@ def _refuse_no_pattern(text: str, pattern: re.Match[str]) -> None:
         cel.evaluate(f"''.matches({pattern[1]})")
     except RuntimeError:
         raise ValueError(_at(text, pattern[1], f"{pattern[1]} is no regular expression (RE2 syntax)")) from None
-    except ValueError:  # the quotes that were found are not those that CEL pairs
+    except ValueError:  # the quotes found here are not those that CEL pairs
         return
 
 
 def _refuse_no_condition(program: cel.Program) -> None:
     try:
         answer = program.execute(_SAMPLE)
-    except Exception:  # may well be the sample's fault: int(id) > 5
+    except Exception:  # the sample can be the reason: int(id) > 5
         return
     if not isinstance(answer, bool):
         raise ValueError(f"it gives {_kind(answer)}, not true or false; write a condition, such as op != 'read'")
 
 
 def _fields(text: str, name: str) -> Fields:
-    """Which fields of the document the text looks at. Anything but a plain look at one field means all of them."""
+    """The fields of the document that the text reads. Anything other than plain access to a field means all of them."""
     looks = re.findall(rf"\b{name}\b{_OF_DOCUMENT}", text)
     if name not in ("before", "after") or len(looks) < len(re.findall(rf"\b{name}\b", text)):
         return None
@@ -150,7 +151,7 @@ def _fields(text: str, name: str) -> Fields:
 
 
 def _mistake(text: str, message: str) -> str:
-    """CEL's own message, from the first mistake only: those after it mostly follow from it."""
+    """The message of CEL about the first error only: later ones usually follow from it."""
     found = _MISTAKE.search(message)
     if not found:
         return f"not a CEL expression: {message.partition(': ')[2][:200] or message[:200]}"
@@ -174,7 +175,7 @@ def _at(text: str, name: str, what: str) -> str:
 
 
 def _placed(text: str, line: int, column: int, what: str) -> str:
-    """The message, and under it the line of the expression (60 characters around the place) with a caret."""
+    """The message, and below it the line of the expression (60 characters around the position) with a caret."""
     lines = text.split("\n")
     whole = lines[line - 1].replace("\t", " ").rstrip("\r") if line <= len(lines) else ""
     start = max(0, column - 31)
@@ -192,7 +193,7 @@ def _why(error: Exception, values: Mapping[str, Any]) -> str:
         return "it mixes kinds of value that do not go together; convert with int(), double() or string()"
     if function:
         return f"{function[1]}() cannot take the value that it is given"
-    # CEL's own texts may quote the document.
+    # The texts of CEL can quote the document.
     plain = {
         ZeroDivisionError: "it divides by zero",
         OverflowError: "its arithmetic goes beyond 64 bits",

@@ -1,13 +1,13 @@
-"""Patterns over names: globs and regular expressions, for the fields of documents and for types. Pure.
+"""Patterns for names: globs and regular expressions, for the fields of documents and for types. No I/O.
 
-A field is named by its path, with dots into objects; lists are looked through, so ``nets.ip`` is the ``ip`` of each
-of ``nets``. As in Elasticsearch's own source filtering, ``*`` goes across dots, and a pattern that names an object
-takes all of it.
+A pattern names a field by its path, with dots for nested objects. Lists are transparent, so ``nets.ip`` is the ``ip``
+of each of ``nets``. As in Elasticsearch's source filtering, ``*`` also matches dots, and a pattern that names an object
+includes all of it.
 
-- ``status``, ``addresses.*``, ``*password*``, ``nets.i?``, ``[ab]*``: globs, of the whole path. A character that means
-  something is written in brackets: ``[*]``, ``[-]name``.
+- ``status``, ``addresses.*``, ``*password*``, ``nets.i?``, ``[ab]*``: globs, of the whole path. Put a special character
+  in brackets: ``[*]``, ``[-]name``.
 - ``/^os-/``: a regular expression (Python's ``re``), found anywhere in the path.
-- With ``-`` before it, a pattern takes away.
+- A pattern with ``-`` before it excludes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _WILD = re.compile(r"[*?\[]")
 
 
 class Pattern:
-    """One compiled pattern, without its ``-``. Immutable, for any thread."""
+    """One compiled pattern, without its ``-``. Immutable and thread-safe."""
 
     __slots__ = ("_find", "_start", "text")
 
     def __init__(self, text: str) -> None:
-        """Raises ``ValueError`` that says what is wrong, and where."""
+        """Raises ``ValueError`` with the error and its position."""
         self.text = text
         self._start: str | None = None
         if text.startswith("/"):
@@ -40,11 +40,11 @@ class Pattern:
         self._find = re.compile(fnmatch.translate(text)).match
 
     def matches(self, name: str) -> bool:
-        """Whether it is the pattern of that very name."""
+        """Whether the pattern matches that name."""
         return self._find(name) is not None
 
     def covers(self, path: str) -> bool:
-        """Whether it takes that field: it matches the path, or that of an object around it."""
+        """Whether the pattern includes that field: it matches the path, or that of an object around it."""
         end = path.find(".")
         while end >= 0:
             if self._find(path[:end]) is not None:
@@ -53,7 +53,9 @@ class Pattern:
         return self._find(path) is not None
 
     def below(self, path: str) -> bool:
-        """Whether it may match anything inside of that field. Told without looking into it, so it may be wrong."""
+        """Whether the pattern can match something inside that field. Decided by the path alone, so it can be wrongly
+        true.
+        """
         if self._start is None:
             return True
         inside = path + "."
@@ -64,7 +66,9 @@ class Pattern:
 
 
 class Patterns:
-    """A list of patterns: those without ``-`` say what to take (all, where there is none), the others what not to."""
+    """A list of patterns: those without ``-`` say what to include (everything, if there is none), the others what to
+    exclude.
+    """
 
     __slots__ = ("drop", "keep")
 
@@ -74,14 +78,14 @@ class Patterns:
         self.drop = tuple(Pattern(text[1:]) for text in texts if text.startswith("-"))
 
     def match(self, name: str) -> bool:
-        """Whether that name is taken, taken as a whole: for types, which have no inside."""
+        """Whether that name is included as a whole: for types, which contain no fields."""
         if any(pattern.matches(name) for pattern in self.drop):
             return False
         return not self.keep or any(pattern.matches(name) for pattern in self.keep)
 
 
 def checked(text: str) -> str:
-    """``text``, where it is a pattern, with or without ``-``. Raises ``ValueError`` as :class:`Pattern` does."""
+    """Returns ``text`` if it is a pattern, with or without ``-``. Raises ``ValueError`` as :class:`Pattern` does."""
     Pattern(text.removeprefix("-"))
     return text
 

@@ -1,12 +1,12 @@
-"""Decides which sink is to have which event, and in which shape: by the routes. Pure, no I/O.
+"""Decides by the routes which sink receives which event, and which parts of it. No I/O.
 
-A sink gets an event by the first route that takes it: by watch, view, ``types`` and ``where``; that route alone shapes
-it (see :mod:`esfeed.routing.transform`). A route without an answer is not passed over in favour of one that would show
-more: only where a later one shapes alike does that one count.
+The first route that matches an event (by watch, view, ``types`` and ``where``) decides what its sink receives; only
+this route transforms the event (see :mod:`esfeed.routing.transform`). If a route has no answer, esfeed does not use a
+later one that could show more, but only one that transforms in the same way.
 
 A ``where`` is a CEL expression (https://cel.dev) over ``op``, ``type``, ``id``, ``watch``, ``before``, ``after`` and
-``changed``, compiled once. Handing a document to CEL costs a hundred times what evaluating costs, so only those of its
-fields go there that some expression names.
+``changed``, compiled once. To convert a document for CEL costs a hundred times as much as the evaluation, so only the
+fields that an expression names are converted.
 """
 
 from __future__ import annotations
@@ -32,11 +32,14 @@ __all__ = ["ExpressionFailed", "Route", "RouteFailed", "Router", "Unshapable", "
 
 
 class RouteFailed(EsfeedError):
-    """A route cannot tell whether, or as what, a sink is to have an event. No value of the document is told."""
+    """A route cannot decide whether, or in which form, a sink receives an event. The error contains no value of the
+    document.
+    """
 
 
 class Unshapable(RouteFailed):
-    """The event is for the sink, but the route cannot shape it: a template without a text, a document too deep.
+    """The event is for the sink, but the route cannot transform it: a template without a text, a document nested too
+    deep.
 
     ``route`` is the index of the route in the settings.
     """
@@ -47,9 +50,9 @@ class Unshapable(RouteFailed):
 
 
 class ExpressionFailed(RouteFailed):
-    """A ``where`` has no answer for an event; whether the sink is to have it cannot be told.
+    """A ``where`` has no answer for an event, so the route cannot decide whether the sink receives it.
 
-    ``route`` is the index of the route in the settings, ``text`` its expression, ``reason`` why; none holds a value
+    ``route`` is the index of the route in the settings, ``text`` its expression, ``reason`` why. None contains a value
     of the document.
     """
 
@@ -63,9 +66,9 @@ class ExpressionFailed(RouteFailed):
 class Route(msgspec.Struct, frozen=True):
     """Which events of which watches go to which sinks.
 
-    ``index`` is its place in the settings. Empty ``watches`` means all. ``admin`` chooses the view of documents that
-    have one. Where ``where`` is ``None``, every event goes; where ``types`` is, those of every type; where ``shape``
-    is, whole. ``tenant``: only what that project may see, as it may (see :mod:`esfeed.routing.tenancy`).
+    ``index`` is the index in the settings. Empty ``watches`` means all. ``admin`` chooses the view, for documents that
+    have one. ``where = None``: every event. ``types = None``: every type. ``shape = None``: unchanged. ``tenant``: only
+    what that project may see, as it may see it (see :mod:`esfeed.routing.tenancy`).
     """
 
     index: int
@@ -78,26 +81,28 @@ class Route(msgspec.Struct, frozen=True):
     tenant: str | None = None
 
     def like(self, other: Route) -> bool:
-        """Whether it shows an event just as the other one does."""
+        """Whether it shows an event in the same way as the other route."""
         return self.shape is other.shape and self.tenant == other.tenant
 
     @property
     def whole(self) -> bool:
-        """Whether it takes every event without a view, as it is."""
+        """Whether it matches every event without a view, and leaves it unchanged."""
         return self.where is None and self.types is None and self.shape is None and self.tenant is None
 
     def sees(self, event: Event) -> bool:
-        """Whether documents of that view and type are for this route; those without a view are for every one."""
+        """Whether the view and the type of the event are for this route. Documents without a view are for
+        every route.
+        """
         if event.view is not None and event.view != ("admin" if self.admin else "user"):
             return False
         return self.types is None or self.types.match(event.type)
 
 
 class Router:
-    """Answers, per sink and event, whether and how the sink is to have the event. Immutable; any thread may ask.
+    """Decides for each sink and event whether and how the sink receives the event. Immutable and thread-safe.
 
-    ``sinks`` and ``watches`` are the names that are defined. Without any route, every watch goes to every sink (the
-    user's view, where there are two). ``timestamps``: by watch, the field that ``origin.updated_at`` is read from.
+    ``sinks`` and ``watches`` are the defined names. Without any route, every watch goes to every sink (in the view of
+    users, if there are two). ``timestamps``: by watch, the field from which ``origin.updated_at`` is read.
     """
 
     def __init__(
@@ -119,26 +124,26 @@ class Router:
         self._timestamps = dict(timestamps or {})
 
     def watches(self, sink: str) -> frozenset[str]:
-        """The watches that any route brings to that sink."""
+        """The watches that any route sends to that sink."""
         return frozenset(watch for name, watch in self._plans if name == sink)
 
     def passes_whole(self, sink: str, watch: str) -> bool:
-        """Whether every event of the watch that has no view goes to the sink, and as it is."""
+        """Whether every event of the watch without a view goes to the sink unchanged."""
         return (sink, watch) in self._whole
 
     def wants(self, sink: str, event: Event) -> bool:
-        """Whether any route brings the event to the sink; an event of an undefined watch goes nowhere.
+        """Whether any route sends the event to the sink. An event of an undefined watch goes nowhere.
 
-        Raises :class:`ExpressionFailed` where no route says yes and some ``where`` has no answer.
+        Raises :class:`ExpressionFailed` if no route matches and some ``where`` has no answer.
         """
         return self._route(sink, event) is not None
 
     def shape(self, sink: str, event: Event) -> Event | None:
-        """The event as the sink is to have it; ``None`` where it is not to have it.
+        """The event as the sink receives it; ``None`` if it does not.
 
-        That is where no route takes it, or where the one that does lets nothing be seen of what has changed. Raises
-        :class:`RouteFailed` (:class:`ExpressionFailed`, :class:`Unshapable`): then the event is not for this sink as it
-        stands, whatever it is for others.
+        It does not if no route matches, or if the matching one hides everything that changed. Raises
+        :class:`RouteFailed` (:class:`ExpressionFailed`, :class:`Unshapable`): this sink cannot receive the event
+        unchanged, whatever other sinks do.
         """
         if event.view is None and self.passes_whole(sink, event.watch):
             return event
@@ -152,7 +157,7 @@ class Router:
             raise Unshapable(route.index, error) from error
 
     def _route(self, sink: str, event: Event) -> tuple[Route, Event] | None:
-        """The first route that takes the event, and what of the event its tenant may see."""
+        """The first matching route, and the part of the event that its tenant may see."""
         pair = sink, event.watch
         routes = [route for route in self._plans.get(pair, ()) if route.sees(event)]
         sure = next((route for route in routes if route.where is None), None)
@@ -187,7 +192,7 @@ def _shown(route: Route, event: Event, timestamp_field: str) -> Event | None:
 
 
 class _Asked:
-    """An event that routes are asked about; it is read once, when the first one looks into it."""
+    """An event that routes are matched with. It is parsed once, when the first one reads its content."""
 
     def __init__(self, event: Event, needs: Mapping[str, Fields]) -> None:
         self.event = event
@@ -196,7 +201,7 @@ class _Asked:
         self._context: cel.Context | None = None
 
     def holds(self, route: Route) -> bool:
-        """Whether the route's condition is true. Raises :class:`ExpressionFailed`."""
+        """Whether the condition of the route is true. Raises :class:`ExpressionFailed`."""
         if route.where is None:
             return True
         if not route.where.cost.bearable(self.event):
@@ -211,7 +216,7 @@ class _Asked:
 
 
 def holds(where: Where, event: Event) -> bool:
-    """Whether a condition is true of an event. Raises ``ValueError`` that says why, where it has no answer."""
+    """Whether a condition is true for an event. Raises ``ValueError`` with the reason if it has no answer."""
     try:
         values = _values(event, where.needs)
         context = _context(values)
@@ -224,11 +229,13 @@ _TOO_MUCH = "it would take too long on an event of this size; use fewer loops, o
 
 
 class _Unreadable(Exception):
-    """The document cannot be handed to CEL."""
+    """The document cannot be converted for CEL."""
 
 
 def _needs(plan: Iterable[Route]) -> Mapping[str, Fields]:
-    """What the expressions of a plan name: variables, and of ``before`` and ``after`` the fields (``None``: all)."""
+    """The variables that the expressions of a plan name, with the fields of ``before`` and ``after``
+    (``None``: all).
+    """
     needs: dict[str, Fields] = {}
     for route in plan:
         for name, fields in (route.where.needs if route.where else {}).items():
@@ -289,7 +296,7 @@ def _parse(raw: bytes) -> Any:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         pass
     try:
-        # Numbers out of range, half surrogates: JSON all the same, and the engine keeps them as they came.
+        # Numbers out of range and half surrogates are valid JSON, and engines store them unchanged.
         return _clean(json.loads(raw.decode(errors="replace"), parse_int=_number))
     except (ValueError, RecursionError):
         raise _Unreadable("the document cannot be read as JSON") from None
@@ -303,7 +310,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 def _clean(value: Any) -> Any:
-    """The value with what CEL cannot hold replaced: integers beyond 64 bits by doubles, half surrogates by U+FFFD."""
+    """The value without what CEL cannot hold: integers beyond 64 bits become doubles, half surrogates become U+FFFD."""
     if isinstance(value, str):
         return _HALF.sub("\ufffd", value)
     if isinstance(value, int) and value.bit_length() > 64:

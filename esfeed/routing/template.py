@@ -1,4 +1,6 @@
-"""Texts with places for an event's own words, such as ``"changes-{project_id}"``: queues, topics, keys, subjects."""
+"""Templates that are filled from an event, such as ``"changes-{project_id}"``, for queues, topics, keys and
+subjects.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +21,22 @@ _OF_EVENT = ("op", "type", "id", "watch", "index", "routing", "route", "owner")
 
 
 class TemplateFailed(EsfeedError):
-    """A template has no text for an event; ``reason`` names the place, and no value of the document."""
+    """A template has no text for an event. The message names the placeholder, and no value of the document."""
 
 
 class Template:
-    """A text whose places, in braces, are filled from an event; ``{{`` and ``}}`` stand for braces.
+    """A text with placeholders in braces, which are filled from an event. ``{{`` and ``}}`` stand for braces.
 
-    A place is ``op``, ``type``, ``id``, ``watch``, ``index``, ``routing``, ``route`` or ``owner`` (the project that has
-    the resource; where the profile knows of none, the document's field of that name), else a field of the document (of
-    ``after``, in a delete of ``before``), with dots into objects: ``{project_id}``, ``{flavor.name}``. A field that is
-    named like one of the former is ``{doc.id}``. Immutable, for any thread.
+    A placeholder is ``op``, ``type``, ``id``, ``watch``, ``index``, ``routing``, ``route`` or ``owner`` (the project
+    that owns the resource; without owners, the field with that name), or the path of a field of the document (of
+    ``after``; in a delete, of ``before``): ``{project_id}``, ``{flavor.name}``. ``{doc.id}`` is a field whose name is
+    one of the former. Immutable and thread-safe.
     """
 
     __slots__ = ("_parts", "text")
 
     def __init__(self, text: str) -> None:
-        """Raises ``ValueError`` for a brace without its other, or a place without a name."""
+        """Raises ``ValueError`` for an unpaired brace, or a placeholder without a name."""
         self.text = text
         self._parts = _parse(text)
 
@@ -45,19 +47,19 @@ class Template:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The paths of the fields of the document that it is filled from."""
+        """The paths of the document's fields that it contains."""
         paths = [part for part in self._parts if not isinstance(part, str) and not _is_of_event(part)]
         return tuple(".".join(_in_document(path)) for path in paths)
 
     @property
     def of_event(self) -> frozenset[str]:
-        """What it is filled with from the event itself."""
+        """The placeholders that are filled from the event itself."""
         return frozenset(part[0] for part in self._parts if not isinstance(part, str) and _is_of_event(part))
 
     def render(self, event: Event) -> str:
-        """The text for ``event``. Raises :class:`TemplateFailed` where a place has nothing to be filled with.
+        """The text for ``event``. Raises :class:`TemplateFailed` if a placeholder has no value.
 
-        Nothing is: a field that is not there, ``null``, an empty text, an object or a list.
+        A missing field, ``null``, an empty text, an object or a list is no value.
         """
         document: Any = None
         done = []
@@ -123,12 +125,12 @@ def _of_event(event: Event, name: str) -> str | None:
     return event.doc_id if name == "id" else getattr(event, name)
 
 
-_MOST_DIGITS = 4300  # Python neither reads nor writes more
+_MOST_DIGITS = 4300  # Python's limit for reading and writing integers
 _shallow = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def _document(event: Event) -> dict[str, Any]:
-    """The document's fields, those at the top still raw where that is possible."""
+    """The fields of the document. Those at the top are not parsed yet, if possible."""
     raw = event.before if event.after is None else event.after
     if raw is None:
         return {}
@@ -148,7 +150,7 @@ def _whole(digits: str) -> Any:
 
 
 def _find(document: Any, path: tuple[str, ...]) -> Any:
-    """The value at ``path``; a field whose name itself has dots wins over the way into objects."""
+    """The value at ``path``. A field whose own name contains the dots takes precedence over nested objects."""
     for length in range(len(path), 0, -1):
         if isinstance(document, dict) and (name := ".".join(path[:length])) in document:
             found = document[name]
@@ -156,7 +158,7 @@ def _find(document: Any, path: tuple[str, ...]) -> Any:
                 try:
                     found = parse(found)
                 except Unreadable:
-                    return ...  # there is something, but nothing to write
+                    return ...  # there is a value, but it cannot be written
             return found if length == len(path) else _find(found, path[length:])
     return None
 
@@ -170,4 +172,4 @@ def _template(value: object) -> Template:
 
 
 Templated = Annotated[Template, PlainValidator(_template)]
-"""A setting that is a template: written as text, held compiled."""
+"""A setting that is a template, in compiled form."""

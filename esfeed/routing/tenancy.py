@@ -1,7 +1,8 @@
-"""What one project may learn of an event: nothing of what is another's, and no news of what it may not see. Pure.
+"""Limits an event to what one project may know: nothing about resources of others, and no news about hidden fields. No
+I/O.
 
-Whether something was created, updated or deleted is decided from where the project stands: a resource that is handed
-over is deleted for the one and created for the other, and neither sees what it was or became with the other.
+The op of the event is decided from the view of the project. A resource that is handed over is deleted for the old
+project and created for the new one, and neither sees what it was or became with the other.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from esfeed.routing.patterns import Patterns
 from esfeed.routing.transform import Transform
 
 ANY = "*"
-"""In place of a project: whichever has the resource."""
+"""Stands for the project that owns the resource."""
 
 
 def seen_by(event: Event, tenant: str, timestamp_field: str = "") -> Event | None:
-    """The event as the project ``tenant`` may see it, ``None`` where it may not know of it.
+    """The event as the project ``tenant`` may see it; ``None`` if it may not know about it.
 
-    The project may see a resource that it owns, and one that is shared with it by name, the latter without its private
-    fields. Nothing that is for all (a public image, a flavor) counts as anybody's. In the event that comes back,
-    ``owner`` is that project, so that a template with ``{owner}`` never names another. ``timestamp_field`` as in
-    :meth:`esfeed.routing.transform.Transform.apply`. Raises :class:`esfeed.routing.transform.TransformFailed` for a
-    document that private fields cannot be taken from.
+    The project may see resources that it owns, and resources that are shared with it by name, the latter without their
+    private fields. Resources for everybody (a public image, a flavor) belong to nobody. In the returned event,
+    ``owner`` is that project, so a template with ``{owner}`` never names another one. ``timestamp_field`` as in
+    :meth:`esfeed.routing.transform.Transform.apply`. Raises :class:`esfeed.routing.transform.TransformFailed` if
+    private fields cannot be removed from a document.
     """
     owners = event.owners
     if owners is None or event.view == "admin":

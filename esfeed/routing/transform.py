@@ -1,11 +1,11 @@
-"""What a route makes of an event before a sink has it: fields left out, hidden or renamed, its subject and its route.
+"""Transforms an event for a route: removes, hides or renames fields, and makes its subject and its route.
 
-Everything a sink can see is made from the shaped documents: ``before``, ``after``, ``changed``, the subject, the
-route, and ``origin.updated_at``. So what was left out or hidden is nowhere in an event, in whatever form it is written.
+Everything that a sink can see is made from the transformed documents: ``before``, ``after``, ``changed``, the subject,
+the route, and ``origin.updated_at``. So a removed or hidden value is nowhere in an event, in any format.
 
-Documents are taken apart only as far as a pattern reaches, and what is kept stays the engine's own bytes: numbers keep
-every digit. A name that stands twice in an object stands once afterwards, with the last value, or a pattern could be
-passed by.
+Documents are parsed only as deep as a pattern needs, and the rest keeps the bytes of the engine, so numbers keep every
+digit. A name that occurs twice in an object occurs once afterwards, with the last value; otherwise it could evade a
+pattern.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _Fields = dict[str, msgspec.Raw]
 
 
 class TransformFailed(EsfeedError):
-    """A route can make nothing of an event; the event is not for its sink as it stands. No value is told."""
+    """A route cannot transform an event, so its sink cannot receive it unchanged. The error contains no value."""
 
 
 class Redaction(NamedTuple):
-    """What happens to the fields that one of ``patterns`` covers. ``key`` is for ``hash``, ``mask`` for ``mask``."""
+    """What happens to the fields that one of ``patterns`` matches. ``key`` is for ``hash``, ``mask`` for ``mask``."""
 
     patterns: tuple[Pattern, ...]
     action: Action
@@ -53,7 +53,7 @@ class Redaction(NamedTuple):
         return f"Redaction({self.patterns!r}, {self.action!r})"
 
     def of(self, value: msgspec.Raw) -> msgspec.Raw:
-        """What stands in the place of a value."""
+        """The replacement of a value."""
         if self.action == "mask":
             return msgspec.Raw(_encode(self.mask))
         try:
@@ -64,7 +64,9 @@ class Redaction(NamedTuple):
 
 
 class _Verdict(NamedTuple):
-    """What becomes of a field: gone, ``hidden``, or kept; ``inside``: where it is an object or list, look into it."""
+    """What happens to a field: removed, ``hidden``, or kept. ``inside``: if it is an object or list, its contents are
+    checked, too.
+    """
 
     kept: bool
     inside: bool
@@ -77,11 +79,11 @@ _OBJECT, _LIST = b"{["
 
 
 class Transform:
-    """The shaping of one route. Immutable to whoever uses it, for any thread.
+    """The transformation of one route. Thread-safe; callers see it as immutable.
 
-    ``fields``: what to keep and drop. ``redact``: the first rule that covers a field counts. ``rename``: from a path to
-    the name that the field has from then on, in the same object; it takes the place of another field of that name.
-    All paths are those of the documents as they were read; ``subject`` and ``route`` see them shaped.
+    ``fields``: what to keep and remove. ``redact``: the first rule that matches a field applies. ``rename``: from a
+    path to the new name of the field, in the same object; it replaces another field of that name. All paths are those
+    of the original documents; ``subject`` and ``route`` are filled from the transformed ones.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class Transform:
         self._verdicts: dict[str, _Verdict] = {}
 
     def why_not(self, path: str) -> str:
-        """Why nothing can be told from a field (by its name after shaping), empty where something may be."""
+        """Why a field (by its new name) has no visible value; empty if it can have one."""
         was: list[str] = []
         for name in path.split("."):
             around = ".".join(was)
@@ -114,10 +116,10 @@ class Transform:
         return "" if verdict.kept or verdict.inside else "is taken away by fields or redact"
 
     def apply(self, event: Event, timestamp_field: str = "") -> Event | None:
-        """The event as the route lets it be seen; ``None`` where nothing that it lets be seen has changed.
+        """The event as the sink may see it; ``None`` if nothing visible changed.
 
-        ``timestamp_field`` is the field that ``origin.updated_at`` was read from. Raises :class:`TransformFailed` for a
-        document that cannot be taken apart, or a template without a text for it.
+        ``timestamp_field`` is the field from which ``origin.updated_at`` was read. Raises :class:`TransformFailed` for
+        a document that cannot be parsed, or a template that has no text for it.
         """
         if not self._whole:
             before, after = self._document(event.before), self._document(event.after)
@@ -143,7 +145,7 @@ class Transform:
     def _verdict(self, path: str) -> _Verdict:
         found = self._verdicts.get(path)
         if found is None:
-            if len(self._verdicts) >= _MOST_PATHS:  # documents choose their fields, and there may be no end of them
+            if len(self._verdicts) >= _MOST_PATHS:  # documents choose the names of their fields, without limit
                 self._verdicts.clear()
             found = self._verdicts[path] = self._judge(path)
         return found
@@ -196,7 +198,7 @@ class Transform:
         return shaped | moved if moved else shaped
 
     def _value(self, value: msgspec.Raw, path: str, verdict: _Verdict) -> msgspec.Raw | None:
-        """A value shaped, ``None`` where it is gone."""
+        """The transformed value; ``None`` if it is removed."""
         if verdict.hidden is not None and verdict.kept:
             return verdict.hidden.of(value)
         kind = memoryview(value)[0] if verdict.inside else 0
@@ -249,6 +251,6 @@ def _text(key: str, template: Template, event: Event) -> str:
 
 
 def _repaired(raw: bytes) -> bytes:
-    """The text with what no Unicode text can hold replaced by U+FFFD: half of a surrogate pair, broken UTF-8."""
+    """The text with U+FFFD for what no Unicode text can contain: half of a surrogate pair, broken UTF-8."""
     text = raw.decode("utf-8", "replace").encode()
     return _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], text)

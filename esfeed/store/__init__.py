@@ -1,1 +1,1 @@
-"""The memory of a feed: revisions, kept documents, the log, checkpoints and cursors, behind ``ports.State``."""
+"""The state of a feed, behind ``ports.State``: revisions, stored documents, the log, checkpoints and cursors."""

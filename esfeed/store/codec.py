@@ -1,4 +1,4 @@
-"""How keys, documents and events lie in a database column: pure functions, bytes in and out."""
+"""Encodes keys, documents and events for database columns. Pure functions, bytes in and out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from esfeed.model.event import UNTYPED, Event, Key, Op, Origin, Owners, View
 
 try:
-    # The same format, made in a third of the time. https://github.com/pycompression/python-isal
+    # The same format, in a third of the time. https://github.com/pycompression/python-isal
     from isal.isal_zlib import compress as _deflate
     from isal.isal_zlib import decompress as _inflate
 except ImportError:  # no wheel for this processor
@@ -22,8 +22,8 @@ _APART = msgspec.msgpack.Encoder()
 _ZLIB = 0x78  # the first byte of a zlib stream; JSON text never begins with it
 _WORTH_PACKING = 256
 
-# States hold keys in these forms, and find a key by its bytes. So any change here, even one more name in the list or
-# one more form that is shorter for some id, needs a step of ``migrations`` that packs the keys of old states anew.
+# States contain keys in these forms, and find a key by its bytes. So any change here, even one more name in the list or
+# one more form that is shorter for some id, needs a step in ``migrations`` that packs the keys of old states again.
 _FORM = 0b111
 _TEXT, _UUID, _AUTO, _NUMBER, _HEX, _ADMIN, _USER, _NAMED = range(8)
 _TYPED, _ROUTED, _WITHIN = 0x08, 0x10, 0x20
@@ -48,7 +48,7 @@ SHORT_NAMES = (
     "OS::Nova::Server",
     "OS::Nova::ServerGroup",
 )
-"""Types that a state keeps as their places in this list."""
+"""Types that a state stores as their index in this list."""
 
 _NAMES = {name: number for number, name in enumerate(SHORT_NAMES)}
 _SUFFIXES = {_UUID: "", _ADMIN: "_ADMIN", _USER: "_USER"}
@@ -62,7 +62,7 @@ _key = tuple.__new__  # ``Key(...)`` takes twice as long
 
 
 class _Stored(Event, frozen=True):
-    """An event as it is read back: ``Raw`` takes a JSON null too, which a union with ``None`` would not decode."""
+    """An event, to be read back: ``Raw`` accepts a JSON null, which a union with ``None`` would not decode."""
 
     before: msgspec.Raw
     after: msgspec.Raw
@@ -74,15 +74,15 @@ _Apart = tuple[
     int, int | None, str | None, str | None, str | None, bool, bytes,
 ]  # fmt: skip
 _READ_APART = msgspec.msgpack.Decoder(_Apart).decode
-_ARRAY = 0xDC  # the first byte of an array of 16 and more; no text begins with it, nor a zlib stream
+_ARRAY = 0xDC  # the first byte of an array of 16 or more elements; neither a text nor a zlib stream begins with it
 
 
 def pack_key(key: Key) -> bytes:
-    """A key in few bytes: equal keys have equal bytes, different keys different ones.
+    """Packs a key into few bytes. Equal keys have equal bytes, and different keys different ones.
 
-    It is a head, what the head says of the id, and then each of type, routing and within where the key has one (the
-    usual type, ``_doc``, counts as none). The head is the form of the id, with a bit for each part that follows. A part
-    is its form, and what that form says. Raises ``UnicodeEncodeError`` for a lone surrogate.
+    The result is a head, the data of the id, and then each of type, routing and within that the key has (the usual
+    type, ``_doc``, counts as none). The head is the form of the id, with one bit for each part that follows. Such a
+    part is its form, and the data for that form. Raises ``UnicodeEncodeError`` for a lone surrogate.
     """
     type, id, routing, within = key
     packed = _pack(id)
@@ -105,7 +105,7 @@ def unpack_key(raw: bytes) -> Key:
     """The key that :func:`pack_key` packed."""
     head = raw[0]
     if head == _UUID:
-        # What there is most of, without a call.
+        # The most frequent form, without a call.
         text = raw.hex()
         return _key(Key, (UNTYPED, f"{text[2:10]}-{text[10:14]}-{text[14:18]}-{text[18:22]}-{text[22:]}", None, None))
     type, routing, within = UNTYPED, None, None
@@ -120,7 +120,7 @@ def unpack_key(raw: bytes) -> Key:
 
 
 def _pack(text: str) -> bytes:
-    """A part in the shortest form of those that give exactly this text again."""
+    """Packs a part in the shortest form that gives exactly this text again."""
     size = len(text)
     if size == 36:
         packed = _pack_uuid(_UUID, text)
@@ -149,12 +149,12 @@ def _pack_uuid(form: int, text: str) -> bytes | None:
         raw = bytes.fromhex(digits)
     except ValueError:
         return None
-    # ``fromhex`` takes capitals and spaces too; and there may be more dashes.
+    # ``fromhex`` also accepts capitals and spaces, and there can be more dashes.
     return _HEADS[form] + raw if len(raw) == 16 and raw.hex() == digits else None
 
 
 def _pack_auto(text: str) -> bytes | None:
-    """20 digits of URL-safe base64 are 15 bytes, and every one of those texts is the only one of its bytes."""
+    """20 digits of URL-safe base64 are 15 bytes, and each such text has its own bytes."""
     try:
         raw = binascii.a2b_base64(text.encode("ascii").translate(_TO_PLAIN), strict_mode=True)
     except ValueError:
@@ -180,13 +180,13 @@ def _pack_text(text: str) -> bytes:
 
 @lru_cache(1000)
 def _pack_name(text: str) -> bytes:
-    """A type or an index: there are few of them, in many keys."""
+    """Packs a type or an index: there are few of them, in many keys."""
     number = _NAMES.get(text)
     return _pack(text) if number is None else b"%c%c" % (_NAMED, number)
 
 
 def _unpack(raw: bytes, form: int, at: int) -> tuple[str, int]:
-    """The part of that form that begins at ``at``, and where it ends."""
+    """Unpacks the part of that form at offset ``at``. Returns it with the offset after it."""
     if form in _SUFFIXES:
         text, end = raw[at : at + 16].hex(), at + 16
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}{_SUFFIXES[form]}", end
@@ -208,7 +208,7 @@ def _unpack(raw: bytes, form: int, at: int) -> tuple[str, int]:
 
 
 def pack(raw: bytes) -> bytes:
-    """JSON text, deflated where that is worth it."""
+    """JSON text, compressed if it is long enough."""
     return _deflate(raw, 1) if len(raw) > _WORTH_PACKING else raw
 
 
@@ -218,10 +218,10 @@ def unpack(raw: bytes) -> bytes:
 
 
 def pack_event(event: Event, after: bytes | None = None) -> bytes:
-    """An event as it lies in the log; its position is the row's. ``after``: its content, packed, where that is there.
+    """Packs an event for the log; its position is in the row. ``after``: its content, if it is already packed.
 
-    With nothing before it, the content lies there as it lies in the state, packed once for both. Else all is one text,
-    as what two states of a document have in common is packed but once then.
+    Without a ``before``, the content is packed by itself, as in the state, so it is packed only once. Otherwise
+    everything is one text, because that packs what both contents have in common only once.
     """
     if event.before is not None or event.after is None:
         return pack(_EVENT.encode(event))

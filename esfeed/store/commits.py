@@ -1,4 +1,4 @@
-"""The progress of watches: every write of a batch in one transaction (``ports.Commits``)."""
+"""The progress of watches (``ports.Commits``). Writes each batch in one transaction."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class SqlCommits:
         number = self._watches.number(watch)
         gone = [pack_key(key) for key in batch.gone]
         packed = {key: pack_key(key) for key in batch.revisions}
-        # In the order of keys: rows that lie together are written together.
+        # In the order of keys, so that neighboring rows are written together.
         bodies = {key: pack(body) for key, body in batch.documents.items()}
         documents = sorted((number, packed[key], body) for key, body in bodies.items())
         rows: Sequence[LogRow] = ()
@@ -84,7 +84,7 @@ class SqlCommits:
         return rows
 
     def _index_ids(self, connection: sa.Connection, batch: Commit) -> Mapping[str, int]:
-        """The numbers of the batch's indices by their uuids; new ones are given in this transaction."""
+        """The numbers of the batch's indices by uuid. This transaction assigns numbers to new ones."""
         met = itertools.chain(batch.revisions.values(), (batch.known or {}).values())
         names = {r.uuid: r.index for r in met}
         found = {uuid: self._indices[uuid] for uuid in names if uuid in self._indices}

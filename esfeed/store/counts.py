@@ -1,10 +1,9 @@
-"""Counts of known documents by ranges of ``_seq_no`` and of dates, kept up to date by each commit, so that no poll
-counts anew.
+"""Counts of known documents by ranges of ``_seq_no`` and of dates. Each commit updates them, so no poll has to count.
 
-``BITS`` and ``DATE_BITS`` are the widths that are kept (2**20, 2**16 and 2**12 numbers a bucket; 50 days, 19 hours and
-17 minutes); below the smallest an index is quick enough. https://www.sqlite.org/queryplanner.html
+``BITS`` and ``DATE_BITS`` are the stored widths (2**20, 2**16 and 2**12 numbers per bucket; 50 days, 19 hours and 17
+minutes). Below the smallest width, an index is fast enough. https://www.sqlite.org/queryplanner.html
 
-A document that is followed shard by shard counts by its number, any other by its date, or as one without a date.
+A document that is followed by shard counts by its sequence number, any other by its date, or as one without a date.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ _PLACES = ByKey(t.revision, ["key", "index_ref", "shard", "seq_no", "stamp"])
 BITS = (20, 16, 12)
 DATE_BITS = (32, 26, 20)
 NO_DATE = -1
-"""Stands for a width: the one bucket of all documents without a date."""
+"""Takes the position of a width: the one bucket of all documents without a date."""
 
 
 Location = tuple[int, int | None, int | None, int | None]
-"""Where a known document stands: the number of its index, its shard, its sequence number, its date."""
+"""(number of the index, shard, sequence number, date) of a known document."""
 
 
 def locations(connection: sa.Connection, watch: int, keys: Sequence[bytes]) -> dict[bytes, Location]:
-    """Where those of ``keys`` (packed) stand that are known."""
+    """The locations of the known documents among ``keys`` (packed)."""
     found = _PLACES.of(connection, watch, keys)
     return {key: (index_ref, shard, seq_no, stamp) for key, index_ref, shard, seq_no, stamp in found}
 
 
 def move(connection: sa.Connection, watch: int, left: Iterable[Location], came: Iterable[Location]) -> None:
-    """Takes documents off the places that they ``left``, and counts those that ``came``."""
+    """Subtracts documents from the locations that they ``left``, and adds those that ``came``."""
     numbered: Counter[tuple[int, int, int]] = Counter()
     dated: Counter[int | None] = Counter()
     for sign, all_places in ((-1, left), (1, came)):
@@ -47,7 +46,7 @@ def move(connection: sa.Connection, watch: int, left: Iterable[Location], came: 
                 dated[None if stamp is None else bucket(stamp, DATE_BITS[-1])] += sign
             elif seq_no is not None:
                 numbered[index_ref, shard, seq_no >> BITS[-1]] += sign
-    # Each place is counted at the smallest width, once; there are few buckets to add up to the others.
+    # Each location is counted once, at the smallest width. Its few buckets are then added up for the other widths.
     of_shards: Counter[tuple[int, ...]] = Counter()
     for (index_ref, shard, at), count in numbered.items():
         for bits in BITS:
@@ -58,13 +57,13 @@ def move(connection: sa.Connection, watch: int, left: Iterable[Location], came: 
             of_dates[NO_DATE, 0] += count
         else:
             for bits in DATE_BITS:
-                of_dates[bits, part >> (bits - DATE_BITS[-1])] += count  # the odd one, -1, is -1 at every width
+                of_dates[bits, part >> (bits - DATE_BITS[-1])] += count  # odd dates stay in -1 at every width
     _add(connection, _NUMBERED, watch, of_shards)
     _add(connection, _DATED, watch, of_dates)
 
 
 class _Counts:
-    """A table of counts, ``documents``, by what else its key has beside the watch."""
+    """A table with counts (``documents``), by the columns of its key other than the watch."""
 
     def __init__(self, table: sa.Table) -> None:
         keys = [column.name for column in table.primary_key]

@@ -1,4 +1,4 @@
-"""Opens a state database, brings its schema up to date, and turns its faults into errors with a hint."""
+"""Opens a state database, migrates its schema, and turns its errors into errors with a hint."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from esfeed.store.schema import REVISION
 _BUSY_MS = 30_000
 _AT_ONCE = 40
 _KEPT = 8
-"""Connections that stay open. Each holds a page cache of up to 2 MB and its own statements, so the pool hands out the
-one that was used last, and closes what is beyond this number after use. To open one takes 0.2 ms."""
+"""Connections that stay open. Each has a page cache of up to 2 MB and its own statements, so the pool reuses the last
+one, and closes those beyond this number after use. To open one takes 0.2 ms.
+"""
 _SPARE_PAGES, _MOST_PAGES = 1000, 4000
 
 
 def open_database(url: str) -> sa.Engine:
-    """An engine on ``url``, migrated. Raises ``ConfigError`` for a bad url, ``StateError`` for a bad database."""
+    """Opens the database at ``url`` and migrates it. Raises ``ConfigError`` for a bad url, ``StateError`` for a bad
+    database.
+    """
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError:
@@ -43,14 +46,14 @@ def open_database(url: str) -> sa.Engine:
     except OSError as error:
         hint = "let this user read and write the file and its folder"
         raise StateError(f"the state cannot be opened ({path}: {error.strerror})", hint) from error
-    # Before it connects, as that would make a file where there is none; and before each transaction.
+    # Before a connection, which would create a missing file, and before each transaction.
     sa.event.listen(engine, "do_connect", lambda *_: same.check())
     sa.event.listen(engine, "connect", _on_connect)
     sa.event.listen(engine, "begin", lambda _: same.check())
     sa.event.listen(engine, "begin", _on_begin)
     with guarded(url):
         if _revision(engine) != REVISION:
-            # Only now: Alembic takes as long to import as a poll of cron's takes in all.
+            # Imported only now: Alembic takes as long to import as a whole poll by cron.
             from esfeed.store.upgrade import migrate
 
             migrate(engine)
@@ -58,7 +61,7 @@ def open_database(url: str) -> sa.Engine:
 
 
 def _revision(engine: sa.Engine) -> str | None:
-    """The schema that the database has, ``None`` for none yet."""
+    """The schema version of the database; ``None`` if it is empty."""
     if not sa.inspect(engine).has_table("alembic_version"):
         return None
     with engine.connect() as connection:
@@ -67,27 +70,27 @@ def _revision(engine: sa.Engine) -> str | None:
 
 
 def _on_connect(connection: Any, _record: object) -> None:
-    # The driver's own implicit BEGIN would come too late and be of the wrong kind: _on_begin says it instead.
+    # The driver's implicit BEGIN would come too late and be of the wrong kind; _on_begin sends it instead.
     connection.isolation_level = None
-    # Before any table is made, or it has no effect: then pages that pruning frees can be given back bit by bit. In a
-    # state that an older esfeed made they are used again, which bounds the file as well.
+    # This must come before the first table, or it has no effect. It lets freed pages be returned bit by bit. A state of
+    # an older esfeed reuses them instead, which limits the file as well.
     if connection.execute("PRAGMA page_count").fetchone() == (0,):
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-    # FULL: a row of the log that was sent must still be there after a power cut, or its position would be used twice.
+    # FULL: a sent row of the log must survive a power cut, or its position would be used again.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_MS}", "temp_store=FILE"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _on_begin(connection: sa.Connection) -> None:
-    # A transaction that will write takes the write lock at once: two that first read would block one another for good.
+    # A writing transaction takes the write lock at once: two that read first would block each other for ever.
     writes = connection.get_execution_options().get("writes")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def give_back(engine: sa.Engine) -> bool:
-    """Gives pages that nothing uses any more back to the file system, a bounded number, but for a reserve.
+    """Returns a limited number of unused pages to the file system, except for a reserve.
 
-    Returns whether it gave any.
+    Returns whether it returned any.
     """
     raw = engine.raw_connection()
     try:
@@ -103,7 +106,7 @@ def give_back(engine: sa.Engine) -> bool:
 
 
 def shrink(engine: sa.Engine) -> None:
-    """Gives back all pages that nothing uses, but for a reserve, and empties the write-ahead log."""
+    """Returns all unused pages to the file system, except for a reserve, and empties the write-ahead log."""
     while give_back(engine):
         pass
     raw = engine.raw_connection()
@@ -131,7 +134,7 @@ _HINTS = (
 
 @contextmanager
 def guarded(where: str) -> Iterator[None]:
-    """Turns the database's own errors into ``StateError``; ``where`` is the database's name for the message."""
+    """Turns errors of the database into ``StateError``. ``where`` is the name of the database for the message."""
     try:
         yield
     except (sa.exc.DBAPIError, sqlite3.Error) as error:

@@ -1,4 +1,4 @@
-"""Dead events, for the operator (``ports.DeadLetters``)."""
+"""Dead letters, for the operator (``ports.DeadLetters``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state's file as such: that it is still the same one, and that nobody but its owner can read it."""
+"""The file of the state: checks that it is still the same file and that only its owner can read it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _BESIDE = ("", "-wal", "-shm")
 
 
 def make_private(path: Path) -> None:
-    """Makes an empty file where there is none, and has it, and what SQLite puts beside it, for its owner alone.
+    """Creates the file if it is missing, and restricts it, and the files that SQLite puts beside it, to its owner.
 
-    SQLite gives what it puts beside a file the same mode. Raises ``OSError`` where the file cannot be made.
+    SQLite gives the files beside it the same mode. Raises ``OSError`` if the file cannot be created.
     """
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE))
@@ -46,9 +46,9 @@ class SameFile:
         self._file = self._look()
 
     def check(self) -> None:
-        """Raises ``StateError`` where the path leads to another file by now, or to none.
+        """Raises ``StateError`` if the path now leads to another file, or to none.
 
-        SQLite would go on in a file that nobody can find any more, or make a new one.
+        SQLite would continue in a file that has no name any more, or create a new one.
         """
         file = self._look()
         if file is None:

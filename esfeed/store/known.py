@@ -1,4 +1,4 @@
-"""What a tracker may ask of a watch's memory (``ports.Known``), and the sweep that finds what did not turn up."""
+"""Answers what a tracker asks about a watch (``ports.Known``), including sweeps that find missing documents."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _REVISIONS = sa.select(*_COLUMNS).join(t.index_ref, t.index_ref.c.id == t.revisi
 
 
 def _of_shard(table: sa.Table, watch: Any, uuid: Any, shard: Any, *what: Any) -> sa.Select[Any]:
-    """Reads ``what`` of a shard's rows; ``watch``, ``uuid`` and ``shard`` are values, or places for them."""
+    """Selects ``what`` from the rows of a shard; ``watch``, ``uuid`` and ``shard`` are values or bind parameters."""
     index = sa.select(t.index_ref.c.id).where(t.index_ref.c.uuid == uuid).scalar_subquery()
     return sa.select(*what).where(table.c.watch == watch, table.c.index_ref == index, table.c.shard == shard)
 
@@ -53,7 +53,7 @@ _UNMET = sa.text("NOT EXISTS (SELECT 1 FROM temp.met WHERE met.key = revision.ke
 
 
 class SqlKnown:
-    """See ``ports.Known``; ``watch`` is the watch's number in the database."""
+    """See ``ports.Known``. ``watch`` is the number of the watch in the database."""
 
     def __init__(self, sessions: Sessions, watch: int) -> None:
         self._sessions = sessions
@@ -236,10 +236,11 @@ class SqlKnown:
 
 
 class _SqlSweep:
-    """Notes go into a temporary table of one connection: on disk, so that ten million ids cost no memory.
+    """Stores the keys that it met in a temporary table of one connection: on disk, so that ten million ids use no
+    memory.
 
-    Where nothing was known of the indices that are read, there is nothing to note: what the sweep meets is known as
-    theirs by the time that it asks, and so whatever is known of others (``unmet``) did not turn up.
+    If no documents of the indices to read were known, nothing has to be stored. Everything that the sweep meets is
+    committed as theirs before the question, so the known documents of other indices (``unmet``) are the missing ones.
 
     No transaction outlives a call: an open one would see the state of its beginning and hold back SQLite's clean-up.
     """
@@ -294,7 +295,7 @@ class _SqlSweep:
 def _indices(connection: sa.Connection, numbers: Collection[int]) -> Mapping[int, tuple[str, str]]:
     """The (uuid, name) of indices by their numbers.
 
-    Beside the rows, not joined to them: there are few, and each row would bring the same texts anew.
+    Read separately, without a join: there are few, and each row would repeat the same texts.
     """
     found: dict[int, tuple[str, str]] = {}
     for some in sought(sorted(numbers)):

@@ -1,4 +1,4 @@
-"""One feed a state at a time: a lock file beside the database, held by ``flock``, so that kill -9 frees it."""
+"""Allows one feed per state: a lock file beside the database, held by ``flock``, so that kill -9 releases it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _TRIES, _PAUSE = 5, 0.05
 
 
 class StateLock:
-    """Holds ``path`` while the context lasts; raises ``StateError`` that names the holder where another has it.
+    """Holds ``path`` during the context. Raises ``StateError``, which names the holder, if another process holds it.
 
-    ``flock`` belongs to the open file, so the kernel lets go of it whenever the holder dies. It does not work across
-    machines on every network file system; a state on such a one belongs in PostgreSQL.
+    ``flock`` belongs to the open file, so the kernel releases it when the holder dies. It does not work across machines
+    on every network file system; a state on such a file system belongs in PostgreSQL.
     """
 
     def __init__(self, path: Path, purpose: str) -> None:
@@ -29,7 +29,7 @@ class StateLock:
         self._file: int | None = None
 
     def held_by(self) -> str | None:
-        """Who holds the lock right now, in words; ``None`` where nobody does."""
+        """A text that names the current holder; ``None`` if nobody holds the lock."""
         try:
             file = os.open(self.path, os.O_RDONLY)
         except FileNotFoundError:
@@ -43,14 +43,14 @@ class StateLock:
         return None
 
     def held_by_another(self) -> str | None:
-        """Who holds the lock right now, in words, if it is not this process."""
+        """A text that names the current holder, if it is not this process."""
         holder = self.held_by()
         who = self._who()
         mine = (who.get("pid"), who.get("host")) == (os.getpid(), socket.gethostname())
         return None if mine else holder
 
     def holds(self, purpose: str) -> bool:
-        """Whether another process holds it right now for that purpose."""
+        """Whether another process holds the lock for that purpose."""
         return self.held_by() is not None and self._who().get("purpose") == purpose
 
     def __enter__(self) -> StateLock:
@@ -71,7 +71,7 @@ class StateLock:
                 f"this state is in use by {self._holder()}",
                 "end that process first, or give this one a `state` of its own",
             )
-        # A full disk costs the name only: the lock itself is the kernel's, and what comes next says what is wrong.
+        # On a full disk, only the name is missing: the kernel holds the lock, and the next write reports the error.
         with contextlib.suppress(OSError):
             os.truncate(self._file, 0)
             os.pwrite(self._file, json.dumps(self._self()).encode(), 0)
@@ -85,7 +85,7 @@ class StateLock:
             self._file = None
 
     def _take(self) -> bool:
-        """A few short tries: somebody who only asks ``held_by`` must not look like a holder."""
+        """Tries a few times, because a process that is just calling ``held_by`` must not look like a holder."""
         assert self._file is not None
         for _ in range(_TRIES):
             try:

@@ -19,7 +19,7 @@ from esfeed.store.sessions import Sessions
 from esfeed.store.statements import Bulk, Ready
 
 FETCH = 20
-"""Rows that are read at a time: ten thousand may be ten thousand megabytes."""
+"""Rows that are read at a time: ten thousand could be ten thousand megabytes."""
 
 ROW = [t.log.c.position, t.log.c.sink, t.log.c.event, t.log.c.watch, t.log.c.key]
 _WHOLE = 1
@@ -34,8 +34,8 @@ _PAGE = Ready(sa.select(*ROW).where(t.log.c.position > _P("after")).order_by(t.l
 class SqlLog:
     """See ``ports.Log``.
 
-    What was committed last stays in memory, for sinks that have all before it: reading it again takes longer than
-    sending it.
+    Keeps the rows of the last commit in memory, for sinks that have everything before them: reading them again takes
+    longer than sending them.
     """
 
     def __init__(self, sessions: Sessions) -> None:
@@ -84,12 +84,12 @@ class SqlLog:
 def append(
     connection: sa.Connection, watch: int, entries: Sequence[tuple[Entry, bytes]], bodies: Mapping[Key, bytes]
 ) -> Sequence[LogRow]:
-    """Adds rows to the log, each with its key, packed. ``bodies``: contents that are packed already, by their keys.
+    """Adds rows to the log, each with its packed key. ``bodies``: contents that are already packed, by key.
 
-    Returns the rows: positions without a gap.
+    Returns the rows, whose positions have no gaps.
     """
     packed = [pack_event(entry.event, bodies.get(entry.key)) for entry, _ in entries]
-    # This transaction is the only one that writes, so the positions are known before they are given.
+    # No other transaction writes now, so the positions are known in advance.
     first = head(connection) + 1
     _LOG.write(connection, [
         (position, watch, key, entry.sink, event, _milliseconds(entry.event))
@@ -103,12 +103,12 @@ def append(
 
 
 def head(connection: sa.Connection) -> int:
-    """The position of the newest log row ever written, 0 where there was none."""
+    """The position of the newest log row ever written; 0 if there was none."""
     return int(connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'log'").scalar() or 0)
 
 
 def grow(connection: sa.Connection, size_bytes: int) -> None:
-    """Counts what is added to the log, or (less than nothing) taken from it."""
+    """Adds ``size_bytes`` to the stored size of the log; negative for deleted rows."""
     _GROW.run(connection, size_bytes=size_bytes)
 
 
@@ -134,12 +134,12 @@ def _page(found: sa.CursorResult[Any], max_bytes: int) -> Sequence[LogRow]:
 
 
 def log_row(position: int, sink: str | None, packed: bytes, watch: int, key: bytes) -> LogRow:
-    """A row as it was read: ``ROW``."""
+    """The row from its columns, see ``ROW``."""
     return LogRow(position, unpack_event(packed, position), sink, (watch, key))
 
 
 def some(rows: Iterable[LogRow], limit: int | None, max_bytes: int) -> Sequence[LogRow]:
-    """The first of ``rows``, no more than ``limit`` and no more bytes than so many, but one at least."""
+    """The first of ``rows``, up to ``limit`` rows and ``max_bytes`` bytes, but at least one."""
     found: list[LogRow] = []
     for row in itertools.islice(rows, limit):
         max_bytes -= weight(row.event)

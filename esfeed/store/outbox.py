@@ -1,6 +1,6 @@
-"""What each sink has of the log (``ports.Outbox``).
+"""The progress of each sink (``ports.Outbox``).
 
-A parked event is a copy: the log may be pruned to its bounds whatever any sink still has to send again. Times of parked
+A parked event is a copy, so the log can be pruned to its limits even if a sink has events to retry. Times of parked
 events are epoch seconds.
 """
 
@@ -71,7 +71,7 @@ class SqlOutbox:
 
 
 def move(connection: sa.Connection, sink: str, position: int, dropped: int) -> None:
-    """Moves a cursor on, never back: what bounds the log may have moved it meanwhile."""
+    """Moves a cursor forward, never back: retention may have moved it further."""
     _MOVE.run(connection, sink=sink, position=position, dropped=dropped)
 
 
@@ -87,7 +87,7 @@ _MOVE = _moving()
 
 
 def _park(connection: sa.Connection, one: Parked) -> None:
-    """Keeps it; its event is the one it brings, else the one kept before, else the log's."""
+    """Stores a parked event. Uses its own event if it has one, else the one stored before, else the one in the log."""
     row: dict[str, Any] = {
         "sink": one.sink,
         "position": one.position,
@@ -117,7 +117,7 @@ def _park(connection: sa.Connection, one: Parked) -> None:
 
 
 def parked_of(row: Any, event: Event | None = None) -> Parked:
-    """A row as it was read: ``PARKED``."""
+    """The parked event from its columns, see ``PARKED``."""
     return Parked(
         row.sink,
         row.position,

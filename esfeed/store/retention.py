@@ -1,7 +1,7 @@
-"""Keeps the log within its bounds, a little at a time, and counts what a sink loses by that (``ports.Retention``).
+"""Keeps the log within its limits, a few rows at a time, and counts what a sink loses by that (``ports.Retention``).
 
-A bound is a bound: a row goes when it is too old or the log too large, even if a sink has not had it yet. A sink that
-is not in the settings any more therefore holds nothing.
+The limits are strict: a row that is too old, or too much for the log, is deleted even if a sink has not received it. So
+a sink that left the settings cannot keep the log from being pruned.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class SqlRetention:
 
 
 def _lost(connection: sa.Connection, sink: str, watches: Collection[int], last: int) -> int:
-    """Moves the cursor of a sink over what is about to go; returns how many entries it had not had."""
+    """Moves the cursor of a sink past the rows to delete; returns how many of its entries it had not received."""
     at = connection.scalar(sa.select(t.cursor.c.position).where(t.cursor.c.sink == sink))
     if at is None or at >= last:
         return 0

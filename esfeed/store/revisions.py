@@ -1,4 +1,4 @@
-"""Writes what a commit remembers of documents, and keeps the tally equal to it."""
+"""Writes the revisions of a commit, and keeps the counts consistent with them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from esfeed.store.codec import pack_key
 from esfeed.store.statements import Bulk, run_many
 
 _ADDED = Bulk(t.revision, ["watch", "key", "index_ref", "version", "seq_no", "digest", "shard", "stamp"], there="stays")
-# Only from where the tally takes it off: were it elsewhere by now, all later counts would be wrong.
+# Only if the row is where the counts subtract it: otherwise all later counts would be wrong.
 _CHANGE = (
     "UPDATE revision SET index_ref = ?, version = ?, seq_no = ?, digest = ?, shard = ?, stamp = ? "
     "WHERE watch = ? AND key = ? AND +index_ref = ? AND +shard IS ? AND +seq_no IS ? AND +stamp IS ?"
@@ -31,12 +31,13 @@ def remember(
     gone: Sequence[bytes],
     indices: Mapping[str, int],
 ) -> None:
-    """Writes the revisions and dates of ``batch``, and counts them and what is ``gone`` (which is still there).
+    """Writes the revisions and dates of ``batch``, and counts them. Subtracts the ``gone`` documents, whose rows still
+    exist.
 
-    ``packed`` are the keys of its revisions, ``indices`` the numbers of all indices by uuid. Raises ``StateError``
-    where the batch says that something was known which is not so.
+    ``packed`` are the keys of its revisions, ``indices`` the numbers of all indices by uuid. Raises ``StateError`` if a
+    revision that the batch says was known is not in the table.
     """
-    # In the order of the table: rows that lie together are written together.
+    # In the order of the table, so that neighboring rows are written together.
     rows = sorted(
         (packed[key], indices[r.uuid], r.version, r.seq_no, r.digest, r.shard, r.stamp)
         for key, r in batch.revisions.items()
@@ -47,7 +48,7 @@ def remember(
     for key, r in (batch.known or {}).items():
         if key in packed:
             left[packed[key]] = (indices[r.uuid], r.shard, r.seq_no, r.stamp)
-    # As the commit does it: revisions first, then dates, and what is gone is gone.
+    # In the order of the commit: first revisions, then dates, then deletes.
     came: dict[bytes, counts.Location] = {row[0]: (row[1], row[5], row[3], row[6]) for row in rows}
     for name, stamp in stamps.items():
         was = came.get(name) or left.get(name)

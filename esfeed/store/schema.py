@@ -1,7 +1,7 @@
-"""The tables, as SQLAlchemy Core sees them. ``migrations/versions`` makes them; a test holds the two equal.
+"""The tables, as SQLAlchemy Core describes them. ``migrations/versions`` creates them; a test checks that both agree.
 
 Keys are packed by ``codec.pack_key``: unambiguous for any id (NUL, emoji, 512 bytes), short, and the same in every
-database. No order among them means anything, but that a reading in pages goes by it.
+database. Their order has no meaning; reads in pages only need one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 REVISION = "0007"
-"""The newest step of ``migrations``; a database that is at it needs nothing done."""
+"""The newest step of ``migrations``. A database at this revision needs no migration."""
 
 metadata = sa.MetaData()
 

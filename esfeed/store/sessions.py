@@ -1,4 +1,4 @@
-"""Transactions on the state's database: what all parts of the store share."""
+"""Transactions on the database of the state, for all parts of the store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from esfeed.store.database import guarded
 
 
 class Sessions:
-    """Transactions on one opened database; ``where`` names it in messages. Usable from many threads."""
+    """Transactions on one open database. ``where`` names it in messages. Thread-safe."""
 
     def __init__(self, engine: sa.Engine, where: str) -> None:
         self.engine = engine
@@ -21,15 +21,16 @@ class Sessions:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A connection for reads. Raises ``StateError`` for any fault of the database."""
+        """A connection for reads. Raises ``StateError`` for any error of the database."""
         with guarded(self.where), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """A transaction that writes: committed at the end, undone by an error. Raises as ``reading`` does."""
+        """A transaction that writes: committed at the end, rolled back by an error. Raises as ``reading`` does."""
         with (
-            # A thread that finds the database locked sleeps, longer each time; one that waits here is woken.
+            # A thread that finds the database locked sleeps, longer each time. One that waits for this lock wakes at
+            # once.
             self._turn,
             guarded(self.where),
             self.engine.connect().execution_options(writes=True) as connection,

@@ -1,4 +1,4 @@
-"""What the state holds of sinks by their names (``ports.SinkRegistry``), also of those that left the settings."""
+"""The sinks in the state, by name (``ports.SinkRegistry``), including those that left the settings."""
 
 from __future__ import annotations
 

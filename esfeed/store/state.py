@@ -1,4 +1,4 @@
-"""The state over SQLite (``ports.State``): opens it, and has one part for each port."""
+"""The state in SQLite (``ports.State``): opens it, and has one part for each port."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from esfeed.store.watches import SqlWatches
 
 
 class SqlState:
-    """See ``ports.State``. ``url`` is a SQLAlchemy URL; opening it creates or migrates the database.
+    """See ``ports.State``. ``url`` is a SQLAlchemy URL. Opening it creates or migrates the database.
 
     Raises ``ConfigError`` for a bad url, ``StateError`` for a bad database.
     """
@@ -48,5 +48,5 @@ class SqlState:
 
 
 def open_state(url: str) -> State:
-    """The state at ``url``. Raises as ``SqlState`` does."""
+    """Opens the state at ``url``. Raises as ``SqlState`` does."""
     return SqlState(url)

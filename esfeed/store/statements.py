@@ -1,4 +1,4 @@
-"""Statements that are run often, made into text once; and writes and reads of many rows at a time."""
+"""Statements that run often, compiled to text once; and writes and reads of many rows at a time."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from esfeed.model.sequences import chunks
 _AT_ONCE = 100
 _MOST_SOUGHT = 128
 _MOST_KEPT = 256 << 10
-"""Bytes of the values that one statement is run with. A connection keeps them beside the statement, until it is run
-with others: a hundred large documents would stay on every connection that has written one."""
+"""The limit of bytes of values for one statement. A connection keeps them beside the statement until the next run.
+Without a limit, a hundred large documents would stay on every connection that has written one.
+"""
 _Value = TypeVar("_Value")
 
 
 def sought(values: Iterable[_Value]) -> Iterator[Sequence[_Value]]:
-    """``values`` in pieces to look for with ``IN (?, ?, …)``, the last value repeated up to a power of two.
+    """Splits ``values`` into pieces for ``IN (?, ?, …)``. Repeats the last value of a piece up to a power of two.
 
-    The driver keeps the last 128 statements of each connection, by their text. With a text for each number of values
-    it would keep a hundred large ones: megabytes on every connection, and more with each number that is new.
+    The driver keeps the last 128 statements of each connection, by their text. With one text for each number of values,
+    it would keep a hundred large ones: megabytes on every connection.
     """
     for chunk in chunks([*values], _MOST_SOUGHT):
         missing = (1 << (len(chunk) - 1).bit_length()) - len(chunk)
@@ -38,8 +39,8 @@ def upsert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]
 
 
 class Ready:
-    """A statement that every poll or delivery runs, with named places (``sa.bindparam``): made into text once, as that
-    takes SQLAlchemy longer than SQLite takes to run it.
+    """A statement that every poll or delivery runs, with named parameters (``sa.bindparam``). It is compiled once,
+    because SQLAlchemy takes longer to compile it than SQLite takes to run it.
     """
 
     def __init__(self, statement: sa.ClauseElement) -> None:
@@ -51,22 +52,23 @@ class Ready:
         return str(made), made.positiontup or (), made.params
 
     def run(self, connection: sa.Connection, **values: Any) -> sa.CursorResult[Any]:
-        """Runs it with those values, which have to be of types that the driver takes."""
+        """Runs the statement. The driver must support the types of the values."""
         text, columns, constants = self._made
         given = constants | values
         return connection.exec_driver_sql(text, tuple(given[column] for column in columns))
 
     def run_each(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-        """Runs it with the values of each row."""
+        """Runs the statement with the values of each row."""
         text, columns, constants = self._made
         run_many(connection, text, [tuple((constants | row)[column] for column in columns) for row in rows])
 
 
 class Bulk:
-    """Writes many rows of ``table`` at once: as they are, past SQLAlchemy's work on each value, which takes longer than
-    SQLite takes to write it. A row is a tuple of the values of ``columns``, of types that the driver takes.
+    """Writes many rows of ``table`` at once, without SQLAlchemy's processing of each value, which takes longer than
+    SQLite's write. A row is a tuple of the values of ``columns``; the driver must support their types.
 
-    What is there already under the same primary key is an error, or is replaced, or stays, as ``there`` says.
+    ``there`` says what happens if a row with the same primary key exists: ``fails`` raises an error, ``goes`` replaces
+    it, ``stays`` keeps it.
     """
 
     def __init__(self, table: sa.Table, columns: Sequence[str], *, there: Literal["fails", "goes", "stays"]) -> None:
@@ -76,7 +78,7 @@ class Bulk:
 
     @cached_property
     def _texts(self) -> tuple[str, str]:
-        """For one row, and for as many as go at once."""
+        """The statement for one row, and the one for ``_AT_ONCE`` rows."""
         statement = insert(self._table).values(dict.fromkeys(self._columns))
         if self._there == "goes":
             statement = _replacing(self._table, self._columns)
@@ -92,7 +94,7 @@ class Bulk:
         some: list[tuple[Any, ...]] = []
         rest: list[tuple[Any, ...]] = []
         for part in chunks(rows, _AT_ONCE):
-            # The driver gives other threads a turn with each statement, and has to wait for one of its own after it.
+            # With each statement, the driver gives other threads a turn, and then has to wait for its own.
             values = tuple(itertools.chain.from_iterable(part))
             if len(part) == _AT_ONCE and sum(len(v) for v in values if isinstance(v, bytes)) <= _MOST_KEPT:
                 some.append(values)
@@ -107,8 +109,8 @@ def run_many(connection: sa.Connection, text: str, rows: Sequence[tuple[Any, ...
 
 
 class ByKey:
-    """Reads ``columns`` of a watch's rows by their keys (packed): as SQL text, since SQLAlchemy takes longer to make
-    that of a hundred keys than SQLite takes to find them.
+    """Reads ``columns`` of rows of a watch by their packed keys. Uses SQL text, because SQLAlchemy takes longer to make
+    the text for a hundred keys than SQLite takes to find them.
     """
 
     def __init__(self, table: sa.Table, columns: Sequence[str]) -> None:
@@ -116,12 +118,12 @@ class ByKey:
         self._text = f"SELECT {', '.join(columns)} {self._rows}"
 
     def of(self, connection: sa.Connection, watch: int, keys: Iterable[bytes]) -> Iterator[Sequence[Any]]:
-        """The rows of those ``keys`` that there are, in no order."""
+        """The existing rows with those ``keys``, in no order."""
         for some in sought(keys):
             yield from _with_marks(connection, self._text, watch, some).cursor.fetchall()
 
     def forget(self, connection: sa.Connection, watch: int, keys: Iterable[bytes]) -> None:
-        """Deletes the rows of those ``keys`` that there are."""
+        """Deletes the rows with those ``keys``."""
         for some in sought(keys):
             _with_marks(connection, f"DELETE {self._rows}", watch, some)
 

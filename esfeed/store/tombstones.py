@@ -1,7 +1,7 @@
-"""Remembers what was told deleted for as long as a failover may take the delete back.
+"""Remembers reported deletes for as long as a failover can take them back.
 
-The delete of a document is at or below the shard's largest sequence number that the *next* poll counts. Once the mark
-has passed that, no failover takes the delete back, and the tombstone goes.
+The sequence number of a delete is at or below the largest number of the shard that the *next* poll counts. Once the
+watermark has passed that number, no failover takes the delete back, and the tombstone is removed.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _PASSED = f"DELETE FROM tombstone WHERE {_OF_SHARD} AND number <= ?4"
 
 
 def bury(connection: sa.Connection, watch: int, keys: Sequence[bytes]) -> None:
-    """Leaves tombstones of what is known of ``keys`` (packed), and about to be forgotten."""
+    """Leaves tombstones of the documents with those ``keys`` (packed), before their rows are deleted."""
     run_many(connection, _LEFT, [(watch, key) for key in keys])
 
 
 def clear(connection: sa.Connection, watch: int, passed: Mapping[tuple[str, int], Passed]) -> None:
-    """Takes away the tombstones that nothing can come of any more, before the checkpoint of the poll is kept.
+    """Removes the tombstones of deletes that can no longer be taken back, before the checkpoint of the poll is stored.
 
-    ``passed`` has all shards that are followed: what was told of others is over.
+    ``passed`` has all followed shards; tombstones of other shards are removed.
     """
     if not any_left(connection, watch):
         return
@@ -46,5 +46,5 @@ def clear(connection: sa.Connection, watch: int, passed: Mapping[tuple[str, int]
 
 
 def any_left(connection: sa.Connection, watch: int) -> bool:
-    """Whether there is any tombstone of a watch."""
+    """Whether a watch has any tombstone."""
     return bool(_ANY.run(connection, watch=watch).scalar())

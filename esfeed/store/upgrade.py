@@ -1,4 +1,4 @@
-"""Brings a state's schema up to date: the steps in ``migrations``, by Alembic."""
+"""Migrates the schema of a state with the steps in ``migrations``, by Alembic."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from esfeed.store.lock import StateLock
 def migrate(engine: sa.Engine) -> None:
     """Runs the steps that the database lacks.
 
-    Raises ``StateError`` where it has steps that this esfeed lacks, or a process that may be older works on it.
+    Raises ``StateError`` if it has steps that this esfeed lacks, or if a process that may be older uses it.
     """
     config = alembic.config.Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
@@ -46,5 +46,5 @@ def migrate(engine: sa.Engine) -> None:
             alembic.command.upgrade(config, "head")
         except CommandError as error:
             raise StateError(f"the state {engine.url.database} cannot be brought up to date", str(error)) from error
-    # A step that wrote a large table anew has left the old one's pages, and all of its work in the write-ahead log.
+    # A step that rewrote a large table leaves the pages of the old one, and all of its work in the write-ahead log.
     shrink(engine)

@@ -1,4 +1,4 @@
-"""The watches that the state knows, by number (``ports.Watches``)."""
+"""The watches in the state, by number (``ports.Watches``)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ class SqlWatches:
         return self._watches[name]
 
     def number(self, name: str) -> int:
-        """The number of a watch, given on first use in a transaction of its own, so that no rollback takes it back."""
+        """The number of a watch. It is assigned on first use in a separate transaction, so that no rollback
+        removes it.
+        """
         if name not in self._watches:
             self.register([name])
         return self._watches[name]

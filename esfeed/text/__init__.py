@@ -1,1 +1,1 @@
-"""Text that is JSON: read, compared and cut into lines."""
+"""Parses, compares and splits JSON text."""

@@ -1,8 +1,8 @@
-"""Decoders of msgspec, made one at a time.
+"""Decoders of msgspec, created one at a time.
 
-``msgspec.json.decode(raw, type=T)`` works out at its first use how a ``T`` is read, and while it does, another thread
-that begins to read a ``T``, or anything with a ``T`` in it, finds it half done: the process dies (0.22; it took no more
-than two watches that make their first poll at the same time). So what threads read is read by what is made here.
+``msgspec.json.decode(raw, type=T)`` prepares the decoding of ``T`` at its first use. If another thread begins to decode
+a ``T``, or anything that contains a ``T``, meanwhile, it uses the unfinished preparation and the process crashes (0.22;
+two watches with simultaneous first polls were enough). So threads decode with what this module creates.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _making = threading.Lock()
 
 
 def read(raw: bytes | str | msgspec.Raw, kind: type[_T]) -> _T:
-    """``raw`` (JSON) as a ``kind``, as ``msgspec.json.decode`` reads it; raises what that raises."""
+    """Decodes ``raw`` (JSON) as a ``kind``, as ``msgspec.json.decode`` does, and raises the same errors."""
     decoder = _made.get(kind)
     if decoder is None:
         with _making:

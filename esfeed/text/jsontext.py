@@ -1,8 +1,8 @@
-"""What JSON text means, whichever way it is written. Pure.
+"""Parses, compares and writes JSON values, with exact numbers. No I/O.
 
-A number is what its digits say. Most are read as Python reads them; one that no double holds to the last digit
-(``12345678901234567.89``, ``1e400``, ``1e-400``) is a ``Decimal``, so that two of these are the same only where their
-digits say the same.
+A number keeps all of its digits. Most are parsed as Python does. One that no double holds to the last digit
+(``12345678901234567.89``, ``1e400``, ``1e-400``) becomes a ``Decimal``, so two of these are equal only if their digits
+have the same value.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import Any
 import msgspec
 
 _WIDE = decimal.Context(prec=decimal.MAX_PREC, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX)
-_MOST_DIGITS = 4300  # Python makes no whole number of more
-_SURE = 16  # a double keeps any 15 digits; the point is one more letter
-_MANY = 16  # points in a text, above which it is quicker to look for long numbers first than to look at each
+_MOST_DIGITS = 4300  # Python's limit for integers
+_SURE = 16  # a double keeps any 15 digits; the point is one more character
+_MANY = 16  # with more points than this in a text, it is faster to search for long numbers first than to check each
 
 
 class Unreadable(ValueError):
-    """A content whose meaning cannot be had: nested beyond what Python can hold, or a number beyond any count."""
+    """A content that cannot be parsed: nested too deep for Python, or a number with an extreme exponent."""
 
 
 def parse(source: bytes | msgspec.Raw) -> Any:
-    """The meaning of JSON text: numbers of any size are kept exactly. Raises ``Unreadable``.
+    """Parses JSON text; numbers of any size stay exact. Raises ``Unreadable``.
 
-    An engine keeps more than the quick parser takes (half of a surrogate pair); the slow one takes it.
+    An engine stores more than the quick parser accepts (half of a surrogate pair); the slow one accepts it.
     """
     try:
         return quick(source)
@@ -39,9 +39,10 @@ def parse(source: bytes | msgspec.Raw) -> Any:
 
 
 def quick(source: bytes | msgspec.Raw) -> Any:
-    """As :func:`parse`, for what the quick parser takes. Raises ``MsgspecError``, ``RecursionError`` or ``ValueError``.
+    """Like :func:`parse`, for what the quick parser accepts. Raises ``MsgspecError``, ``RecursionError`` or
+    ``ValueError``.
 
-    What it takes, ``msgspec`` writes again as it means: no NaN is among it.
+    ``msgspec`` writes everything that it accepts with the same meaning: NaN is never among it.
     """
     raw = bytes(source)
     if raw.count(b".") > _MANY and not may_be_inexact(raw):
@@ -53,7 +54,7 @@ def quick(source: bytes | msgspec.Raw) -> Any:
 
 
 def slow(source: bytes | msgspec.Raw) -> Any:
-    """As :func:`parse`, for whatever is left."""
+    """Like :func:`parse`, for everything else."""
     try:
         return json.loads(bytes(source), parse_float=exact_number, parse_int=_whole)
     except (ValueError, RecursionError) as error:
@@ -61,7 +62,9 @@ def slow(source: bytes | msgspec.Raw) -> Any:
 
 
 def exact_number(text: str) -> float | Decimal:
-    """A JSON number that is no whole one: a double where its shortest spelling says the same. Raises ``ValueError``."""
+    """A JSON number that is not an integer: a double if its shortest spelling has the same value. Raises
+    ``ValueError``.
+    """
     value = float(text)
     if len(text) <= _SURE and "e" not in text and "E" not in text:
         return value
@@ -70,7 +73,7 @@ def exact_number(text: str) -> float | Decimal:
         return value
     try:
         exact = Decimal(text)
-        # Equal decimals must be alike, so that they are written alike: 10e399 and 1e400.
+        # Equal decimals must look alike, so that they are written alike: 10e399 and 1e400.
         return value if exact == Decimal(short) else _WIDE.normalize(exact)
     except decimal.DecimalException as error:
         raise ValueError(f"a number with an exponent beyond any count: {text[:40]}") from error
@@ -85,11 +88,11 @@ _SHAPES = bytes(
 
 
 def may_be_inexact(raw: bytes) -> bool:
-    """Whether a number with a point or an exponent may say more than its double does.
+    """Whether a number with a point or an exponent may have digits that its double loses.
 
-    A double keeps 15 digits whatever they are, so one of more has 8 on one side of the point, or 16 before an exponent.
-    Below the smallest doubles it has a negative exponent (or many zeros). Told by looking for such shapes anywhere, in
-    texts as well: it is quick, and a document that only looks like it is read just as well.
+    A double keeps any 15 digits, so a longer number has 8 on one side of the point, or 16 before an exponent. A number
+    below the smallest doubles has a negative exponent (or many zeros). This searches for such shapes anywhere, also in
+    strings: it is fast, and a false match only selects the slower parser.
     """
     shapes = raw.translate(_SHAPES)
     return b".00000000" in shapes or b"00000000." in shapes or b"0000000000000000e" in shapes or b"0e-0" in shapes
@@ -100,15 +103,17 @@ def _whole(digits: str) -> int | Decimal:
 
 
 def text_of(value: Any, *, indent: int | None = None, ordered: bool = True) -> str:
-    """A parsed content as JSON text, its numbers exact; its keys in order where ``ordered``. Raises ``RecursionError``.
+    """Writes a parsed content as JSON text with exact numbers; with sorted keys if ``ordered``. Raises
+    ``RecursionError``.
 
-    ``json`` writes no ``Decimal``, so each is a marked text first, and loses mark and quotes then.
+    ``json`` cannot write a ``Decimal``, so each becomes a marked string first, whose mark and quotes are removed
+    afterwards.
     """
     text = json.dumps(value, indent=indent, sort_keys=ordered, default=_marked)
     return _MARKED.sub(r"\1", text) if _MARK in text else text
 
 
-_MARK = uuid.uuid4().hex  # of this process alone: no document can have it
+_MARK = uuid.uuid4().hex  # different in each process, so that no document can contain it
 _MARKED = re.compile(f'"{_MARK}([^"]*)"')
 
 
@@ -117,9 +122,9 @@ def _marked(value: Decimal) -> str:
 
 
 def json_equal(one: Any, other: Any) -> bool:
-    """Whether two parsed contents mean the same. ``1``, ``1.0`` and ``true`` do not: JSON tells them apart.
+    """Whether two parsed contents are equal. ``1``, ``1.0`` and ``true`` differ, because JSON distinguishes them.
 
-    Nor do ``0.0`` and ``-0.0``, which an engine sorts one before the other.
+    So do ``0.0`` and ``-0.0``, because an engine sorts one before the other.
     """
     if type(one) is not type(other):
         return False

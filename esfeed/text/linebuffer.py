@@ -1,4 +1,4 @@
-"""Many lines in one text, which need no object each where all that is done with them is to write them down."""
+"""Many lines in one text. Lines that are only written need no object each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import overload
 
 
 class LineBuffer(Sequence[bytes]):
-    """``count`` lines, each with its line feed at its end and none in it, one behind the other in ``text``."""
+    """``count`` lines, joined in ``text``. Each ends with its only line feed."""
 
     def __init__(self, text: bytes, count: int) -> None:
         self.text = text

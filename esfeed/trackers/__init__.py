@@ -1,1 +1,1 @@
-"""The trackers: each finds what may have changed behind a name since a checkpoint (``ports.Tracker``)."""
+"""The trackers. A tracker finds what may have changed behind a name since a checkpoint (``ports.Tracker``)."""

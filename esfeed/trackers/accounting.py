@@ -1,15 +1,15 @@
-"""Operation accounting: may a poll conclude that it has seen everything? Pure decisions over readings of ``_stats``.
+"""Operation accounting: decides from readings of ``_stats`` whether a poll has seen everything. No I/O.
 
-A search shows a state that changes only when a shard refreshes, and ``_stats`` counts operations at once. So
+The state that a search shows changes only when a shard refreshes, and ``_stats`` counts operations at once. So
 
-- nothing is new where no operation was counted since all counted ones were *settled* (seen, for certain);
-- nothing can be found where neither an operation nor a refresh was counted since the last full *look* (all copies'
-  refreshes: any of them may have answered). Such a look may have missed what no refresh had shown yet; when it is
-  shown, the refresh is counted, and there is another look;
-- every operation is explained when as many documents were seen changed as operations were counted: each changed
-  document took one at least, so none is left for a document that was not seen;
-- operations are certain to be visible when two more refreshes have ended than at the time they were counted (the
-  second began after them), or when the scheduler had ample time for a refresh that was due and made none.
+- nothing is new if no operation was counted since all counted ones were *settled* (certainly seen);
+- a look can find nothing if neither an operation nor a refresh was counted since the last full *look*. The refreshes of
+  all copies count, because any copy may have answered. Such a look may have missed what no refresh had shown yet. When
+  a refresh shows it, that refresh is counted and causes another look;
+- every operation is explained if as many documents were seen as changed as operations were counted. Each changed
+  document took at least one operation, so none is left for an unseen document;
+- operations are certainly visible after two more refreshes than at the time they were counted (the second began after
+  them), or if a refresh was due for long enough and did not come.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from esfeed.model.reads import ShardStats, StatsSnapshot, another
 
 
 class Account(msgspec.Struct, frozen=True):
-    """What is accounted for. ``settled``: operations by shard up to which all is seen for certain, ``None`` at first.
+    """What is accounted for.
 
-    ``explained``: documents seen changed or gone since ``settled``. ``looked``: the reading before the last full look,
-    ``looks``: how many full looks there were at it, ``looked_at``: when the last of them ended (epoch seconds).
+    ``settled``: operations by shard up to which everything was certainly seen, ``None`` at first. ``explained``:
+    documents seen as changed or gone since ``settled``. ``looked``: the reading before the last full look. ``looks``:
+    how many full looks followed that reading. ``looked_at``: when the last of them ended (epoch seconds).
     """
 
     settled: dict[str, int] | None = None
@@ -41,7 +42,7 @@ def operations(reading: StatsSnapshot) -> dict[str, int]:
 
 
 def unchanged(account: Account, reading: StatsSnapshot, lag: bool) -> bool:
-    """Whether a look now can find nothing. ``lag``: see ``ports.Cluster.searches_lag``; then one look is not enough."""
+    """Whether a look can find nothing. ``lag``: see ``ports.Cluster.searches_lag``; one look is not enough then."""
     if reading.blind or account.looked is None or restarted(account.looked, reading):
         return False
     if account.settled == operations(reading):
@@ -54,7 +55,7 @@ def _view(reading: StatsSnapshot) -> Mapping[str, ShardStats]:
 
 
 def restarted(before: StatsSnapshot, now: StatsSnapshot) -> bool:
-    """Whether the counters of the two readings cannot be compared: other indices, other copies, or gone back."""
+    """Whether the two readings cannot be compared: other indices, other copies, or counters that decreased."""
     if before.blind != now.blind or before.indices != now.indices or before.shards.keys() != now.shards.keys():
         return True
     for shard, was in before.shards.items():
@@ -68,14 +69,14 @@ def restarted(before: StatsSnapshot, now: StatsSnapshot) -> bool:
 
 
 def explains(account: Account, now: StatsSnapshot) -> bool:
-    """Whether every operation up to ``now`` (read after the search) was seen as a change of some document."""
+    """Whether every operation up to ``now`` (read after the search) was seen as the change of a document."""
     if now.blind or account.settled is None or account.looked is None or restarted(account.looked, now):
         return False
     return sum(operations(now).values()) - sum(account.settled.values()) == account.explained
 
 
 def surely_visible(counted: StatsSnapshot, now: StatsSnapshot) -> bool:
-    """Whether searches that start now see every operation of ``counted``, whatever copy answers."""
+    """Whether a search that starts now sees every operation of ``counted``, whichever copy answers."""
     if now.blind or restarted(counted, now):
         return False
     for shard, was in counted.shards.items():
@@ -87,7 +88,7 @@ def surely_visible(counted: StatsSnapshot, now: StatsSnapshot) -> bool:
 
 
 def looked(account: Account, before: StatsSnapshot, found: int, at: float, lag: bool = False) -> Account:
-    """The account after a full look that began after ``before`` was read and found ``found`` changes.
+    """The account after a full look that began after the reading ``before`` and found ``found`` changes.
 
     ``lag``: counts of refreshes prove nothing about searches.
     """
@@ -100,12 +101,14 @@ def looked(account: Account, before: StatsSnapshot, found: int, at: float, lag: 
 
 
 def doubted(account: Account, before: StatsSnapshot, found: int, at: float) -> Account:
-    """The account after a look in which one copy contradicted another: it is no full one, and there is another."""
+    """The account after a look in which one copy contradicted another. It is not a full look, so another
+    one follows.
+    """
     return Account(account.settled, account.explained + found, before, 0, at)
 
 
 def quiet(account: Account, reading: StatsSnapshot, patience: float, now: float) -> bool:
-    """Whether the last look was final: in ``patience`` seconds a refresh that was due would have come."""
+    """Whether the last look was final: for ``patience`` seconds, no refresh came although one was due."""
     return (
         not reading.blind
         and account.looked is not None
@@ -117,6 +120,6 @@ def quiet(account: Account, reading: StatsSnapshot, patience: float, now: float)
 
 
 def settle(account: Account, reading: StatsSnapshot) -> Account:
-    """The account when all operations up to ``reading`` are seen."""
+    """The account when every operation up to ``reading`` was seen."""
     looks = account.looks if account.looked == reading else 1
     return Account(operations(reading), 0, reading, looks, account.looked_at)

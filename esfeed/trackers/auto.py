@@ -1,7 +1,7 @@
-"""Chooses how a watch is followed: by sequence number where that works, else by its dates and versions.
+"""Chooses how esfeed follows a watch: by sequence number if possible, otherwise by dates and versions.
 
-The choice stands in the checkpoint, so a poll with nothing new asks for nothing more than the counters. It is thought
-over when the chosen way refuses, and now and then, as an alias may lead to one index again.
+The checkpoint contains the choice, so a poll that finds nothing new reads only the counters. The tracker chooses again
+if the chosen method refuses, and from time to time, because an alias can lead to one index again.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _THINK_AGAIN = 600.0
 
 
 class AutoTracker:
-    """See ``ports.Tracker``. ``choice`` is ``auto``, ``seq_no`` or ``updated_at``, as the settings say.
+    """See ``ports.Tracker``. ``choice`` is ``auto``, ``seq_no`` or ``updated_at``, from the settings.
 
-    ``name`` and ``why`` tell what follows the watch now, for ``esfeed status``. Once ``reconcile`` is set, the next
-    whole poll reads all ids; with ``accept``, it may be of another cluster than the last one.
+    ``name`` and ``why`` say how the watch is followed now, for ``esfeed status``. If ``reconcile`` is set, the next
+    complete poll reads all ids. If ``accept`` is set as well, another cluster than before is no error.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class AutoTracker:
         self.accept = False
 
     def poll(self, since: Checkpoint | None) -> Iterator[Batch]:
-        """Raises ``ConfigError`` where the settings ask for sequence numbers and there are none."""
+        """Raises ``ConfigError`` if the settings ask for sequence numbers and there are none."""
         self._by_number.reconcile = self._by_date.reconcile = self.reconcile
         self._by_number.behind.accept = self._by_date.behind.accept = self.accept
         yield from self._poll(since)
@@ -72,7 +72,7 @@ class AutoTracker:
             yield from self._by_date.poll(since)
 
     def behind(self, checkpoint: Checkpoint | None) -> int | None:
-        """How many counted operations a checkpoint does not cover for certain, or ``None`` where it does not tell."""
+        """How many counted operations a checkpoint does not certainly cover; ``None`` if it does not say."""
         if checkpoint is None:
             return None
         if checkpoint is not self._counted[0]:
@@ -81,9 +81,9 @@ class AutoTracker:
         return self._counted[1]
 
     def check(self, since: Checkpoint | None) -> str:
-        """What is behind the name, and how a poll after that checkpoint would follow it, in words.
+        """A text: what is behind the name, and how a poll after that checkpoint would follow it.
 
-        It decides by what a poll decides by, so it raises what that would raise.
+        Makes the same decisions as a poll, so it raises what a poll would raise.
         """
         if self._choice == updated_at.NAME or (self._choice == "auto" and self._by_date_before(since)):
             return f"{self._by_date.check(since)}, followed by updated_at"
@@ -94,17 +94,19 @@ class AutoTracker:
             return f"{self._by_date.check(since)}, followed by updated_at ({error.message})"
 
     def _refuse(self, why: Unsuited) -> None:
-        """Raises ``ConfigError`` where nothing but sequence numbers is asked for."""
+        """Raises ``ConfigError`` if the settings ask for sequence numbers."""
         if self._choice != "auto":
             hint = f'{why.message}; write "auto" or "updated_at"'
             raise ConfigError(f"watches.{self._options.watch}.tracker", "seq_no", hint) from why
 
     def _by_date_before(self, since: Checkpoint | None) -> bool:
-        """Whether the last poll went by dates, and it is too early to try sequence numbers once more."""
+        """Whether the last poll went by dates, and it is too early to try sequence numbers again."""
         return since is not None and since.tracker == updated_at.NAME and not self._due()
 
     def _due(self) -> bool:
-        """Whether to try sequence numbers once more: not at once in a new process, as that costs cron's idle poll."""
+        """Whether to try sequence numbers again. Not at once in a new process: this would make each idle poll of cron
+        slower.
+        """
         if self._thought is None:
             self._thought = self._clock.monotonic()
         return self._clock.monotonic() - self._thought >= _THINK_AGAIN

@@ -1,4 +1,4 @@
-"""What is behind a watched name, once it is sure that what was there is gone and not only out of sight."""
+"""Resolves a watched name, and makes sure that an index that left it is gone and not only out of sight."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from esfeed.trackers.options import TrackerOptions
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """What the checkpoints of all trackers tell alike: the indices, and the cluster that they are of."""
+    """What the checkpoints of all trackers have in common: the indices, and the cluster they belong to."""
 
     indices: tuple[Index, ...] = ()
     pattern: bool = False
@@ -22,7 +22,7 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class Behind:
-    """Asks for what is behind the name of one watch. ``accept``: another cluster than before is no error."""
+    """Resolves the name of one watch. ``accept``: another cluster than before is no error."""
 
     def __init__(self, cluster: Cluster, known: Known, options: TrackerOptions) -> None:
         self._cluster = cluster
@@ -31,10 +31,10 @@ class Behind:
         self.accept = False
 
     def resolve(self, since: Checkpoint | None, now: StatsSnapshot) -> tuple[Resolved, str]:
-        """What is behind it, and the uuid of the cluster. ``now`` are the counters, read before.
+        """The indices behind the name, and the uuid of the cluster. ``now`` is an earlier reading of the counters.
 
-        Raises ``ClusterError`` where another cluster is at this address, or an index is out of sight that was known, or
-        whose counters nobody may read though those of others are told: what is done there would not be seen.
+        Raises ``ClusterError`` if another cluster answers at this address, if a known index is out of sight, or if an
+        index has no counters while others have them: esfeed could not see what happens in it.
         """
         origin = _origin(since)
         uuid = self.cluster(origin)
@@ -48,7 +48,7 @@ class Behind:
         return (of if now.blind else self._counted(of, now, {one.uuid for one in held})), uuid
 
     def cluster(self, origin: Origin) -> str:
-        """The uuid of the cluster, as far as it can be told. Raises ``ClusterError`` where it is another one."""
+        """The uuid of the cluster, or the last known one. Raises ``ClusterError`` if it is another cluster."""
         uuid = self._cluster.uuid()
         if uuid and origin.cluster not in ("", uuid) and not self.accept:
             watch = self._options.watch
@@ -61,14 +61,14 @@ class Behind:
         return uuid or origin.cluster
 
     def explain(self, since: Checkpoint | None, why: ClusterError) -> None:
-        """Raises a better error than ``why`` nothing was found behind the name, where there is one."""
+        """Raises a better error than ``why`` if there is one. ``why`` says that the name leads to nothing."""
         origin = _origin(since)
         self.cluster(origin)
         if isinstance(why, NothingThere):
             self._check(Resolved(self._options.index, origin.pattern, ()), self._held(origin))
 
     def _held(self, origin: Origin) -> Collection[Held]:
-        """The indices of the checkpoint, and those of which a reading that broke off left something."""
+        """The indices of the checkpoint, and those from which an unfinished reading left documents."""
         before = Resolved(self._options.index, origin.pattern, origin.indices)
         held = {Held(one.name, one.uuid, before.within(one.name)) for one in origin.indices}
         return held.union(self._known.indices())
@@ -79,12 +79,14 @@ class Behind:
             self._cluster.check_gone(of, lost)
 
     def _counted(self, of: Resolved, now: StatsSnapshot, held: Collection[str]) -> Resolved:
-        """The indices that have counters. One that was closed all along is left out, until it has."""
+        """The indices that have counters. An index that was always closed is left out until it has some."""
         closed = {one.uuid for one in of.indices if one.name not in now.indices and not self._counts(one, held)}
         return msgspec.structs.replace(of, indices=tuple(one for one in of.indices if one.uuid not in closed))
 
     def _counts(self, one: Index, held: Collection[str]) -> bool:
-        """Whether an index that the counters left out has some, asked for by its own name: it may be that new."""
+        """Whether an index that the counters left out has some after all: it can be new. Asks for it by its
+        own name.
+        """
         try:
             self._cluster.counters(one.name)
         except Forbidden as error:

@@ -1,4 +1,4 @@
-"""Compares documents that a search showed with what is known of them. Pure."""
+"""Compares documents that a search showed with their known revisions. No I/O."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from esfeed.model.reads import Resolved
 
 
 class Classified(NamedTuple):
-    """The documents of a page, compared with what is ``known`` of them.
+    """The documents of a page, compared with the ``known`` revisions.
 
-    ``changed``: not as known. ``stale``: older than known, or no newer than a reported delete. ``met``: the keys whose
-    newest document the page holds. ``stamps``: new dates of documents that are otherwise as known.
+    ``changed``: not at the known revision. ``stale``: older than known, or not newer than a reported delete. ``met``:
+    the keys whose newest document is in the page. ``stamps``: new dates of documents that are otherwise unchanged.
     """
 
     changed: list[Document]
@@ -24,7 +24,7 @@ class Classified(NamedTuple):
 
 
 def newest(docs: Sequence[Document], of: Resolved) -> Mapping[Key, Document]:
-    """One document for each key: where a name leads to several indices, the one of the index that counts."""
+    """One document for each key. If the name leads to several indices, the one of the newest index."""
     best: dict[Key, Document] = {}
     for doc in docs:
         other = best.setdefault(doc.key, doc)
@@ -40,10 +40,10 @@ def classify(
     tombstones: Mapping[Key, Revision],
     distrust: bool = False,
 ) -> Classified:
-    """Sorts documents by whether they are as known.
+    """Sorts documents by whether they are at their known revision.
 
-    ``tombstones``: the last revisions of documents whose delete was reported, but may be taken back. ``distrust``:
-    equal numbers prove nothing, so all are ``changed`` unless they look older, and their content decides.
+    ``tombstones``: the last revisions of documents whose delete was reported and can be taken back. ``distrust``: equal
+    numbers prove nothing, so every document that does not look older is ``changed``, and its content decides.
     """
     changed: list[Document] = []
     stale: list[Document] = []
@@ -65,7 +65,7 @@ def classify(
 
 
 def same(doc: Document, other: Document | Revision) -> bool:
-    """Whether ``doc`` is at the revision that is known (or seen), as far as its numbers tell."""
+    """Whether ``doc`` has the same version and sequence number as ``other``."""
     if doc.uuid != other.uuid or doc.version != other.version:
         return False
     if doc.shard is not None and (doc.shard != other.shard or doc.seq_no != other.seq_no):
@@ -74,7 +74,7 @@ def same(doc: Document, other: Document | Revision) -> bool:
 
 
 def older(doc: Document, other: Document | Revision) -> bool:
-    """Whether ``doc`` looks like an earlier state than the known (or seen) one, or its version was set back."""
+    """Whether ``doc`` looks like an earlier state than ``other``, or its version was set back."""
     if doc.uuid != other.uuid:
         return False
     if doc.seq_no is not None and other.seq_no is not None:
@@ -83,5 +83,5 @@ def older(doc: Document, other: Document | Revision) -> bool:
 
 
 def newer(doc: Document, other: Document | Revision) -> bool:
-    """Whether ``doc`` looks like a later state, or like one in another index."""
+    """Whether ``doc`` looks like a later state than ``other``, or is in another index."""
     return not (same(doc, other) or older(doc, other))

@@ -1,7 +1,7 @@
-"""Finds which documents differ by counting: from wide spans of time down to the few that do not hold as many as known.
+"""Finds changed documents by counting: from wide spans of time down to the few spans whose counts differ.
 
-Counts cannot tell everything: a document that was written anew at its old date, or whose place within a span another
-took, leaves them as they were. So what is found here explains operations, and what stays unexplained is read.
+Counts cannot show everything. They stay the same if a document is rewritten at its old date, or if another document
+takes its position in a span. So what is found here explains operations, and the tracker reads the rest.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ LADDER = (32, 26, 20, 14, 10, 6, 3, 0)
 """Widths of buckets, in bits of milliseconds: 50 days, 19 hours, 17 minutes, 16 s, 1 s … 1 ms."""
 
 _FEW = 24
-"""Documents in a bucket that are listed rather than counted once more."""
+"""A bucket with up to this number of documents is listed instead of counted again."""
 
 
 class Descent:
-    """The counts of one watch by ``field``, on both sides: the engine's and those of what is known."""
+    """Compares the counts of one watch by ``field``: those of the engine with those of the known documents."""
 
     def __init__(self, cluster: Cluster, known: Known, field: str) -> None:
         self._cluster = cluster
@@ -29,7 +29,7 @@ class Descent:
         self._field = field
 
     def run(self, look: Look) -> Found:
-        """What is new, changed or gone among documents in spans whose counts differ."""
+        """Finds what is new, changed or gone among the documents in spans whose counts differ."""
         spans: Sequence[Span] | None = None
         to_list: list[Span] = []
         without = False
@@ -63,7 +63,7 @@ class Descent:
 
 
 def _differing(mine: Dated, shown: Dated, bits: int) -> tuple[list[Span], list[Span]]:
-    """The spans of buckets whose counts differ: those to list, and those to look into."""
+    """The spans of the buckets whose counts differ: those to list, and those to count more narrowly."""
     few: list[Span] = []
     many: list[Span] = []
     for bucket in sorted(mine.buckets.keys() | shown.buckets.keys()):

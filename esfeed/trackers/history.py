@@ -1,9 +1,9 @@
-"""Whether a shard still has the history that a mark is of, and under which name its operations are told.
+"""Checks whether a shard still has the history that a watermark belongs to, and names its copies in ids of events.
 
-A shard that began anew may be a copy of the past: a data folder that was put back, a disk that lost what it had
-acknowledged. Nothing that the engine tells of such a shard differs, its history's name neither, and it gives the same
-numbers again. But it has only the beginning of what it had. So where one document still stands at the number, the
-version and the content that are known of it (a *witness*), all up to that number is as it was.
+A shard that started again may be a copy of the past: a restored data folder, or a disk that lost acknowledged writes.
+Nothing in the answers of the engine shows this, not even the id of the history, and the shard assigns the same numbers
+again. But it has only the beginning of what it had. So if one document still has the number, the version and the
+content that the state knows (a *witness*), everything up to its number is unchanged.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from esfeed.trackers.watermarks import ShardMark, restarted
 
 _WITNESSES = 100
 _GAPS = (0, 1 << 8, 1 << 12, 1 << 16, 1 << 20)
-"""How far below the mark to look for witnesses: those close to it may all have changed since."""
+"""How far below the watermark to look for witnesses. All documents close to it may have changed since."""
 
 
 def proven(cluster: Cluster, known: Known, of: Resolved, shard: Shard, uuid: str, mark: int, size: int) -> int:
-    """The largest number, up to ``mark``, up to which the shard is shown to have what is known of it; -1 for none.
+    """The largest number, up to ``mark``, up to which a witness shows that the shard is unchanged; -1 for none.
 
-    ``size``: how many documents to read at once, at most.
+    ``size``: how many documents one request may read.
     """
     for witnesses in _candidates(known, uuid, shard.number, mark, min(size, _WITNESSES)):
         numbers = [one.seq_no for one in witnesses.values() if one.seq_no is not None]
@@ -32,14 +32,14 @@ def proven(cluster: Cluster, known: Known, of: Resolved, shard: Shard, uuid: str
         for doc in cluster.numbered(of, shard, numbers):
             was = witnesses.get(doc.key)
             (held if was and holds(doc, was) else others).append(doc.seq_no or 0)
-        # A number has one operation for ever, so where it now has another one, nothing from there on is as it was.
+        # A number belongs to one operation for ever. If another one has it now, nothing from that number on is proven.
         if (number := max(one for one in held if one < min(others))) >= 0:
             return number
     return -1
 
 
 def _candidates(known: Known, uuid: str, shard: int, mark: int, size: int) -> Iterator[dict[Key, Revision]]:
-    """The known documents with the highest numbers up to the mark, then some of older ones."""
+    """The known documents with the highest numbers up to the watermark, then some older ones."""
     last = mark + 1
     for gap in _GAPS:
         end = min(last, mark - gap + 1)
@@ -53,8 +53,9 @@ def _candidates(known: Known, uuid: str, shard: int, mark: int, size: int) -> It
 def given_again(
     marks: Mapping[str, ShardMark], before: Sequence[Index], of: Resolved, now: StatsSnapshot, at: float
 ) -> Mapping[str, float]:
-    """Since when each shard may give numbers again that were told (0: it never does), where other indices are followed
-    than ``before``: from ``at`` on where an older index comes back, as one that was closed, or put back.
+    """Since when each shard may assign reported numbers again (epoch seconds; 0: never), if other indices than
+    ``before`` are followed. This time is ``at`` for an index older than the last look, such as one that was closed or
+    restored.
     """
     last = max((mark.looked_at for mark in marks.values()), default=0.0)
     uuids = {one.name: one.uuid for one in before}
@@ -70,11 +71,11 @@ def given_again(
 
 
 def copy_name(reading: ShardStats, since: float, at: float, doubtful: bool) -> str:
-    """Which copy of a shard this is, for the ids of events that a poll tells which began ``at``.
+    """Names the copy of a shard, for the ids of the events of a poll that began ``at``.
 
-    What is told of one that is looked at for the first time may be of what only another copy had: and that may be done
-    again, under the same number. So may what goes back (``doubtful``). ``since``: when that shard was first known to
-    give numbers again.
+    The name contains ``at`` if the shard is looked at for the first time: such an event may be about an operation that
+    only another copy had, and that operation may be done again under the same number. The same holds for a state that
+    went back (``doubtful``). ``since``: when esfeed first knew that the shard assigns numbers again.
     """
     if doubtful or since == at:
         return f"{reading.identity}/{at}"

@@ -1,7 +1,7 @@
-"""Before a large index is read for the first time: waits until that reading will prove a mark (see ``marks``).
+"""Waits before the first reading of a large index, until that reading can prove a watermark (see ``watermarks``).
 
-Where documents are written meanwhile, a first reading that began without proof is followed by two more lists of all
-ids, which take minutes among millions of documents. Two refreshes, which take seconds, spare them.
+If documents are written during a first reading without proof, two more lists of all ids follow. They take minutes for
+millions of documents; the two refreshes that this module waits for take seconds.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from esfeed.trackers import watermarks
 from esfeed.trackers.watermarks import ShardMark
 
 EVERY = 0.5
-"""Seconds between two looks at the counters."""
+"""Seconds between two readings of the counters."""
 
 _TWO_LISTS = 40e-6
-"""Seconds that two more lists of ids take for each document, about."""
+"""Seconds that two more lists of ids take per document, approximately."""
 
 Marks = Mapping[str, ShardMark]
 
 
 def looks(docs: int, refresh: float) -> int:
-    """How often to look at the counters of so many documents, refreshed each ``refresh`` seconds.
+    """How often to read the counters of an index with ``docs`` documents that refreshes every ``refresh`` seconds.
 
-    0 where reading the ids again costs less than the wait, as where no refresh is scheduled (infinite seconds).
+    0 if reading the ids again costs less than the wait, as it does if no refresh is scheduled (infinite seconds).
     """
     wait = 3 * refresh + 1
     return math.ceil(wait / EVERY) if wait < docs * _TWO_LISTS else 0
@@ -39,11 +39,11 @@ def begin(
     sleep: Callable[[float], None],
     clock: Clock,
 ) -> tuple[StatsSnapshot, Marks]:
-    """The counters to begin a first reading at, and the marks that it proves: by shard, -1 where none is proven.
+    """The counters at which to begin a first reading, and the watermark of each shard that it proves (-1: none).
 
-    ``refresh``: seconds between two refreshes, infinite where counts of them prove nothing. ``read`` reads the counters
-    anew, as often as it takes for each shard's mark to be as far as ``first`` was, or for the shard to be at rest:
-    neither an operation nor a refresh was counted for longer than it takes a refresh that is due to come.
+    ``refresh``: seconds between two refreshes, or infinite if counts of refreshes prove nothing. ``read`` reads the
+    counters again. It is called until the watermark of each shard has reached the checkpoint in ``first`` or the shard
+    is at rest: neither an operation nor a refresh was counted for longer than a due refresh takes.
     """
     now, at = first, clock.now().timestamp()
     begun: Marks = {name: watermarks.advanced(ShardMark(), one, at) for name, one in first.shards.items()}
@@ -66,7 +66,7 @@ def _proven(mark: ShardMark, first: StatsSnapshot, name: str) -> bool:
 
 
 def _kept(begun: Marks, before: StatsSnapshot, now: StatsSnapshot, name: str) -> ShardMark:
-    """The mark so far: none, where the copy is another one."""
+    """The watermark so far; none if another copy is the primary."""
     return ShardMark() if watermarks.restarted(before.shards.get(name), now.shards[name]) else begun[name]
 
 

@@ -1,9 +1,9 @@
-"""Reads documents and finds what changed, for all trackers: windows, whole readings, and what is gone.
+"""Reads documents and finds what changed, for all trackers: windows, full readings, and missing documents.
 
-A tracker reports what a search showed, and nothing else: searches of one copy never go back, so no state is reported
-twice, or after a later one. A realtime lookup is ahead of searches. Its answer is not reported; it can only contradict
-a search. A document that looks older than known is believed if a lookup has the same state, and a document that no
-search shows is gone if no lookup has it either. docs/exactness.rst has the reasons.
+A tracker reports only what a search showed. Searches of one copy never go back, so no state is reported twice, or after
+a later one. A realtime lookup is ahead of searches. Its answer is not reported; it can only contradict a search. A
+document that looks older than known is believed if a lookup has the same state. A document that no search shows is gone
+if no lookup has it either. docs/exactness.rst gives the reasons.
 """
 
 from __future__ import annotations
@@ -23,20 +23,19 @@ from esfeed.trackers.page_size import PageSizer
 from esfeed.trackers.prefetch import Prefetcher
 
 Found = Generator[Batch, None, int]
-"""Yields batches; returns how many documents turned out changed or gone."""
+"""Yields batches; returns how many documents changed or are gone."""
 
 _LOOKUP = 500
 _IDS_PAGE = 5000
 
 
 class Look:
-    """One look at the documents ``of`` a name, compared with what is known of them.
+    """One look at the documents ``of`` a name, compared with their known revisions.
 
-    ``shards`` are the copies to read, where a tracker follows single shards. ``page_sizer`` bounds what one answer
-    brings.
+    ``shards`` are the copies to read, if a tracker follows single shards. ``page_sizer`` limits the size of a response.
 
-    ``inconclusive`` becomes true where a lookup contradicts a search without being ahead of it: one of two copies lags.
-    Another look is due then, even if nothing more happens.
+    ``inconclusive`` becomes true if a lookup contradicts a search without being ahead of it: one of two copies lags.
+    Another look is due then, even if nothing else happens.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class Look:
         self.inconclusive = False
 
     def window(self, field: str, since: int, size: int) -> Found:
-        """What changed among documents with ``field`` at or after ``since`` (epoch milliseconds)."""
+        """Finds what changed among the documents with ``field`` at or after ``since`` (epoch milliseconds)."""
         found = 0
         for page in self._pages(lambda size: self._cluster.window(self.of, field, since, size), size):
             batch = self.resolve_changed(self.classify(page.docs))
@@ -62,11 +61,11 @@ class Look:
     def everything(
         self, now: StatsSnapshot, source: bool, learn: bool = False, field: str = "", distrust: bool = False
     ) -> Found:
-        """What changed among all documents, then what is gone; shard by shard if shards are named.
+        """Finds what changed among all documents, then what is gone; shard by shard if shards are named.
 
-        ``source``: read the content with the ids (many are expected to differ); otherwise it is read for those that
-        differ; with ``learn`` not at all. ``field``: the date to read with them. ``distrust``: see ``classify``; it
-        needs ``source``.
+        ``source``: read the content with the ids, because many are expected to differ. Otherwise it is read for those
+        that differ, or not at all with ``learn``. ``field``: the date to read with them. ``distrust``: see
+        ``classify``; it needs ``source``.
         """
         found = read = 0
         size = self._page_sizer.initial(now, _IDS_PAGE) if source else _IDS_PAGE
@@ -88,10 +87,10 @@ class Look:
         return found
 
     def _pages(self, read: Callable[[int], Iterator[DocumentPage]], size: int) -> Iterator[DocumentPage]:
-        """The pages of ``read(size)``. Each is read while the one before is worked on.
+        """The pages of ``read(size)``. The next page is read while the caller works on this one.
 
-        After a page that was too large it begins anew with a smaller size: what was read so far is known by then, and
-        passed over.
+        After a page that was too large, the reading begins again with a smaller size. The documents read so far are
+        known by then, so they are skipped.
         """
         while True:
             with contextlib.closing(Prefetcher(read(size))) as pages:
@@ -107,21 +106,21 @@ class Look:
             size = self._page_sizer.limit(max(1, len(page.docs) // 2))
 
     def classify(self, docs: Sequence[Document], distrust: bool = False) -> Classified:
-        """The documents of a page by whether they are as known; see ``comparison.classify``."""
+        """Sorts the documents of a page by whether they are at their known revision; see ``comparison.classify``."""
         best = comparison.newest(docs, self.of)
         known = self._known.revisions(best.keys())
         tombstones = self._known.tombstoned([key for key in best if key not in known])
         return comparison.classify(best, self.of, known, tombstones, distrust)
 
     def resolve_changed(self, what: Classified, content: bool = True) -> Batch:
-        """The batch of the documents that changed. Without ``content`` the page has none, and it is read now."""
+        """The batch of the changed documents. If ``content`` is false, the page has no content, and it is read now."""
         vouched = self._vouched(what)
         changed = what.changed + vouched
         seen = changed if content else self._contents(changed)
         return Batch(seen, what.known, stamps=what.stamps, went_back=bool(vouched))
 
     def _vouched(self, what: Classified) -> list[Document]:
-        """Stale documents that a lookup has as well: a newer state was taken back, or the version was set back."""
+        """Stale documents that a lookup confirms: a newer state was taken back, or the version was set back."""
         docs = {doc.key: doc for doc in what.stale}
         vouched: list[Document] = []
         for copy, keys in self._by_copy(docs, docs).items():
@@ -129,7 +128,7 @@ class Look:
                 found = self._cluster.lookup(self.of, [(docs[key].uuid, key) for key in some], copy)
                 for key, now in zip(some, found, strict=True):
                     if now is None or now.version == TAKEN:
-                        continue  # gone, and searches will show that, too
+                        continue  # it is gone; searches will show that, too
                     if same(now, docs[key]):
                         vouched.append(docs[key])
                     elif key in what.known and not newer(now, what.known[key]):
@@ -137,10 +136,10 @@ class Look:
         return vouched
 
     def _contents(self, docs: Sequence[Document]) -> list[Document]:
-        """The same with content, as searches show them by now.
+        """The same documents with content, as searches show them now.
 
-        A document that is not shown any more is left out: what became of it was counted after the counters were read,
-        so there is another look.
+        A document that no search shows any more is left out. Its operation was counted after the reading of the
+        counters, so another look follows.
         """
         before = {doc.key: doc for doc in docs}
         found: dict[Key, Document] = {}
@@ -161,21 +160,21 @@ class Look:
         return found
 
     def resolve_missing(self, lost: Mapping[Key, Revision], losing: int) -> Found:
-        """What became of the known documents ``lost``, which a read did not show: gone, or there after all.
+        """Finds out which of the known documents ``lost``, which a reading did not show, are gone.
 
         ``losing`` is how many documents the whole poll misses.
         """
         found = 0
         for some in chunks([*lost], _LOOKUP):
             gone, taken = self._gone({key: lost[key] for key in some})
-            # What took the place of another is counted itself: both were one operation.
+            # A document that replaced another is counted itself: both were one operation.
             found += len(gone) - len(taken)
             if gone:
                 yield Batch(gone=gone, losing=losing)
         return found
 
     def _gone(self, lost: Mapping[Key, Revision]) -> tuple[list[tuple[Key, Revision]], set[Key]]:
-        """(gone, those of the gone whose place another document has)."""
+        """(gone documents, the keys of those that another document replaced)."""
         there: dict[Key, Document] = {}
         taken: set[Key] = set()
         for copy, keys in self._by_copy(lost, lost).items():
@@ -187,13 +186,13 @@ class Look:
                     there.update((doc.key, doc) for doc in found if doc and doc.version != TAKEN)
                     taken.update(doc.key for doc in found if doc and doc.version == TAKEN)
         missing = [key for key in lost if key not in there]
-        # On a lookup's word alone, a document would be deleted that the next search still shows, and be created again
-        # by that; so both must have lost it.
+        # Both a lookup and a search must miss the document. By the lookup alone, esfeed would report a delete, and a
+        # create when the next search still shows the document.
         shown: set[Key] = set()
         for copy, keys in self._by_copy(missing, lost).items():
             shown.update(doc.key for doc in self._cluster.shown(self.of, keys, False, copy))
         gone = [(key, lost[key]) for key in missing if key not in shown]
-        # What is ahead of what is known is an operation like any that no refresh has shown yet.
+        # A document that is ahead of the known revision is an operation that no refresh has shown yet.
         ahead = [key for key, doc in there.items() if newer(doc, lost[key])]
         self.inconclusive = self.inconclusive or len(gone) + len(ahead) < len(lost)
         return gone, taken.intersection(key for key, _ in gone)
@@ -201,7 +200,7 @@ class Look:
     def _by_copy(
         self, keys: Iterable[Key], positions: Mapping[Key, Document | Revision]
     ) -> Mapping[Shard | None, list[Key]]:
-        """``keys`` by the copy that is followed, ``None`` where none is."""
+        """Groups ``keys`` by the copy to read; ``None`` if no single shards are followed."""
         copies: dict[tuple[str, int | None], Shard] = {(shard.name, shard.number): shard for shard in self._shards}
         by_copy: dict[Shard | None, list[Key]] = {}
         for key in keys:
@@ -210,7 +209,7 @@ class Look:
 
 
 def _placed(doc: Document, before: Document) -> Document:
-    """``doc``, where it was a moment ago; its date is not known where it is another version."""
+    """``doc`` with the shard of ``before``. Its date is unknown if its version is another one."""
     return msgspec.structs.replace(
         doc, shard=before.shard, stamp=before.stamp if doc.version == before.version else None
     )

@@ -1,4 +1,4 @@
-"""What a tracker is told to follow, and how long it is patient with an index's refreshes."""
+"""What a tracker follows, and how long it waits for the refreshes of an index."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ _REFRESHES = 10
 
 @dataclass(frozen=True, slots=True)
 class TrackerOptions:
-    """What to follow and how. ``overlap`` in seconds; ``timestamp_field`` empty: by the counters alone. ``assumed``:
-    nobody wrote that field, so where there is no such date it is as if it were empty.
+    """What to follow and how.
 
-    ``learn``: the first reading learns ids and versions and tells nothing. ``eager``: a full reading whenever one is
-    called for (a single poll, for cron); a daemon, which polls on, waits for one more poll, as most operations only
-    lack a refresh, and spends a tenth of its time on them at most. ``refresh``: ask the engine for a refresh before
-    looking. ``verify``: seconds after which a full reading is due, whatever the counters say.
+    ``overlap`` is in seconds. An empty ``timestamp_field`` means: by the counters alone. ``assumed``: the settings do
+    not name this field, so if there is no such date, the tracker treats it as empty.
+
+    ``learn``: the first reading stores ids and versions and reports nothing. ``eager``: read everything whenever that
+    is needed, as for a single poll from cron. A daemon waits for one more poll, because most operations only lack a
+    refresh, and spends up to a tenth of its time on full readings. ``refresh``: ask the engine for a refresh before
+    each look. ``verify``: seconds after which a full reading is due, whatever the counters show.
     """
 
     watch: str
@@ -35,10 +37,10 @@ class TrackerOptions:
 
 
 def slowest(indices: Sequence[Index]) -> float:
-    """Seconds between the refreshes of the index that has fewest; infinite, where one has no scheduled ones."""
+    """Seconds between two refreshes of the slowest index; infinite if an index has no scheduled refreshes."""
     return max((one.refresh if one.refresh >= 0 else float("inf") for one in indices), default=0.0)
 
 
 def patience(indices: Sequence[Index]) -> float:
-    """Seconds after which a refresh that was due must have come; never, where an index has no scheduled ones."""
+    """Seconds after which a due refresh must have come; infinite if an index has no scheduled refreshes."""
     return max(_LEAST_PATIENCE, _REFRESHES * slowest(indices))

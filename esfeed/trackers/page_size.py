@@ -1,4 +1,4 @@
-"""How many documents to ask for at once, by their size. No I/O."""
+"""Chooses how many documents a request asks for, by their size. No I/O."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _UNKNOWN = 64 << 10
 
 
 class PageSizer:
-    """Chooses page sizes for a watch: by the index's size on disk at first, and by the documents seen from then on.
+    """Chooses page sizes for a watch: first by the size of the index on disk, later by the documents seen.
 
-    ``max_bytes`` is what one answer should bring at most.
+    ``max_bytes`` is the limit of one response, in bytes.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -23,16 +23,20 @@ class PageSizer:
         self._largest = 0
 
     def initial(self, now: StatsSnapshot, limit: int) -> int:
-        """How many whole documents to ask for at once (on the engine's disk they are deflated: to a third)."""
+        """How many documents with content the first request asks for. The engine compresses them on disk, to about a
+        third.
+        """
         average = _UNKNOWN if now.blind else 3 * now.size_bytes // max(now.docs, 1) + _BARE
         return max(1 if self._largest else _LEAST_PAGE, self.limit(limit, average))
 
     def limit(self, limit: int, average: int = _BARE) -> int:
-        """How many documents as large as the largest seen (or ``average``) fit into one answer: at least one."""
+        """How many documents fit into one response if each is as large as the largest seen (or ``average``); at least
+        1.
+        """
         return max(1, min(limit, self._max_bytes // max(average, self._largest)))
 
     def observe(self, docs: Sequence[Document]) -> bool:
-        """Remembers the size of these documents; returns whether they were too large together."""
+        """Records the size of these documents. Returns whether they exceeded the limit together."""
         total = size_bytes(docs)
         if total:
             self._largest = max(self._largest, total // len(docs) + _BARE)

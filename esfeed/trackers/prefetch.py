@@ -1,4 +1,4 @@
-"""Reads the next page of a search while the page before is worked on."""
+"""Reads the next page of a search while the caller works on the current one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Prefetcher:
     def __init__(self, pages: Iterator[DocumentPage]) -> None:
         self._pages = _generator(pages)
         self._pool: ThreadPoolExecutor | None = None
-        self._run = contextvars.copy_context().run  # a trace goes on in the other thread
+        self._run = contextvars.copy_context().run  # carries the trace context into the other thread
         self._coming: Future[DocumentPage | None] | None = None
         self._left = 0
         self._read = 0
 
     def begin(self) -> None:
-        """Begins to read the next page, if any more is to be expected: a small reading needs no other thread."""
+        """Begins to read the next page, if more documents are expected: a small reading needs no other thread."""
         if self._left > 0:
             self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="read")
             self._coming = self._pool.submit(self._run, self._next)
@@ -30,7 +30,7 @@ class Prefetcher:
         return next(self._pages, None)
 
     def take(self) -> DocumentPage | None:
-        """The next page, once it is there; ``None`` at the end. Raises what the reading raised."""
+        """Waits for the next page; ``None`` at the end. Raises what the reading raised."""
         coming, self._coming = self._coming, None
         page = self._next() if coming is None else coming.result()
         if page is not None:
@@ -39,7 +39,7 @@ class Prefetcher:
         return page
 
     def close(self) -> None:
-        """Lets go of the reading, when it does nothing any more."""
+        """Stops the reading, once the other thread is idle."""
         if self._pool is not None:
             self._pool.shutdown()
         self._pages.close()

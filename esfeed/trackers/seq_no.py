@@ -1,9 +1,9 @@
-"""Follows an index by ``_seq_no``, shard by shard: exact, and cheap whatever the index's size.
+"""Follows an index by ``_seq_no``, shard by shard: exact, and cheap for an index of any size.
 
-A poll is: one request that tells whether anything can be new; for the shards where it can, one request for what stands
-above each shard's mark and for how many documents each has. Once the former is known, what is known of a shard is no
-less than what it shows; so equal counts mean equal sets, and where they differ, counts by ranges of numbers lead to
-the few documents that are gone. ``marks`` has the rules, docs/exactness.rst the reasons.
+A poll is: one request that shows whether anything can be new; and for the shards where it can, one request for the
+documents above the watermark of each shard and for its number of documents. After that, esfeed knows at least what the
+shard shows. So equal counts mean equal sets. If they differ, counts by ranges of numbers lead to the few documents that
+are gone. ``watermarks`` has the rules, docs/exactness.rst the reasons.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _AT_ONCE = 50
 _KEYS = 500
 _NOTHING = Batch()
 _NO_NUMBER = 1 << 62
-"""Above all sequence numbers, as engines and the store can be asked about it."""
+"""Above all sequence numbers, and within the range that engines and the store accept."""
 
 
 class Unsuited(ClusterError):
-    """These indices cannot be followed by sequence number; the message says why."""
+    """These indices cannot be followed by sequence number. The message says why."""
 
 
 class State(msgspec.Struct, frozen=True):
-    """What a checkpoint of this tracker holds; ``marks`` by ``index/number``."""
+    """What a checkpoint of this tracker contains. ``marks`` holds watermarks by ``index/number``."""
 
     indices: tuple[Index, ...]
     pattern: bool
@@ -53,9 +53,9 @@ class State(msgspec.Struct, frozen=True):
 
 
 class _Part(NamedTuple):
-    """One shard in a look: what stood above its mark, ``size`` documents at most.
+    """One shard in a look, and the documents above its watermark (``tail``), up to the page size.
 
-    ``undone``: the number above which a failover may have taken back what is known, if there was one.
+    ``undone``: the number above which a failover may have taken back known operations; ``None`` without a failover.
     """
 
     shard: Shard
@@ -66,7 +66,7 @@ class _Part(NamedTuple):
 
 
 class SeqNoTracker:
-    """See ``ports.Tracker``. Once ``reconcile`` is set, the next poll reads all ids and versions in any case."""
+    """See ``ports.Tracker``. If ``reconcile`` is set, the next poll reads all ids and versions in any case."""
 
     def __init__(
         self,
@@ -86,14 +86,14 @@ class SeqNoTracker:
         self.reconcile = False
 
     def poll(self, since: Checkpoint | None) -> Iterator[Batch]:
-        """Raises ``Unsuited`` besides, before anything was read, where sequence numbers do not serve."""
-        asked = self._now() - COUNTERS_AGE  # not after it: a process that is frozen in between goes on much later
+        """Also raises ``Unsuited``, before it reads anything, if sequence numbers cannot be used."""
+        asked = self._now() - COUNTERS_AGE  # before the reading: the process can be suspended in between
         now = self._counters(since)
         state, unsure, at = None, False, self._now()
         if since is not None and since.tracker == NAME:
             state = read(since.data, State)
         else:
-            # What a reading left that was not finished is known, but not of which copy.
+            # An unfinished reading left known documents, but nothing says of which copy.
             unsure = self._known.count() > 0
         given_again: Mapping[str, float] = {name: mark.since for name, mark in state.marks.items()} if state else {}
         if state is None or _shards_of(state) != now.shards.keys() or _moved(state, now):
@@ -124,7 +124,9 @@ class SeqNoTracker:
             yield msgspec.structs.replace(batch, copies=copies)
 
     def _suited(self, since: Checkpoint | None, now: StatsSnapshot) -> tuple[Resolved, str]:
-        """What is behind the name, of which cluster. It searches all shards: those nobody searched refresh again."""
+        """The indices behind the name, and the uuid of the cluster. Searches all shards, so that search-idle ones
+        refresh.
+        """
         of, uuid = self.behind.resolve(since, now)
         if of.overlap:
             raise Unsuited(
@@ -137,20 +139,21 @@ class SeqNoTracker:
     def _all(
         self, of: Resolved, uuid: str, now: StatsSnapshot, begun: initial_sync.Marks, first: bool, distrust: bool
     ) -> Iterator[Batch]:
-        """The first reading, or the first behind other indices: content and all, as no number there is known yet.
+        """The first reading, or the first of other indices. It reads the content, because no numbers there are known
+        yet.
 
-        ``distrust``: see ``comparison.classify``; not where contents are not to be known.
+        ``distrust``: see ``comparison.classify``; ignored if the contents are not to be stored.
         """
         shards = [_shard(name, reading) for name, reading in now.shards.items()]
         learn = first and self._options.learn
         distrust = distrust and not learn
         look = self._look(of, shards)
         for batch in look.everything(now, source=not learn, learn=learn, distrust=distrust):
-            # Kept before the next is asked for: where pages get smaller, a document may come once more.
+            # Committed before the next is read: if pages get smaller, a document can come again.
             yield msgspec.structs.replace(batch, snapshot=first)
         self.reconcile = False
         at = self._now()
-        # Never looked at, as far as anybody is to know: so the next look distrusts, too.
+        # Stored as never looked at, so that the next look distrusts the numbers, too.
         fresh = (
             dict(begun)
             if look.inconclusive
@@ -159,7 +162,7 @@ class SeqNoTracker:
         yield _keep(State(of.indices, of.pattern, fresh, self._cluster.searches_lag, at, uuid), now)
 
     def _again(self, state: State, now: StatsSnapshot, asked: float) -> Iterator[Batch]:
-        """Every id and version, and the content of what differs: the last net, and what ``esfeed reconcile`` does."""
+        """Reads every id and version, and the content of what differs, for ``verify`` and ``esfeed reconcile``."""
         of = self._of(state)
         begun = {name: self._begin(of, state.marks[name], name, reading) for name, reading in now.shards.items()}
         shards = [_shard(name, reading) for name, reading in now.shards.items()]
@@ -174,13 +177,13 @@ class SeqNoTracker:
         yield _keep(msgspec.structs.replace(state, marks=looked, read_at=self._now()), now)
 
     def _changed(self, state: State, now: StatsSnapshot, asked: float) -> Iterator[Batch]:
-        """Looks at the shards where anything can be new."""
+        """Looks at the shards where something can be new."""
         changed = [name for name, reading in now.shards.items() if not self._idle(state, name, reading)]
         if not changed:
             yield from self._rest(state, now, asked)
             return
         of = self._of(state)
-        if not state.cluster:  # of an earlier esfeed
+        if not state.cluster:  # written by an earlier esfeed
             state = msgspec.structs.replace(state, cluster=self._cluster.uuid())
         if self._options.refresh:
             self._cluster.refresh(of.name)
@@ -203,10 +206,10 @@ class SeqNoTracker:
                 last = Batch()
                 for part in unfinished:
                     yield from self._further(of, part, now, size)
-            # Only now: what became visible since the last look stands below the new mark too.
+            # Only now: what became visible since the last look is below the new watermark, too.
             for name, part in zip(some, parts, strict=True):
                 kept[name] = self._looked(part.look, state, begun[name], name, now.shards[name], asked)
-        # With the mark, in one transaction: it takes as long as all that a poll of few changes does besides.
+        # In one transaction with the watermark: a transaction takes as long as the rest of a poll with few changes.
         yield _keep(msgspec.structs.replace(state, marks=kept), now, last)
 
     def _look(self, of: Resolved, shards: Sequence[Shard]) -> Look:
@@ -221,16 +224,16 @@ class SeqNoTracker:
     def _looked(
         self, look: Look, state: State, mark: ShardMark, name: str, reading: ShardStats, asked: float
     ) -> ShardMark:
-        """The mark of a shard after a look that began with ``mark``, at that ``reading`` (not before ``asked``)."""
+        """The watermark of a shard after a look that began with ``mark`` at ``reading`` (not read before ``asked``)."""
         before, at = state.marks[name], self._now()
         if look.inconclusive:
-            # Where what was known may be undone, it stays in question until a look is conclusive.
+            # After a failover, the known operations stay in question until a look is conclusive.
             return before if marks.restarted(before.looked, reading) else marks.after_a_doubt(mark, reading, at)
         slow = patience(state.indices) if state.lag else None
         return marks.after_a_look(marks.advanced(mark, reading, at, asked, slow), reading, at)
 
     def _begin(self, of: Resolved, mark: ShardMark, name: str, reading: ShardStats) -> ShardMark:
-        """The mark to begin a look with."""
+        """The watermark at which a look begins."""
         if not marks.restarted(mark.looked, reading):
             return mark
         shard = _shard(name, reading)
@@ -240,7 +243,7 @@ class SeqNoTracker:
         return marks.after_a_restart(mark, reading, proven, self._highest(mark, uuid, shard.number), self._now())
 
     def _highest(self, mark: ShardMark, uuid: str, number: int) -> int:
-        """The largest number of a shard that was counted or reported, deletes included; -1 for none."""
+        """The largest number of a shard that was counted or reported, including deletes; -1 for none."""
         counted = mark.looked.max_seq_no if mark.looked is not None else None
         found = [-1, counted if counted is not None else -1]
         found += [one.seq_no or 0 for one in self._known.below(uuid, number, _NO_NUMBER, 1).values()]
@@ -249,17 +252,17 @@ class SeqNoTracker:
         return max(found)
 
     def _rest(self, state: State, now: StatsSnapshot, asked: float) -> Iterator[Batch]:
-        """Nothing can be new; at most the last look turns out to have been the final one."""
+        """Nothing can be new. If a due refresh did not come, the last look was final, and the watermark moves."""
         patient = patience(state.indices)
         settled = {name: marks.final(mark, now.shards[name], patient, asked) for name, mark in state.marks.items()}
         if settled != state.marks:
             yield _keep(msgspec.structs.replace(state, marks=settled), now)
 
     def _first_pages(self, parts: Sequence[_Part], size: int) -> Generator[Batch, None, tuple[Batch, Sequence[_Part]]]:
-        """What is new in the first pages of some shards, in one batch, and the shards that need more than that.
+        """What is new in the first pages of some shards, as one batch; and the shards that need more requests.
 
-        A shard is finished if its page holds all above the mark, and as many documents are known of it then as it
-        shows. The batch is returned, so that it may be kept together with the marks.
+        A shard needs no more if its page holds everything above the watermark and as many of its documents are known as
+        it shows. The batch is returned, so that it can be committed together with the watermarks.
         """
         batch, unfinished = Batch(), []
         for part in parts:
@@ -281,7 +284,7 @@ class SeqNoTracker:
         return batch, unfinished
 
     def _further(self, of: Resolved, part: _Part, now: StatsSnapshot, size: int) -> Iterator[Batch]:
-        """What is new in one shard after the first page, which is kept by now."""
+        """What is new in one shard after its first page, which is committed by now."""
         met = {doc.key for doc in part.tail.docs}
         yield from self._pages(of, part, now, size, met)
         if part.undone is not None:
@@ -290,9 +293,9 @@ class SeqNoTracker:
             yield from self._descend(of, part)
 
     def _pages(self, of: Resolved, part: _Part, now: StatsSnapshot, size: int, met: set[Key]) -> Iterator[Batch]:
-        """What stands above the first page, page by page; its keys are added to ``met``.
+        """What is above the first page, page by page. Adds the keys to ``met``.
 
-        If most of a page is known, the next one brings ids alone.
+        If most documents of a page are known, the next request reads only ids.
         """
         docs, distrust = part.tail.docs, part.undone is not None
         changed = len(docs)
@@ -309,11 +312,11 @@ class SeqNoTracker:
                 yield batch
 
     def _taken_back(self, part: _Part, above: int, met: Collection[Key]) -> Iterator[Batch]:
-        """What a failover took back: updates, which leave a document at an older number, and deletes.
+        """Finds what a failover took back: updates, which leave a document at an older number, and deletes.
 
-        Every document that is known above the mark is compared by content, those of the pages (``met``) and the others
-        here. Counts alone cannot tell: where one became visible after its page, and has the number of an operation that
-        was lost, they are equal. From here on, what is known of the shard is no less than what it shows.
+        Compares every known document above the watermark by content: those of the pages (``met``) before, the others
+        here. Counts are not enough: they are equal if a document became visible after its page was read and has the
+        number of a lost operation. After this, esfeed knows at least what the shard shows.
         """
         for known in self._known.above(part.uuid, part.shard.number, above, _KEYS):
             others = {key: revision for key, revision in known.items() if key not in met}
@@ -330,8 +333,8 @@ class SeqNoTracker:
                 yield batch
 
     def _descend(self, of: Resolved, part: _Part) -> Iterator[Batch]:
-        """From counts of wide ranges of numbers down to the numbers that are on one side only."""
-        # Whatever the shard's own largest number is: one that is known may be above it, after a failover.
+        """Counts ranges of numbers, wide ones first, down to the numbers that exist on one side only."""
+        # Not only up to the shard's largest number: after a failover, a known one can be above it.
         spans: Sequence[Span] = [(0, _NO_NUMBER)]
         shown: Mapping[int, int] = {}
         number = part.shard.number
@@ -346,7 +349,7 @@ class SeqNoTracker:
         yield from part.look.resolve_missing(lost, len(lost))
 
     def _unknown(self, of: Resolved, part: _Part, numbers: Sequence[int]) -> Iterator[Batch]:
-        """Documents that became visible between two requests, which the next look would find too; or that the searches
+        """Documents that became visible between two requests, which the next look would also find, or that the searches
         of another copy than before still show.
         """
         if not numbers:
@@ -357,7 +360,7 @@ class SeqNoTracker:
             yield batch
 
     def check(self, since: Checkpoint | None) -> str:
-        """What is behind the name, in words. Raises what a poll would raise."""
+        """A text: what is behind the name. Raises what a poll would raise."""
         now = self._counters(since)
         of, _ = self._suited(since, now)
         indices = many(len(of.indices), "index", "indices")
@@ -387,7 +390,7 @@ class SeqNoTracker:
 
 
 def behind(checkpoint: Checkpoint) -> int:
-    """How many operations stand above the marks of a checkpoint of this tracker, as counted at its last look."""
+    """How many operations were above the watermarks of a checkpoint of this tracker at its last look."""
     marks_by_shard = read(checkpoint.data, State).marks.values()
     looked = ((one.mark, one.looked.max_seq_no) for one in marks_by_shard if one.looked is not None)
     return sum(max(0, highest - mark) for mark, highest in looked if highest is not None)
@@ -407,7 +410,7 @@ def _shards_of(state: State) -> Any:
 
 
 def _moved(state: State, now: StatsSnapshot) -> bool:
-    """Whether other indices are behind the name than those that the marks are of."""
+    """Whether the name leads to other indices than those that the watermarks belong to."""
     return {one.name: one.uuid for one in state.indices} != dict(now.indices)
 
 
@@ -417,7 +420,7 @@ def _restarted(state: State, name: str, reading: ShardStats) -> bool:
 
 
 def _undone(state: State, now: StatsSnapshot) -> bool:
-    """Whether any shard is such a one."""
+    """Whether any shard may have lost operations."""
     return any(_restarted(state, name, reading) for name, reading in now.shards.items())
 
 
@@ -426,7 +429,7 @@ def _uuid(of: Resolved, shard: Shard) -> str:
 
 
 def _below(batch: Batch, begun: Mapping[str, ShardMark]) -> bool:
-    """Whether a document changed at or below the mark, where all operations were seen: so its shard went back."""
+    """Whether a document changed at or below the watermark, where every operation was seen: its shard went back."""
     return any(
         doc.seq_no is not None
         and doc.seq_no <= begun[f"{doc.index}/{doc.shard}"].mark
@@ -436,7 +439,7 @@ def _below(batch: Batch, begun: Mapping[str, ShardMark]) -> bool:
 
 
 def _coming(batch: Batch, uuid: str, shard: int) -> int:
-    """How many documents of a shard will be known once the batch is kept, beside those that are."""
+    """How many documents the batch adds to the known ones of a shard."""
     locations = [(one.uuid, one.shard) if (one := batch.known.get(doc.key)) else None for doc in batch.seen]
     return sum(location != (uuid, shard) for location in locations)
 
@@ -453,6 +456,6 @@ def _keep(state: State, now: StatsSnapshot, last: Batch = _NOTHING) -> Batch:
         index, number = _location(name)
         counted = now.shards[name].max_seq_no
         if counted is not None:
-            # Where another copy is looked at for the first time, nothing that was known of the old one is forgotten.
+            # At the first look at another copy, nothing that is known of the old one is forgotten.
             passed[uuids[index], number] = Passed(counted, mark.mark if mark.looked == now.shards[name] else -1)
     return msgspec.structs.replace(last, checkpoint=_checkpoint(state), passed=passed)

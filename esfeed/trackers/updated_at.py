@@ -1,9 +1,9 @@
-"""Follows an index by a timestamp field and by version diffs: any engine, also those without ``_seq_no``.
+"""Follows an index by a timestamp field and by versions, on any engine, also without ``_seq_no``.
 
-A poll is: one request that tells whether anything can be new; a window of ``timestamp >= mark - overlap``; and, where
-the operation counters are not explained by what the window showed, a full reading of ids and versions. The window
-makes it quick, the counters make it whole: deletes, late, undated and future-dated documents and rewrites that leave
-the timestamp alone are all operations.
+A poll is: one request that shows whether anything can be new; a window of ``timestamp >= mark - overlap``; and a full
+reading of ids and versions if the window does not explain the operation counters. The window makes it fast, the
+counters make it complete: deletes, late, undated and future-dated documents, and rewrites that leave the timestamp
+unchanged, are all operations.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _DATES = ("date", "date_nanos")
 
 
 class State(msgspec.Struct, frozen=True):
-    """What a checkpoint of this tracker holds. ``mark`` is the newest timestamp seen, in epoch milliseconds.
+    """What a checkpoint of this tracker contains. ``mark`` is the newest timestamp seen, in epoch milliseconds.
 
-    ``lag`` is the engine's (``Cluster.searches_lag``), kept so that an idle poll need not ask which engine that is.
-    ``waited``: the last poll left operations unexplained. ``took``: seconds that the last full reading took. ``moved``:
-    other copies or indices were met, and not all is settled since, so equal versions prove nothing yet.
+    ``lag`` is ``Cluster.searches_lag``, stored so that an idle poll need not ask for the engine. ``waited``: the last
+    poll left operations unexplained. ``took``: duration of the last full reading in seconds. ``moved``: other copies or
+    indices appeared, and not everything is settled since, so equal versions prove nothing yet.
     """
 
     indices: tuple[Index, ...]
@@ -53,7 +53,7 @@ class State(msgspec.Struct, frozen=True):
 
 
 class UpdatedAtTracker:
-    """See ``ports.Tracker``. Once ``reconcile`` is set, the next poll reads all ids and versions in any case."""
+    """See ``ports.Tracker``. If ``reconcile`` is set, the next poll reads all ids and versions in any case."""
 
     def __init__(self, cluster: Cluster, known: Known, options: TrackerOptions, clock: Clock) -> None:
         self._cluster = cluster
@@ -66,7 +66,7 @@ class UpdatedAtTracker:
         self.reconcile = False
 
     def poll(self, since: Checkpoint | None) -> Iterator[Batch]:
-        asked = self._now() - COUNTERS_AGE  # not after it: a process that is frozen in between goes on much later
+        asked = self._now() - COUNTERS_AGE  # before the reading: the process can be suspended in between
         now = self._counters(since)
         state = None
         if since is not None and since.tracker == NAME:
@@ -88,7 +88,7 @@ class UpdatedAtTracker:
             yield from self._look(state, now)
 
     def check(self, since: Checkpoint | None) -> str:
-        """What is behind the name, in words. Raises what a poll would raise for a name or field that cannot be."""
+        """A text: what is behind the name. Raises what a poll would raise for an unusable name or field."""
         now = self._counters(since)
         of, _ = self.behind.resolve(since, now)
         self._dated(State(of.indices, of.pattern), now)
@@ -98,7 +98,7 @@ class UpdatedAtTracker:
         return f"{indices} behind {of.name!r}, about {many(now.docs, 'document')}"
 
     def _counters(self, since: Checkpoint | None = None) -> StatsSnapshot:
-        """Without the privilege to read them, every poll has to look, and nothing is ever taken for explained."""
+        """Without the privilege to read the counters, every poll has to look, and nothing counts as explained."""
         try:
             return self._cluster.counters(self._options.index)
         except NameGone as error:
@@ -108,7 +108,7 @@ class UpdatedAtTracker:
             return BLIND
 
     def _led_away(self, state: State, now: StatsSnapshot) -> bool:
-        """Whether the name leads to other indices than it did, where the counters cannot tell."""
+        """Whether the name leads to other indices than before. Only needed without counters, which show this."""
         if not now.blind:
             return False
         return self._cluster.resolve(self._options.index, self._options.watch).indices != state.indices
@@ -118,7 +118,7 @@ class UpdatedAtTracker:
         return verify is not None and self._now() - state.account.looked_at >= verify
 
     def _first(self, now: StatsSnapshot, since: Checkpoint | None) -> Iterator[Batch]:
-        """The first reading, or the first by this tracker. Begun anew after a crash, it passes over what is known."""
+        """The first reading, or the first of this tracker. After a crash it begins again and skips known documents."""
         snapshot = since is None
         of, uuid = self.behind.resolve(since, now)
         state = self._dated(State(of.indices, of.pattern, lag=self._cluster.searches_lag, cluster=uuid), now)
@@ -133,16 +133,16 @@ class UpdatedAtTracker:
         return Look(self._cluster, self._known, self._page_sizer, of)
 
     def _after(self, look: Look, state: State, now: StatsSnapshot, found: int) -> Account:
-        """The account after a look at all documents that began at ``now`` and found so many changes."""
+        """The account after a look at all documents that began at ``now`` and found ``found`` changes."""
         if look.inconclusive:
             return accounting.doubted(state.account, now, found, self._now())
         return accounting.looked(state.account, now, found, self._now(), state.lag)
 
     def _after_a_move(self, state: State, now: StatsSnapshot, since: Checkpoint | None) -> Iterator[Batch]:
-        """Other indices or other copies: no counter says anything about what was before, so all is read.
+        """Reads everything, because there are other indices or copies, and counters prove nothing about the old ones.
 
-        Nor do versions: a new index has its own, and where another copy became the primary, an operation that only the
-        old one had may have been followed by another one with the same version. So content decides.
+        Neither do versions: a new index has its own. And if another copy became the primary, another operation with the
+        same version can follow what only the old primary had. So the content decides.
         """
         of, uuid = self.behind.resolve(since, now)
         lag = self._cluster.searches_lag
@@ -150,9 +150,9 @@ class UpdatedAtTracker:
         yield from self._full(self._dated(fresh, now), now, self._new_look(of))
 
     def _look(self, state: State, now: StatsSnapshot) -> Iterator[Batch]:
-        """A window; then counts by date, and at last a full reading, as long as operations are left unexplained."""
+        """Reads a window, then counts by date, then everything, for as long as operations are unexplained."""
         of = self._of(state)
-        if not state.cluster:  # of an earlier esfeed
+        if not state.cluster:  # written by an earlier esfeed
             state = msgspec.structs.replace(state, cluster=self._cluster.uuid())
         if self._options.refresh:
             self._cluster.refresh(of.name)
@@ -183,13 +183,15 @@ class UpdatedAtTracker:
         return (yield from look.window(self._options.timestamp_field, since, size))
 
     def _by_counts(self, state: State, look: Look) -> Found:
-        """Not where an id may stand in two indices: counts are of both, and only one of them is known."""
+        """Does nothing if an id can be in two indices: the counts contain both documents, but only one of them is
+        known.
+        """
         if not state.dated or look.of.overlap:
             return 0
         return (yield from self._descent.run(look))
 
     def _full(self, state: State, now: StatsSnapshot, look: Look) -> Iterator[Batch]:
-        """Every id and version; and every content, where versions prove nothing yet."""
+        """Reads every id and version, and every content if versions prove nothing yet."""
         distrust = state.moved and state.account.settled is None
         mark = self._newer_mark(state)
         began = self._clock.monotonic()
@@ -201,7 +203,7 @@ class UpdatedAtTracker:
         yield _keep(state, account=account, mark=mark, waited=False, took=took)
 
     def _rest(self, state: State, now: StatsSnapshot, asked: float) -> Iterator[Batch]:
-        """Nothing can be new; at most the last look turns out to have been the final one."""
+        """Nothing can be new. If a due refresh did not come, the last look was final, and everything is settled."""
         if accounting.quiet(state.account, now, patience(state.indices), asked):
             yield _keep(state, account=accounting.settle(state.account, now), waited=False)
 
@@ -217,7 +219,7 @@ class UpdatedAtTracker:
         return state.mark if newest is None else max(newest, state.mark or newest)
 
     def _dated(self, state: State, now: StatsSnapshot) -> State:
-        """``state`` knowing whether there is a timestamp to go by. Raises ``ConfigError`` for a field that is none."""
+        """``state`` with whether there is a timestamp to follow. Raises ``ConfigError`` if the field is not a date."""
         field = self._options.timestamp_field
         if not field:
             return state

@@ -1,12 +1,12 @@
-"""When a shard's sequence numbers are surely all seen, and where two counts of them differ. Pure.
+"""Decides up to which sequence number all operations of a shard were seen, and where two counts differ. No I/O.
 
-A *mark* is a number up to which every operation is in the documents that are known. A reading of the counters makes a
-new mark of its global checkpoint once two more refreshes have ended than the *next* reading counted: the second of them
-began after every operation up to that checkpoint was done, so a search that starts now shows them all. (One answer
-counts refreshes before it reads the checkpoint, and whole refreshes fit between the two on a busy machine.) Once such
-a search has listed all above the old mark, the new one holds. Numbers above the mark are read anew each time, as an
-operation with a smaller number may become visible after one with a larger number. The mark is never above a global
-checkpoint, so no failover takes back what it stands for.
+A *watermark* is a number up to which the state knows every operation. The global checkpoint of a reading becomes the
+new watermark after two more refreshes than the *next* reading counted. The second of them began after every operation
+up to that checkpoint was done, so a search that starts now shows them all. (An answer counts refreshes before it reads
+the checkpoint, and on a busy machine whole refreshes fit in between.) The new watermark is valid once such a search has
+listed everything above the old one. Each look reads the numbers above the watermark again, because an operation with a
+smaller number can become visible after one with a larger number. The watermark is never above a global checkpoint, so
+no failover takes back an operation at or below it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import msgspec
 from esfeed.model.reads import ShardStats, Span, another
 
 LADDER = (20, 16, 12, 8, 4, 0)
-"""Widths of buckets, in bits, from the coarsest to a bucket for each number. The coarse ones are kept by the store."""
+"""Widths of buckets in bits, down to a bucket for each number. The store keeps the widest ones."""
 
 _MOST_PENDING = 12
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """A global checkpoint that may become a mark.
+    """A global checkpoint that may become the watermark.
 
-    ``at`` is when it was read (epoch seconds). ``refreshes`` is what the reading after that one counted on the copy
-    that is read; ``None`` until then.
+    ``at`` is when it was read (epoch seconds). ``refreshes`` is the count of the next reading for the copy that esfeed
+    reads; ``None`` until then.
     """
 
     checkpoint: int
@@ -35,18 +35,18 @@ class Pending(msgspec.Struct, frozen=True):
     refreshes: int | None = None
 
     def safe(self, counted: int, now: float, slow: float | None) -> bool:
-        """Whether a search that starts now, when ``counted`` refreshes have ended, shows all up to the checkpoint."""
+        """Whether a search that starts now, after ``counted`` refreshes, shows everything up to the checkpoint."""
         if slow is not None:
             return now - self.at >= slow
         return self.refreshes is not None and counted >= self.refreshes + 2
 
 
 class ShardMark(msgspec.Struct, frozen=True):
-    """What is known to be known of a shard.
+    """What the feed has seen of a shard.
 
-    ``looked`` is the reading before the last full look, ``looks`` how many such looks there were at it, ``looked_at``
-    when the last of them ended (epoch seconds). ``history`` is the one that ``mark`` is a number of. ``since`` is when
-    numbers that were told before were found to be given again (epoch seconds), 0 where they never were.
+    ``looked`` is the reading before the last full look, ``looks`` how many such looks followed it, ``looked_at`` when
+    the last of them ended (epoch seconds). ``history`` is the history that the watermark ``mark`` belongs to. ``since``
+    is when esfeed found that the shard assigns reported numbers again (epoch seconds; 0: never).
     """
 
     mark: int = -1
@@ -59,10 +59,10 @@ class ShardMark(msgspec.Struct, frozen=True):
 
 
 def advanced(mark: ShardMark, now: ShardStats, at: float, asked: float = 0.0, slow: float | None = None) -> ShardMark:
-    """The mark for after a look that starts once ``now`` was read and lists all above the mark.
+    """The watermark after a look that starts after the reading ``now`` and lists everything above the old watermark.
 
     ``now`` was read between ``asked`` and ``at`` (epoch seconds). ``slow``: counts of refreshes prove nothing (see
-    ``ports.Cluster.searches_lag``), so wait that many seconds instead.
+    ``ports.Cluster.searches_lag``), so wait for that many seconds instead.
     """
     counted = refreshes(now)
     pending = [
@@ -73,19 +73,19 @@ def advanced(mark: ShardMark, now: ShardStats, at: float, asked: float = 0.0, sl
     checkpoint = now.global_checkpoint if now.global_checkpoint is not None else -1
     if checkpoint > max([highest, *(one.checkpoint for one in waiting)]):
         waiting.append(Pending(checkpoint, at))
-    # The oldest becomes safe first and the newest brings the mark farthest; what lies between can be spared.
+    # The oldest becomes safe first, and the newest moves the watermark farthest; those in between can go.
     while len(waiting) > _MOST_PENDING:
         del waiting[len(waiting) // 2]
     return msgspec.structs.replace(mark, mark=highest, pending=tuple(waiting), history=now.history)
 
 
 def refreshes(reading: ShardStats) -> int:
-    """Refreshes of the copy that is read, the primary's."""
+    """How often the primary, the copy that esfeed reads, was refreshed."""
     return dict(reading.refreshes).get(reading.node, 0)
 
 
 def restarted(before: ShardStats | None, now: ShardStats) -> bool:
-    """Whether another copy is the primary now, or this one began anew: what stood above the mark may be undone."""
+    """Whether another copy is the primary now, or this one restarted. What was above the watermark may be lost then."""
     if before is None or now.max_seq_no is None or before.max_seq_no is None:
         return True
     return (
@@ -107,25 +107,27 @@ def unchanged(mark: ShardMark, now: ShardStats, lag: bool) -> bool:
 
 
 def view(reading: ShardStats) -> tuple[int | None, int]:
-    """What tells whether a search may show something else by now."""
+    """The counters that change before a search can show something else: largest sequence number, refreshes."""
     return reading.max_seq_no, refreshes(reading)
 
 
 def after_a_look(mark: ShardMark, now: ShardStats, at: float) -> ShardMark:
-    """The mark after a full look that began after ``now`` was read, and ended at ``at``."""
+    """The watermark after a full look that began after the reading ``now`` and ended at ``at``."""
     again = mark.looked is not None and not restarted(mark.looked, now) and view(mark.looked) == view(now)
     return msgspec.structs.replace(mark, looked=now, looks=mark.looks + 1 if again else 1, looked_at=at)
 
 
 def after_a_doubt(mark: ShardMark, now: ShardStats, at: float) -> ShardMark:
-    """The mark after a look in which one copy contradicted another: it counts for nothing, and there is another."""
+    """The watermark after a look in which one copy contradicted another. The look does not count; another
+    one follows.
+    """
     return msgspec.structs.replace(mark, looked=now, looks=0, looked_at=at)
 
 
 def final(mark: ShardMark, now: ShardStats, patience: float, asked: float) -> ShardMark:
-    """The mark where the last look turns out to have been final: a refresh that was due had come when ``now`` was read.
+    """The watermark if the last look was final: a refresh that was due had come before ``now`` was read.
 
-    ``asked``: epoch seconds before which it was not read.
+    ``asked``: ``now`` was not read before this time (epoch seconds).
     """
     if not mark.looks or mark.looked is None or view(mark.looked) != view(now) or asked - mark.looked_at < patience:
         return mark
@@ -134,11 +136,11 @@ def final(mark: ShardMark, now: ShardStats, patience: float, asked: float) -> Sh
 
 
 def after_a_restart(mark: ShardMark, now: ShardStats, proven: int, highest: int, at: float) -> ShardMark:
-    """The mark when the primary is another one, or began anew.
+    """The watermark when another copy is the primary, or the primary restarted.
 
-    What a global checkpoint stood for stays, as far as it is ``proven`` (see ``history``); refreshes are counted from
-    zero again. Under another history nothing stays. ``highest`` is the largest number that was counted or reported: if
-    the shard has not come so far, or the mark does not hold, numbers are given again from now (``at``) on.
+    It stays as far as it is ``proven`` (see ``history``); counts of refreshes start at zero again. Under another
+    history it does not stay. ``highest`` is the largest number that was counted or reported. If the shard has not
+    reached it, or the watermark does not stay, the shard assigns numbers again from now (``at``) on.
     """
     other = another(mark.history, now.history)
     kept = -1 if other else min(mark.mark, proven)

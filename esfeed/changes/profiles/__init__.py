@@ -1,1 +1,3 @@
-"""What documents of a kind mean: one module a kind, found through the entry points ``esfeed.profiles``."""
+"""What esfeed knows about kinds of documents. One module for each profile, found by the entry points
+``esfeed.profiles``.
+"""

@@ -1,4 +1,4 @@
-"""The profile for any index: a document is a resource, and everybody's."""
+"""The profile for any index: a document is a resource, visible to everybody."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from esfeed.model.event import Change, Owners, View
 
 
 class PlainProfile:
-    """Satisfies :class:`esfeed.ports.Profile`: nothing about the documents is assumed."""
+    """Satisfies :class:`esfeed.ports.Profile`. Assumes nothing about the documents."""
 
     name = "plain"
     transparent = True
-    """Each document is told under its own id, to everybody, whatever is in it."""
+    """Each document keeps its own id and is visible to everybody, whatever it contains."""
 
     def describe(self, change: Change) -> tuple[str, View | None]:
         """The document's own id, and no view."""
         return change.key.id, None
 
     def owners(self, change: Change) -> Owners | None:
-        """None: what a document's fields mean is not known."""
+        """None: the meaning of the fields is unknown."""
         return None

@@ -1,6 +1,6 @@
-"""The profile for OpenStack Searchlight's indices, where a resource is one document or a pair of them.
+"""The profile for the indices of OpenStack Searchlight, where a resource is one document or a pair of documents.
 
-Of a pair, ``<id>_ADMIN`` has every field and ``<id>_USER`` lacks those that only an administrator may see.
+In a pair, ``<id>_ADMIN`` has every field, and ``<id>_USER`` lacks the fields that only an administrator may see.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ NEVER_PAIRED = frozenset(
         "OS::Nova::ServerGroup",
     }
 )
-"""Types that Searchlight writes as one document. Some take their ids from people, who may end one in ``_USER``."""
+"""Types that Searchlight writes as one document. Users choose some of their ids, which can end in ``_USER``."""
 
 
 class Kind(NamedTuple):
-    """Where a type's documents say whose they are: fields of the owner, of which the first that is there counts.
+    """Which fields name the owner of a document of this type. The first one that is present counts.
 
-    ``guests`` is the field that lists the projects that it is shared with, ``private`` what only the owner may see.
+    ``guests`` is the field with the projects that it is shared with, ``private`` the fields that only the owner may
+    see.
     """
 
     owner: tuple[str, ...] = ()
@@ -64,9 +65,9 @@ KINDS: dict[str, Kind] = {
     "OS::Nova::Server": _OF_TENANT,
     "OS::Nova::ServerGroup": _OF_PROJECT,
 }
-"""By type, as the filters of Searchlight's own API have it (``_get_rbac_field_filters`` of each plugin).
+"""By type, as in the filters of Searchlight's own API (``_get_rbac_field_filters`` of each plugin).
 
-By type, and not by whichever field is there: whoever makes an image may give it any further field, ``project_id`` too.
+By type, not by the fields that are present: the creator of an image can give it any further field, also ``project_id``.
 """
 
 _OTHER = Kind(("project_id", "tenant_id", "owner"))
@@ -86,25 +87,25 @@ _nothing = _Body()
 
 
 class SearchlightProfile:
-    """Satisfies :class:`esfeed.ports.Profile`: tells the two views of a resource apart, under the resource's own id.
+    """Satisfies :class:`esfeed.ports.Profile`: distinguishes the two views of a resource, both under its id.
 
-    How a view is told, in this order:
+    The view is decided in this order:
 
-    1. The document's own ``__searchlight-user-role``, which is what Searchlight's API filters by. One role
-       (``"admin"``, or a list of one) is that role's view; both roles are everybody's, whatever the id looks like: a
-       Metadef namespace may really be named ``X_USER``. An id loses its suffix only where the suffix is that of the
-       view, so a document that contradicts itself keeps its whole id, and is shown to whom the field names.
-    2. No body to read (a delete that was learnt without contents, or ``keep_documents = false``), or a body without
-       that field: the type, where it is one that Searchlight never writes in pairs.
-    3. Else the suffix. Ids of paired types are UUIDs, which never end in one by themselves.
+    1. The ``__searchlight-user-role`` of the document, by which Searchlight's API filters. One role (``"admin"``, or a
+       list of one) is the view of that role. Both roles mean everybody, whatever the id looks like: a Metadef namespace
+       may really have the name ``X_USER``. An id loses its suffix only if it is the suffix of the view. So a document
+       that contradicts itself keeps its whole id, and is visible to the roles in the field.
+    2. If there is no content (a delete of a document that was learnt without content, or ``keep_documents = false``) or
+       no such field in it: the type, if Searchlight never writes it in pairs.
+    3. Otherwise the suffix. Ids of paired types are UUIDs, which never end in one by themselves.
 
-    ``after`` is asked before ``before``; a delete has only the latter, so it goes to the view that the create went to.
+    ``after`` is read before ``before``. A delete has only the latter, so it goes to the same view as the create.
     """
 
     name = "searchlight"
 
     def describe(self, change: Change) -> tuple[str, View | None]:
-        """The resource's id without the suffix of its view, and the view (``None``: everybody's)."""
+        """The id of the resource without the suffix of its view, and the view (``None``: everybody)."""
         whole = change.key.id
         view = _by_suffix(change)
         roles = _roles(change.after) or _roles(change.before)
@@ -115,9 +116,9 @@ class SearchlightProfile:
         return whole.removesuffix(SUFFIXES[view]) or whole, view
 
     def owners(self, change: Change) -> Owners:
-        """The project that has the resource, and those that it is shared with by name; see ``KINDS``. Empty: nobody.
+        """The project that owns the resource, and those it is shared with by name; see ``KINDS``. Empty: none.
 
-        Where nobody kept what the document was before an update, it is taken to have been the same one's.
+        If the content before an update was not stored, the owner is assumed to be unchanged.
         """
         kind = KINDS.get(change.key.type, _OTHER)
         after = _read(change.after)
@@ -130,7 +131,7 @@ class SearchlightProfile:
 
 
 def _read(raw: bytes | None) -> _Body:
-    """What a document says of itself; nothing where it cannot be read."""
+    """The fields about roles and owners in a document; none if it is missing or unreadable."""
     if raw is None:
         return _nothing
     try:
@@ -140,7 +141,7 @@ def _read(raw: bytes | None) -> _Body:
 
 
 def _roles(raw: bytes | None) -> frozenset[str]:
-    """The roles that a document names, of those that are known; empty where it names none or cannot be read."""
+    """The known roles that a document names; empty if it names none or is unreadable."""
     return frozenset(_texts(_read(raw).roles)) & SUFFIXES.keys()
 
 
@@ -150,7 +151,7 @@ def _owner(body: _Body, kind: Kind) -> str:
 
 
 def _guests(body: _Body, kind: Kind) -> tuple[str, ...]:
-    # Neutron shares with everybody by a star; that is nobody by name.
+    # Neutron shares with everybody by a star, which names no project.
     return tuple(each for each in _texts(getattr(body, kind.guests, None)) if each not in ("", "*"))
 
 

@@ -23,7 +23,7 @@ from esfeed.envelopes import envelope
 from esfeed.envelopes.cloudevents import attributes
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
-from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.ports import OK, Outcome, not_tried, rejected, retry, waits
 from esfeed.routing.template import TemplateFailed
 from esfeed.sinks.amqp.link import Link, LinkLost, Message, Reply, text_of
 from esfeed.sinks.amqp.settings import SHORT, AmqpSettings
@@ -200,7 +200,7 @@ class _Batch:
         hint = ": declare the exchange" if code == _NOT_FOUND else ""
         reason = f"{self._shown}: {shown(fault)}{hint}"
         outcomes[left[0]] = retry(reason)
-        self.down = waits(f"not tried after an earlier fault: {reason}")
+        self.down = not_tried(reason)
         return 0
 
     def _judge(self, message: Message, reply: Reply) -> Outcome:

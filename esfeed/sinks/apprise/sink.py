@@ -23,7 +23,7 @@ from esfeed.config.types import Duration, Secret, SinkSection
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError
 from esfeed.model.event import Event, Op
-from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.ports import OK, Outcome, not_tried, rejected, retry, waits
 from esfeed.routing.template import Template, Templated, TemplateFailed
 from esfeed.sinks.common.deadline import within
 from esfeed.sinks.common.http_status import shown
@@ -188,7 +188,7 @@ class AppriseSink:
             if document(event) in stuck:
                 outcome = waits()
             elif in_a_row > 1:
-                outcome = waits(f"not tried after an earlier fault: {why}")
+                outcome = not_tried(why)
             elif outcomes and time.monotonic() >= end:
                 outcome = waits("not tried: the messages before it took all the time that there was")
             else:

@@ -15,7 +15,7 @@ from esfeed.config.types import Duration, Secret, SinkSection, Text
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event, one_line
-from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.ports import OK, Outcome, not_tried, rejected, retry
 from esfeed.sinks.command.process import Ended, Process, Stray, environment
 from esfeed.sinks.common.http_status import shown
 from esfeed.sinks.common.ordering import in_waves
@@ -128,7 +128,7 @@ class CommandSink:
         except (Ended, TimeoutError) as error:
             # Whether it processed what it read before is unknown, and half a line may be in its pipe.
             reason = self._drop(error)
-            return [retry(reason), *[waits(f"not tried after an earlier fault: {reason}")] * (len(events) - 1)]
+            return [retry(reason), *[not_tried(reason)] * (len(events) - 1)]
         return [OK] * len(events)
 
     def _asked(self, events: Sequence[Event]) -> Sequence[Outcome]:
@@ -149,8 +149,7 @@ class CommandSink:
             if not answers:
                 raise Retryable(reason) from error
             left = len(events) - len(answers)
-            late = f"not tried after an earlier fault: {reason}"
-            return [*answers, retry(reason), *[waits(late)] * (left - 1)]
+            return [*answers, retry(reason), *[not_tried(reason)] * (left - 1)]
         return answers
 
     def _drop(self, error: Exception) -> str:
@@ -176,7 +175,7 @@ class CommandSink:
         """
         whole, final = self._run(events)
         if whole.ok or final or len(events) == 1:
-            rest = waits(f"not tried after an earlier fault: {whole.reason}")
+            rest = not_tried(whole.reason)
             return [OK] * len(events) if whole.ok else [whole, *[rest] * (len(events) - 1)]
         outcomes: list[Outcome] = []
         for event in events:
@@ -184,7 +183,7 @@ class CommandSink:
             outcomes.append(outcome)
             if outcome.kind == "retry":
                 left = len(events) - len(outcomes)
-                return [*outcomes, *[waits(f"not tried after an earlier fault: {outcome.reason}")] * left]
+                return [*outcomes, *[not_tried(outcome.reason)] * left]
         return outcomes
 
     def _run(self, events: Sequence[Event]) -> tuple[Outcome, bool]:

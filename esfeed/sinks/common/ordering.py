@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from esfeed.errors import Retryable
 from esfeed.model.event import Event
-from esfeed.ports import Outcome, retry, waits
+from esfeed.ports import Outcome, not_tried, retry, waits
 
 Send = Callable[[Sequence[Event]], Sequence[Outcome]]
 DocumentKey = tuple[str | None, ...]
@@ -48,7 +48,7 @@ def in_waves(events: Sequence[Event], send: Send) -> Sequence[Outcome]:
             answers = send([events[index] for index in going])
         except Retryable as error:
             outcomes[going[0]] = retry(str(error), error.wait)
-            return [outcome or waits(f"not tried after an earlier fault: {error}") for outcome in outcomes]
+            return [outcome or not_tried(error) for outcome in outcomes]
         for index, answer in zip(going, answers, strict=True):
             outcomes[index] = answer
             if answer.kind == "retry":

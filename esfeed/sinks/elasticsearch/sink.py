@@ -17,7 +17,7 @@ from esfeed import __version__
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
-from esfeed.ports import Outcome, rejected, retry, waits
+from esfeed.ports import Outcome, not_tried, rejected, retry
 from esfeed.routing.template import TemplateFailed
 from esfeed.sinks.common.http_client import Answer, HttpClient
 from esfeed.sinks.common.http_status import retry_after, shown
@@ -161,8 +161,7 @@ class ElasticsearchSink:
                 if not outcomes:
                     raise
                 left = len(lines) - len(outcomes) - 1
-                reason = f"not tried after an earlier fault: {error}"
-                return [*outcomes, retry(str(error), error.wait), *[waits(reason)] * left]
+                return [*outcomes, retry(str(error), error.wait), *[not_tried(error)] * left]
         return outcomes
 
     def _request(self, http: HttpClient, lines: Sequence[bytes]) -> Sequence[Outcome]:

@@ -18,7 +18,7 @@ from esfeed.envelopes import envelope
 from esfeed.envelopes.cloudevents import attributes
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
-from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.ports import OK, Outcome, not_tried, rejected, retry, waits
 from esfeed.routing.template import TemplateFailed
 from esfeed.sinks.common.http_status import shown
 from esfeed.sinks.common.ordering import document, in_waves
@@ -266,7 +266,7 @@ class _Batch:
         reason = f"{self._hosts}: {_said(error)}"
         if error.code() in _NO_ANSWER and (noted := self._noted()) is not None:
             reason += f" ({_said(noted)})"
-        self._down = waits(f"not tried after an earlier fault: {reason}")
+        self._down = not_tried(reason)
         return retry(reason)
 
 

@@ -16,7 +16,7 @@ from paho.mqtt.properties import Properties
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
-from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.ports import OK, Outcome, not_tried, rejected, retry
 from esfeed.routing.template import TemplateFailed
 from esfeed.sinks.common.ordering import in_waves
 from esfeed.sinks.mqtt.link import Link, Message, publish_properties, reason
@@ -98,7 +98,7 @@ class MqttSink:
             if None not in acks:
                 outcomes.append(_judge(worst))
             elif fault:
-                outcomes.append(waits(f"not tried after an earlier fault: {fault}"))
+                outcomes.append(not_tried(fault))
             else:
                 fault = f"{self._settings.address.shown}: {why}"
                 outcomes.append(retry(fault))

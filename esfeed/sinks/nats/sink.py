@@ -22,7 +22,7 @@ from esfeed.envelopes import envelope
 from esfeed.envelopes.cloudevents import attributes
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
-from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.ports import OK, Outcome, not_tried, rejected, retry, waits
 from esfeed.routing.template import TemplateFailed
 from esfeed.sinks.common.http_status import shown
 from esfeed.sinks.common.ordering import in_waves
@@ -194,7 +194,7 @@ class _Batch:
         if self.down is not None:
             return self.down
         reason = f"{self._hosts}: {_said(answer, self._link.noted)}"
-        self.down = waits(f"not tried after an earlier fault: {reason}")
+        self.down = not_tried(reason)
         return retry(reason)
 
 

@@ -22,7 +22,7 @@ from esfeed.config.types import Duration, Secret, SinkSection, Text
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError
 from esfeed.model.event import Event
-from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.ports import OK, Outcome, not_tried, rejected, retry
 from esfeed.routing.template import Template, Templated, TemplateFailed
 from esfeed.sinks.common.http_status import shown
 from esfeed.text.jsontext import Unreadable, parse
@@ -103,7 +103,7 @@ class OsloSink:
                     continue
                 outcome = self._send(worker, event)
                 if outcome.kind == "retry":
-                    down = waits(f"not tried after an earlier fault: {outcome.reason}")
+                    down = not_tried(outcome.reason)
                     self._abandon()
                 outcomes.append(outcome)
         return outcomes

@@ -19,7 +19,7 @@ from psycopg import errors
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
-from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.ports import OK, Outcome, not_tried, rejected, retry
 from esfeed.sinks.common.deadline import within
 from esfeed.sinks.common.http_status import shown
 from esfeed.sinks.common.tls import client_context
@@ -84,7 +84,7 @@ class PostgresqlSink:
             fault = Retryable(f"{self._address.shown}: {error.key} is not accepted any more", error.hint)
         except Retryable as error:
             fault = error
-        return [retry(str(fault)), *[waits(f"not tried after an earlier fault: {fault}")] * (len(events) - 1)]
+        return [retry(str(fault)), *[not_tried(fault)] * (len(events) - 1)]
 
     def close(self) -> None:
         """Closes the connection."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
-from esfeed.ports import Outcome, retry, waits
+from esfeed.ports import Outcome, not_tried, retry, waits
 from esfeed.sinks.common.http_status import GONE, judge, stops
 from esfeed.sinks.common.ordering import DocumentKey, document
 from esfeed.sinks.common.ratelimit import Rate
@@ -168,7 +168,7 @@ class WebhookSink:
         try:
             answer = courier.post(message)
         except Unreachable as error:
-            run.stop(waits(f"not tried after an earlier fault: {error}"))
+            run.stop(not_tried(error))
             return retry(str(error))
         outcome = judge(answer.status, answer.headers, answer.body, self._clock(), answer.redirect)
         if stops(answer.status, answer.headers):

@@ -19,7 +19,7 @@ import msgspec
 from esfeed.envelopes import envelope
 from esfeed.errors import Retryable
 from esfeed.model.event import Event
-from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.ports import OK, Outcome, not_tried, rejected, retry, waits
 from esfeed.routing.template import TemplateFailed
 from esfeed.sinks.common.http_status import judge
 from esfeed.sinks.common.ordering import DocumentKey
@@ -207,7 +207,7 @@ class ZaqarSink:
         """The first counts as tried, the others wait for it: one fault is not many."""
         reason = str(error)
         if isinstance(error, Unreachable):
-            run.down = waits(f"not tried after an earlier fault: {reason}")
+            run.down = not_tried(reason)
         for number, item in enumerate(items):
             run.answer(item, retry(reason) if number == 0 else waits(f"waits: {reason}"))
 
@@ -219,7 +219,7 @@ class ZaqarSink:
             self._client.forget(queue.project)
             outcome = retry(outcome.reason)
         elif outcome.kind == "retry" and (answer.status in (408, 425, 429) or answer.status >= 500):
-            run.down = waits(f"not tried after an earlier fault: {outcome.reason}")
+            run.down = not_tried(outcome.reason)
         for number, item in enumerate(items):
             first = number == 0 or outcome.kind == "rejected"
             run.answer(item, outcome if first else waits(f"waits: {outcome.reason}"))
@@ -251,7 +251,7 @@ class ZaqarSink:
         except Answer:
             return
         except (Unreachable, Denied) as error:
-            run.down = waits(f"not tried after an earlier fault: {error}")
+            run.down = not_tried(error)
             return
         if limit is not None:
             self._limits[queue] = min(limit, self._settings.max_post_bytes)
