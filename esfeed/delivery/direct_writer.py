@@ -34,7 +34,7 @@ class DirectWriter:
         router: Router,
         event_log: Log,
         outbox: Outbox,
-        terms: DeliveryOptions,
+        options: DeliveryOptions,
         event_factory: EventFactory,
     ) -> None:
         self._name = name
@@ -42,7 +42,7 @@ class DirectWriter:
         self._router = router
         self._log = event_log
         self._outbox = outbox
-        self._terms = terms
+        self._options = options
         self._teller = event_factory
         self._plain = router.passes_whole(name, watch) and target.takes_lines("cloudevents")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
@@ -97,8 +97,8 @@ class DirectWriter:
                     shaped.append((entry, event))
         done, failed = 0, False
         while done < len(shaped) and not failed and not stop():
-            some = shaped[done : done + self._terms.batch]
-            some = some[: fitting([event for _, event in some], self._terms.batch_bytes)]
+            some = shaped[done : done + self._options.batch]
+            some = some[: fitting([event for _, event in some], self._options.batch_bytes)]
             done += len(some)
             untaken = self._send(some)
             left += untaken
@@ -107,7 +107,7 @@ class DirectWriter:
 
     def _clear(self) -> bool:
         """Whether the sink has no events before these, neither in the log nor parked, that it could get after them."""
-        if self._terms.coalesce or self._outbox.parked(self._name):
+        if self._options.coalesce or self._outbox.parked(self._name):
             return False
         return not self._log.read(self._outbox.cursor(self._name) or 0, 1)
 

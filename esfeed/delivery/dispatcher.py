@@ -77,17 +77,17 @@ class Dispatcher:
         router: Router,
         event_log: Log,
         outbox: Outbox,
-        terms: DeliveryOptions,
+        options: DeliveryOptions,
         clock: Clock,
         chance: Callable[[], float] = random.random,
         steady: Clock | None = None,
     ) -> None:
         self.name = name
         self._target = target
-        self._reader = LogReader(name, router, event_log, terms)
+        self._reader = LogReader(name, router, event_log, options)
         self._log = event_log
         self._outbox = outbox
-        self._terms = terms
+        self._options = options
         self._clock = clock
         self._steady = steady or clock
         self._chance = chance
@@ -98,7 +98,7 @@ class Dispatcher:
         self._owed: dict[int, Doc] = {}
         self._newer: dict[Doc, int] = {}
         self._failing = FailureState()
-        self._limit = terms.batch
+        self._limit = options.batch
         self._retry_at = self._asked_at = float("-inf")
         self._probe_now = self._parked_last = False
         self._why = ""
@@ -167,12 +167,12 @@ class Dispatcher:
         if page is None:
             waits = self._parking.next_in(step.steady)
             return Delivery(idle=True, wait=waits if waits is None else max(waits, left), error=self._why)
-        batch, full = pick(page.items, self._limit, self._terms.batch_bytes, self._failing.suspects)
+        batch, full = pick(page.items, self._limit, self._options.batch_bytes, self._failing.suspects)
         wait = page.wait
         if batch and batch[0].document in self._failing.suspects:
             wait = left
         elif batch and not (full or page.more):
-            wait = left_of(self._terms.linger, batch[0].raw, step.now)
+            wait = left_of(self._options.linger, batch[0].raw, step.now)
         if wait or not batch:
             return self._pass(step, page, at, wait)
         results, raised = self._send(batch)
@@ -197,11 +197,11 @@ class Dispatcher:
     def _send_parked(self, step: _Step, document: Doc) -> Delivery:
         """Sends the parked events of one document, and no others, so any failure is due to that document."""
         queue = {one.position: one for one in self._parking.queue(document) if one.position not in self._owed}
-        wanted = [*queue][: self._terms.batch]
-        rows = self._outbox.parked_events(self.name, wanted, self._terms.batch_bytes) if wanted else ()
+        wanted = [*queue][: self._options.batch]
+        rows = self._outbox.parked_events(self.name, wanted, self._options.batch_bytes) if wanted else ()
         page = DeliveryPage(0)
         for row in rows:
-            page.add(row.event, [row], self._reader.shape, self._terms.oldest(step.now), parked=False)
+            page.add(row.event, [row], self._reader.shape, self._options.oldest(step.now), parked=False)
         found = {row.position for row in rows}
         lost = [position for position in wanted if position not in found and (not rows or position < rows[-1].position)]
         for position in (*lost, *page.done, *(item.position for item in page.late)):
@@ -240,7 +240,7 @@ class Dispatcher:
             said = next((outcome.reason for _, outcome in results if outcome.kind == "retry"), "")
             self._pause(decision.asked, said, decision.probe_now)
         else:
-            self._limit = min(self._terms.batch, self._limit * 2)
+            self._limit = min(self._options.batch, self._limit * 2)
             self._retry_at, self._probe_now, self._why = float("-inf"), False, ""
         return decision
 
@@ -311,7 +311,7 @@ class Dispatcher:
     def _failed(self, step: _Step, one: Parked, said: Outcome) -> Parked:
         """The event after one more failed attempt; a dead letter if that was the last one."""
         attempts, error = one.attempts + 1, said.reason[:_SAID]
-        if attempts >= self._terms.attempts:
+        if attempts >= self._options.attempts:
             return _replace(one, state="dead", attempts=attempts, error=error)
         until = step.steady + for_document(attempts, said.wait, self._chance())
         return _replace(one, state="retry", attempts=attempts, error=error, next_try=until)

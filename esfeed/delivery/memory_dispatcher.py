@@ -34,14 +34,14 @@ class MemoryDispatcher:
         name: str,
         target: Target,
         router: Router,
-        terms: DeliveryOptions,
+        options: DeliveryOptions,
         clock: Clock,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.name = name
         self._target = target
         self._router = router
-        self._terms = terms
+        self._options = options
         self._clock = clock
         self._chance = chance
         self._queue: deque[Event] = deque()
@@ -91,8 +91,8 @@ class MemoryDispatcher:
             return self._result(0, idle=True)
         if left:
             return self._result(0, wait=left)
-        if self._terms.linger and waiting < self._terms.batch:
-            wait = left_of(self._terms.linger, first, self._clock.now().timestamp())
+        if self._options.linger and waiting < self._options.batch:
+            wait = left_of(self._options.linger, first, self._clock.now().timestamp())
             if wait:
                 return self._result(0, wait=wait)
         if not self._reached():
@@ -110,14 +110,14 @@ class MemoryDispatcher:
         return True
 
     def _take(self) -> list[Event]:
-        oldest = self._terms.oldest(self._clock.now().timestamp())
+        oldest = self._options.oldest(self._clock.now().timestamp())
         batch: list[Event] = []
         size_bytes = 0
         with self._lock:
-            while self._queue and len(batch) < self._terms.batch:
+            while self._queue and len(batch) < self._options.batch:
                 event = self._queue[0]
                 late = seconds(event) < oldest
-                if batch and not late and size_bytes + weight(event) > self._terms.batch_bytes:
+                if batch and not late and size_bytes + weight(event) > self._options.batch_bytes:
                     break
                 self._queue.popleft()
                 self._size_bytes -= weight(event)

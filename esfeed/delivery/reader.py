@@ -25,12 +25,12 @@ _LOOK_FURTHER = 1000
 class LogReader:
     """Reads for one sink. ``in_window``: some merged events of the current window are not sent yet."""
 
-    def __init__(self, name: str, router: Router, event_log: Log, terms: DeliveryOptions) -> None:
+    def __init__(self, name: str, router: Router, event_log: Log, options: DeliveryOptions) -> None:
         self._name = name
         self._router = router
         self._watches = router.watches(name)
         self._log = event_log
-        self._terms = terms
+        self._options = options
         self._window: int | None = None
         self._rows: tuple[int, Sequence[LogRow]] = (-1, ())
 
@@ -50,8 +50,8 @@ class LogReader:
 
         ``wait`` of the page is the time in seconds until the window closes. Until then, the page has no items.
         """
-        wide = doubt or self._terms.coalesce or self._terms.linger
-        limit = max(self._terms.batch, _LOOK_FURTHER) if wide else self._terms.batch
+        wide = doubt or self._options.coalesce or self._options.linger
+        limit = max(self._options.batch, _LOOK_FURTHER) if wide else self._options.batch
         if self._window is None or self._rows[0] != at:
             self._rows = at, self._log.read(at, limit)
         rows = self._rows[1]
@@ -61,13 +61,13 @@ class LogReader:
         mine = [row for row in rows if row.sink in (None, self._name) and row.event.watch in self._watches]
         page = DeliveryPage(rows[-1].position, more=len(rows) >= limit)
         page.done += {row.position for row in rows}.difference(row.position for row in mine)
-        if not (self._terms.coalesce and mine):
+        if not (self._options.coalesce and mine):
             self._fill(page, [(row.event, [row]) for row in mine], now, parking, taken)
             return page
         if self._window is None:
-            count = within(mine, self._terms.coalesce)
+            count = within(mine, self._options.coalesce)
             if count == len(mine) and not page.more:
-                page.wait = left_of(self._terms.coalesce, mine[0].event, now)
+                page.wait = left_of(self._options.coalesce, mine[0].event, now)
             if page.wait:
                 page.last = mine[0].position - 1
                 return page
@@ -90,7 +90,7 @@ class LogReader:
         parking: Parking,
         taken: Collection[int],
     ) -> None:
-        oldest = self._terms.oldest(now)
+        oldest = self._options.oldest(now)
         for index, (raw, group) in enumerate(groups):
             if group[-1].position in taken:
                 continue

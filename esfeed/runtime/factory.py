@@ -250,7 +250,7 @@ class App:
             self.router,
             self.store.log,
             self.store.outbox,
-            terms(self.config.sinks[name]),
+            delivery_options(self.config.sinks[name]),
             event_factory,
         )
 
@@ -266,12 +266,12 @@ class App:
                 self.router,
                 self.store.log,
                 self.store.outbox,
-                terms(settings),
+                delivery_options(settings),
                 self.clock,
                 steady=self.steady,
             )
         else:
-            made = MemoryDispatcher(name, self.targets[name], self.router, terms(settings), self.clock)
+            made = MemoryDispatcher(name, self.targets[name], self.router, delivery_options(settings), self.clock)
             self.notifier.subscribe(made.hear)
         made.start()
         self._stack.callback(made.close)
@@ -301,7 +301,7 @@ class App:
         return ObservedSink(name, self.sink(name), self.observers, self.clock) if self.observers else self.sink(name)
 
 
-def terms(settings: SinkSection) -> DeliveryOptions:
+def delivery_options(settings: SinkSection) -> DeliveryOptions:
     """The delivery options from the settings of a sink."""
     return DeliveryOptions(
         settings.batch,

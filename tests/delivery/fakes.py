@@ -178,7 +178,7 @@ class Bench:
 
     def __init__(
         self, *docs: str, word: Word | None = None, routes: Sequence[Route] = (), sink: FakeSink | None = None,
-        batch: int = 10, store: FakeStore | None = None, **terms: object,
+        batch: int = 10, store: FakeStore | None = None, **options: object,
     ) -> None:  # fmt: skip
         self.clock = FakeClock()
         self.store = store or FakeStore()
@@ -186,7 +186,7 @@ class Bench:
         if word:
             self.sink.word = word
         self.router = Router(routes, [NAME, "other"], ["w", "v"])
-        self.terms = DeliveryOptions(batch=batch, **terms)  # type: ignore[arg-type]
+        self.options = DeliveryOptions(batch=batch, **options)  # type: ignore[arg-type]
         for doc in docs:
             self.add(doc)
         self.boot()
@@ -199,7 +199,7 @@ class Bench:
             self.router,
             self.store,
             self.store,
-            self.terms,
+            self.options,
             self.clock,
             lambda: 0.0,  # type: ignore[arg-type]
         )

@@ -35,14 +35,18 @@ class Way:
     """A direct way to a sink over fakes."""
 
     def __init__(
-        self, word: Word = lambda event: None, routes: Sequence[Route] = (), sink: FakeSink | None = None, **terms: Any
+        self,
+        word: Word = lambda event: None,
+        routes: Sequence[Route] = (),
+        sink: FakeSink | None = None,
+        **options: Any,
     ) -> None:
         self.store, self.sink = FakeStore(), sink or FakeSink(word)
         router = Router(routes, [NAME], ["w"])
         target = Target(NAME, self.sink)
         event_factory = EventFactory("w", "main", "at", PlainProfile(), FakeClock())
         store: Any = self.store
-        self.direct = DirectWriter(NAME, "w", target, router, store, store, DeliveryOptions(**terms), event_factory)
+        self.direct = DirectWriter(NAME, "w", target, router, store, store, DeliveryOptions(**options), event_factory)
 
     def bring(self, *docs: str, stop: Stop = lambda: False) -> list[str]:
         entries = self.direct.bring(documents(**dict.fromkeys(docs, "{}")), 101, stop)

@@ -54,7 +54,7 @@ def fill(store: SqlState, docs: Sequence[str]) -> None:
     store.commits.commit("w", Commit(entries=entries))
 
 
-def dispatcher(store: SqlState, name: str, sink: Any, **terms: Any) -> Dispatcher:
+def dispatcher(store: SqlState, name: str, sink: Any, **options: Any) -> Dispatcher:
     if store.outbox.cursor(name) is None:
         store.outbox.settle(name, Settlement(0))
     return Dispatcher(
@@ -63,7 +63,7 @@ def dispatcher(store: SqlState, name: str, sink: Any, **terms: Any) -> Dispatche
         Router([], [name], ["w"]),
         store.log,
         store.outbox,
-        DeliveryOptions(**terms),
+        DeliveryOptions(**options),
         SystemClock(),
     )
 

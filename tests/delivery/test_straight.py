@@ -28,13 +28,13 @@ from tests.store.test_sql import entry
 class Bench:
     """A straight sink over fakes."""
 
-    def __init__(self, sink: FakeSink | None = None, where: str | None = None, batch: int = 3, **terms: Any) -> None:
+    def __init__(self, sink: FakeSink | None = None, where: str | None = None, batch: int = 3, **options: Any) -> None:
         self.sink, self.clock = sink or FakeSink(), FakeClock()
         routes = [Route(0, frozenset([NAME]), frozenset(), compile_where(where))] if where else []
         router = Router(routes, [NAME], ["w"])
         clock: Any = self.clock
         self.steps = MemoryDispatcher(
-            NAME, Target(NAME, self.sink), router, DeliveryOptions(batch=batch, **terms), clock, lambda: 0.0
+            NAME, Target(NAME, self.sink), router, DeliveryOptions(batch=batch, **options), clock, lambda: 0.0
         )
         self.count = 0
         self.dropped = 0
