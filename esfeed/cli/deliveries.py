@@ -1,4 +1,4 @@
-"""Delivery by a command that ends: a thread for each sink, beside the polls, and after them until nothing is left."""
+"""Delivery by a command that ends: a thread for each sink, during the polls and after them until nothing is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs beside a feed if the settings or the command ask for it: the web server, and traces.
+"""What runs alongside a feed if the settings or the command ask for it: the web server, and traces.
 
 Both are extras, so nothing of them is imported before it is needed.
 """

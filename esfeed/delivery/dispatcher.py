@@ -1,6 +1,6 @@
 """One delivery step of one sink, from the log to its target.
 
-A sink has a cursor in the log, and parked events beside it. A step sends what lies behind the cursor, or the parked
+A sink has a cursor in the log, and parked events. A step sends what lies behind the cursor, or the parked
 events of one document that is due. ``decide`` finds out whether a document or the target failed, and one transaction
 stores the result. The dispatcher remembers what the target took before that transaction, so a failed write of the state
 causes no repeats.
@@ -53,7 +53,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class _Step:
-    """What a step collects for its transaction. ``over``: parked positions that are finished.
+    """What a step collects for its transaction. ``over``: positions that need nothing more.
 
     ``now`` is the time of day, comparable with event times. ``steady`` schedules retries; setting the clock does not
     move it.

@@ -1,16 +1,16 @@
 """Decides whether a failure is due to one document or to the whole target. Pure.
 
-A document that its target rejects is parked, and its attempts are counted. A target that takes nothing costs no event
-an attempt: the sink pauses as a whole, and its cursor stays. Both look alike in what a sink answers, so the decision
-depends on what else went through:
+A document that fails is parked, and its attempts count. If the target as a whole fails, no event loses an attempt: the
+sink pauses, and its cursor stays. The answers of a sink look the same in both cases, so the decision depends on what
+else succeeded:
 
-* Something went through after the failure, in the same step: the document failed.
-* The document failed alone, and nothing else has failed since something went through: the document failed, too.
+* Something succeeded after the failure, in the same step: the document failed.
+* The document failed alone, and nothing else has failed since the last success: the document failed, too.
 * Otherwise the target may be down. The next step is a probe: one event of a document that has not failed yet. If it
-  goes through and there was one suspect, that document failed. If there were several, they are tried together once
-  more; those that fail together again are isolated: each is parked, and tried by itself.
+  succeeds and there was one suspect, that document failed. If there were several, they are tried together once more;
+  those that fail together again are isolated: each is parked, and tried alone.
 
-A sink that raises, makes the rest wait or names a time to come back says itself that its target is down.
+If a sink raises, leaves events untried, or names a time to come back, it reports that its target is down.
 """
 
 from __future__ import annotations

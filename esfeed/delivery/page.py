@@ -38,7 +38,7 @@ class Item(NamedTuple):
 class DeliveryPage:
     """The rows behind a cursor, up to position ``last``. ``more``: the log certainly continues.
 
-    ``items`` are to be sent. ``waiting`` are behind a parked event of their document. ``broken`` are events that no
+    ``items`` can be sent. ``waiting`` are behind a parked event of their document. ``broken`` are events that no
     route can decide or build, with the reason. ``late`` are older than the ``ttl`` of the sink. ``done`` does not
     concern the sink. ``wait``: seconds until the coalescing window closes and its events are known.
     """

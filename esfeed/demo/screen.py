@@ -45,7 +45,7 @@ class Screen:
             self._print(text, width=self.width)
 
     def row(self, name: str, text: str, style: str = "") -> None:
-        """Prints a name and its text, wrapped beside the name."""
+        """Prints a name and its text, wrapped to the right of the name."""
         with self._lock:
             parts = Text(text, style).wrap(self._console, self.width - _NAME)
             for number, part in enumerate(parts):

@@ -92,7 +92,7 @@ class _Costs(Observer):
 
 
 class _Show:
-    """One run of the demo. ``play`` runs beside the daemon, and stops it unless the feed must keep running."""
+    """One run of the demo. ``play`` runs alongside the daemon, and stops it unless the feed must keep running."""
 
     def __init__(
         self, screen: Screen, where: DemoIndex, door: EngineClient, folder: Path, ledger: Ledger, speed: float
@@ -172,7 +172,7 @@ class _Show:
 
 
 Companion = Callable[[App], AbstractContextManager[object]]
-"""Creates what runs beside the feed, such as a server; entered once the feed has its state."""
+"""Creates what runs alongside the feed, such as a server; entered once the feed has its state."""
 
 
 def show(console: Console, engine: str | None, keep: bool, speed: float, companion: Companion | None = None) -> int:

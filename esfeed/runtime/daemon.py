@@ -2,7 +2,7 @@
 
 APScheduler decides when watches are polled, ``rounds`` which thread polls them. Each sink has its own thread, so a slow
 sink delays no other. On SIGTERM or SIGINT no new poll begins, and running polls stop at their next commit. The sinks
-deliver what is logged for up to ten seconds; the rest waits in the log for the next start.
+deliver what is logged as far as that fits into ten seconds in all; the rest waits in the log for the next start.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Daemon:
         """Runs until SIGTERM or SIGINT, and returns within ten seconds of it. Raises the errors of a start."""
         share_heaps()
         self._app.hold()
-        # A poll takes the GIL some twenty times. Beside the snapshot of another watch, or a loop that serves hundreds
-        # of readers, it would wait the default five milliseconds each time.
+        # A poll takes the GIL some twenty times. During the snapshot of another watch, or next to a loop that serves
+        # hundreds of readers, it would wait the default five milliseconds each time.
         sys.setswitchinterval(_SWITCH_AFTER)
         stop_signal = StopSignal()
         with self._companion:

@@ -115,8 +115,8 @@ class Site:
     def _route(self, path: str, endpoint: Endpoint, method: str = "GET") -> Route:
         """A route for known callers only, with a rate limit for known and unknown ones.
 
-        A token that was never valid counts for its address before it is checked, so guesses cost the state and Keystone
-        no more than the limit.
+        A token that was never valid counts against the limit of its address before it is checked, so guesses cost the
+        state and Keystone no more than the limit.
         """
 
         async def guarded(request: Request) -> Response:

@@ -66,9 +66,9 @@ class FileSettings(SinkSection):
 
 
 class FileSink:
-    """Appends each event as one line to a file that nobody else may write meanwhile.
+    """Appends each event as one line to a file that no other process may write meanwhile.
 
-    The file is open and locked (``flock``) from ``open`` to ``close``. If somebody else (logrotate) moves or deletes
+    The file is open and locked (``flock``) from ``open`` to ``close``. If another program (logrotate) moves or deletes
     it, the next ``send`` notices and continues in a new one.
     """
 

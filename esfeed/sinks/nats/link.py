@@ -116,7 +116,7 @@ class Link:
             return [TimeoutError()] * len(messages)
 
     def close(self) -> None:
-        """Closes the connection, within about ``_GRACE`` seconds, and ends the thread."""
+        """Closes the connection and ends the thread; each step takes at most ``_GRACE`` seconds."""
         if not self._thread.is_alive():
             return
         with contextlib.suppress(Exception, concurrent.futures.CancelledError):

@@ -59,7 +59,7 @@ def _tuple(value: object) -> object:
 
 
 class WebhookSettings(TlsKeys, SinkSection):
-    """Events to a URL. See docs/webhook.rst."""
+    """Events to a URL."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
