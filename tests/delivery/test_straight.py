@@ -205,7 +205,8 @@ def test_from_commit_to_file(tmp_path: Path) -> None:
             assert app.backlog("light") == 0
             with delivering(app, app.dispatchers if begin else ["light"], 30.0) as stuck:
                 for n in range(begin, begin + 50):
-                    app.store.commits.commit("w", Commit(entries=[entry(n, watch="w", id=f"e{n}")]))
+                    batch = Commit(entries=[entry(n, watch="w", id=f"e{n}")])
+                    app.notifier.publish(app.store.commits.commit("w", batch))
             assert stuck == []
             assert app.store.outbox.cursor("light") is None
             assert app.store.dead_letters.counts().keys() == {"kept"}
