@@ -35,7 +35,7 @@ _WISHES_EVERY = 1.0
 _LISTEN_EVERY = 0.1
 _PRUNE_EVERY = 5.0
 _STATE_AGAIN = 5.0
-_MENDED_AFTER = 60.0
+_CORRECTED_AFTER = 60.0
 _SWITCH_AFTER = 0.0005
 
 
@@ -156,7 +156,7 @@ class Daemon:
             except ConfigError as error:
                 # Only a person can correct it. Other sinks continue, and this one is tried again at intervals.
                 self._failed("sink.stopped", f"sink {name}", error)
-                if self.stopping.wait(_MENDED_AFTER):
+                if self.stopping.wait(_CORRECTED_AFTER):
                     return
                 continue
             except Exception as error:

@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("esfeed")
 
-_PRUNE_FOR = 1.0
-_MOST_DEAD = 10_000
-
 
 class App:
     """A feed. Use it as a context. ``purpose`` is the command; ``StateError`` names it when the state is held.

@@ -334,6 +334,8 @@ def test_the_order_of_a_document_that_moves_between_queues(zaqar: Stack, project
     ("status", "headers", "kinds", "wait"),
     [
         (400, {}, ["rejected", "ok"], None),
+        (400, {"retry-after": "7"}, ["rejected", "ok"], None),
+        (422, {"retry-after": "7"}, ["rejected", "ok"], None),
         (403, {}, ["retry", "retry"], None),
         (404, {}, ["retry", "retry"], None),
         (302, {"location": "http://other/"}, ["retry", "retry"], None),

@@ -39,7 +39,7 @@ return id
 """First the entry, then its marker: in the other order, a failed XADD would leave a marker without an entry."""
 
 _LATER = ("OOM", "MISCONF", "NOREPLICAS", "BUSY", "LOADING", "READONLY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN")
-_MEND = {
+_HINTS = {
     "OOM": "raise its maxmemory, or set maxlen",
     "MISCONF": "make room on its disk",
     "READONLY": "name the master, not a replica",
@@ -229,7 +229,7 @@ def _hint(text: str) -> str:
     """What to do about an error of the server. The client removes some codes, so the text is searched, too."""
     words = {"maxmemory": "OOM", "read only": "READONLY", "no permissions": "NOPERM", "MISCONF": "MISCONF"}
     code = next((code for word, code in words.items() if word in text), _code(text))
-    return _MEND.get(code, "")
+    return _HINTS.get(code, "")
 
 
 def _plain(error: BaseException) -> str:

@@ -185,9 +185,7 @@ class ZaqarSink:
             for item in items:
                 self._put(run, queue, item)
             self._flush(run, queue)
-        elif (
-            len(items) > 1 and (answer.status in (400, 413, 422) or answer.status >= 500) and not _asks_to_wait(answer)
-        ):
+        elif len(items) > 1 and _may_be_one(answer):
             self._one_by_one(run, queue, items)
         else:
             self._refused(run, queue, items, answer)
@@ -262,7 +260,10 @@ def _size(items: Sequence[_Item]) -> int:
 
 
 def _may_be_one(answer: Answer) -> bool:
-    """Whether one message may be the cause: Zaqar answers 400 if it refuses one, 503 if it cannot store one."""
+    """Whether one message may be the cause: Zaqar answers 400 if it refuses one, 503 if it cannot store one.
+
+    With Retry-After, 503 is about all of them. On a 4xx that header says nothing: the same messages would be refused.
+    """
     return answer.status in (400, 413, 422) or (answer.status >= 500 and not _asks_to_wait(answer))
 
 
