@@ -97,7 +97,7 @@ class Cluster(Protocol):
         """
 
     def refresh(self, name: str) -> None:
-        """Makes every operation so far visible to searches, for ``refresh = true``. The only call that also writes."""
+        """Makes all operations so far visible to searches, for ``refresh = true``. The only call that is not a read."""
 
     def field_types(self, name: str) -> Mapping[str, str]:
         """The mapped fields (dotted) and their types, over all indices; see ``cluster.names.field_types``."""

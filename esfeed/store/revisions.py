@@ -35,9 +35,6 @@ def remember(
 
     The rows of ``gone`` must still exist. ``packed`` are the keys of its revisions, ``indices`` the numbers of all
     indices by uuid. Raises ``StateError`` if a revision that the batch says was known is not in the table.
-
-    ``packed`` are the keys of its revisions, ``indices`` the numbers of all indices by uuid. Raises ``StateError`` if a
-    revision that the batch says was known is not in the table.
     """
     # In the order of the table, so that neighboring rows are written together.
     rows = sorted(
