@@ -1,8 +1,9 @@
 """esfeed: a change feed for Elasticsearch and OpenSearch, from outside, by polling.
 
-The way of the data, and so the order to read in: ``cluster`` reads, a tracker finds what may have changed, ``diff``
-says what did, the store keeps it (revisions, log and checkpoint in one transaction), ``delivery`` brings it to the
-sinks. ``watcher`` and ``delivery.dispatcher`` are the two loops; ``daemon`` runs them, ``cli`` is the door.
+The data flows in this order, which is also an order to read the code in: ``cluster`` reads, a tracker finds what may
+have changed, ``diff`` computes the changes, the store commits them (revisions, log and checkpoint in one transaction),
+``delivery`` sends them to the sinks. ``changes.watcher`` and ``delivery.dispatcher`` are the two loops;
+``runtime.daemon`` runs them, ``cli`` is the entry point.
 """
 
 from importlib.metadata import PackageNotFoundError, version

@@ -1,6 +1,6 @@
-"""What can go wrong, in few types; each says what happened and how to correct it.
+"""The errors of esfeed: few types; each says what happened and how to correct it.
 
-Nothing here imports anything of esfeed, so every room of the house may raise these.
+This module imports nothing of esfeed, so every package may raise these errors.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ _BRIEF = 200
 
 
 def brief(text: str) -> str:
-    """``text`` as it may stand in a message: its beginning and its end, where it is longer than a reader reads."""
+    """``text`` shortened for a message: if it is long, only its beginning and its end."""
     return text if len(text) <= _BRIEF else f"{text[: _BRIEF - 50]} … {text[-40:]}"
 
 
@@ -36,8 +36,8 @@ class EsfeedError(Exception):
 class ConfigError(EsfeedError):
     """A setting or argument is missing, unknown or wrong. Exit code 2.
 
-    ``key`` is the dotted path as the user wrote it (``watches.servers.interval``), ``value`` what stands there
-    (``None`` where it must not be shown or nothing stands there), ``hint`` what to write instead.
+    ``key`` is the dotted path as the user wrote it (``watches.servers.interval``), ``value`` the current value
+    (``None`` if it is secret or absent), ``hint`` what to write instead.
     """
 
     def __init__(self, key: str, value: object, hint: str) -> None:
@@ -49,38 +49,38 @@ class ConfigError(EsfeedError):
 
 
 class ClusterError(EsfeedError):
-    """The cluster gave no whole, trustworthy answer: no checkpoint moves and nothing counts as deleted."""
+    """The cluster gave no complete, reliable answer: no checkpoint moves and nothing counts as deleted."""
 
 
 class Forbidden(ClusterError):
-    """These credentials do not suffice for what was asked."""
+    """These credentials have no privilege for the request."""
 
 
 class NameGone(ClusterError):
-    """The watched name resolves to nothing, or to something that cannot be read now (closed, red)."""
+    """The watched name resolves to nothing, or to an index that is not readable now (closed, red)."""
 
 
 class NothingThere(NameGone):
-    """The watched name is of patterns that lead to nothing; a name that must be there is another error."""
+    """The watched name is made of patterns that match nothing; a name that must exist raises another error."""
 
 
 class NameMoved(ClusterError):
-    """The indices behind the watched name changed in the middle of a read; the next poll starts anew."""
+    """The indices behind the watched name changed during a read; the next poll starts again."""
 
 
 class MassDelete(ClusterError):
-    """More documents are gone than the watch's ``mass_delete_limit`` allows without asking."""
+    """More documents are gone than ``mass_delete_limit`` of the watch allows without confirmation."""
 
 
 class StateError(EsfeedError):
-    """The state cannot be used: held by another process, corrupt, read-only, full, or of a newer esfeed."""
+    """The state is not usable: held by another process, corrupt, read-only, full, or of a newer esfeed."""
 
 
 class Retryable(EsfeedError):
     """A try failed in a way that a later one may not.
 
-    ``wait`` is how many seconds the other side asked for (``Retry-After``), or ``None`` where it did not say.
-    A sink raises this from ``open`` or ``send`` when nothing of the batch arrived, or when it cannot tell what did.
+    ``wait`` is how many seconds the other side asked for (``Retry-After``), or ``None`` if it did not say. A sink
+    raises this from ``open`` or ``send`` when nothing of the batch arrived, or when it does not know what did.
     """
 
     def __init__(self, message: str, hint: str = "", wait: float | None = None) -> None:
@@ -89,7 +89,7 @@ class Retryable(EsfeedError):
 
 
 class Unforeseen(EsfeedError):
-    """A part of esfeed, or a plugin, raised what it must not: a mistake in its code. ``__cause__`` is that."""
+    """A part of esfeed, or a plugin, raised an unexpected error: a bug. ``__cause__`` is that error."""
 
     def __init__(self, part: str, error: BaseException) -> None:
         said = " ".join(str(error).split())[:300]
@@ -100,8 +100,8 @@ class Unforeseen(EsfeedError):
 
 
 class ReaderGone(EsfeedError):
-    """Whoever read the feed has left, as ``head`` does once it has enough.
+    """The reader of the feed has left, as ``head`` does once it has enough.
 
-    No later try can succeed, and no event is at fault: the run is to end, as any program in a pipeline does, with
-    the sink's cursor where it is. What the reader had not read is sent again by the next run.
+    No later try can succeed, and no event is at fault. The run ends, as any program in a pipeline does, and the cursor
+    of the sink stays. The next run sends again what the reader had not read.
     """

@@ -1,4 +1,4 @@
-"""Whether documents can be told by the dates in a field, and if not, why. Pure."""
+"""Whether a backfill can select documents by the dates in a field, and if not, why. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _DATES = ("date", "date_nanos")
 _FEW = 5
 
 Mapped = Mapping[str, Mapping[str, str]]
-"""The kinds of fields, by index and field."""
+"""The types of fields, by index and field."""
 
 
 def why_not(field: str, mapped: Mapped, *, by_date: bool, empty: bool) -> str:
-    """Why a backfill cannot go by ``field``, and by which it can; empty where it can.
+    """Why a backfill cannot use ``field``, and which fields it can use; empty if it can use ``field``.
 
-    An index without the field is none of those that have it as a date: its documents have no date. ``by_date``: the
-    engine is to count and sort by it. ``empty``: there is no document, so no field need be there.
+    An index without the field does no harm if another has it as a date: its documents have no date. ``by_date``: the
+    engine must count and sort by the field. ``empty``: there is no document, so no field need exist.
     """
     good = (*_DATES,) if by_date else (*_DATES, BARE_DATE)
     kinds = {index: fields[field] for index, fields in mapped.items() if field in fields}
@@ -37,7 +37,7 @@ def _what(wrong: Mapping[str, str], indices: int) -> str:
 
 
 def _instead(field: str, mapped: Mapped, good: Sequence[str]) -> str:
-    """The fields that are dates wherever they are."""
+    """Names the fields that are dates in every index that has them."""
     names = {name for fields in mapped.values() for name in fields}
     kinds = {name: {fields[name] for fields in mapped.values() if name in fields} for name in names}
     dates = sorted(name for name, found in kinds.items() if found <= {*good})

@@ -1,7 +1,7 @@
-"""One backfill of one watch: reads part by part, tells, and remembers how far it came.
+"""One backfill of one watch: reads part by part, sends, and stores its progress.
 
-The feed may tell of a document while a page with an older state of it is being read; such a page's event is left out
-when the page is kept (``Commit.low``), so nothing newer is ever followed by something older.
+The feed may send a document while the backfill reads a page with an older state of it. The commit then omits the event
+of the page (``Commit.low``), so an older state never follows a newer one.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ _MARK_EVERY = 1.0
 
 
 class Past(Protocol):
-    """Tells a sink of documents past the log."""
+    """Sends documents to a sink past the log."""
 
     def bring(self, docs: Sequence[Document], first: int, stop: Stop) -> Sequence[Entry]:
-        """Tells of ``docs``, from position ``first`` on; returns what has to go through the log after all.
+        """Sends ``docs``, from position ``first`` on; returns what must go through the log instead.
 
-        It may still be at it when it returns; then ``finish`` or the next ``bring`` says what has to.
+        It may return before it is done; then ``finish`` or the next ``bring`` returns what must go through the log.
         """
 
     def finish(self) -> Sequence[Entry]:
-        """Waits until the sink has what was brought; returns what has to go through the log after all."""
+        """Waits until the sink has everything; returns what must go through the log instead."""
 
 
 class Span(msgspec.Struct, frozen=True):
-    """What to tell: documents of ``watch`` whose timestamp is in [``since``, ``until``), in epoch milliseconds.
+    """What to send: documents of ``watch`` whose timestamp is in [``since``, ``until``), in epoch milliseconds.
 
-    And those without one where ``undated``.
+    If ``undated``, also documents without a timestamp.
     """
 
     watch: str
@@ -58,7 +58,7 @@ class Span(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The same span asked for again is the same backfill, and goes on."""
+        """The key of the backfill: the same span requested again resumes the same backfill."""
         span = (self.watch, sorted(self.sinks), self.since, self.until)
         return msgspec.json.encode((*span, "undated") if self.undated else span).decode()
 
@@ -68,10 +68,11 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """How far a backfill has come.
+    """The progress of a backfill.
 
-    ``places``: everything before that number of a shard (``uuid/number/history``) is told, or (under no name) before
-    that date; and behind it some documents ``reported``, with those contents (see ``event.content_digest``).
+    ``places``: everything below that sequence number of a shard (``uuid/number/history``), or before that date (under
+    the empty name), is reported. ``reported``: documents beyond it that are reported as well, with a digest of their
+    content (see ``event.content_digest``).
     """
 
     places: dict[str, int] = {}
@@ -79,9 +80,9 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 def check_field(cluster: Cluster, watch: str, index: str, field: str, now: StatsSnapshot, timed: bool = False) -> None:
-    """Raises ``ConfigError`` where documents behind ``index`` cannot be told by the dates in ``field``.
+    """Raises ``ConfigError`` if a backfill cannot select documents behind ``index`` by the dates in ``field``.
 
-    ``timed``: they are read by spans of time.
+    ``timed``: the backfill reads by spans of time.
     """
     key = f"watches.{watch}.timestamp_field"
     if not field:
@@ -93,7 +94,7 @@ def check_field(cluster: Cluster, watch: str, index: str, field: str, now: Stats
 class Backfill:
     """One backfill. ``pace`` is called after each page and waits while the sinks lag far behind.
 
-    ``past`` has, by sink, what may send past the log; a sink without it gets all through the log.
+    ``past`` has, by sink, the writer past the log; a sink without one gets everything through the log.
     """
 
     def __init__(
@@ -126,9 +127,9 @@ class Backfill:
         self._kept_at = float("-inf")
 
     def run(self, stop: Stop, progress: Progress) -> tuple[int, bool]:
-        """(documents told of, over all runs of this backfill; whether it is done).
+        """(documents sent over all runs of this backfill, whether it is done).
 
-        Raises ``ClusterError``; what was told until then is remembered.
+        Raises ``ClusterError``; the progress until then stays stored.
         """
         of = self._cluster.resolve(self._span.index, self._span.watch)
         now = self._counters()
@@ -154,12 +155,12 @@ class Backfill:
         return self._sent, True
 
     def _go_on(self) -> None:
-        """Takes up what the last run of this backfill left."""
+        """Restores the progress of the last run of this backfill."""
         before = self._backfills.get(self._span.name)
         if before is not None:
             mark = read(before.mark, Mark)
             self._sent, self._places, self._reported_before = before.sent, dict(mark.places), dict(mark.reported)
-            # Which part they were of is not known any more: the parts may be cut otherwise now.
+            # The parts of those documents are unknown: the parts may have other limits now.
 
     def _counters(self) -> StatsSnapshot:
         try:
@@ -170,7 +171,7 @@ class Backfill:
     # --- reading
 
     def _goes_by_date(self, of: Resolved, now: StatsSnapshot) -> bool:
-        """Whether documents are read by spans of time, as their numbers are not known."""
+        """Whether to read by spans of time, because sequence numbers are not known."""
         unnumbered = any(one.max_seq_no is None for one in now.shards.values())
         return unnumbered or now.blind or bool(self._cluster.without_seq_no(of))
 
@@ -180,7 +181,7 @@ class Backfill:
         if timed:
             begin = self._places.get("", self._span.since)
             return by_date(self._span.dates, self._dated(of), begin, limit)
-        # Of two indices that have a document, the later one has its truth, and tells last.
+        # If two indices have a document, the later one has the current state, and must come last.
         ranks = {one.name: number if of.overlap else 0 for number, one in enumerate(of.indices)}
         queues: dict[int, list[Iterator[Part]]] = {rank: [] for rank in sorted({*ranks.values()})}
         for part, highest in numbered.items():
@@ -201,7 +202,7 @@ class Backfill:
         return by_number(self._span.dates, shard, counts, bits, begin, limit)
 
     def _read(self, of: Resolved, now: StatsSnapshot, part: Part) -> Pages:
-        """The pages of a part, each as of after the log's head that it carries with it."""
+        """The pages of a part. Each carries the head of the log from before it was read."""
         size = self._page_sizer.initial(now, _PAGE)
         low = self._log.head()
         with closing(self._cluster.part(of, part, size)) as pages:
@@ -209,11 +210,11 @@ class Backfill:
                 yield msgspec.structs.replace(page, low=low)
 
     def _place(self, of: Resolved, shard: Shard) -> str:
-        """The name of a shard's place. Its history is in it, as under another one the same numbers are given again."""
+        """The key of the progress of a shard, with the history in it: another history reuses the same numbers."""
         uuid = next((one.uuid for one in of.indices if one.name == shard.name), "")
         return f"{uuid}/{shard.number}/{self._histories.get(f'{shard.name}/{shard.number}', '')}"
 
-    # --- telling
+    # --- sending
 
     def _tell(self, page: DocumentPage, stop: Stop) -> None:
         self._page_sizer.observe(page.docs)
@@ -230,7 +231,7 @@ class Backfill:
             self._keep(left, page.low)
 
     def _pass(self, of: Resolved, part: Part) -> None:
-        """A part is told: what comes is behind it."""
+        """Marks a part as done; the next part begins behind it."""
         self._reported = []
         if part.shard is not None and part.numbers is not None and part.numbers[1] is not None:
             self._places[self._place(of, part.shard)] = part.numbers[1]
@@ -240,11 +241,11 @@ class Backfill:
             self._keep((), None)
 
     def _finished(self) -> list[Entry]:
-        """Waits until the sinks have what was brought past the log; what has to go through it."""
+        """Waits until the sinks have everything that went past the log; returns what must go through it."""
         return [entry for sink, past in self._past.items() for entry in _for(sink, past.finish())]
 
     def _keep(self, entries: Sequence[Entry], low: int | None) -> None:
-        """Remembers what is told and logs ``entries``: in the log or at the sinks by then, all of it."""
+        """Commits ``entries`` and the progress. By then, every document counted in it is in the log or at the sinks."""
         entries = [*entries, *self._finished()]
         reported = dict(self._reported_before)
         reported.update((doc.key, content_digest(doc.source)) for docs in self._reported for doc in docs)

@@ -1,8 +1,8 @@
-"""Cuts a backfill into parts that one request each can read, in an order in which it can be taken up again. Pure.
+"""Divides a backfill into parts of one request each, in an order in which it can resume. Pure.
 
-Where the engine numbers its operations, a part is some numbers of a shard: documents that were written one after the
-other lie together on disk, whatever their dates, so such a part is read in one go; and a document that is written
-meanwhile moves behind all parts that are left, into the last, which has no end. Elsewhere a part is a span of time.
+If the engine numbers its operations, a part is a range of sequence numbers of a shard. Documents that were written in
+sequence are adjacent on disk, whatever their dates, so such a part is one sequential read. A document that is written
+meanwhile moves behind all remaining parts, into the last one, which is open-ended. Otherwise a part is a span of time.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Count = Callable[[Sequence[Span], int], Mapping[int, int]]
 """Counts the documents in some spans by ``number >> bits`` (or date)."""
 
 Counted = tuple[int, int, int]
-"""From the first number to before the second lie so many documents."""
+"""(first number, number behind the last, documents between them)."""
 
 
 def width(numbers: int) -> int:
-    """The bits by which that many numbers are to be counted: a few thousand buckets at most."""
+    """The bits by which to count that many numbers: at most a few thousand buckets."""
     return max(_LEAST_BITS, numbers.bit_length() - _BUCKETS_BITS)
 
 
@@ -34,7 +34,7 @@ def by_number(
 ) -> Iterator[Part]:
     """The parts of a shard from number ``begin`` on. ``counts``: documents by ``number >> bits``.
 
-    No two documents of a shard have the same number, so a full bucket can be cut evenly.
+    No two documents of a shard have the same number, so a full bucket can be divided evenly.
     """
     counted: list[Counted] = []
     for bucket, documents in sorted(counts.items()):
@@ -49,7 +49,8 @@ def by_number(
 def by_date(dates: Dates, count: Count, begin: int, limit: int) -> Iterator[Part]:
     """The parts of ``dates`` from ``begin`` on; documents without a date are the last part.
 
-    Dates crowd, so a full bucket is counted anew in smaller ones; a moment with more than ``limit`` stays one.
+    Dates cluster, so a full bucket is counted again in smaller ones; one moment with more than ``limit`` stays one
+    part.
     """
     end = dates.until
     first, last = max(begin, 0), FAR if end is None else min(end, FAR)
@@ -72,13 +73,13 @@ def by_date(dates: Dates, count: Count, begin: int, limit: int) -> Iterator[Part
 
 
 def in_turn(shards: Sequence[Iterator[Part]]) -> Iterator[Part]:
-    """The parts of all shards, taking turns, so that no shard has to answer for all at once."""
+    """The parts of all shards, in turns, so that the load is spread over the shards."""
     for some in itertools.zip_longest(*shards):
         yield from (part for part in some if part is not None)
 
 
 def _merged(counted: Sequence[Counted], begin: int, limit: int) -> Iterator[tuple[Ends, int]]:
-    """Neighbours taken together as long as they are few; without gaps, from ``begin`` on, and the last without end."""
+    """Merges neighbours up to ``limit`` documents; without gaps, from ``begin`` on, and the last is open-ended."""
     low, held = begin, 0
     for at, _, documents in counted:
         if held and held + documents > limit:

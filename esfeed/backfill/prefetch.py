@@ -1,4 +1,4 @@
-"""Reads parts before they are needed, a few at a time, and gives them back in their order."""
+"""Reads parts ahead, a few at a time, and returns them in order."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ _Begun = tuple[Pages, DocumentPage | None]
 
 
 def ahead(parts: Iterable[Part], read: Read, limit: int) -> Generator[tuple[Part, Iterator[DocumentPage]], None, None]:
-    """Each part with its pages, of which the first is there already; up to ``limit`` parts are read at the same time.
+    """Each part with its pages, the first of which is already read; reads up to ``limit`` parts at the same time.
 
-    Raises what ``read`` raises, at the part that it was raised for. Pages must be used before the next part is asked
-    for.
+    Raises what ``read`` raises, at the part that failed. Use the pages of a part before you request the next one.
     """
     waiting: deque[tuple[Part, Future[_Begun]]] = deque()
     rest = iter(parts)

@@ -1,1 +1,1 @@
-"""The command line: what each command says and takes; the work itself is done in the rooms below."""
+"""The command line: the output and the options of each command; the packages below do the work."""

@@ -72,7 +72,7 @@ def backfill(
 
 
 def _logged(app: App, wanted: tuple[str, ...]) -> list[str]:
-    """The sinks to be told; a backfill goes through the log, so one that does without it is left out."""
+    """The sinks to send to. A backfill goes through the log, so sinks with ``persist = false`` are left out."""
     for name in some(wanted, app.config.sinks, "--sink") if wanted else ():
         if not app.config.sinks[name].persist:
             raise ConfigError("--sink", name, "it has persist = false, and a backfill goes through the log")
@@ -80,7 +80,7 @@ def _logged(app: App, wanted: tuple[str, ...]) -> list[str]:
 
 
 def _holds(app: App, stack: ExitStack) -> bool:
-    """Whether this process delivers itself: where no other one does."""
+    """Whether this process delivers: it does if no other process holds the state."""
     try:
         stack.enter_context(app.lock)
     except StateError as error:
@@ -136,7 +136,7 @@ def _pacer(app: App, sinks: tuple[str, ...], own: bool, stop: Stop) -> Callable[
 
 
 def _others(app: App, sinks: list[str], timeout: float, stop: Stop) -> list[str]:
-    """Waits for the process that delivers; returns the sinks that still have a rest after ``timeout`` seconds."""
+    """Waits for the process that delivers; returns the sinks that are not done after ``timeout`` seconds."""
     goal = app.store.log.last()
     until = app.clock.monotonic() + timeout
     while app.clock.monotonic() < until and not stop():

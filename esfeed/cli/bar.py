@@ -1,4 +1,4 @@
-"""The bar that shows how far a reading has come, on a terminal."""
+"""A progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.text import Text
 
 
 class _Rate(ProgressColumn):
-    """Documents a second."""
+    """Documents per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -25,7 +25,7 @@ class _Rate(ProgressColumn):
 
 
 def bar(console: Console) -> Progress:
-    """A bar with rate and time left, to be entered; it is gone when it is left."""
+    """A bar with rate and remaining time. Use it as a context; it disappears at the end."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -1,4 +1,4 @@
-"""Completes names of watches and sinks in a shell, from the settings file that the line so far names.
+"""Shell completion for names of watches and sinks, from the settings file of the command line so far.
 
 https://click.palletsprojects.com/en/stable/shell-completion/
 """
@@ -14,19 +14,19 @@ from click.shell_completion import CompletionItem
 
 
 def watches(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The watches whose names begin so."""
+    """The watches whose names begin with ``incomplete``."""
     return _names(context, "watches", incomplete)
 
 
 def sinks(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The sinks whose names begin so."""
+    """The sinks whose names begin with ``incomplete``."""
     return _names(context, "sinks", incomplete)
 
 
 def _names(context: click.Context, table: str, incomplete: str) -> list[CompletionItem]:
     path = context.find_root().params.get("config") or os.environ.get("ESFEED_CONFIG") or "esfeed.toml"
     try:
-        # Only read, never checked: settings that are half written are just when one wants help.
+        # Parsed but not validated: completion must work with unfinished settings.
         sections = tomllib.loads(Path(path).read_text(encoding="utf-8")).get(table, {})
     except (OSError, ValueError):
         return []

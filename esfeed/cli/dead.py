@@ -1,4 +1,4 @@
-"""The commands for what sinks would not take: ``dead`` lists, shows and forgets it, ``redrive`` sends it again."""
+"""The commands for dead events: ``dead`` lists, shows and discards them, ``redrive`` sends them again."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _one_sink(sink: str | None, of: str | None) -> str | None:
 
 
 def _known(app: App, sink: str | None) -> list[str]:
-    """The sinks to look at: that one, or all that are defined or ever were."""
+    """That sink, or all that the settings or the state know."""
     known = [*dict.fromkeys([*app.config.sinks, *sorted(app.store.dead_letters.counts())])]
     if sink is not None and sink not in known:
         raise ConfigError("SINK", sink, one_of(known, sink))
@@ -205,7 +205,10 @@ def _discard(app: App, names: Sequence[str], sink: str | None, position: int | N
 
 
 def _holds(app: App, stack: ExitStack) -> bool:
-    """Whether this process is to send; otherwise a running feed does. Raises where something else holds the state."""
+    """Whether this process must send; otherwise a running feed does.
+
+    Raises ``StateError`` if something other than a running feed holds the state.
+    """
     try:
         stack.enter_context(app.lock)
     except StateError:
@@ -216,7 +219,7 @@ def _holds(app: App, stack: ExitStack) -> bool:
 
 
 def _superseded(app: App, names: Sequence[str], position: int | None, asked: Sequence[Parked]) -> int:
-    """Tells of those that were left as they are; returns how many."""
+    """Prints the events that are not sent because of a newer state; returns how many."""
     if position is not None and asked:
         return 0
     passed = {(one.sink, one.position) for one in asked}
@@ -248,7 +251,7 @@ def _await(app: App, asked: Sequence[Parked], timeout: float) -> None:
 
 
 def _report(app: App, asked: Sequence[Parked]) -> int:
-    """Says what became of each; returns how many were sent."""
+    """Prints what happened to each event; returns how many were sent."""
     sent = 0
     there = {
         (one.sink, one.position): one for name in {one.sink for one in asked} for one in app.store.outbox.parked(name)

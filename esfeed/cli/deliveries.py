@@ -16,10 +16,10 @@ _ENDS = 5.0
 
 @contextmanager
 def delivering(app: App, names: Iterable[str], timeout: float) -> Iterator[list[str]]:
-    """Delivers while the block lasts, and then until nothing is left, or ``timeout`` seconds are over.
+    """Delivers during the block, and then until nothing is left, or for ``timeout`` seconds.
 
-    The list is empty at first, and names the sinks with a rest once the block is over. A block that raises ends it at
-    once; what is logged waits for the next time.
+    Yields a list that is empty at first, and names the sinks that are not done after the block. If the block raises,
+    delivery ends at once, and what is logged waits for the next call.
     """
     work = _Deliveries(app)
     threads = [threading.Thread(target=work.drain, args=[name], name=f"sink {name}", daemon=True) for name in names]
@@ -42,14 +42,14 @@ def delivering(app: App, names: Iterable[str], timeout: float) -> Iterator[list[
 
 
 def deliver(app: App, names: Iterable[str], timeout: float) -> list[str]:
-    """Delivers what is logged until nothing is left, or ``timeout`` seconds are over; returns the sinks with a rest."""
+    """Delivers until nothing is left, or for ``timeout`` seconds; returns the sinks that are not done."""
     with delivering(app, names, timeout) as stuck:
         pass
     return stuck
 
 
 class _Deliveries:
-    """``stuck`` are the sinks that have a rest, of which the user was told; ``until`` holds from ``finish`` on."""
+    """``stuck``: the sinks that are not done, already reported to the user. ``until`` is set by ``finish``."""
 
     def __init__(self, app: App) -> None:
         self.stuck: list[str] = []
@@ -60,13 +60,13 @@ class _Deliveries:
         self._lock = threading.Lock()
 
     def finish(self, timeout: float) -> None:
-        """Nothing is logged any more; what is left has that many seconds."""
+        """Call it when nothing more is logged; the rest gets ``timeout`` seconds."""
         self.until = self._app.clock.monotonic() + timeout
         self._over.set()
         self._app.notifier.wake()
 
     def give_up(self) -> None:
-        """Nothing more is to be delivered, and nothing to be said of it."""
+        """Stops delivery and its messages."""
         self._given_up = True
         self.finish(0.0)
 
@@ -83,7 +83,7 @@ class _Deliveries:
                 if last:
                     reason = str(error)
                     break
-                self._over.wait()  # and then there is one more try, which tells
+                self._over.wait()  # then one more try, which reports the error
                 continue
             dead += delivery.dead
             if not last:
@@ -113,6 +113,6 @@ def _left(app: App, name: str) -> str:
         parked = counts.parked if counts else 0
         waits = f"{app.backlog(name):,} log entries" + (f" and {parked:,} parked events" if parked else "")
     except EsfeedError:
-        # It is the state that failed, and the reason says so.
+        # The state is what failed, and the reason says so.
         return "what is logged waits"
     return f"{waits} wait"

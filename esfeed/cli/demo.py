@@ -43,11 +43,11 @@ def demo(context: click.Context, engine: str | None, keep: bool, speed: float, h
 
     It simulates a small cloud on an engine in memory, follows it with a real feed, and leaves nothing behind.
     """
-    from esfeed.demo.show import show  # with all of the feed, which no other command waits for
+    from esfeed.demo.show import show  # imports the whole feed, so only when needed
 
     above = context.parent
     if above is not None and above.get_parameter_source("log_level") is ParameterSource.DEFAULT:
-        # The screen tells what a log would; only what goes wrong is worth a line between the events.
+        # The screen replaces the log; only warnings deserve a line between the events.
         configure("warning", above.params["log_format"])
     companion = None if http is None else partial(_serve, http)
     sys.exit(show(out, engine, keep, speed, companion))
@@ -57,7 +57,7 @@ def demo(context: click.Context, engine: str | None, keep: bool, speed: float, h
 def _serve(address: str, app: App) -> Iterator[None]:
     settings = listening(app.config, address)
     assert settings is not None
-    # It shows what it made up, and is gone soon.
+    # Its data is made up, and short-lived.
     with serve(app, settings.model_copy(update={"anonymous": "loopback"})) as server:
         url = getattr(server, "url", "")
         out.print(Text(f"  pages      {url}/ and {url}/demo/instances"))

@@ -1,6 +1,6 @@
-"""What runs beside a feed where the settings or the command ask for it: the web server, and traces.
+"""What runs beside a feed if the settings or the command ask for it: the web server, and traces.
 
-Both are extras, so nothing of them is imported before it is wanted.
+Both are extras, so nothing of them is imported before it is needed.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 def listening(config: Config, address: str | None) -> HttpSettings | None:
-    """How to serve over HTTP: as the settings say, at ``address`` where one is given; ``None``: not at all.
+    """How to serve over HTTP: as the settings say, or at ``address`` if given; ``None``: not at all.
 
-    Raises ``ConfigError`` for an address that is none.
+    Raises ``ConfigError`` for an invalid address.
     """
     if address is None:
         return config.http
@@ -44,8 +44,8 @@ def listening(config: Config, address: str | None) -> HttpSettings | None:
 
 
 def serve(app: App, settings: HttpSettings) -> AbstractContextManager[object]:
-    """The web server of a feed, to be entered. Raises ``ConfigError`` where its packages are not installed."""
-    # Looked for, not imported: most of these are for the server's own process.
+    """The web server of a feed, as a context. Raises ``ConfigError`` if its packages are not installed."""
+    # Found, not imported: the process of the server imports most of them.
     missing = next((name for name in _WEB if find_spec(name) is None), None)
     if missing is not None:
         raise _not_installed("http", missing, "web")
@@ -56,7 +56,7 @@ def serve(app: App, settings: HttpSettings) -> AbstractContextManager[object]:
 
 @contextmanager
 def _invited(server: WebProcess) -> Iterator[WebProcess]:
-    """Serves; tells whoever started it from a terminal how to open the dashboard. No log gets to know that."""
+    """Serves, and prints a link to the dashboard if a terminal is attached. The link is never logged."""
     with server:
         if sys.stderr.isatty() and (link := server.link()):
             click.echo(f"\n  The dashboard: {link}\n  (good once, within 15 minutes)\n", err=True)
@@ -64,7 +64,7 @@ def _invited(server: WebProcess) -> Iterator[WebProcess]:
 
 
 def observers() -> list[Observer]:
-    """Traces, where OpenTelemetry's own environment variables say where they go. Raises ``ConfigError`` as above."""
+    """Traces, if the variables of OpenTelemetry configure a destination. Raises ``ConfigError`` like ``serve``."""
     if not any(os.environ.get(name) for name in _TRACES) or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return []
     try:

@@ -1,4 +1,4 @@
-"""The commands that feed: ``run``, ``poll`` and ``reconcile``."""
+"""The commands ``run``, ``poll`` and ``reconcile``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOOK_AGAIN = 0.3
 
 
 def settings(path: Path) -> Config:
-    """The settings of a file; what is no fault but hardly meant is logged."""
+    """Loads the settings of a file, and logs its warnings."""
     config = load(path)
     for warning in config.warnings:
         log.warning("settings.odd", what=warning)
@@ -35,7 +35,7 @@ def settings(path: Path) -> Config:
 
 
 def some(wanted: Iterable[str], known: Iterable[str], option: str) -> list[str]:
-    """The names given by an option, all of the known ones where none was. Raises ``ConfigError`` for an unknown one."""
+    """The names given by an option, or all known ones if none was given. Raises ``ConfigError`` for an unknown one."""
     known = [*known]
     for name in wanted:
         if name not in known:
@@ -61,7 +61,7 @@ def run(path: Path, http: str | None) -> None:
     serving = listening(config, http)
     with App(config, "run", eager=False) as app:
         app.observers += observers()
-        from esfeed.runtime.daemon import Daemon  # with a scheduler, which no other command waits for
+        from esfeed.runtime.daemon import Daemon  # imports a scheduler, so only when needed
 
         daemon = Daemon(app, serve(app, serving) if serving else None)
         app.interruptible(daemon.stopping)
@@ -132,7 +132,7 @@ def reconcile(path: Path, watches: tuple[str, ...], allow_mass_delete: bool, tim
 
 
 def _wish(app: App, watches: list[str], allow_mass_delete: bool, timeout: float) -> None:
-    """Asks the running feed to do it, and waits for each watch's next poll."""
+    """Asks the running feed to reconcile, and waits for the next poll of each watch."""
     began = app.steady.now().timestamp()
     for name in watches:
         app.store.control.send(name, ControlRequest(allow_mass_delete))

@@ -1,4 +1,4 @@
-"""The group of commands: it knows their names, and imports one when it is called.
+"""A group of commands that knows their names, and imports a command when it is called.
 
 What a command needs takes up to a hundred times as long to import as the rest of the command line, and cron, which
 polls every minute, pays for it each time.
@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 
 
 class CommandRef(NamedTuple):
-    """Where a command is found (an attribute of a module), and the first line of its help, to be listed without it."""
+    """A command by its location (an attribute of a module), with the first line of its help for lists."""
 
     module: str
     name: str
@@ -23,7 +23,7 @@ class CommandRef(NamedTuple):
 
 
 class Commands(MutableMapping[str, click.Command]):
-    """The commands by name; one is imported when it is looked up, and none when they are only gone through."""
+    """The commands by name. Looking one up imports it; iterating imports none."""
 
     def __init__(self, ways: Mapping[str, CommandRef]) -> None:
         self._ways = ways
@@ -49,7 +49,7 @@ class Commands(MutableMapping[str, click.Command]):
         return len(self._found)
 
     def listed(self) -> Mapping[str, click.Command]:
-        """All, sorted; in place of each that was not imported yet, one that can only be listed."""
+        """All commands, sorted; a placeholder, only for lists, for each that is not imported yet."""
         return {
             name: found or click.Command(name, help=self._ways[name].line)
             for name, found in sorted(self._found.items())
@@ -57,21 +57,21 @@ class Commands(MutableMapping[str, click.Command]):
 
 
 class LazyGroup(click.Group):
-    """A group of the commands that ``ways`` lead to."""
+    """A group of the commands in ``ways``."""
 
     def __init__(self, name: str | None = None, *, ways: Mapping[str, CommandRef], **options: Any) -> None:
         self._known = Commands(ways)
         super().__init__(name, commands=self._known, **options)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands in the help, as click's own group writes it."""
+        """Writes the list of commands in the help, as click's own group does."""
         listed = self._known.listed()
         width = formatter.width - 6 - max(map(len, listed))
         with formatter.section("Commands"):
             formatter.write_dl([(name, one.get_short_help_str(width)) for name, one in listed.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The commands and options that begin so."""
+        """The commands and options that begin with ``incomplete``."""
         names = [
             CompletionItem(name, help=one.get_short_help_str())
             for name, one in self._known.listed().items()

@@ -1,4 +1,4 @@
-"""How logs look: structlog events with stable names on standard error, text for people, JSON lines for machines."""
+"""The format of logs: structlog events with stable names on standard error, as text or as JSON lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from structlog.typing import Processor
 
 
 def configure(level: str, style: str) -> None:
-    """Sets up structlog. ``level`` is the least one shown; ``style`` is ``auto``, ``console`` or ``json``."""
+    """Sets up structlog. ``level`` is the lowest one shown; ``style`` is ``auto``, ``console`` or ``json``."""
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -25,7 +25,7 @@ def configure(level: str, style: str) -> None:
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        # Each time anew: a bar that is shown stands in the place of standard error, and has lines appear above itself.
+        # Created for each message: a progress bar replaces standard error, and prints lines above itself.
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )

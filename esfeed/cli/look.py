@@ -1,4 +1,4 @@
-"""The commands that look: ``status``, ``events`` and ``check``."""
+"""The commands that only read: ``status``, ``events`` and ``check``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LOOK_AGAIN = 0.3
 _EVERY = 1.0
 _LISTEN_EVERY = 0.1
 _MOST_ROWS = 200
-"""Watches in a table: a terminal takes half a minute to lay out ten thousand."""
+"""The limit of watches in a table: a terminal takes half a minute to lay out ten thousand."""
 
 
 @click.command()
@@ -108,7 +108,7 @@ def _shown(status: dict[str, Any]) -> Group:
 
 
 def _worth_a_row(watches: dict[str, Any]) -> list[tuple[str, Any]]:
-    """As many watches as anybody reads of: those that something is wrong with before others."""
+    """At most ``_MOST_ROWS`` watches, those with a problem first."""
     if len(watches) <= _MOST_ROWS:
         return [*watches.items()]
     return sorted(watches.items(), key=lambda one: one[1]["state"] == "ok")[:_MOST_ROWS]
@@ -120,7 +120,7 @@ def _counted(watches: dict[str, Any]) -> str:
 
 
 def _lag(row: dict[str, Any]) -> str:
-    """How old the oldest change not seen yet may be; and how many operations are not sure to be seen, where known."""
+    """The possible age of the oldest unseen change, and how many operations may be unseen, if that is known."""
     if row.get("lag_seconds") is None:
         return "-"
     age = _ago(row["lag_seconds"]).removesuffix(" ago")
@@ -203,7 +203,7 @@ def _followed(app: App, watch: str) -> str:
 
 
 def _without_backfill(app: App, watch: str) -> str:
-    """Why a backfill would refuse a watch that can be followed; empty where none is to be expected."""
+    """Why a backfill would refuse a watch that the feed can follow; empty if it would not."""
     section = app.config.watches[watch]
     if not section.timestamp_field:
         return ""

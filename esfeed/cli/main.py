@@ -1,6 +1,6 @@
-"""The ``esfeed`` command: its options, and the one place where an error becomes an exit code.
+"""The ``esfeed`` command: its options, and the one place that maps errors to exit codes.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 done in part (what failed is named).
+Exit codes: 0 success, 1 failure, 2 wrong usage or settings, 3 partial failure (the output names what failed).
 """
 
 from __future__ import annotations
@@ -81,22 +81,22 @@ def cli(context: click.Context, config: Path, log_level: str, log_format: str) -
 
     It polls indices, never writes to them, and sends created, updated and deleted events to sinks.
     """
-    from esfeed.cli.logs import configure  # with structlog, which neither the help nor a completion waits for
+    from esfeed.cli.logs import configure  # imports structlog, which help and completion do not need
 
     configure(log_level, log_format)
     context.obj = config
 
 
 def main() -> None:
-    """Runs the command, and says in one line what went wrong and how to correct it."""
-    # Documents come by the ten thousand and hold no circles: looking for those at every 700 of them took a tenth of a
-    # backfill's time.
+    """Runs the command, and prints an error in one line with how to correct it."""
+    # Documents come by the ten thousand and contain no cycles: a collection after every 700 of them took a tenth of the
+    # time of a backfill.
     gc.set_threshold(50_000, 20, 50)
     try:
         sys.exit(_run())
     finally:
-        # Else the interpreter, as it ends, looks for circles in all that was imported, which nobody will miss: a
-        # fifth of what a poll takes.
+        # Otherwise the interpreter searches all imported modules for cycles when it exits: a fifth of the time of a
+        # poll.
         gc.freeze()
 
 
@@ -110,7 +110,7 @@ def _run() -> int:
         error.show()
         return error.exit_code
     except EsfeedError as error:
-        from esfeed.cli.output import fail  # with rich, which no command that goes well need wait for
+        from esfeed.cli.output import fail  # imports rich, which a successful command may not need
 
         fail(error)
         return 2 if isinstance(error, ConfigError) else 1

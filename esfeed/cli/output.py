@@ -1,4 +1,4 @@
-"""How the commands speak to a person: results on standard output, everything else on standard error."""
+"""The output of the commands: results on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def fail(error: EsfeedError | str, what: str = "") -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator[Told]:
-    """A bar with rate and time left, on a terminal only; yields what is to be told of each step."""
+    """A bar with rate and remaining time, on a terminal only; yields the callback for progress."""
     if not errors.is_terminal:
         yield lambda read, total: None
         return
-    from esfeed.cli.bar import bar  # with more of rich than one line needs; cron has no terminal
+    from esfeed.cli.bar import bar  # imports more of rich than one line needs; cron has no terminal
 
     with bar(errors) as shown:
         task = shown.add_task(what, total=None)

@@ -1,4 +1,4 @@
-"""The commands ``sinks``, ``sinks rename`` and ``sinks forget``: for sinks that left the settings or are renamed."""
+"""The commands ``sinks``, ``sinks rename`` and ``sinks forget``: for sinks that were removed or renamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times as a person writes them on the command line."""
+"""Times on the command line."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def milliseconds(option: str, text: str, now: datetime) -> int:
-    """Epoch milliseconds of ``text``: ISO 8601 (UTC where it names no zone), or a duration ago such as ``24h``.
+    """Epoch milliseconds of ``text``: ISO 8601 (UTC if it has no zone), or a duration ago such as ``24h``.
 
-    Raises ``ConfigError`` that names the option for what is no time, or lies in the future.
+    Raises ``ConfigError`` that names the option if the text is no time, or a time in the future.
     """
     try:
         when = now - timedelta(seconds=seconds(text))

@@ -173,7 +173,7 @@ class Client:
             return Forbidden(
                 f"cluster {self.name!r} does not allow {path} (403: {reason})",
                 "grant that user `read`, `view_index_metadata` and `monitor` on the watched indices, and `monitor` on "
-                "the cluster, to tell its version",
+                "the cluster, to tell its version (docs/secured-cluster.rst has a role for each engine)",
             )
         if kind == "index_not_found_exception":
             return NameGone(

@@ -1,5 +1,6 @@
-"""From the log to the sinks: the second of the house's two loops (the other: ``watcher``).
+"""Delivery from the log to the sinks: the second of the two loops of esfeed. The first is ``changes.watcher``.
 
-``dispatcher`` takes a step, ``judge`` decides whose fault a failure is, ``parking`` remembers who waits, ``pause`` says
-how long, ``coalesce`` makes one event of many, ``straight`` does without the log. All decisions are pure.
+``dispatcher`` runs one step, ``failures`` decides whether a document or the target failed, ``retry_queue`` holds what
+is parked, ``backoff`` computes delays, ``coalesce`` merges events, ``memory_dispatcher`` works without the log. All
+decisions are pure.
 """

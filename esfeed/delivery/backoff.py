@@ -1,6 +1,7 @@
-"""How long to wait before the next try: twice as long each time, up to a bound, with jitter. Pure.
+"""How long to wait before the next try: exponential, with a limit and jitter. Pure.
 
-The shape is tenacity's (https://tenacity.readthedocs.io/en/latest/api.html#wait-functions); the chance comes in.
+The strategies are those of tenacity (https://tenacity.readthedocs.io/en/latest/api.html#wait-functions). The caller
+supplies the random number.
 """
 
 from __future__ import annotations
@@ -8,24 +9,25 @@ from __future__ import annotations
 from tenacity import RetryCallState, wait_exponential
 
 LONGEST_ASKED = 3600.0
-"""The most seconds that a target's own word on when to come back is believed."""
+"""The longest wait in seconds that a target can ask for. esfeed shortens longer requests to this."""
 
 _document = wait_exponential(multiplier=1.0, max=600.0)
 _target = wait_exponential(multiplier=0.5, max=60.0)
 
 
 def for_document(attempts: int, asked: float | None, chance: float) -> float:
-    """Seconds until a document is tried again after ``attempts`` failed ones: 1, 2, 4 … 600, less up to half of it.
+    """Seconds until the next try of a document after ``attempts`` failures: 1, 2, 4 … 600, minus up to half as jitter.
 
-    ``chance`` is in [0, 1). ``asked``: what the target asked for, which is kept where it is longer.
+    ``chance`` is a random number in [0, 1). ``asked``: the seconds that the target asked for; the result is at least
+    that.
     """
     return max(_with_jitter(_document, attempts, chance), min(asked or 0.0, LONGEST_ASKED))
 
 
 def for_target(failures: int, asked: float | None, chance: float) -> float:
-    """Seconds until a whole target is tried again after ``failures`` steps that failed: 0.5, 1, 2 … 60, less jitter.
+    """Seconds until the next try of a target after ``failures`` consecutive failed steps: 0.5, 1, 2 … 60, minus jitter.
 
-    ``asked``: what the target asked for, which is kept instead where it is more than nothing.
+    ``asked``: the seconds that the target asked for; if positive, they replace the computed delay.
     """
     return min(asked, LONGEST_ASKED) if asked else _with_jitter(_target, failures, chance)
 

@@ -1,7 +1,7 @@
-"""Makes one event of those that happened to a document within a while, so that a sink gets its latest state only. Pure.
+"""Merges the events of a document within a time window into one, so that a sink gets only the latest state. Pure.
 
-What a consumer ends up with is the same: replaying the merged events leads where replaying all of them does. What came
-and went again in between is not told at all.
+A consumer reaches the same state from the merged events as from all events. The merged events omit a document that was
+created and deleted within the window, and an update that was reverted.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from esfeed.model.event import Event, Op, Owners
 
 
 def merge(events: Sequence[Event]) -> Event | None:
-    """The one event that stands for ``events``, all of one document and in order; ``None`` where nothing is to be told.
+    """Merges ``events``, all of one document and in order, into one event; ``None`` if there is nothing to send.
 
-    ``before`` is of the first, everything else of the last; ``changed`` is worked out anew. The id is derived from
-    theirs, so the same events merged again bear the same one. An event alone stays as it is.
+    ``before`` comes from the first event, everything else from the last; ``changed`` is computed again. The id is
+    derived from the ids of the events, so merging the same events again gives the same id. A single event stays
+    unchanged.
     """
     if len(events) == 1:
         return events[0]
@@ -51,7 +52,7 @@ def merge(events: Sequence[Event]) -> Event | None:
 
 
 def _owners(first: Event, last: Event, op: Op) -> Owners | None:
-    """Whose it was and is, for the documents that are told: else a new owner would see what was another's."""
+    """The owners for the documents in the merged event. Otherwise a new owner would see what belonged to another."""
     if first.owners is None and last.owners is None:
         return None
     then, now = first.owners or Owners(), last.owners or Owners()
@@ -63,7 +64,7 @@ def _owners(first: Event, last: Event, op: Op) -> Owners | None:
 
 
 def _op(events: Sequence[Event]) -> Op | None:
-    """From whether the document was there before (``read`` does not say) and is there now."""
+    """The op, from whether the document existed before (``read`` does not say) and exists now."""
     first, last = events[0], events[-1]
     if last.op == "deleted":
         return None if first.op == "created" else "deleted"

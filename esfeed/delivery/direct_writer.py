@@ -1,7 +1,7 @@
-"""Past the log: what a backfill tells of a target that has nothing else to do, where no feed runs.
+"""Sends the documents of a backfill past the log, to an idle sink, while no feed runs.
 
-Nothing is tried again here, and no failure is judged: what is not taken goes through the log, and all after it, until
-the dispatcher has brought that.
+It does not retry and does not judge failures. What the sink does not take goes through the log, and so does everything
+after it until the dispatcher has delivered that.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from esfeed.routing.router import RouteFailed, Router
 
 
 class DirectWriter:
-    """Brings documents of one watch to one sink, whose dispatcher has to be at rest meanwhile.
+    """Sends documents of one watch to one sink. The dispatcher of the sink must be idle meanwhile.
 
-    A sink that takes lines may still be at those of one page, waiting for its disk, while the next page is made.
+    A sink that takes lines may still write the lines of one page, waiting for its disk, while the caller builds the
+    next.
     """
 
     def __init__(
@@ -48,10 +49,10 @@ class DirectWriter:
         self._at: tuple[Sequence[Document], int, Future[int]] | None = None
 
     def bring(self, docs: Sequence[Document], first: int, stop: Stop) -> Sequence[Entry]:
-        """Tells of ``docs`` from position ``first`` on, in order; returns what has to go through the log after all: of
-        those before, and of these as far as that is known before ``finish``.
+        """Sends ``docs`` in order, from position ``first`` on. Returns what must go through the log instead.
 
-        Raises ``ConfigError`` and ``ReaderGone``.
+        That is the rest of earlier calls, and of this call as far as it is known before ``finish``. Raises
+        ``ConfigError`` and ``ReaderGone``.
         """
         lines = self._teller.lines(docs, first) if self._plain else None
         left = self.finish()
@@ -63,7 +64,7 @@ class DirectWriter:
         return ()
 
     def finish(self) -> Sequence[Entry]:
-        """Waits until the sink has what was brought; returns what has to go through the log. Raises as ``bring``."""
+        """Waits until the sink has everything. Returns what must go through the log instead. Raises as ``bring``."""
         if self._at is None:
             return ()
         docs, first, written = self._at
@@ -72,11 +73,11 @@ class DirectWriter:
         return self._teller.reads(docs[done:], first + done) if done < len(docs) else ()
 
     def close(self) -> None:
-        """Waits until nothing is written any more; lets go of the thread."""
+        """Waits until the last write ends, then stops the thread."""
         self._writer.shutdown()
 
     def _write(self, lines: Sequence[bytes]) -> int:
-        """How many of the lines the target has: all at once, as a disk confirms a page as fast as a line."""
+        """How many of the lines the target took. All go at once, because a disk confirms a page as fast as a line."""
         try:
             self._target.open()
         except Retryable:
@@ -105,7 +106,7 @@ class DirectWriter:
         return [*left, *(entry for entry, _ in shaped[done:])]
 
     def _clear(self) -> bool:
-        """Whether nothing of this sink lies before these events, or could be sent again after them."""
+        """Whether the sink has no events before these, neither in the log nor parked, that it could get after them."""
         if self._terms.coalesce or self._outbox.parked(self._name):
             return False
         return not self._log.read(self._outbox.cursor(self._name) or 0, 1)

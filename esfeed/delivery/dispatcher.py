@@ -1,8 +1,9 @@
-"""One step of one sink, from the log to its target.
+"""One delivery step of one sink, from the log to its target.
 
-A sink is a cursor on the log, and what is parked beside it. A step sends what lies behind the cursor, or what is due of
-one parked document; ``decide`` says whose fault a failure is, and all that follows is settled in one transaction. What
-the target took is remembered before that, so that a state that cannot be written costs no repeats.
+A sink has a cursor in the log, and parked events beside it. A step sends what lies behind the cursor, or the parked
+events of one document that is due. ``decide`` finds out whether a document or the target failed, and one transaction
+stores the result. The dispatcher remembers what the target took before that transaction, so a failed write of the state
+causes no repeats.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ _replace = msgspec.structs.replace
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """What a step came to. ``wait``: seconds until the next one makes sense, 0 to go on at once.
+    """The result of a step. ``wait``: seconds until the next step makes sense, 0 to continue at once.
 
-    ``idle``: nothing lies behind the cursor; then ``wait`` is how long until something parked is due, ``None`` where
-    nothing is parked. ``wake``: something new in the log makes sense of a step earlier. ``parked`` counts documents
-    that became so, ``dead`` and ``dropped`` events. ``error``: why something was not taken, empty where all was;
-    ``parked_error`` and ``dead_error``: why the first of those that are counted became so.
+    ``idle``: nothing lies behind the cursor; then ``wait`` is the time until a parked document is due, ``None`` if
+    nothing is parked. ``wake``: new entries in the log justify an earlier step. ``parked`` counts newly parked
+    documents, ``dead`` and ``dropped`` count events. ``error``: why the sink did not take something, empty if it took
+    everything; ``parked_error`` and ``dead_error``: the error of the first counted one.
     """
 
     sent: int = 0
@@ -52,9 +53,10 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class _Step:
-    """What a step leaves behind, gathered on the way: ``over`` are positions that are of no concern any more.
+    """What a step collects for its transaction. ``over``: parked positions that are finished.
 
-    ``now`` is the time of day, as events have theirs; ``steady`` that of tries, which do not wait for a clock set back.
+    ``now`` is the time of day, comparable with event times. ``steady`` schedules retries; setting the clock does not
+    move it.
     """
 
     def __init__(self, now: float, steady: float) -> None:
@@ -66,7 +68,7 @@ class _Step:
 
 
 class Dispatcher:
-    """Delivers to one sink. One thread at a time. ``chance`` is a number in [0, 1) each time, for jitter."""
+    """Delivers to one sink. For one thread at a time. ``chance`` returns a new random number in [0, 1), for jitter."""
 
     def __init__(
         self,
@@ -102,16 +104,16 @@ class Dispatcher:
         self._why = ""
 
     def start(self) -> None:
-        """Gives a sink that was never seen its place: the end of the log as it is now. Call before the first poll."""
+        """Sets the cursor of a new sink to the current end of the log. Call it before the first poll."""
         if self._outbox.cursor(self.name) is None:
             self._outbox.settle(self.name, Settlement(self._log.head()))
 
     def close(self) -> None:
-        """Lets go of the target; the next ``run_once`` opens it again."""
+        """Closes the target; the next ``run_once`` opens it again."""
         self._target.close()
 
     def run_once(self) -> Delivery:
-        """One batch; a target's trouble is in the result. Raises ``StateError``, ``ConfigError``, ``ReaderGone``."""
+        """Sends one batch. Raises ``StateError``, ``ConfigError``, ``ReaderGone``; other faults are in the result."""
         self._load()
         step = _Step(self._clock.now().timestamp(), self._steady.now().timestamp())
         left = self._left()
@@ -131,7 +133,7 @@ class Dispatcher:
         return max(0.0, self._retry_at - self._clock.monotonic())
 
     def _load(self) -> None:
-        """Reads what is parked, once; and from time to time, what somebody wants to be sent again."""
+        """Reads the parked events once, and at intervals the events that an operator wants to redrive."""
         if not self._loaded:
             parked = self._outbox.parked(self.name)
             self._parking = Parking(parked)
@@ -142,7 +144,7 @@ class Dispatcher:
         if self._clock.monotonic() - self._asked_at < _WISHES_EVERY:
             return
         now = self._steady.now().timestamp()
-        # A newer state may have been taken since somebody asked: only this thread knows for sure.
+        # The target may have taken a newer state since the request: only this thread knows for sure.
         again = [
             _replace(one, state="retry", attempts=0, next_try=now)
             if one.newer is None or one.state == "forced"
@@ -159,7 +161,7 @@ class Dispatcher:
     # --- two kinds of step
 
     def _send_logged(self, step: _Step, left: float) -> Delivery:
-        """Sends what lies behind the cursor. ``left``: seconds that those in doubt have to wait still."""
+        """Sends what lies behind the cursor. ``left``: seconds that the suspects still have to wait."""
         at = self._outbox.cursor(self.name) or 0
         page = self._reader.page(at, step.now, self._parking, self._taken, bool(self._failing.suspects))
         if page is None:
@@ -185,7 +187,7 @@ class Dispatcher:
         return self._settle(step, page, at)
 
     def _pass(self, step: _Step, page: DeliveryPage, at: int, wait: float) -> Delivery:
-        """Sends nothing, but goes past what need not be sent."""
+        """Sends nothing, but moves the cursor past events that need no sending."""
         if page.waiting or page.broken or page.late or self._cursor(step, page, at) > at:
             return _replace(self._settle(step, page, at), wait=wait, wake=True)
         if not page.items and not wait:
@@ -193,7 +195,7 @@ class Dispatcher:
         return Delivery(wait=wait, wake=True, error=self._why)
 
     def _send_parked(self, step: _Step, document: Doc) -> Delivery:
-        """Sends what is parked of one document: by itself, so that whatever comes of it is its own fault."""
+        """Sends the parked events of one document, and no others, so any failure is due to that document."""
         queue = {one.position: one for one in self._parking.queue(document) if one.position not in self._owed}
         wanted = [*queue][: self._terms.batch]
         rows = self._outbox.parked_events(self.name, wanted, self._terms.batch_bytes) if wanted else ()
@@ -212,10 +214,10 @@ class Dispatcher:
             self._account(step, results, self._decided(results, raised), queue)
         return self._settle(step, None, 0)
 
-    # --- sending, and what it means
+    # --- sending, and what the answers mean
 
     def _send(self, items: Sequence[Item]) -> tuple[list[tuple[Item, Outcome]], bool]:
-        """Each item with its outcome, and whether the sink raised; no results where the target was not even reached."""
+        """Each item with its outcome, and whether the sink raised. No results if the target could not be reached."""
         try:
             self._target.open()
         except Retryable as error:
@@ -247,7 +249,7 @@ class Dispatcher:
         return bool(queue and queue[0].attempts)
 
     def _pause(self, asked: float | None, why: str, probe_now: bool) -> None:
-        """The sink as a whole waits; then it is tried with one event."""
+        """Pauses the whole sink; the next try sends one event."""
         self._limit = 1
         self._retry_at = self._clock.monotonic() + for_target(self._failing.failures, asked, self._chance())
         self._probe_now, self._why = probe_now, why
@@ -257,7 +259,7 @@ class Dispatcher:
     def _account(
         self, step: _Step, results: Sequence[tuple[Item, Outcome]], decision: Decision, queue: Mapping[int, Parked]
     ) -> None:
-        """Sorts what was sent: taken, dead, to be tried again, or left for later. ``queue``: those that were parked."""
+        """Sorts the sent events: taken, dead, to retry, or left for later. ``queue``: those that were parked before."""
         met: set[Doc] = set()
         for item, outcome in results:
             document = item.document
@@ -282,7 +284,7 @@ class Dispatcher:
                 step.parked[item.position] = _replace(before, state="retry", error=error, next_try=step.steady)
 
     def _convict(self, step: _Step, page: DeliveryPage, document: Doc, said: Outcome | None) -> None:
-        """Parks the first event of a document that was not in this step; without ``said``, to be tried by itself."""
+        """Parks the first event of a document that this step did not send. Without ``said``, it is then tried alone."""
         queue = self._parking.queue(document)
         first = next((item for item in page.items if item.document == document), None)
         one = queue[0] if queue else None
@@ -292,7 +294,7 @@ class Dispatcher:
             step.parked[one.position] = one if said is None else self._failed(step, one, said)
 
     def _hold_back(self, step: _Step, page: DeliveryPage) -> None:
-        """Parks what is behind a parked event of its document, and what nobody can tell how to send."""
+        """Parks what is behind a parked event of its document. What no route can decide or build is a dead letter."""
         stuck = {one.document for one in step.parked.values() if one.state == "retry"}
         behind = [item for item in page.items if item.document in stuck and item.position not in self._taken]
         for item in (*page.waiting, *behind):
@@ -307,7 +309,7 @@ class Dispatcher:
         return Parked(self.name, item.position, 0, why[:_SAID], item.document, state, step.now, step.steady, None, raw)
 
     def _failed(self, step: _Step, one: Parked, said: Outcome) -> Parked:
-        """The same after one more attempt; dead, where that was the last."""
+        """The event after one more failed attempt; a dead letter if that was the last one."""
         attempts, error = one.attempts + 1, said.reason[:_SAID]
         if attempts >= self._terms.attempts:
             return _replace(one, state="dead", attempts=attempts, error=error)
@@ -315,14 +317,14 @@ class Dispatcher:
         return _replace(one, state="retry", attempts=attempts, error=error, next_try=until)
 
     def _cursor(self, step: _Step, page: DeliveryPage, at: int) -> int:
-        """Up to the first event that is neither taken nor parked; not into the middle of what is merged."""
+        """The position before the first event that is neither taken nor parked; never inside a coalescing window."""
         left = [item for item in page.items if item.position not in self._taken and item.position not in step.parked]
         if not left:
             return page.last
         return at if self._reader.in_window else min(item.positions[0] for item in left) - 1
 
     def _settle(self, step: _Step, page: DeliveryPage | None, at: int) -> Delivery:
-        """Keeps what the step came to. Only what the target took is remembered where that fails."""
+        """Stores the result of the step. If that fails, only what the target took stays remembered, in memory."""
         if page is not None:
             self._hold_back(step, page)
         position = at if page is None else self._cursor(step, page, at)

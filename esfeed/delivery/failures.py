@@ -23,11 +23,11 @@ from esfeed.ports import Doc, Outcome
 
 
 class FailureState(msgspec.Struct, frozen=True):
-    """What one step leaves for the next; empty while everything goes through.
+    """What one step passes to the next; empty while everything succeeds.
 
-    ``suspects``: documents that failed since anything went through, with their outcomes, the latest failure last.
-    ``earlier``: documents that were suspects before, together with others. ``lone``: documents that failed while no
-    other did, since anything went through. ``failures``: consecutive steps that failed.
+    ``suspects``: documents that failed since the last success, with their outcomes, the latest failure last.
+    ``earlier``: documents that were suspects before, together with others. ``lone``: documents that failed since the
+    last success while no other did. ``failures``: consecutive failed steps.
     """
 
     suspects: Mapping[Doc, Outcome] = msgspec.field(default_factory=dict)
@@ -37,11 +37,11 @@ class FailureState(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What follows from a step.
+    """The consequences of a step.
 
-    ``document_failures``: documents that failed an attempt. ``isolate``: documents to park without an attempt.
+    ``document_failures``: documents that failed an attempt. ``isolate``: documents to park without counting an attempt.
     ``pause``: the whole sink waits, for ``asked`` seconds if the target said so. ``probe_now``: an event of another
-    document may go out at once, as only one document speaks against the target.
+    document may be sent at once, because only one document suggests that the target is down.
     """
 
     document_failures: Mapping[Doc, Outcome]
@@ -58,9 +58,9 @@ def decide(
     known_failing: Collection[Doc] = (),
     raised: bool = False,
 ) -> Decision:
-    """The decision on a step's ``results``, in the order of sending.
+    """Decides on the ``results`` of a step, in the order of sending.
 
-    ``known_failing``: documents that failed by themselves before. ``raised``: the sink raised instead of answering.
+    ``known_failing``: documents that failed alone before. ``raised``: the sink raised instead of answering.
     """
     alive = max((position for position, (_, outcome) in enumerate(results) if outcome.kind != "retry"), default=-1)
     failed: dict[Doc, int] = {}
@@ -90,7 +90,7 @@ def decide(
 def _cleared(
     state: FailureState, results: Sequence[tuple[Doc, Outcome]], own: Mapping[Doc, Outcome]
 ) -> tuple[dict[Doc, Outcome], frozenset[Doc], FailureState]:
-    """Something went through: what follows for the suspects that this step did not try."""
+    """Something succeeded: what follows for the suspects that this step did not try."""
     tried = {document for document, _ in results}
     fine = {document for document, outcome in results if outcome.ok}
     absent = {document: said for document, said in state.suspects.items() if document not in tried}
@@ -102,6 +102,6 @@ def _cleared(
 
 
 def _held_back(results: Sequence[tuple[Doc, Outcome]], failed: Collection[Doc]) -> bool:
-    """Whether the sink left an event untried that does not follow a failed one of its own document."""
+    """Whether the sink left an event untried that does not follow a failed event of its own document."""
     behind = {*failed, *(document for document, outcome in results if outcome.kind == "rejected")}
     return any(outcome.kind == "retry" and not outcome.tried and doc not in behind for doc, outcome in results)

@@ -1,7 +1,7 @@
-"""A sink with ``persist = false``: events go from the commit straight into memory, and from there to the target, once.
+"""A sink with ``persist = false``: events go from the commit into memory, and from there to the target, once.
 
-Best effort, and cheap: no cursor, nothing parked, nothing after a restart. What the target does not take, and what a
-full memory cannot hold, is dropped and counted. Only what was never tried waits for a target to come back.
+Best effort, and cheap: no cursor, no parked events, nothing after a restart. It drops and counts what the target does
+not take and what exceeds the memory. Only events that were never tried wait for a target to come back.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from esfeed.ports import Clock, LogRow, retry
 from esfeed.routing.router import RouteFailed, Router
 
 MOST_EVENTS, MOST_BYTES = 10_000, 64 << 20
-"""What the memory of one sink holds, at most."""
+"""The limits of the memory of one sink: events, bytes."""
 
 
 class MemoryDispatcher:
-    """Delivers to one sink from memory. ``hear`` may be called by any thread, the rest by one."""
+    """Delivers to one sink from memory. Any thread may call ``hear``; one thread calls the rest."""
 
     def __init__(
         self,
@@ -53,10 +53,10 @@ class MemoryDispatcher:
         self._why = ""
 
     def start(self) -> None:
-        """There is nothing to begin with: it gets what is committed from now on."""
+        """Does nothing: the sink gets what is committed from now on."""
 
     def close(self) -> None:
-        """Lets go of the target; the next ``run_once`` opens it again."""
+        """Closes the target; the next ``run_once`` opens it again."""
         self._target.close()
 
     @property
@@ -65,7 +65,7 @@ class MemoryDispatcher:
         return len(self._queue)
 
     def hear(self, rows: Sequence[LogRow]) -> None:
-        """Takes the events of a commit, but for those of a backfill. Where the memory is full, the oldest go."""
+        """Takes the events of a commit, except those of a backfill. If the memory is full, it drops the oldest."""
         for event in (row.event for row in rows if row.sink is None):
             try:
                 shaped = self._router.shape(self.name, event)
@@ -82,7 +82,7 @@ class MemoryDispatcher:
                         self._lost += 1
 
     def run_once(self) -> Delivery:
-        """One batch. Raises ``ConfigError`` and ``ReaderGone``; all other trouble is in the result."""
+        """Sends one batch. Raises ``ConfigError`` and ``ReaderGone``; the result reports all other failures."""
         left = max(0.0, self._retry_at - self._clock.monotonic())
         with self._lock:
             first = self._queue[0] if self._queue else None

@@ -1,4 +1,4 @@
-"""How a sink is to be served, as the delivery needs it: values from its section of the settings."""
+"""The delivery options of a sink: values from its section of the settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class DeliveryOptions(msgspec.Struct, frozen=True):
-    """See :class:`esfeed.config.types.SinkSection`. Times in seconds; ``ttl`` of ``None``: nothing is ever too old."""
+    """See :class:`esfeed.config.types.SinkSection`. Times in seconds. If ``ttl`` is ``None``, no event is too old."""
 
     batch: int = 100
     batch_bytes: int = 16 << 20

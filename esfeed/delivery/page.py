@@ -1,4 +1,4 @@
-"""What lies behind a sink's cursor, sorted: what to send now, what is to wait, and what will never be sent. Pure."""
+"""Sorts the log entries behind a cursor: what to send now, what waits, and what is never sent. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from esfeed.model.event import Event, event_time, weight
 from esfeed.ports import Doc, LogRow
 
 Shape = Callable[[Event], Event | None]
-"""What a sink is to have of an event, ``None`` for nothing; raises where that cannot be told."""
+"""Builds the event as a sink gets it, ``None`` for nothing; raises ``Unsure`` if no route can decide that."""
 
 
 class Item(NamedTuple):
-    """Something to send: an event as the sink is to have it, and what it is made of.
+    """Something to send: an event as the sink gets it, and what it is made of.
 
-    ``raw`` is the event before it was shaped; ``positions`` are those of the rows that it stands for, in order.
+    ``raw`` is the event before routing; ``positions`` are the positions of the rows that it stands for, in order.
     """
 
     event: Event
@@ -36,11 +36,11 @@ class Item(NamedTuple):
 
 @dataclass
 class DeliveryPage:
-    """The rows behind a cursor. ``last`` is the position up to which they count, ``more``: the log surely goes on.
+    """The rows behind a cursor, up to position ``last``. ``more``: the log certainly continues.
 
-    ``items`` are to be sent, ``waiting`` are behind a parked event of their document, ``broken`` nobody can tell
-    whether or how to send (with the reason), ``late`` are too old for this sink, ``done`` are of no concern to it.
-    ``wait``: seconds until it is known what is to be sent.
+    ``items`` are to be sent. ``waiting`` are behind a parked event of their document. ``broken`` are events that no
+    route can decide or build, with the reason. ``late`` are older than the ``ttl`` of the sink. ``done`` does not
+    concern the sink. ``wait``: seconds until the coalescing window closes and its events are known.
     """
 
     last: int
@@ -53,7 +53,7 @@ class DeliveryPage:
     done: list[int] = field(default_factory=list)
 
     def add(self, raw: Event | None, rows: Sequence[LogRow], shape: Shape, oldest: float, parked: bool) -> None:
-        """Sorts in what ``rows`` of one document come to: ``raw``. ``oldest``: epoch seconds, what is older is late."""
+        """Sorts in ``raw``, what ``rows`` of one document amount to. Events before ``oldest`` (epoch s) are late."""
         positions = tuple(row.position for row in rows)
         if raw is None:
             self.done += positions
@@ -74,11 +74,11 @@ class DeliveryPage:
 
 
 class Unsure(Exception):
-    """A route cannot tell what a sink is to have of an event."""
+    """A route cannot decide or build what a sink gets of an event."""
 
 
 def grouped(rows: Iterable[LogRow]) -> list[tuple[Event | None, list[LogRow]]]:
-    """The rows of each document merged into one event, in the order of the documents' last rows."""
+    """Merges the rows of each document into one event, in the order of the last rows of the documents."""
     by_document: dict[Doc, list[LogRow]] = {}
     for row in rows:
         by_document.setdefault(row.document, []).append(row)
@@ -87,16 +87,16 @@ def grouped(rows: Iterable[LogRow]) -> list[tuple[Event | None, list[LogRow]]]:
 
 
 def within(rows: Sequence[LogRow], span: float) -> int:
-    """How many rows from the first on were logged less than ``span`` seconds after it, up to the first that was not."""
+    """How many rows, from the first on, were logged less than ``span`` seconds after it, up to the first later one."""
     end = seconds(rows[0].event) + span
     return next((index for index, row in enumerate(rows) if seconds(row.event) >= end), len(rows))
 
 
 def pick(items: Sequence[Item], limit: int, max_bytes: int, suspects: Collection[Doc]) -> tuple[list[Item], bool]:
-    """What to send now, and whether it is as much as may be sent at a time.
+    """What to send now, and whether that is as much as one batch may hold.
 
-    While a target is in doubt (there are ``suspects``), one item: of a document that is not suspected, else of the
-    one whose turn is longest ago.
+    While a target is in doubt (there are ``suspects``), one item: of a document that is not a suspect, or of the
+    suspect that was tried longest ago.
     """
     if suspects:
         probe = next((item for item in items if item.document not in suspects), None)
@@ -109,7 +109,7 @@ def pick(items: Sequence[Item], limit: int, max_bytes: int, suspects: Collection
 
 
 def fitting(events: Sequence[Event], max_bytes: int) -> int:
-    """How many of the first events have no more than so many bytes together: one at least."""
+    """How many of the first events have at most ``max_bytes`` bytes together, but at least one."""
     for count, event in enumerate(events):
         max_bytes -= weight(event)
         if max_bytes < 0 and count:
@@ -118,6 +118,6 @@ def fitting(events: Sequence[Event], max_bytes: int) -> int:
 
 
 def seconds(event: Event) -> float:
-    """When an event was made, in epoch seconds; for ever, where its time cannot be read."""
+    """When an event was made, in epoch seconds; infinity if its time cannot be read."""
     at = event_time(event)
     return float("inf") if at is None else at

@@ -1,8 +1,8 @@
-"""Reads what lies behind a sink's cursor, and makes a page of it: routed, and merged where the sink coalesces.
+"""Reads what lies behind the cursor of a sink into a page: routed, and merged if the sink coalesces.
 
-A sink that coalesces goes from window to window: the rows that were logged within its span of the first one. A window
-depends on the log alone, and the cursor moves from one end to the next, never to the middle: so whatever dies, the same
-rows become the same events with the same ids.
+A sink that coalesces works window by window. A window holds the rows that were logged within its span after the first
+one. It depends only on the log, and the cursor moves from the end of one window to the end of the next, never into the
+middle. So after any crash, the same rows become the same events with the same ids.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from esfeed.ports import Log, LogRow
 from esfeed.routing.router import RouteFailed, Router
 
 MOST_PARKED = 10_000
-"""The most events of a sink that are parked to be tried again; beyond that, its cursor waits."""
+"""The limit of events of a sink that are parked for a retry. Beyond it, the cursor waits."""
 
 _LOOK_FURTHER = 1000
 
 
 class LogReader:
-    """Reads for one sink. ``in_window``: some of the events that were merged are still to be sent."""
+    """Reads for one sink. ``in_window``: some merged events of the current window are not sent yet."""
 
     def __init__(self, name: str, router: Router, event_log: Log, terms: DeliveryOptions) -> None:
         self._name = name
@@ -39,16 +39,16 @@ class LogReader:
         return self._window is not None
 
     def shape(self, event: Event) -> Event | None:
-        """The event as the sink is to have it, ``None`` where it is not to. Raises :class:`~.page.Unsure`."""
+        """The event as the sink gets it, ``None`` if it does not get it. Raises :class:`~.page.Unsure`."""
         try:
             return self._router.shape(self._name, event)
         except RouteFailed as error:
             raise Unsure(str(error)) from error
 
     def page(self, at: int, now: float, parking: Parking, taken: Collection[int], doubt: bool) -> DeliveryPage | None:
-        """What lies behind ``at``, without what is ``taken``; ``None`` for nothing. ``doubt``: look further than usual.
+        """What lies behind ``at``, without ``taken``; ``None`` for nothing. ``doubt``: look further than usual.
 
-        Its ``wait`` is how many seconds it is until the window closes; it has no items as long as that.
+        ``wait`` of the page is the time in seconds until the window closes. Until then, the page has no items.
         """
         wide = doubt or self._terms.coalesce or self._terms.linger
         limit = max(self._terms.batch, _LOOK_FURTHER) if wide else self._terms.batch
@@ -78,7 +78,7 @@ class LogReader:
         return page
 
     def settled(self, position: int, page: DeliveryPage) -> None:
-        """Told where the cursor is after a step."""
+        """Ends the window if the cursor, now at ``position``, has passed ``page``."""
         if position >= page.last:
             self._window = None
 
@@ -102,9 +102,10 @@ class LogReader:
 
 
 def left_of(span: float, first: Event, now: float) -> float:
-    """Seconds until ``span`` is over since ``first`` was logged; 0 where it is, or where nobody knows when that was.
+    """Seconds until ``span`` has passed since ``first`` was logged; 0 if it has, or if that time is unknown.
 
-    Where the clock was set back since, nobody does: to wait for it would take as long as it was set back by.
+    A time in the future means that the clock was set back. Then the result is 0 too: waiting would take as long as the
+    clock was set back.
     """
     begun = seconds(first)
     return 0.0 if begun > now else max(0.0, begun + span - now)

@@ -1,4 +1,4 @@
-"""Which documents of a sink are parked, in memory: the store's own rows, without their events."""
+"""The parked documents of a sink, in memory: the rows of the store without their events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from esfeed.ports import Doc, Parked
 
 
 class Parking:
-    """Per document, the events that wait, the one to be tried first in front. ``count`` is of all of them."""
+    """The waiting events of each document, the next one to try first. ``count`` counts all of them."""
 
     def __init__(self, parked: Iterable[Parked] = ()) -> None:
         self._queues: dict[Doc, list[Parked]] = {}
@@ -21,11 +21,11 @@ class Parking:
         return document in self._queues
 
     def queue(self, document: Doc) -> Sequence[Parked]:
-        """The document's events, oldest first; empty where none is parked."""
+        """The parked events of the document, oldest first; empty if there are none."""
         return self._queues.get(document, ())
 
     def put(self, one: Parked) -> None:
-        """Adds an event in its place, or replaces it."""
+        """Adds an event in the order of positions, or replaces it."""
         queue = self._queues.setdefault(one.document, [])
         if not queue or queue[-1].position < one.position:
             queue.append(one)
@@ -36,7 +36,7 @@ class Parking:
         self.count += len(queue) - before
 
     def take(self, document: Doc, positions: Iterable[int]) -> None:
-        """Removes events; a document without any is not parked any more."""
+        """Removes events. A document without any is no longer parked."""
         positions = set(positions)
         queue = self._queues.get(document, [])
         left = [one for one in queue if one.position not in positions]
@@ -47,12 +47,12 @@ class Parking:
             self._queues.pop(document, None)
 
     def due(self, now: float) -> Doc | None:
-        """The document that has been due for longest; ``None`` where none is."""
+        """The document that has been due for longest; ``None`` if none is due."""
         found = min(self._queues.values(), key=lambda queue: queue[0].next_try, default=None)
         return found[0].document if found and found[0].next_try <= now else None
 
     def next_in(self, now: float) -> float | None:
-        """Seconds until a document is due, 0 where one is; ``None`` where none is parked."""
+        """Seconds until a document is due, 0 if one is; ``None`` if none is parked."""
         first = min((queue[0].next_try for queue in self._queues.values()), default=None)
         return None if first is None else max(0.0, first - now)
 

@@ -1,4 +1,4 @@
-"""A sink's target: opened when it is needed, and held to its word."""
+"""The target of a sink: opened on demand, and checked against the contract of ``ports.Sink``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from esfeed.ports import LineSink, Outcome, Sink
 
 
 class Target:
-    """The sink of that name. One thread at a time."""
+    """The target of the sink ``name``. For one thread at a time."""
 
     def __init__(self, name: str, sink: Sink) -> None:
         self._name = name
@@ -19,7 +19,7 @@ class Target:
         self._open = False
 
     def open(self) -> None:
-        """Opens it where it is not. Raises ``Retryable``, or ``ConfigError`` that names the key in the settings."""
+        """Opens the sink if it is closed. Raises ``Retryable``, or ``ConfigError`` with the full key of the setting."""
         if self._open:
             return
         try:
@@ -33,7 +33,7 @@ class Target:
         self._open = True
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """One outcome an event. Raises ``Retryable`` where the whole target failed, which is closed then."""
+        """One outcome for each event. If the whole target failed, closes the sink and raises ``Retryable``."""
         try:
             with self._held_to_its_word():
                 outcomes = self._sink.send([*events])
@@ -46,11 +46,14 @@ class Target:
         return outcomes
 
     def takes_lines(self, form: str) -> bool:
-        """Whether it takes lines of that form."""
+        """Whether the sink takes lines of that form."""
         return isinstance(self._sink, LineSink) and self._sink.lines == form
 
     def write(self, lines: Sequence[bytes]) -> int:
-        """How many of the lines it has now, where it takes any. Where the whole target failed, it is closed."""
+        """How many of the lines the target has now. If the whole target failed, closes the sink and returns 0.
+
+        Only for a sink that takes lines.
+        """
         assert isinstance(self._sink, LineSink)
         try:
             with self._held_to_its_word():
@@ -60,14 +63,14 @@ class Target:
             return 0
 
     def close(self) -> None:
-        """Lets go of it."""
+        """Closes the sink."""
         self._open = False
         with self._held_to_its_word():
             self._sink.close()
 
     @contextmanager
     def _held_to_its_word(self) -> Iterator[None]:
-        """Raises ``Unforeseen`` where the sink raises what none may; it is opened anew then."""
+        """Raises ``Unforeseen`` if the sink raises an unexpected type. The sink is opened again then."""
         try:
             yield
         except EsfeedError:

@@ -1,4 +1,4 @@
-"""The account at the end: how many events, how late, at what cost, whether they add up to the index; and what next."""
+"""The summary at the end: events, delays, cost, whether the events match the index; and what to try next."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from esfeed.demo.screen import Screen
 
 
 def sum_up(screen: Screen, ledger: Ledger, where: DemoIndex, door: EngineClient, folder: Path, idle: int) -> bool:
-    """Says it all; returns whether each route's events, replayed, give what the index holds. ``idle``: requests."""
+    """Prints the summary; returns whether the events of each route, replayed, match the index. ``idle``: requests."""
     compared = [
         compare("admin", folder / "admin.jsonl", where, door),
         compare("user", folder / "user.jsonl", where, door),
@@ -35,7 +35,7 @@ def sum_up(screen: Screen, ledger: Ledger, where: DemoIndex, door: EngineClient,
 
 
 def suggest(screen: Screen, where: DemoIndex, settings: Path | None) -> None:
-    """Three commands to try; ``settings`` are the feed's where it goes on."""
+    """Prints three commands to try; ``settings`` is the file of the feed if it keeps running."""
     screen.say()
     if settings is None:
         screen.say(Text("Try next:", "bold"))

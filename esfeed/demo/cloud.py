@@ -1,7 +1,7 @@
-"""A cloud as Searchlight's listener would index it: resources, each written as one document or as a pair of views.
+"""A cloud as Searchlight's listener would index it: each resource is one document or a pair of views.
 
-What is written, and how (full documents, external versions of 18 digits, roles, which deletes carry a version), is
-what Searchlight writes. The cloud never refreshes: a write is seen when the engine shows it.
+The documents are written as Searchlight writes them: full documents, external versions of 18 digits, roles, versions on
+certain deletes. The cloud never refreshes: a write is visible when the engine shows it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Fields = dict[str, Any]
 
 
 class Cloud:
-    """Writes resources and remembers them by name. One thread."""
+    """Writes resources and remembers them by name. For one thread."""
 
     def __init__(self, demo_index: DemoIndex, door: EngineClient, ledger: Ledger) -> None:
         self._place = demo_index
@@ -33,17 +33,17 @@ class Cloud:
         self._ledger = ledger
         self._resources: dict[str, tuple[str, Fields]] = {}
         self._versions: dict[str, int] = {}
-        # The same ids each time, so that what is shown can be found again in what is written about it.
+        # The same ids each time, so that the output matches what is written about it.
         self._random = random.Random(2016)
 
     def create(self, kind: str, name: str, ago: timedelta = timedelta(0), /, **fields: Any) -> None:
-        """A new resource; ``ago`` dates it back."""
+        """Creates a resource; ``ago`` backdates it."""
         stamp = _stamp(ago)
         made = {"id": self._new_id(), "name": name, "project_id": PROJECT, **fields}
         self._write(kind, name, {**made, "created_at": stamp, "updated_at": stamp})
 
     def change(self, name: str, /, *, renew: bool = True, **fields: Any) -> None:
-        """Other ``fields``; with ``renew`` false ``updated_at`` stays, and the version grows by one."""
+        """Changes ``fields``; if ``renew`` is false, ``updated_at`` stays, and the version grows by one."""
         kind, old = self._resources[name]
         new = {**old, **fields}
         if renew:
@@ -52,7 +52,7 @@ class Cloud:
         self._write(kind, str(new["name"]), new, old)
 
     def delete(self, name: str) -> None:
-        """Takes the resource away, both of its views where it has two."""
+        """Deletes the resource, both of its views if it has two."""
         kind, old = self._resources.pop(name)
         ids = [doc_id for doc_id, _ in self._documents(kind, old)]
         version = max(_version(_stamp()), *(self._versions[doc_id] + 1 for doc_id in ids))
@@ -102,11 +102,11 @@ class Cloud:
 
 
 def _stamp(ago: timedelta = timedelta(0)) -> str:
-    """Whole seconds, as OpenStack's services write them."""
+    """Whole seconds, as the services of OpenStack write them."""
     return (datetime.now(UTC) - ago).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _version(stamp: str) -> int:
-    """Nine digits of ``updated_at``'s seconds, then nine of the notification's milliseconds."""
+    """Nine digits of the seconds of ``updated_at``, then nine of the milliseconds of the notification."""
     seconds = int(datetime.fromisoformat(stamp).timestamp())
     return int(f"{seconds % 10**9:09d}{time.time_ns() // 10**6 % 10**9:09d}")

@@ -1,4 +1,4 @@
-"""Where the demo plays: an engine, an index in it that is the demo's own, and what of it is to be removed after."""
+"""The engine of the demo, and its own index in it, which is removed at the end."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ ENGINES = ("es2", "es5", "es6", "es7", "es8", "es9", "os2", "os3")
 """The real engines that ``scripts/engines`` can start, in a source tree."""
 
 TYPE_FIELD = "resource_type"
-"""Where the type of a resource stands on engines that have no types of their own (7 on, and OpenSearch)."""
+"""The field for the type of a resource on engines without types (7 and later, and OpenSearch)."""
 
 _DATE = {"type": "date", "format": "strict_date_optional_time||epoch_millis"}
 
 
 @dataclass(frozen=True, slots=True)
 class DemoIndex:
-    """An engine and the demo's index in it. ``many_types``: its documents have Searchlight's types as ``_type``."""
+    """An engine and the index of the demo. ``many_types``: its documents have Searchlight's types as ``_type``."""
 
     url: str
     engine: str
@@ -45,19 +45,19 @@ class DemoIndex:
     in_memory: bool = False
 
     def type_of(self, kind: str) -> str | None:
-        """What to write as ``_type`` of a document of that kind; ``None`` for nothing."""
+        """The ``_type`` of a document of that kind; ``None`` for none."""
         return kind if self.many_types else "_doc" if self.one_type else None
 
 
 class EngineClient:
-    """Plain HTTP to the engine, for the cloud that writes and for whoever checks; the feed has a client of its own."""
+    """Plain HTTP to the engine, for the simulated cloud and for checks; the feed has its own client."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(10.0))
 
     def request(self, method: str, path: str, body: object = None) -> Any:
-        """The decoded answer. Raises ``ClusterError`` for any that is no success."""
+        """The decoded answer. Raises ``ClusterError`` for a failure."""
         raw = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         kind = "application/x-ndjson" if isinstance(body, bytes) else "application/json"
         try:
@@ -70,21 +70,21 @@ class EngineClient:
         return json.loads(text)
 
     def bulk(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Writes; returns once the engine has acknowledged all of it. Raises ``ClusterError`` for any refusal."""
+        """Writes; returns once the engine has acknowledged everything. Raises ``ClusterError`` for any refusal."""
         answer = self.request("POST", "/_bulk", b"".join(json.dumps(line).encode() + b"\n" for line in lines))
         if answer["errors"]:
             raise ClusterError(f"the engine refused a write of the demo: {json.dumps(answer['items'])[:300]}")
 
     def close(self) -> None:
-        """Lets go of every connection."""
+        """Closes all connections."""
         self._pool.clear()
 
 
 @contextlib.contextmanager
 def demo_index(name: str | None) -> Iterator[tuple[DemoIndex, EngineClient]]:
-    """An engine by name or url (``None``: in memory) with a new, empty index, both gone when the context ends.
+    """An engine by name or URL (``None``: in memory) with a new, empty index. The end of the context removes both.
 
-    On somebody's engine (a url) only the index is the demo's, under a name of its own.
+    On an engine given by URL, only the index belongs to the demo, and it has a unique name.
     """
     with contextlib.ExitStack() as stack:
         if name is None:
@@ -132,7 +132,7 @@ def _create(door: EngineClient, where: DemoIndex) -> None:
 
 
 def _remove(door: EngineClient, where: DemoIndex) -> None:
-    """Removes the index, also where its making was cut short; an engine that is gone took it along."""
+    """Removes the index, even if its creation was interrupted; an engine that is gone took it along."""
     with contextlib.suppress(ClusterError):
         door.request("DELETE", f"/{quote(where.index)}")
 
@@ -152,5 +152,5 @@ def _from_source_tree(name: str) -> Iterator[str]:
             raise EsfeedError(f"scripts/engines up {name} failed", "what it said above tells why")
         yield str(json.loads(up.stdout)[0]["url"])
     finally:
-        # In a session of its own: a second, impatient Ctrl-C must not leave the engine behind.
+        # In its own session: a second Ctrl-C must not leave the engine behind.
         subprocess.run([sys.executable, str(script), "down", name, instance], check=False, start_new_session=True)

@@ -1,4 +1,4 @@
-"""Which write is told by which event: what the cloud wrote and when it was acknowledged, and what has been shown."""
+"""Matches writes and events: what the cloud wrote, when it was acknowledged, and what was shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ACKNOWLEDGED_WITHIN = 2.0
 
 
 class Ledger:
-    """Times from acknowledgement to display. The cloud, the sinks' threads and the director share it."""
+    """Measures delays from acknowledgement to display. The cloud, the threads of the sinks and the show share it."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -21,7 +21,7 @@ class Ledger:
         self.delays: list[float] = []
 
     def expect(self, doc_id: str, version: int | None) -> None:
-        """Notes, before the write, that an event must come of it; ``version`` is ``None`` for a delete."""
+        """Notes, before the write, that an event must follow; ``version`` is ``None`` for a delete."""
         with self._changed:
             self._awaited[doc_id] = version
 
@@ -32,9 +32,9 @@ class Ledger:
             self._changed.notify_all()
 
     def shown(self, event: Event) -> float | None:
-        """Notes that ``event`` is on the screen; returns the seconds since its write, ``None`` where that says nothing.
+        """Notes that ``event`` is on the screen; returns the seconds since its write, ``None`` if unknown.
 
-        That is of what was there before the feed began, and of what somebody else wrote.
+        It is unknown for what existed before the feed began, and for writes of others.
         """
         now = time.monotonic()
         doc_id = event.doc_id + _SUFFIXES[event.view]
@@ -42,7 +42,7 @@ class Ledger:
         with self._changed:
             if doc_id not in self._awaited:
                 return None
-            # The feed may be quicker than the acknowledgement on its way back to the cloud.
+            # The feed may be faster than the acknowledgement on its way back to the cloud.
             self._changed.wait_for(lambda: (doc_id, version) in self._acknowledged, _ACKNOWLEDGED_WITHIN)
             written = self._acknowledged.get((doc_id, version))
             if self._awaited[doc_id] == version:
@@ -54,6 +54,6 @@ class Ledger:
             return self.delays[-1]
 
     def all_shown(self, within: float) -> bool:
-        """Waits until every expected event is on the screen; ``within`` seconds at most."""
+        """Waits up to ``within`` seconds until every expected event is on the screen; returns whether that is so."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._awaited, within)

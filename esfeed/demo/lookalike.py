@@ -1,9 +1,9 @@
-"""An engine for the demo without Java or network: osmem-server, behind a door that counts as an engine counts.
+"""An engine for the demo without Java or network: osmem-server, behind a proxy that corrects its counters.
 
-osmem says how many operations an index had (``primaries.indexing.index_total``, deletes among them) but, of a shard,
-how many documents it holds, so that an update or a delete would leave its counters as they were; and its refreshes
-stay 0 although each write is visible at once. The door passes everything on and corrects those two numbers. Nothing
-that a test claims about an engine may stand on this one.
+osmem reports how many operations an index had (``primaries.indexing.index_total``, including deletes). For a shard it
+reports how many documents it holds, so an update or a delete would not change its counters; and its refreshes stay 0
+although each write is visible at once. The proxy passes everything through and corrects those two numbers. No test may
+rely on this engine for a claim about real engines.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _COUNTED = "indices.*.primaries.indexing.index_total"
 
 @contextlib.contextmanager
 def lookalike() -> Iterator[str]:
-    """The url of a new, empty engine in memory; it ends with the context, and with this process in any case."""
+    """The URL of a new, empty engine in memory. It ends with the context, or with this process."""
     try:
         from osmem_server import OsmemError, resolve_binary  # type: ignore[import-untyped]  # it has no py.typed
     except ImportError:
@@ -46,8 +46,8 @@ def lookalike() -> Iterator[str]:
 
 @contextlib.contextmanager
 def _process(binary: str) -> Iterator[str]:
-    # Started here rather than by OsmemServer.start(): in a session of its own, so that Ctrl-C does not take the engine
-    # from under the feed, and with its farewell line in a file instead of on the terminal.
+    # Started here instead of by OsmemServer.start(): in its own session, so that Ctrl-C does not stop the engine before
+    # the feed, and with its last line in a file instead of on the terminal.
     command = [binary, "--parent-pid", str(os.getpid()), "--no-ja"]
     with tempfile.TemporaryFile() as said:
         try:
@@ -75,7 +75,7 @@ def _otherwise() -> str:
 
 
 def _ready(process: subprocess.Popen[bytes]) -> str | None:
-    """The url, from the one line of JSON that it says once it listens; ``None`` where it ended instead."""
+    """The URL, from the line of JSON that it prints once it listens; ``None`` if it ended instead."""
     assert process.stdout is not None
     for line in process.stdout:
         with contextlib.suppress(ValueError, TypeError, KeyError):
@@ -84,7 +84,7 @@ def _ready(process: subprocess.Popen[bytes]) -> str | None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Closing its standard input is how it is told to end."""
+    """Ends it by closing its standard input."""
     with contextlib.suppress(OSError):
         if process.stdin:
             process.stdin.close()
@@ -115,7 +115,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A caller that hangs up is no news."""
+        """Ignores callers that hang up."""
 
 
 class _Door(BaseHTTPRequestHandler):
@@ -142,7 +142,7 @@ class _Door(BaseHTTPRequestHandler):
             data = _repaired(data)
         self.send_response(answer.status)
         self.send_header("content-type", answer.headers.get("content-type", "application/json"))
-        # The answer to HEAD has the length of what it leaves out.
+        # The answer to HEAD has the length of the body that it omits.
         self.send_header(
             "content-length", answer.headers["content-length"] if self.command == "HEAD" else str(len(data))
         )
@@ -152,17 +152,17 @@ class _Door(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_DELETE = do_HEAD = do_GET
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing of requests."""
+        """Logs no requests."""
 
 
 def _repaired(data: bytes) -> bytes:
-    """The answer of ``_stats`` with each shard's counters as an engine counts (exact for an index of one shard)."""
+    """The answer of ``_stats`` with the counters of a real engine for each shard (exact for an index of one shard)."""
     stats = json.loads(data)
     for index in stats.get("indices", {}).values():
         operations = index.get("primaries", {}).get("indexing", {}).get("index_total")
         copies = [copy for shard in index.get("shards", {}).values() for copy in shard]
         for copy in copies if operations is not None else ():
             copy.setdefault("indexing", {}).update(index_total=operations, delete_total=0)
-            # Visible at once is as if each operation had been followed by a refresh.
+            # Immediate visibility is equal to a refresh after each operation.
             copy.setdefault("refresh", {}).update(total=operations, external_total=operations)
     return json.dumps(stats).encode()

@@ -1,4 +1,4 @@
-"""The proof at the end: whoever only read a route's events has exactly what the index holds for that role."""
+"""The proof at the end: a reader of only the events of a route has exactly what the index holds for that role."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST = 1000
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """How a route's events, replayed, and the index compare: ids of documents by what is wrong with them."""
+    """The difference between the replayed events of a route and the index: ids of documents by kind of difference."""
 
     role: View
     documents: int
@@ -30,7 +30,7 @@ class Compared(msgspec.Struct, frozen=True):
 
 
 def compare(role: View, events: Path, demo_index: DemoIndex, door: EngineClient) -> Compared:
-    """Replays ``events`` (CloudEvents, a line each) and compares with a new search of the index."""
+    """Replays ``events`` (CloudEvents, one per line) and compares the result with a new search of the index."""
     replayed = _replayed(events)
     there = _indexed(role, demo_index, door)
     return Compared(

@@ -1,4 +1,4 @@
-"""What one sees: captions of what the cloud does, and each event as it arrives, with its delay at the right."""
+"""The display: captions of what the cloud does, and each event as it arrives, with its delay at the right."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Typed(msgspec.Struct):
 
 
 class Screen:
-    """Lines for a person on ``console``, whichever thread they come from. ``gone``: nobody reads them any more."""
+    """Prints lines to ``console``, from any thread. ``gone``: the reader has left."""
 
     def __init__(self, console: Console, ledger: Ledger) -> None:
         self._console = console
@@ -40,12 +40,12 @@ class Screen:
         self.gone = False
 
     def say(self, text: Text | str = "") -> None:
-        """A line, folded where it is too long."""
+        """Prints a line, wrapped if it is too long."""
         with self._lock:
             self._print(text, width=self.width)
 
     def row(self, name: str, text: str, style: str = "") -> None:
-        """A name and what is to be said of it, folded beside the name."""
+        """Prints a name and its text, wrapped beside the name."""
         with self._lock:
             parts = Text(text, style).wrap(self._console, self.width - _NAME)
             for number, part in enumerate(parts):
@@ -53,12 +53,12 @@ class Screen:
                 self._print(Text.assemble((("" if number else name).ljust(_NAME), "bold"), part))
 
     def caption(self, text: str) -> None:
-        """What the cloud does now."""
+        """Prints what the cloud does now."""
         service, colon, rest = text.partition(":")
         self.say(Text.assemble("\n", (service + colon, "bold cyan"), (rest, "cyan")))
 
     def suggest(self, commands: Sequence[tuple[str, str]]) -> None:
-        """Commands to copy, each with what it is for: never folded, so that they can be copied whole."""
+        """Prints commands with their purpose, never wrapped, so that they can be copied whole."""
         widest = max((len(command) for command, _ in commands if len(command) < self.width // 2), default=0)
         for command, purpose in commands:
             line = Text.assemble("  ", (command, "bold"))
@@ -70,7 +70,7 @@ class Screen:
                 self._print(line)
 
     def show(self, event: Event) -> None:
-        """An event, once, whichever routes bring it."""
+        """Prints an event once, even if several routes deliver it."""
         with self._lock:
             if event.id in self._seen:
                 return
@@ -81,16 +81,16 @@ class Screen:
                 self._print(line)
 
     def _print(self, line: Text | str, width: int | None = None) -> None:
-        """A line as it is, or folded to ``width``."""
+        """Prints a line unchanged, or wrapped to ``width``."""
         if self.gone:
             return
         try:
             self._console.print(line, width=width, soft_wrap=width is None)
-        except (OSError, SystemExit):  # the latter is rich's word for a broken pipe
+        except (OSError, SystemExit):  # rich raises SystemExit for a broken pipe
             self.gone = True
 
     def _lines(self, event: Event, delay: float | None) -> list[Text]:
-        """One line, or two where one does not hold all of it."""
+        """One line, or two if the event does not fit into one."""
         room = self.width - _DELAY
         whole = describe(_brief(event), self.width)
         head, rest = whole, None
@@ -107,8 +107,9 @@ class Screen:
 
 
 def _brief(event: Event) -> Event:
-    """The event as it is best read: the time that every write renews is not named among what changed, and where the
-    engine has no types, the type of the resource is.
+    """A shorter form of the event for reading.
+
+    ``changed`` omits the time that every write renews. If the engine has no types, the type is that of the resource.
     """
     kind = event.type
     if kind == UNTYPED and (body := event.after or event.before) is not None:
@@ -118,7 +119,7 @@ def _brief(event: Event) -> Event:
 
 
 class Shown:
-    """A sink (``ports.Sink``) that shows what another one took."""
+    """A sink (``ports.Sink``) that shows what another sink took."""
 
     def __init__(self, sink: Sink, screen: Screen) -> None:
         self._sink = sink

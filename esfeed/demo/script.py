@@ -1,4 +1,4 @@
-"""What happens in the cloud: scenes, each with a caption; the next begins once the events of one are on the screen."""
+"""The scenes in the cloud, with captions. The next one begins once the events of the current one are on the screen."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _HOST = "OS-EXT-SRV-ATTR:host"
 
 
 class Scene(NamedTuple):
-    """``caption`` says what ``act`` does; empty where it goes on with the scene before."""
+    """``caption`` describes ``act``; if empty, the previous scene continues."""
 
     caption: str
     act: Callable[[Cloud], None]
 
 
 def furnish(cloud: Cloud) -> None:
-    """What is there before the feed begins."""
+    """Creates what exists before the feed begins."""
     cloud.create(FLAVOR, "m1.small", _YESTERDAY, vcpus=1, ram=2048, disk=20)
     cloud.create(IMAGE, "debian-12", _YESTERDAY, status="active", size=348_651_520, visibility="public")
     cloud.create(NETWORK, "private", _YESTERDAY, status="ACTIVE", **{"provider:network_type": "vxlan"})

@@ -1,4 +1,4 @@
-"""Puts the demo on: an engine, a cloud that writes, the feed that follows, and at the end the account of it."""
+"""Runs the demo: an engine, a cloud that writes, the feed that follows it, and the summary at the end."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ sinks = ["user"]
 
 
 class _App(App):
-    """The product's feed; what its sinks took is shown, and what each poll cost is noted."""
+    """The real feed; it shows what its sinks took, and notes the cost of each poll."""
 
     def __init__(self, config: Config, screen: Screen) -> None:
         super().__init__(config, "demo", eager=False)
@@ -80,7 +80,7 @@ class _App(App):
 
 
 class _Costs(Observer):
-    """Remembers how many requests each of the last polls cost."""
+    """Remembers how many requests each of the last polls needed."""
 
     def __init__(self) -> None:
         self.requests: deque[int] = deque(maxlen=_IDLE_POLLS)
@@ -92,7 +92,7 @@ class _Costs(Observer):
 
 
 class _Show:
-    """One showing. ``play`` runs beside the daemon, and ends it unless the feed is to be kept."""
+    """One run of the demo. ``play`` runs beside the daemon, and stops it unless the feed must keep running."""
 
     def __init__(
         self, screen: Screen, where: DemoIndex, door: EngineClient, folder: Path, ledger: Ledger, speed: float
@@ -148,7 +148,7 @@ class _Show:
                 self.screen.caption(scene.caption)
             scene.act(self.cloud)
             self._until_shown(stopping)
-            # Not in step with the polls, which would make every delay the same.
+            # Not in step with the polls, which would make all delays equal.
             stopping.wait(self._pause * random.uniform(0.8, 1.2))
         self._until_idle(app, stopping)
         if not stopping.is_set():
@@ -163,7 +163,7 @@ class _Show:
                 raise EsfeedError(f"an event did not arrive within {_SHOWN_WITHIN:g} s", "what was logged may tell why")
 
     def _until_idle(self, app: _App, stopping: threading.Event) -> None:
-        """Waits until polls cost the same a few times, which is what an idle one costs."""
+        """Waits until several polls in a row cost the same: the cost of an idle poll."""
         until = time.monotonic() + _IDLE_WITHIN
         app.costs.clear()
         while time.monotonic() < until and not stopping.wait(0.05):
@@ -172,11 +172,11 @@ class _Show:
 
 
 Companion = Callable[[App], AbstractContextManager[object]]
-"""Makes what is to run beside the feed, such as a server; entered once the feed has its state."""
+"""Creates what runs beside the feed, such as a server; entered once the feed has its state."""
 
 
 def show(console: Console, engine: str | None, keep: bool, speed: float, companion: Companion | None = None) -> int:
-    """Runs the demo; returns the exit code: 0, 1 where the events did not add up to the index, 130 on Ctrl-C."""
+    """Runs the demo; returns the exit code: 0, 1 if the events do not match the index, 130 on Ctrl-C."""
     ledger = Ledger()
     screen = Screen(console, ledger)
     with _terminable(), contextlib.ExitStack() as stack:
@@ -197,7 +197,7 @@ def show(console: Console, engine: str | None, keep: bool, speed: float, compani
 
 
 def _follow(this: _Show, app: _App, keep: bool, companion: Companion | None) -> bool:
-    """Runs feed and cloud; returns whether it was a signal that ended them."""
+    """Runs the feed and the cloud; returns whether a signal ended them."""
     served = companion(app) if companion else None
     daemon = Daemon(app, served)
     app.interruptible(daemon.stopping)
@@ -212,7 +212,7 @@ def _follow(this: _Show, app: _App, keep: bool, companion: Companion | None) -> 
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does, at any moment, so that nothing of it stays behind."""
+    """SIGTERM ends the demo as Ctrl-C does, at any moment, so that it leaves nothing behind."""
 
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt

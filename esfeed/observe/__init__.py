@@ -1,1 +1,1 @@
-"""Who may look on while a feed works: metrics and traces."""
+"""Observers of a running feed: metrics and traces."""

@@ -1,4 +1,4 @@
-"""Lets observers look on: a sink that tells them what it was given and answered, and several of them as one."""
+"""Calls observers: a sink that reports its events and outcomes to them, and several contexts as one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from esfeed.ports import Clock, Outcome, Sink
 
 @contextmanager
 def together(contexts: Iterable[AbstractContextManager[object]]) -> Iterator[None]:
-    """All ``contexts`` as one."""
+    """Enters all ``contexts`` as one."""
     with ExitStack() as stack:
         for context in contexts:
             stack.enter_context(context)
@@ -21,7 +21,7 @@ def together(contexts: Iterable[AbstractContextManager[object]]) -> Iterator[Non
 
 
 class ObservedSink:
-    """A sink (``ports.Sink``) that observers look upon; what it does is the inner sink's."""
+    """A sink (``ports.Sink``) that reports to observers and delegates to the inner sink."""
 
     def __init__(self, name: str, inner: Sink, observers: Sequence[Observer], clock: Clock) -> None:
         self._name = name
@@ -48,5 +48,5 @@ class ObservedSink:
 
 
 def epoch(event: Event) -> float:
-    """When the event was found, in epoch seconds."""
+    """When the feed found the event, in epoch seconds."""
     return datetime.fromisoformat(event.time).timestamp()

@@ -1,4 +1,4 @@
-"""Who looks on while a feed works: metrics and traces are observers, and a feed without any pays nothing for them."""
+"""The interface of observers: metrics and traces implement it, and a feed without any has no overhead."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from esfeed.ports import Outcome
 
 
 class Observer:
-    """Is told of each poll and each delivery; a subclass overrides what it wants to know. Many threads call it.
+    """Gets a call for each poll and each delivery; a subclass overrides what it needs. Many threads call it.
 
-    No method may raise: what it looks at must go on whatever becomes of the onlooker.
+    No method may raise: the feed must continue if an observer fails.
     """
 
     def polling(self, watch: str) -> AbstractContextManager[object]:
@@ -22,20 +22,20 @@ class Observer:
     def polled(
         self, watch: str, took: float, requests: int, received_bytes: int, events: Mapping[str, int], error: str
     ) -> None:
-        """Told at the end of a poll, inside of ``polling``.
+        """Called at the end of a poll, inside ``polling``.
 
-        ``took`` seconds; ``requests`` and ``received_bytes`` are what the cluster answered; ``events`` are counted by
-        op; ``error`` is empty after a success.
+        ``took`` is in seconds; ``requests`` and ``received_bytes`` count what the cluster answered; ``events`` are
+        counted by op; ``error`` is empty after a success.
         """
 
     def sending(self, sink: str, events: Sequence[Event]) -> AbstractContextManager[object]:
-        """Entered while a sink is given events."""
+        """Entered while a sink gets events."""
         return nullcontext()
 
     def sent(
         self, sink: str, events: Sequence[Event], outcomes: Sequence[Outcome], delays: Sequence[float], took: float
     ) -> None:
-        """Told at the end of a delivery, inside of ``sending``.
+        """Called at the end of a delivery, inside ``sending``.
 
-        ``delays`` are seconds from when each event was found until now; ``took`` seconds is what the sink needed.
+        ``delays``: seconds from when the feed found each event until now. ``took``: how many seconds the sink needed.
         """

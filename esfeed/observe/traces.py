@@ -1,6 +1,6 @@
 """OpenTelemetry traces: a span for each poll and for each delivery, sent by OTLP over HTTP.
 
-Where they go is said by OpenTelemetry's own variables, ``OTEL_EXPORTER_OTLP_ENDPOINT`` first of all:
+The variables of OpenTelemetry configure the destination, above all ``OTEL_EXPORTER_OTLP_ENDPOINT``:
 https://opentelemetry.io/docs/specs/otel/protocol/exporter/.
 """
 
@@ -24,16 +24,16 @@ from esfeed.ports import Outcome
 
 
 class Traces(Observer):
-    """An observer that makes spans. ``exporter`` is where they go, by OTLP where none is given.
+    """An observer that creates spans. ``exporter`` sends them; it defaults to OTLP.
 
-    Spans are sent by a thread in batches; when that falls behind, spans are dropped, never waited for.
+    A thread sends spans in batches. If it falls behind, spans are dropped; the feed never waits.
     """
 
     def __init__(self, exporter: SpanExporter | None = None) -> None:
         resource = Resource.create({SERVICE_NAME: "esfeed", "service.version": __version__})
         self._provider = TracerProvider(resource=resource)
         self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
-        # So that the cluster's client, which knows OpenTelemetry, puts its requests below the poll that makes them.
+        # The client of the cluster knows OpenTelemetry: its requests then become children of the span of the poll.
         trace.set_tracer_provider(self._provider)
         self._tracer = self._provider.get_tracer("esfeed", __version__)
         atexit.register(self._provider.shutdown)

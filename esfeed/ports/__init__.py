@@ -4,12 +4,13 @@ Each docstring states what an implementation must guarantee; ``esfeed.testing`` 
 """
 
 from esfeed.ports.clock import Clock, Progress, Stop
+from esfeed.ports.cluster import COUNTERS_AGE, Cluster, DatedDocuments, Documents, Indices, NumberedDocuments
 from esfeed.ports.commits import BackfillMark, Backfills, Commit, Commits, Entry
 from esfeed.ports.log import NO_DOC, PAGE_BYTES, Doc, Log, LogRow
 from esfeed.ports.outbox import Counts, DeadLetters, Outbox, Parked, ParkedState, Settlement
-from esfeed.ports.polls import COUNTERS_AGE, Batch, Checkpoint, Cluster, Passed, Profile, Tracker
+from esfeed.ports.polls import Batch, Checkpoint, Passed, Profile, Tracker
 from esfeed.ports.revisions import DatedRevisions, Known, Revisions, ShardRevisions, Sweep
-from esfeed.ports.sinks import OK, LineSink, Outcome, Sink, rejected, retry, waits
+from esfeed.ports.sinks import OK, LineSink, Outcome, Sink, not_tried, rejected, retry, waits
 from esfeed.ports.state import (
     Control,
     ControlRequest,
@@ -39,16 +40,20 @@ __all__ = [
     "Control",
     "ControlRequest",
     "Counts",
+    "DatedDocuments",
     "DatedRevisions",
     "DeadLetters",
     "Doc",
+    "Documents",
     "Entry",
+    "Indices",
     "Known",
     "LineSink",
     "Log",
     "LogRow",
     "Notes",
     "Notifier",
+    "NumberedDocuments",
     "Outbox",
     "Outcome",
     "Parked",
@@ -69,6 +74,7 @@ __all__ = [
     "Tokens",
     "Tracker",
     "Watches",
+    "not_tried",
     "rejected",
     "retry",
     "waits",

@@ -39,6 +39,11 @@ def waits(reason: str = "waits behind an earlier event of its document") -> Outc
     return Outcome("retry", reason, None, tried=False)
 
 
+def not_tried(reason: object) -> Outcome:
+    """Not tried after an earlier fault of the whole target: ``reason`` is that fault."""
+    return waits(f"not tried after an earlier fault: {reason}")
+
+
 def rejected(reason: str) -> Outcome:
     """Not taken, and the target will never take it unchanged."""
     return Outcome("rejected", reason)

@@ -1,1 +1,1 @@
-"""A feed put together from its settings, run, and looked at."""
+"""Builds a feed from its settings, runs it, and reports its health."""

@@ -1,4 +1,4 @@
-"""The real clock (``ports.Clock``), and one that nobody sets. Nothing else asks the system for the time."""
+"""The real clock (``ports.Clock``), and one that ignores changes of the system clock. No other module reads time."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class SystemClock:
 
 
 class SteadyClock:
-    """Time of day that goes by the monotonic clock (``ports.Clock``): setting the system's clock does not move it.
+    """A time of day (``ports.Clock``) derived from the monotonic clock: setting the system clock does not move it.
 
-    For how long ago something was, and how long to wait; it may differ from the time of day by what that was set by.
-    ``offset``: the time of day, in epoch seconds, when the monotonic clock was at 0.
+    Use it for ages and delays. It may differ from the time of day by as much as the system clock was set. ``offset``:
+    the time of day, in epoch seconds, when the monotonic clock was at 0.
     """
 
     def __init__(self, clock: Clock, offset: float) -> None:
@@ -51,17 +51,17 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 def steady(clock: Clock, notes: Notes) -> SteadyClock:
-    """The steady clock of a state: the same one for all its processes, as long as the machine runs.
+    """The steady clock of a state, the same for all its processes while the machine runs.
 
-    The monotonic clock is the machine's, so the first process after a boot notes the offset for all others. Where the
-    system does not say which boot it is, each process has an offset of its own.
+    The monotonic clock belongs to the machine, so the first process after a boot stores the offset for all others. If
+    the system does not identify the boot, each process has its own offset.
     """
     offset, boot = clock.now().timestamp() - clock.monotonic(), _boot()
     raw = notes.all(_KIND).get(_KIND)
     kept = read(raw, _Kept) if raw else None
     if kept is not None and boot and kept.boot == boot:
         return SteadyClock(clock, kept.offset)
-    # Without the note (a state that is read-only) this process goes by its own.
+    # If the note cannot be written (a read-only state), this process uses its own offset.
     with contextlib.suppress(StateError):
         notes.put(_KIND, _KIND, msgspec.json.encode(_Kept(boot, offset)))
     return SteadyClock(clock, offset)

@@ -1,8 +1,8 @@
-"""``esfeed run``: polls on schedule, delivers all the time, and leaves off cleanly when told to.
+"""``esfeed run``: polls on schedule, delivers continuously, and stops cleanly on a signal.
 
-APScheduler decides when watches are polled, ``rounds`` by whom; each sink has a thread of its own, so a slow one holds
-nobody else. On SIGTERM or SIGINT no poll begins, running ones leave off at their next commit, what is
-logged is delivered as far as ten seconds allow, and the rest waits in the log for the next start.
+APScheduler decides when watches are polled, ``rounds`` which thread polls them. Each sink has its own thread, so a slow
+sink delays no other. On SIGTERM or SIGINT no new poll begins, and running polls stop at their next commit. The sinks
+deliver what is logged for up to ten seconds; the rest waits in the log for the next start.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SWITCH_AFTER = 0.0005
 
 
 class Daemon:
-    """Runs a feed until it is asked to stop. ``companion`` is entered once the feed holds the state, and left last."""
+    """Runs a feed until it must stop. ``companion`` is entered once the feed holds the state, and exited last."""
 
     def __init__(self, app: App, companion: AbstractContextManager[object] | None = None) -> None:
         self._app = app
@@ -53,11 +53,11 @@ class Daemon:
         self._began: dict[str, int] = {}
 
     def run(self) -> None:
-        """Runs until SIGTERM or SIGINT, and returns within ten seconds of it. Raises what a start can raise."""
+        """Runs until SIGTERM or SIGINT, and returns within ten seconds of it. Raises the errors of a start."""
         share_heaps()
         self._app.hold()
-        # A poll takes the interpreter's lock some twenty times; behind another watch's first reading, or a loop that
-        # serves hundreds of readers, it would wait for the usual five milliseconds at each of them.
+        # A poll takes the GIL some twenty times. Beside the snapshot of another watch, or a loop that serves hundreds
+        # of readers, it would wait the default five milliseconds each time.
         sys.setswitchinterval(_SWITCH_AFTER)
         stop_signal = StopSignal()
         with self._companion:
@@ -68,7 +68,7 @@ class Daemon:
         self._app.runner.health.patient = True
         self._rounds = Rounds(self._app, self._poll, self._app.store.watches.followed())
         sinks = [self._start(f"sink {name}", self._deliver, name) for name in self._app.dispatchers]
-        # One job for all that are due together: APScheduler takes a tenth of a millisecond for each job at each turn.
+        # One job for all watches that are due together: APScheduler takes a tenth of a millisecond per job and run.
         for (cron, interval), names in self._turns().items():
             if cron is None:
                 self._schedule.every(interval, f"every {interval:g} s", self._rounds.due, names, at_once=True)
@@ -88,14 +88,14 @@ class Daemon:
         self._end(sinks)
 
     def _turns(self) -> dict[tuple[str | None, float], list[str]]:
-        """The watches by when they are due: at the times of a schedule, or every so many seconds."""
+        """The watches by their schedule: (cron expression, 0), or (``None``, interval in seconds)."""
         turns: dict[tuple[str | None, float], list[str]] = {}
         for name, settings in self._app.config.watches.items():
             turns.setdefault((settings.cron, 0.0 if settings.cron else settings.interval), []).append(name)
         return turns
 
     def _take_requests(self) -> None:
-        """Does what ``esfeed reconcile`` asks for in another process; a watch that stopped goes on with it."""
+        """Executes requests of ``esfeed reconcile`` in another process. A watch that stopped polls again."""
         try:
             self._app.runner.health.flush()
             self._note_long_polls()
@@ -112,7 +112,7 @@ class Daemon:
             self._failed("state.failed", "state", error)
 
     def _note_long_polls(self) -> None:
-        """A poll that takes long, but whose cluster goes on answering, is not stalled."""
+        """Notes each long poll whose cluster still answers: it is not stalled."""
         for name, before in [*self._began.items()]:
             answered, _ = self._app.clusters[name].meter.totals()
             if answered != before:
@@ -154,7 +154,7 @@ class Daemon:
                 self.stopping.set()
                 return
             except ConfigError as error:
-                # Nobody but a person can correct it: others go on, and this one is looked at from time to time.
+                # Only a person can correct it. Other sinks continue, and this one is tried again at intervals.
                 self._failed("sink.stopped", f"sink {name}", error)
                 if self.stopping.wait(_MENDED_AFTER):
                     return
@@ -169,7 +169,7 @@ class Daemon:
                 return
 
     def _rest(self, name: str, delivery: Delivery) -> None:
-        """Says how it went, and waits for as long as another step makes no sense."""
+        """Logs the result, and waits until another step makes sense."""
         wait = _LOOK_AGAIN if delivery.wait is None else delivery.wait
         if delivery.error and delivery.wait and not delivery.idle:
             self._failed("sink.failed", f"sink {name}", delivery.error)
@@ -211,7 +211,7 @@ class Daemon:
         return thread
 
     def _failed(self, event: str, part: str, error: object) -> None:
-        """Logs a failure once, and again after a minute if it lasts, not with every try."""
+        """Logs a failure once, and again after a minute if it lasts, not at every try."""
         text, now = str(error), self._app.clock.monotonic()
         said, at = self._said.get(part, ("", 0.0))
         if text == said and now - at < _SAY_AGAIN:

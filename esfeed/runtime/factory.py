@@ -1,7 +1,7 @@
-"""Makes the parts of a feed from its settings: clusters, watchers, dispatchers, all over one state.
+"""Builds the parts of a feed from its settings: clusters, watchers, dispatchers, all over one state.
 
-A part is imported when it is first made: a command that only looks at the state needs no client of a cluster, and one
-that polls from cron starts anew each time.
+A part is imported when it is first built. A command that only reads the state needs no client of a cluster, and one
+that polls from cron starts a new process each time.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _MOST_DEAD = 10_000
 
 
 class App:
-    """A feed. Use it as a context; ``purpose`` is the command, for whoever asks who holds the state.
+    """A feed. Use it as a context. ``purpose`` is the command; ``StateError`` names it when the state is held.
 
     ``eager``: see :class:`~esfeed.trackers.options.TrackerOptions`. Add to ``observers`` before the first use.
     """
@@ -82,24 +82,24 @@ class App:
         self._stack.close()
 
     def interruptible(self, by: threading.Event) -> None:
-        """From now on no sleep between two tries of anything lasts longer than until ``by`` is set."""
+        """From now on, every sleep between two tries ends when ``by`` is set."""
         self._interrupt = by
 
     def sleep(self, seconds: float) -> None:
-        """Waits, or less where the process is told to end."""
+        """Waits, but less if the process must stop."""
         self._interrupt.wait(seconds)
 
     def hold(self) -> None:
-        """Takes the state for this process alone. Raises ``StateError`` that names who has it."""
+        """Locks the state for this process. Raises ``StateError`` that names the holder."""
         self._stack.enter_context(self.lock)
 
     def running(self) -> bool:
-        """Whether another process holds the state to run the feed, and not for a moment only."""
+        """Whether another process holds the state to run the feed, and not just briefly."""
         return self.lock.holds("run")
 
     @cached_property
     def lock(self) -> StateLock:
-        """The lock beside the state."""
+        """The lock file beside the state."""
         import sqlalchemy as sa
 
         database = sa.make_url(self.config.state).database or ""
@@ -116,14 +116,14 @@ class App:
 
     @cached_property
     def steady(self) -> SteadyClock:
-        """The clock by which it is noted when something was: nobody sets it, and all processes have the same."""
+        """The clock for stored times: setting the system clock does not move it, and all processes share it."""
         return steady(self.clock, self.store.notes)
 
     @cached_property
     def clusters(self) -> Mapping[str, EngineCluster]:
-        """The cluster of each watch, by watch: its own, so that what a watch costs is counted and bounded apart.
+        """The cluster of each watch, by watch: a separate object each, so that cost is counted and limited by watch.
 
-        None is asked anything before it is used.
+        Makes no request before it is used.
         """
         return {name: self._cluster(settings) for name, settings in self.config.watches.items()}
 
@@ -135,7 +135,7 @@ class App:
         return EngineCluster(reach, self.sleep, self._link(watch.cluster))
 
     def _link(self, cluster: str) -> Link:
-        """The connections to a cluster, by its own name, which all its watches share."""
+        """The connections to a cluster, by the name of the cluster. All its watches share them."""
         from esfeed.cluster.link import Link
 
         if cluster not in self._links:
@@ -145,7 +145,7 @@ class App:
 
     @cached_property
     def together(self) -> Mapping[str, SharedCounters]:
-        """What asks a cluster, by its own name, for the counters of many watches at once."""
+        """By the name of the cluster: reads the counters of many watches in one request."""
         from esfeed.cluster.together import SharedCounters
 
         made = {}
@@ -154,8 +154,10 @@ class App:
         return made
 
     def share(self, cluster: str, names: Sequence[str], anew: bool = False) -> None:
-        """Asks once for the counters of those watches of that cluster, none of which is being polled; the next poll of
-        each need not, if it comes soon. ``anew``: nor for what is behind its name, as none was ever followed.
+        """Reads the counters of those watches of that cluster in one request; none of them may be polling.
+
+        The next poll of each watch then needs no request for them, if it comes soon. ``anew``: the watches were never
+        read, so what is behind their names is requested, too.
         """
         index = {name: self.config.watches[name].index for name in names}
         handed = {one.name: one for one in self.together[cluster].read([*dict.fromkeys(index.values())], anew)}
@@ -165,7 +167,7 @@ class App:
                 handed[index[name]] = found._replace(requests=0, received_bytes=0)
 
     def engines(self) -> Iterator[tuple[str, EngineCluster]]:
-        """Each cluster once, by its own name, for who only wants to know whether it is there."""
+        """Each cluster once, by its own name, to check whether it answers."""
         from esfeed.cluster.adapter import EngineCluster
 
         for name, settings in self.config.clusters.items():
@@ -221,23 +223,23 @@ class App:
 
     @cached_property
     def router(self) -> Router:
-        """The routes, compiled."""
+        """The compiled routes."""
         return self.config.router()
 
     @cached_property
     def dispatchers(self) -> Mapping[str, Dispatcher | MemoryDispatcher]:
-        """What delivers, by sink: from its place in the log, or straight from memory."""
+        """The dispatchers by sink: from a cursor in the log, or from memory."""
         return {name: self._dispatcher(name, settings) for name, settings in self.config.sinks.items()}
 
     @cached_property
     def targets(self) -> Mapping[str, Target]:
-        """Where each sink leads, unopened."""
+        """The target of each sink, not yet open."""
         from esfeed.delivery.target import Target
 
         return {name: Target(name, self._watched(name)) for name in self.config.sinks}
 
     def direct(self, name: str, watch: str) -> DirectWriter:
-        """What brings documents of a watch to a sink past the log, while its dispatcher does nothing."""
+        """Sends documents of a watch to a sink past the log, while the dispatcher of the sink is idle."""
         from esfeed.delivery.direct_writer import DirectWriter
 
         event_factory = self.watchers[watch].event_factory
@@ -276,7 +278,7 @@ class App:
         return made
 
     def backlog(self, name: str) -> int:
-        """How many entries of the log a sink has before it; of one without the log, how many events in memory."""
+        """How many log entries lie behind the cursor of a sink; without the log, how many events are in memory."""
         from esfeed.delivery.memory_dispatcher import MemoryDispatcher
 
         found = self.dispatchers[name]
@@ -285,7 +287,7 @@ class App:
         return self.store.log.count(self.store.outbox.cursor(name) or 0)
 
     def sink(self, name: str) -> Sink:
-        """A new, unopened sink of those settings."""
+        """A new sink with those settings, not yet open."""
         settings = self.config.sinks[name]
         try:
             made: Sink = plugins.sink_class(settings.type)(settings)
@@ -300,7 +302,7 @@ class App:
 
 
 def terms(settings: SinkSection) -> DeliveryOptions:
-    """How a sink is to be served, from its settings."""
+    """The delivery options from the settings of a sink."""
     return DeliveryOptions(
         settings.batch,
         settings.batch_bytes,

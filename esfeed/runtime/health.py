@@ -1,4 +1,4 @@
-"""What is told of a feed's parts: the latest word on each watch and sink, as ``esfeed status`` shows it."""
+"""The latest health of each watch and sink, as ``esfeed status`` shows it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from esfeed.text.decoders import read
 
 
 class WatchHealth(msgspec.Struct, frozen=True):
-    """The last poll of a watch. ``at`` is epoch seconds; ``took`` seconds; ``received_bytes`` bytes received.
+    """The last poll of a watch. ``at`` is in epoch seconds, ``took`` in seconds, ``received_bytes`` in bytes.
 
-    Times of day, here and below, are of the steady clock (``App.steady``).
+    All times here and below come from the steady clock (``App.steady``).
 
-    ``since`` is when the watch last was well, ``reconciled`` when it last was reconciled on request, 0 for never.
-    ``error`` is empty where the poll went well. ``behind``: operations that the index had counted at the last poll and
-    that the feed cannot be sure yet to have seen, ``None`` where it cannot tell.
+    ``since``: when the watch last polled without an error. ``reconciled``: when it last reconciled on request, 0 for
+    never. ``error`` is empty if the poll succeeded. ``behind``: operations that the index had counted at the last poll
+    and that the feed may not have seen yet, ``None`` if unknown.
     """
 
     at: float
@@ -36,10 +36,10 @@ class WatchHealth(msgspec.Struct, frozen=True):
 
 
 class SinkHealth(msgspec.Struct, frozen=True):
-    """The last step of a sink. ``sent`` counts what it took since this process began; ``retry_at`` is epoch seconds.
+    """The last step of a sink. ``sent`` counts events since this process began; ``retry_at`` is in epoch seconds.
 
-    ``failures`` is more than 0 while the target takes nothing; ``error`` may also be about a single event. Of a sink
-    without the log: ``dropped`` since this process began, and ``backlog`` in its memory.
+    ``failures`` is positive while the target takes nothing; ``error`` may also concern a single event. For a sink
+    without the log: ``dropped`` since this process began, and ``backlog`` in memory.
     """
 
     at: float
@@ -52,18 +52,18 @@ class SinkHealth(msgspec.Struct, frozen=True):
 
 
 class Alive(msgspec.Struct, frozen=True):
-    """When a part was last seen to do something that is not finished. ``at`` is epoch seconds."""
+    """When a part last made progress in something unfinished. ``at`` is in epoch seconds."""
 
     at: float
 
 
 def pack(health: WatchHealth | SinkHealth | Alive) -> bytes:
-    """As it lies in the state."""
+    """Encodes health for the state."""
     return msgspec.json.encode(health)
 
 
 def unpack(raw: bytes, kind: type[Any]) -> Any:
-    """The health that :func:`pack` packed."""
+    """Decodes what :func:`pack` encoded."""
     return read(raw, kind)
 
 

@@ -1,6 +1,4 @@
-"""Writes the latest health of each watch and sink into the state, for ``esfeed status``: few transactions, however many
-watches there are.
-"""
+"""Writes the latest health of watches and sinks into the state, in few transactions, for ``esfeed status``."""
 
 from __future__ import annotations
 
@@ -17,15 +15,15 @@ log = structlog.get_logger("esfeed")
 _EVERY = 1.0
 Keep = Callable[[Sequence[tuple[str, str, bytes]]], None]
 Part = tuple[str, str]
-"""Its kind, ``watch`` or ``sink``, and its name."""
+"""The kind, ``watch`` or ``sink``, and the name."""
 
 
 class HealthWriter:
-    """Health that is not written yet. Usable from many threads.
+    """Buffers health that is not written yet. Thread-safe.
 
-    ``keep`` writes notes, each (kind, name, data), in one transaction. A note with another error than the one before is
-    urgent: it is written at once, and all others with it. The others are written at once too, but for each part up to
-    once a second; with ``patient`` set, the caller calls ``flush`` each second instead.
+    ``keep`` writes notes, each (kind, name, data), in one transaction. A note whose error differs from the previous one
+    is urgent: it is written at once, together with all others. Other notes are written at once too, but only once a
+    second for each part. If ``patient`` is set, the caller calls ``flush`` every second instead.
     """
 
     def __init__(self, keep: Keep, monotonic: Callable[[], float]) -> None:
@@ -50,12 +48,12 @@ class HealthWriter:
             self.flush()
 
     def rest(self, kind: str, name: str) -> None:
-        """Writes the newest health of a part that rests from now on, if that is not done yet."""
+        """Writes the newest health of a part that becomes idle, if it is not written yet."""
         if not self.patient and (kind, name) in self._waiting:
             self.flush()
 
     def flush(self) -> None:
-        """Writes all that is not written yet: in the thread that writes already, if there is one."""
+        """Writes everything that is not written yet. If another thread is writing, that thread does it."""
         with self._lock:
             self._wanted = True
             if self._writing:
@@ -74,7 +72,7 @@ class HealthWriter:
         try:
             self._keep([(*part, pack(health)) for part, health in some.items()])
         except EsfeedError as fault:
-            # The state is what fails: the poll or delivery tells of it, the health is not worth a second error.
+            # The state fails, and the poll or delivery reports it. The health does not deserve a second error.
             log.debug("health.not_noted", parts=len(some), error=str(fault))
             with self._lock:
                 self._waiting = some | self._waiting

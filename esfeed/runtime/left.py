@@ -1,4 +1,4 @@
-"""Sinks that the state knows and the settings do not: they left, or have another name now, and something may wait."""
+"""Sinks that are in the state but not in the settings: removed or renamed, and events may wait for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HINT = "`esfeed sinks rename OLD NEW` has another one go on there, `esfeed sinks
 
 
 class Left(msgspec.Struct, frozen=True):
-    """What waits for a sink: log entries behind its place, and events that were set aside."""
+    """What waits for a sink: log entries behind its cursor, and parked and dead events."""
 
     cursor: int | None
     backlog: int
@@ -30,7 +30,7 @@ class Left(msgspec.Struct, frozen=True):
 
 
 def known(app: App) -> Mapping[str, Left]:
-    """Every sink that the state or the settings know, by name."""
+    """Every sink in the state or the settings, by name."""
     cursors, counts = app.store.sinks.cursors(), app.store.dead_letters.counts()
     found = {}
     for name in sorted({*cursors, *counts, *app.config.sinks}):
@@ -41,5 +41,5 @@ def known(app: App) -> Mapping[str, Left]:
 
 
 def left(app: App) -> Mapping[str, Left]:
-    """Those of them that are not in the settings and have something waiting."""
+    """The known sinks that are not in the settings and for which something waits."""
     return {name: one for name, one in known(app).items() if name not in app.config.sinks and one.waits}

@@ -1,4 +1,4 @@
-"""Wakes those who wait for the log (``ports.Notifier``)."""
+"""Wakes threads that wait for the log (``ports.Notifier``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from esfeed.ports import LogRow
 
 
 class LocalNotifier:
-    """See ``ports.Notifier``. Commits of another process wake nobody here."""
+    """See ``ports.Notifier``. Commits of another process wake no thread here."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

@@ -1,4 +1,4 @@
-"""Who polls the watches that are due: those of one cluster share a question, and workers of their own."""
+"""Decides which thread polls the watches that are due. Watches of a cluster share requests and a pool of workers."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from esfeed.runtime.workers import Workers
 log = structlog.get_logger("esfeed")
 
 _WORKERS = 8
-"""Threads for each cluster that poll watches which are followed already: an idle poll takes milliseconds."""
+"""Threads for each cluster that poll watches which were read before: an idle poll takes milliseconds."""
 
 _FIRST = 12
-"""Those that read watches for the first time, or anew: that may take hours, and must not hold up the others."""
+"""Threads that read watches for the first time, or again as a whole. That can take hours and must not block others."""
 
 _LOT = 16
-"""Watches that are read for the first time whose counters are asked for at once: soon used, as they grow old."""
+"""How many new watches share one request for counters. Few, so that the counters are used before they are old."""
 
 
 class Rounds:
-    """Has ``poll`` called for each watch that is due, in some thread; never twice at once for one watch.
+    """Calls ``poll`` for each watch that is due, in some thread, never twice at once for one watch.
 
-    ``followed`` are those that were read before.
+    ``followed``: the watches that were read before.
     """
 
     def __init__(self, app: App, poll: Callable[[str], None], followed: Iterable[str]) -> None:
@@ -41,7 +41,7 @@ class Rounds:
         self._paused: set[str] = set()
 
     def due(self, names: Sequence[str]) -> None:
-        """It is the turn of those watches: polls them, but for the paused ones and those still at their last turn."""
+        """Polls those watches, except paused ones and those whose last poll still runs."""
         with self._lock:
             names = [name for name in names if name not in self._taken and name not in self._paused]
             self._taken.update(names)
@@ -57,25 +57,25 @@ class Rounds:
             self._put(cluster, asked, [partial(self._one, name) for name in asked], anew=True)
 
     def pause(self, name: str) -> None:
-        """That watch is not polled until ``resume``."""
+        """Stops polling that watch until ``resume``."""
         with self._lock:
             self._paused.add(name)
 
     def resume(self, name: str) -> None:
-        """It is again, when it is due."""
+        """Polls the watch again when it is due."""
         with self._lock:
             self._paused.discard(name)
 
     def stop(self) -> None:
-        """No further poll begins."""
+        """Starts no further poll."""
         self._workers.stop()
 
     def wait(self, seconds: Callable[[], float]) -> None:
-        """After ``stop``: until no poll runs, while ``seconds()``, those that are left, are more than none."""
+        """After ``stop``: waits until no poll runs, as long as ``seconds()``, the time left, is positive."""
         self._workers.wait(seconds)
 
     def _share(self, cluster: str, names: Sequence[str], anew: bool) -> None:
-        """Has them polled, in lots that share one question where they may."""
+        """Submits polls, in lots that share one request where possible."""
         together, watches = self._app.together[cluster], self._app.config.watches
         may = {name for name in names if together.may_share(watches[name].index)}
         alone = [name for name in names if name not in may]
@@ -108,11 +108,11 @@ class Rounds:
             log.error("schedule.no_thread", job=lane, error=str(error), hint=NO_THREAD)
 
     def _lot(self, cluster: str, names: Sequence[str], anew: bool) -> None:
-        """Asks for the counters of those watches, and has each polled next, before others wait for theirs."""
+        """Reads the counters of those watches, then submits their polls ahead of waiting jobs."""
         try:
             self._app.share(cluster, names, anew)
         except Exception:
-            # Each asks by itself then, which tells of whatever it is.
+            # Each poll then reads its own counters and reports the error.
             log.debug("counters.not_shared", cluster=cluster, exc_info=True)
         self._put(cluster, names, [partial(self._one, name) for name in names], anew, before=True)
 
@@ -127,6 +127,6 @@ class Rounds:
             self._taken.difference_update(names)
 
     def followed(self, name: str) -> None:
-        """A poll of that watch came to its end: it is read as a whole."""
+        """Notes that a poll of that watch completed: it has been read as a whole."""
         with self._lock:
             self._followed.add(name)

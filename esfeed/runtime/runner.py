@@ -1,6 +1,6 @@
-"""Polls, delivers and prunes, one step at a time, and notes how each went.
+"""Polls, delivers and prunes, one step at a time, and stores the health after each.
 
-The daemon and the commands differ only in when they ask for a step.
+The daemon and the commands differ only in when they call a step.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Runner:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        # The state is opened on first use.
+        # Opens the state on first use only.
         self.health = HealthWriter(lambda notes: app.store.notes.put_all(notes), app.clock.monotonic)  # noqa: PLW0108
         self._well: dict[str, float] = {}
         self._reconciled: dict[str, float] = {}
@@ -43,19 +43,17 @@ class Runner:
         self._lost: dict[str, int] = {}
 
     def begin(self) -> None:
-        """Makes all that polls need, and notes that the feed runs from now on: what was not heard of since is not late
-        yet.
-        """
-        # Now: many threads would each begin to make them.
+        """Builds everything that polls need, and stores the start time: before that, no watch counts as late."""
+        # Build them now: otherwise many threads would each start to build them.
         _ = self._app.watchers, self._app.together, self._engines_before
         self._app.store.notes.put("alive", "", pack(Alive(self._at())))
 
     def alive(self, watch: str) -> None:
-        """Notes that the poll of a watch that is still going on gets answers."""
+        """Stores that the running poll of a watch still gets answers."""
         self._app.store.notes.put("alive", watch, pack(Alive(self._at())))
 
     def poll(self, name: str, stop: Stop = lambda: False, progress: Progress = lambda read, total: None) -> Poll:
-        """One poll of a watch; its health is noted, whatever comes. Raises what the watcher raises."""
+        """Polls a watch once and stores its health, also after an error. Raises the errors of the watcher."""
         with together(observer.polling(name) for observer in self._app.observers):
             return self._poll(name, stop, progress)
 
@@ -106,7 +104,7 @@ class Runner:
             return None
 
     def _engine(self, watch: str, cluster: EngineCluster) -> str:
-        """The engine as last heard of: an idle poll does not ask for it."""
+        """The last known engine: an idle poll does not request it."""
         if cluster.known_engine is not None:
             return str(cluster.known_engine)
         return self._engines_before.get(watch, "")
@@ -116,13 +114,13 @@ class Runner:
         return {name: one.engine for name, one in watch_health(self._app.store.notes).items()}
 
     def reconcile(self, name: str, allow_mass_delete: bool) -> None:
-        """Sets a watch to reconcile at its next poll; with ``allow_mass_delete``, behind another cluster too."""
+        """Makes a watch reconcile at its next poll. ``allow_mass_delete`` also accepts a different cluster."""
         self._app.trackers[name].reconcile = True
         self._app.trackers[name].accept = allow_mass_delete
         self._app.watchers[name].allow_mass_delete = allow_mass_delete
 
     def deliver(self, name: str) -> Delivery:
-        """One step of a sink; its health is noted. Raises what the dispatcher raises."""
+        """Runs one step of a sink and stores its health. Raises the errors of the dispatcher."""
         try:
             delivery = self._app.dispatchers[name].run_once()
         except ReaderGone:
@@ -157,7 +155,7 @@ class Runner:
         self.health.put("sink", name, health, error)
 
     def prune(self, stop: Stop = lambda: False) -> None:
-        """Keeps the log within ``ttl`` and ``max_log``, for a second at most; what a sink loses is logged."""
+        """Prunes the log to ``ttl`` and ``max_log``, for up to a second, and logs what sinks lose."""
         fed = {name: self._app.router.watches(name) for name, one in self._app.config.sinks.items() if one.persist}
         before = int((self._app.clock.now().timestamp() - self._app.config.ttl) * 1000)
         until = self._app.clock.monotonic() + _PRUNE_FOR

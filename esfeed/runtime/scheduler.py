@@ -1,7 +1,7 @@
-"""When each watch is polled: by APScheduler, whose clock is the time of day, kept on time when that clock is set.
+"""Schedules polls with APScheduler, and keeps them on time when the system clock is set.
 
-APScheduler notes for each job at what time of day it is due, so a clock that is set back by an hour would let nothing
-happen for an hour. ``look`` notices that the time of day and the monotonic clock have moved apart, and schedules anew.
+APScheduler stores the time of day at which each job is due. A clock that is set back by an hour would stop all jobs for
+an hour. ``look`` detects that the time of day and the monotonic clock have moved apart, and schedules again.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from esfeed.ports import Clock
 log = structlog.get_logger("esfeed")
 
 _STEP = 0.25
-"""Seconds that the two clocks may differ by before it counts: less than that, a clock that is slewed differs soon."""
+"""How many seconds the two clocks may drift apart before it counts as a step. A slewed clock drifts by less."""
 
 
 class _ThreadEach(BaseExecutor):  # type: ignore[misc]  # APScheduler has no py.typed
-    """Runs every job in a daemon thread of its own: none waits for another, nor does the end of the process."""
+    """Runs every job in its own daemon thread: no job waits for another, and the process can exit meanwhile."""
 
     def _do_submit_job(self, job: Any, run_times: Any) -> None:
         thread = threading.Thread(target=self._run, args=(job, run_times), name=f"poll {job.id}", daemon=True)
         try:
             thread.start()
         except RuntimeError as error:
-            # APScheduler would tell its own logger, to which nobody listens. The job's next time comes all the same.
+            # APScheduler would log it to its own logger, which is off. The job still runs at its next time.
             log.error("schedule.no_thread", job=job.id.strip(), error=str(error), hint=NO_THREAD)
             raise
 
@@ -51,7 +51,7 @@ NO_THREAD = "raise the limit of threads or memory of this process (ulimit -u, Ta
 
 
 class Schedule:
-    """Runs jobs by name, each at most once at a time, in a thread of its own."""
+    """Runs jobs by name, each at most once at a time, in its own thread."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -64,28 +64,28 @@ class Schedule:
         self._apart = self._difference()
 
     def every(self, seconds: float, name: str, job: Callable[..., None], *args: Any, at_once: bool = False) -> None:
-        """Runs ``job`` every so many seconds."""
+        """Runs ``job`` every ``seconds``, for the first time after that, or now if ``at_once``."""
         first = self._clock.now() + timedelta(seconds=0 if at_once else seconds)
         trigger = IntervalTrigger(seconds=seconds)
         self._scheduler.add_job(job, trigger, id=name, args=args, next_run_time=first)
 
     def cron(self, when: str, name: str, job: Callable[..., None], *args: Any) -> None:
-        """Runs ``job`` at the times of day that ``when`` says."""
+        """Runs ``job`` at the times of the cron expression ``when`` (UTC)."""
         self._scheduler.add_job(job, CronTrigger.from_crontab(when), id=name, args=args)
 
     def start(self) -> None:
-        """From now on they run."""
+        """Starts the jobs."""
         self._scheduler.start()
 
     def stop(self) -> None:
-        """No further one begins."""
+        """Starts no further job."""
         self._scheduler.shutdown(wait=False)
 
     def look(self) -> float:
-        """To be called often: where the clock was set, all intervals begin anew, with a run at once.
+        """Call it often: if the clock was set, runs every job with an interval now and recomputes the cron times.
 
-        Returns by how many seconds it was set, 0 where it was not. A machine that slept looks like one whose clock was
-        set forward.
+        Returns by how many seconds the clock was set, 0 if it was not. A machine that slept looks like one whose clock
+        was set forward.
         """
         apart = self._difference()
         step = apart - self._apart

@@ -1,4 +1,4 @@
-"""How a process is told to end: SIGTERM or SIGINT, remembered, and asked for by whoever works."""
+"""Remembers SIGTERM and SIGINT; code that works asks for it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from types import FrameType
 
 
 class StopSignal:
-    """Call it: whether the process was told to end. Make it in the main thread, as Python wants it.
+    """Call it: whether the process must stop. Create it in the main thread, as Python requires.
 
-    The handler sets a plain flag. Setting a ``threading.Event`` there can wait for ever: the handler runs in the main
-    thread, between any two steps of it, and that may hold the event's own lock just then.
+    The handler sets a plain flag. Setting a ``threading.Event`` there can deadlock: the handler runs in the main thread
+    between any two of its steps, and the main thread may hold the lock of the event at that moment.
     """
 
     def __init__(self) -> None:

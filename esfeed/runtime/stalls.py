@@ -1,4 +1,4 @@
-"""Which watches of a running feed are stalled: nothing was heard of them for so long that something holds them up."""
+"""Which watches of a running feed are stalled: they have not reported for so long that something blocks them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 _TURNS = 3
 _LEAST = 10.0
-"""Seconds below which no watch counts as stalled: a poll takes its time, and is noted once a second at most."""
+"""Seconds below which no watch is stalled: a poll takes time, and is stored at most once a second."""
 
 
 def stalled(app: App, healths: Mapping[str, WatchHealth]) -> frozenset[str]:
-    """The watches that were not polled for three intervals, and for ten seconds at least.
+    """The watches that were not polled for three intervals, and for at least ten seconds.
 
-    A poll that goes on and gets answers from its cluster is none of those, nor is anything while no feed runs, nor a
-    watch whose last poll failed: that one is known to fail.
+    Not stalled: a watch whose poll still gets answers from the cluster, a watch whose last poll failed (it is failing),
+    and every watch while no feed runs.
     """
     alive = {name: unpack(raw, Alive).at for name, raw in app.store.notes.all("alive").items()}
     if not (alive and app.running()):
@@ -39,7 +39,7 @@ def stalled(app: App, healths: Mapping[str, WatchHealth]) -> frozenset[str]:
 
 
 def _missed(settings: WatchSettings, age: float, now: datetime) -> bool:
-    """Whether a watch should have been polled three times in the last ``age`` seconds."""
+    """Whether a watch should have polled three times in the last ``age`` seconds."""
     if settings.cron is None:
         return age > _TURNS * settings.interval
     from apscheduler.triggers.cron import CronTrigger

@@ -1,4 +1,4 @@
-"""How every part of a feed is doing, as plain values: what ``esfeed status`` and the dashboard show."""
+"""The status of every part of a feed, as plain values for ``esfeed status`` and the dashboard."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from esfeed.runtime.stalls import stalled
 
 
 def report(app: App) -> dict[str, Any]:
-    """The whole of it, ready for JSON. Times are in seconds.
+    """The full status, ready for JSON. Times are in seconds.
 
-    ``lag_seconds`` of a watch is how old the oldest change that was not seen yet may be; of a sink, how long the first
-    log entry behind its cursor has been waiting. Raises ``StateError`` where the state cannot be read.
+    ``lag_seconds`` of a watch is the possible age of the oldest change not yet seen; of a sink, how long the first log
+    entry behind its cursor has been waiting. Raises ``StateError`` if the state cannot be read.
     """
     now = app.steady.now().timestamp()
     sinks = sink_health(app.store.notes)
@@ -90,14 +90,14 @@ def _sink(health: SinkHealth | None, counts: Counts, now: float) -> dict[str, An
 
 
 def waiting_since(app: App, sink: str) -> float:
-    """How long the first log entry that is not settled for a sink has been waiting, in seconds; 0 where none is."""
+    """How long the first log entry behind the cursor of a sink has been waiting, in seconds; 0 if there is none."""
     cursor, now = app.store.outbox.cursor(sink), app.clock.now().timestamp()
     rows = [] if cursor is None else app.store.log.read(cursor, 1)
     return max(0.0, now - datetime.fromisoformat(rows[0].event.time).timestamp()) if rows else 0.0
 
 
 def held(app: App, sinks: Mapping[str, object], limit: int) -> list[dict[str, Any]]:
-    """The parked and dead events of some sinks, by sink and position, ``limit`` at most, ready for JSON."""
+    """The parked and dead events of some sinks, by sink and position, up to ``limit``, ready for JSON."""
     return [
         {
             "sink": one.sink,

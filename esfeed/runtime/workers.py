@@ -1,4 +1,4 @@
-"""A bounded number of threads that take turns: each lane has some of its own, so none waits for another lane's work."""
+"""A bounded number of threads for each lane, so that no lane waits for the work of another."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Job = Callable[[], None]
 
 
 class Workers:
-    """Runs jobs, in each lane in the order they came, ``limit`` at a time there. Usable from many threads.
+    """Runs the jobs of each lane in order, up to ``limit`` at a time. Thread-safe.
 
-    Threads are started when they are needed, and then kept. They are daemons: one that hangs, say on a dead cluster,
-    must not keep the process from ending.
+    Threads start on demand and are kept. They are daemons: one that hangs, for example on a dead cluster, must not keep
+    the process from exiting.
     """
 
     def __init__(self) -> None:
@@ -26,9 +26,9 @@ class Workers:
         self._over = False
 
     def submit(self, lane: Hashable, jobs: Sequence[Job], limit: int, *, before: bool = False) -> None:
-        """Has ``jobs`` run in that lane, ``before`` those that wait there or behind them.
+        """Queues ``jobs`` in that lane, behind the waiting ones, or ahead of them if ``before``.
 
-        Raises ``RuntimeError`` where no thread can be started and none is there; then none of them will run.
+        Raises ``RuntimeError`` if no thread can start and the lane has none; then none of the waiting jobs run.
         """
         with self._lock:
             if self._over:
@@ -39,7 +39,7 @@ class Workers:
         found.submit(jobs, limit, before)
 
     def stop(self) -> None:
-        """No further job begins; those that wait never will."""
+        """Starts no further job, and discards those that wait."""
         with self._lock:
             self._over = True
             lanes = [*self._lanes.values()]
@@ -47,9 +47,9 @@ class Workers:
             lane.stop()
 
     def wait(self, seconds: Callable[[], float]) -> bool:
-        """After ``stop``: until no job runs, while ``seconds()``, those that are left, are more than none.
+        """After ``stop``: waits until no job runs, as long as ``seconds()``, the time left, is positive.
 
-        Returns whether none runs.
+        Returns whether no job runs.
         """
         rest = [lane.wait(seconds) for lane in [*self._lanes.values()]]
         return all(rest)
@@ -73,7 +73,7 @@ class _Lane:
                 while self._threads < limit and len(self._waiting) > self._idle:
                     threading.Thread(target=self._work, name=self._name, daemon=True).start()
                     self._threads += 1
-                    self._idle += 1  # until it has come to its first job
+                    self._idle += 1  # until it takes its first job
             except RuntimeError:
                 if not self._threads:
                     self._waiting.clear()

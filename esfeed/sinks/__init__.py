@@ -1,1 +1,1 @@
-"""Where events go: one small file a target, each holding to :class:`esfeed.ports.Sink`."""
+"""The sinks, one package for each kind of target. Each implements :class:`esfeed.ports.Sink`."""

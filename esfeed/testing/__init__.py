@@ -1,4 +1,4 @@
 """The contract suites that every implementation of a port passes, and a builder of sample events.
 
-Needs pytest; nothing in esfeed itself imports this package.
+Requires pytest; no other package of esfeed imports this one.
 """

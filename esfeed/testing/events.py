@@ -1,4 +1,4 @@
-"""A builder of sample events, so that a test names only what it is about."""
+"""A builder of sample events: a test names only the fields that matter to it."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def sample_event(
     routing: str | None = None,
     index: str = "searchlight-2026_11_24",
 ) -> Event:
-    """An event as the log would hold it; every argument has the name it has in :class:`esfeed.model.event.Event`.
+    """An event as the log holds it; the arguments have the names of :class:`esfeed.model.event.Event`.
 
-    ``before`` and ``after`` are given as a dict, or as the raw bytes of an engine. Where neither is given, a small
-    document stands in that fits ``op``. Without ``id`` one is derived, the same for the same document and position.
+    ``before`` and ``after`` are a dict, or the raw bytes of an engine. If neither is given, a small document that fits
+    ``op`` is used. Without ``id`` one is derived, the same for the same document and position.
     """
     if before is None and after is None:
         before = {"name": "web-1", "status": "BUILD"} if op in ("updated", "deleted") else None

@@ -1,8 +1,8 @@
-"""The contract of a sink, as a suite of tests: what :class:`esfeed.ports.Sink` promises, seen from the target.
+"""The contract of a sink as a test suite: what :class:`esfeed.ports.Sink` requires, checked at the target.
 
-One outcome an event, order, at least once, partial failure, close and reopen, odd ids and sizes, nothing swallowed.
+One outcome for each event, order, at-least-once, partial failure, close and reopen, odd ids and sizes, no loss.
 
-An author of a sink subclasses it and says how to make the sink and how to look into its target::
+To test your sink, subclass the suite and say how to create the sink and how to read its target::
 
     class TestMySink(SinkContract):
         @pytest.fixture(autouse=True)
@@ -44,10 +44,10 @@ ODD_IDS = (
     "[bold]x[/bold]",
     "x" * 512,
 )
-"""Ids that an engine takes, and that a careless sink stumbles over."""
+"""Ids that an engine accepts and that break a careless sink."""
 
 REFUSING = ("test_partial_failure", "test_later_events_wait_behind_a_refused_one")
-"""The tests that call ``refuse``, for targets that refuse by topic or queue and need one a document there."""
+"""The tests that call ``refuse``, for targets that refuse by topic or queue and need one for each document there."""
 
 _BULK = {"bulk": "x" * 20_000}
 """More than fits into the last block of a disk that is otherwise full."""
@@ -56,20 +56,20 @@ _BULK = {"bulk": "x" * 20_000}
 class SinkContract:
     """Subclass it as ``Test…`` and define ``make_sink`` and ``received``; the hooks that break the target are optional.
 
-    ``patience`` is how many seconds a target may take to show what it has taken, and to recover when it is repaired.
+    ``patience``: how many seconds a target may take to show what it took, and to recover after a repair.
     """
 
     patience: float = 5.0
 
     cannot_refuse: str = "refuse is not defined"
-    """Why the target cannot refuse one event and take others; the tests of partial failure are skipped with it."""
+    """Why the target cannot refuse one event and take others; the reason for skipping the tests of partial failure."""
 
     def make_sink(self) -> Sink:
-        """A new sink, not yet open, at the same target each time within one test."""
+        """A new sink, not yet open, at the same target for the whole test."""
         raise NotImplementedError("say how the sink is made")
 
     def received(self) -> Received:
-        """What the target has by now, in the order in which it came: (event id, position) each."""
+        """What the target has now, in order of arrival: (event id, position) each."""
         raise NotImplementedError("say what the target has")
 
     def break_target(self) -> None:
@@ -82,7 +82,7 @@ class SinkContract:
     def refuse(self, doc_ids: Collection[str]) -> None:
         """Makes the target refuse events of those documents, and no others, from now on.
 
-        In whatever way it can: for good or for now. Without it, the tests of partial failure are skipped.
+        The refusal may be permanent or temporary. Without this hook, the tests of partial failure are skipped.
         """
         pytest.skip(self.cannot_refuse)
 
@@ -98,7 +98,7 @@ class SinkContract:
         assert not bad, f"a sound target must take sound events, but: {bad[:3]}"
 
     def _await(self, events: Sequence[Event]) -> Received:
-        """What was received, once all ``events`` are in it."""
+        """What was received, once it includes all ``events``."""
         end = time.monotonic() + self.patience
         while True:
             received = self.received()
@@ -109,7 +109,7 @@ class SinkContract:
             time.sleep(0.02)
 
     def _send_broken(self, sink: Sink, events: Sequence[Event]) -> Sequence[Outcome]:
-        """What an open sink answers while its target is broken; nothing, where it raises one of what it may."""
+        """What an open sink answers while its target is broken; nothing if it raises an error that it may raise."""
         self.break_target()
         try:
             return self._send(sink, events)
@@ -121,7 +121,7 @@ class SinkContract:
     # --- the contract
 
     def test_one_outcome_an_event(self) -> None:
-        """A batch is answered event by event, all ok at a sound target, and all of it is there without a close."""
+        """A batch is answered event by event; at a sound target all are ok, and all arrive without a close."""
         sink = self.make_sink()
         sink.open()
         events = [sample_event(position=n, doc_id=f"doc-{n}") for n in range(1, 21)]
@@ -130,7 +130,7 @@ class SinkContract:
         sink.close()
 
     def test_order_of_a_document(self) -> None:
-        """The events of one document come in the order of the log, within a batch and across batches."""
+        """The events of one document arrive in the order of the log, within a batch and across batches."""
         sink = self.make_sink()
         sink.open()
         events = [sample_event(position=n, doc_id=f"doc-{n % 3}") for n in range(1, 31)]
@@ -143,7 +143,7 @@ class SinkContract:
             assert positions == sorted(positions), f"doc-{doc} came out of order: {positions}"
 
     def test_close_and_reopen(self) -> None:
-        """A sink goes on after close and open, and so does a new one at the same target."""
+        """A sink works again after close and open, and so does a new one at the same target."""
         events = [sample_event(position=n) for n in (1, 2, 3)]
         sink = self.make_sink()
         sink.open()
@@ -159,7 +159,7 @@ class SinkContract:
         other.close()
 
     def test_close_twice(self) -> None:
-        """Closing twice does no harm, nor does closing what was never opened."""
+        """Closing twice does no harm, nor does closing a sink that was never open."""
         sink = self.make_sink()
         sink.close()
         sink.open()
@@ -194,7 +194,7 @@ class SinkContract:
         sink.close()
 
     def test_large_event(self) -> None:
-        """A document of a megabyte arrives; where the target has a limit below that, it is rejected, not lost."""
+        """A document of a megabyte arrives; if the target has a lower limit, it is rejected, not lost."""
         events = [sample_event(position=1, after={"blob": "ä" * (1 << 19)}), sample_event(position=2, doc_id="other")]
         sink = self.make_sink()
         sink.open()
@@ -205,7 +205,7 @@ class SinkContract:
         sink.close()
 
     def test_broken_target_takes_nothing(self) -> None:
-        """At a broken target nothing is ok, nothing but ``Retryable`` or ``ConfigError`` is raised, close works."""
+        """With a broken target nothing is ok, only ``Retryable`` or ``ConfigError`` is raised, and close works."""
         sink = self.make_sink()
         outcomes: Sequence[Outcome] = ()
         self.break_target()
@@ -221,7 +221,7 @@ class SinkContract:
         assert kinds <= {"retry"}, f"a fault of the target is no fault of the event: {outcomes}"
 
     def test_breaks_while_open(self) -> None:
-        """A target that breaks while the sink is open: what comes then is not ok, and what came before stays."""
+        """The target breaks while the sink is open: later events are not ok, and earlier ones stay."""
         before, after = sample_event(position=1), sample_event(position=2, after=_BULK)
         sink = self.make_sink()
         sink.open()
@@ -233,7 +233,7 @@ class SinkContract:
 
     @pytest.mark.parametrize("reopen", [False, True])
     def test_repaired_target_gets_all(self, reopen: bool) -> None:
-        """Once the target is repaired, sending again brings all of it, in order: at least once, nothing torn."""
+        """After a repair, sending again delivers everything in order: at least once, and no partial event."""
         events = [sample_event(position=n, doc_id=f"doc-{n % 2}", after=_BULK) for n in range(1, 9)]
         sink = self.make_sink()
         sink.open()
@@ -248,7 +248,7 @@ class SinkContract:
 
     @pytest.mark.parametrize("refused", [0, 1, 2])
     def test_partial_failure(self, refused: int) -> None:
-        """Where one document is refused, first, last or in between, the others arrive, and each is told apart."""
+        """If one document is refused, first, last or in between, the others arrive, and the outcomes tell which."""
         events = [sample_event(position=n, doc_id=f"doc-{n}") for n in range(3)]
         sink = self.make_sink()
         sink.open()
@@ -271,7 +271,7 @@ class SinkContract:
     def test_later_events_wait_behind_a_refused_one(self) -> None:
         """Behind a refused event, later ones of its document are not sent: they would arrive out of order.
 
-        They get ``waits()``, so that they count no attempt; another document's go on.
+        They get ``waits()``, so that they count no attempt; other documents continue.
         """
         events = [sample_event(position=n, doc_id="refused" if n % 2 else f"doc-{n}") for n in range(1, 7)]
         sink = self.make_sink()
@@ -297,7 +297,7 @@ class SinkContract:
         assert positions == sorted(positions), f"out of order: {positions}"
 
     def test_nothing_is_swallowed(self) -> None:
-        """Through faults that come and go, whatever was answered ok is in the target; all else can be sent again."""
+        """Through intermittent faults, everything answered ok is in the target; everything else can be sent again."""
         sink = self.make_sink()
         sink.open()
         taken: list[Event] = []

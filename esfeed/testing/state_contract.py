@@ -1,6 +1,6 @@
-"""The contracts of the state, as suites of tests: what the ports of :mod:`esfeed.ports` promise, one suite each.
+"""The contracts of the state as test suites: what the ports of :mod:`esfeed.ports` require, one suite each.
 
-An implementation, or a fake that stands for one, subclasses a suite as ``Test…`` and says how to fill it::
+An implementation, or a fake of one, subclasses a suite as ``Test…`` and says how to fill it::
 
     class TestMyOutbox(OutboxContract):
         @pytest.fixture(autouse=True)
@@ -236,7 +236,7 @@ class RevisionsContract:
 
 
 class ShardRevisionsContract(RevisionsContract):
-    """:class:`esfeed.ports.ShardRevisions` and the rest of what a tracker by sequence number asks."""
+    """:class:`esfeed.ports.ShardRevisions` and the rest of what a ``seq_no`` tracker needs."""
 
     def _shards(self) -> ShardRevisions:
         return self.known  # type: ignore[return-value]
@@ -273,7 +273,7 @@ class ShardRevisionsContract(RevisionsContract):
 
 
 class DatedRevisionsContract(RevisionsContract):
-    """:class:`esfeed.ports.DatedRevisions` and the rest of what a tracker by dates asks."""
+    """:class:`esfeed.ports.DatedRevisions` and the rest of what an ``updated_at`` tracker needs."""
 
     def _revision(self, number: int) -> Revision:
         return Revision(_UUID, "i", number + 1, None, b"", stamp=None if number == 0 else 1000 * number)

@@ -1,4 +1,4 @@
-"""The contract of a tracker, as a suite of tests: what :class:`esfeed.ports.Tracker` promises."""
+"""The contract of a tracker as a test suite: what :class:`esfeed.ports.Tracker` requires."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from esfeed.ports import Batch, Checkpoint, Tracker
 class TrackerContract:
     """Subclass it as ``Test…``.
 
-    ``write`` creates or updates documents (by number), ``delete`` deletes them; ``rest`` lets everything that is due
-    happen: operations end, refreshes come. ``make`` makes a tracker over what ``keep`` kept, as a new process does.
+    ``write`` creates or updates documents (by number), ``delete`` deletes them; ``rest`` lets all pending work happen:
+    operations end, refreshes come. ``make`` creates a tracker over what ``keep`` stored, as a new process does.
     """
 
     checkpoint: Checkpoint | None = None

@@ -8,14 +8,13 @@ are gone. ``watermarks`` has the rules, docs/exactness.rst the reasons.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from esfeed.errors import ClusterError, Forbidden, NameGone, brief, many
-from esfeed.model.event import Key
-from esfeed.model.reads import Index, Resolved, Shard, ShardStats, Span, StatsSnapshot, Tail
+from esfeed.model.reads import Index, Resolved, Shard, ShardStats, StatsSnapshot, Tail
 from esfeed.ports import COUNTERS_AGE, Batch, Checkpoint, Clock, Cluster, Known, Passed
 from esfeed.text.decoders import read
 from esfeed.trackers import history, initial_sync
@@ -25,16 +24,13 @@ from esfeed.trackers.comparison import same
 from esfeed.trackers.look import Look
 from esfeed.trackers.options import TrackerOptions, patience, slowest
 from esfeed.trackers.page_size import PageSizer
-from esfeed.trackers.watermarks import LADDER, ShardMark
+from esfeed.trackers.shard_look import NO_NUMBER, TAIL, ShardLook
+from esfeed.trackers.watermarks import ShardMark
 
 NAME = "seq_no"
-_TAIL = 1000
-_IDS_TAIL = 5000
 _AT_ONCE = 50
 _KEYS = 500
 _NOTHING = Batch()
-_NO_NUMBER = 1 << 62
-"""Above all sequence numbers, and within the range that engines and the store accept."""
 
 
 class Unsuited(ClusterError):
@@ -50,19 +46,6 @@ class State(msgspec.Struct, frozen=True):
     lag: bool
     read_at: float
     cluster: str = ""
-
-
-class _Part(NamedTuple):
-    """One shard in a look, and the documents above its watermark (``tail``), up to the page size.
-
-    ``undone``: the number above which a failover may have taken back known operations; ``None`` without a failover.
-    """
-
-    shard: Shard
-    uuid: str
-    look: Look
-    tail: Tail
-    undone: int | None
 
 
 class SeqNoTracker:
@@ -191,29 +174,29 @@ class SeqNoTracker:
                 yield last
             some = changed[start : start + _AT_ONCE]
             begun = {name: self._begin(of, state.marks[name], name, now.shards[name]) for name in some}
-            size = max(1, self._page_sizer.initial(now, _TAIL) // len(some))
+            size = max(1, self._page_sizer.initial(now, TAIL) // len(some))
             shards = {name: _shard(name, now.shards[name]) for name in some}
             tails = self._cluster.tails(of, {shards[name]: begun[name].mark for name in some}, size, source=True)
             undone = {name: begun[name].mark if _restarted(state, name, now.shards[name]) else None for name in some}
-            parts = [self._part(of, shards[name], tails[shards[name]], undone[name]) for name in some]
-            last, unfinished = yield from self._first_pages(parts, size)
+            looks = [self._shard_look(of, shards[name], tails[shards[name]], undone[name]) for name in some]
+            last, unfinished = yield from _first_pages(looks, size)
             if unfinished:
                 if last.seen:
                     yield last
                 last = Batch()
-                for part in unfinished:
-                    yield from self._further(of, part, now, size)
+                for look in unfinished:
+                    yield from look.further(now, size)
             # Only now: what became visible since the last look is below the new watermark, too.
-            for name, part in zip(some, parts, strict=True):
-                kept[name] = self._looked(part.look, state, begun[name], name, now.shards[name], asked)
+            for name, look in zip(some, looks, strict=True):
+                kept[name] = self._looked(look.look, state, begun[name], name, now.shards[name], asked)
         # In one transaction with the watermark: a transaction takes as long as the rest of a poll with few changes.
         yield _keep(msgspec.structs.replace(state, marks=kept), now, last)
 
     def _look(self, of: Resolved, shards: Sequence[Shard]) -> Look:
         return Look(self._cluster, self._known, self._page_sizer, of, shards)
 
-    def _part(self, of: Resolved, shard: Shard, tail: Tail, undone: int | None) -> _Part:
-        return _Part(shard, _uuid(of, shard), self._look(of, [shard]), tail, undone)
+    def _shard_look(self, of: Resolved, shard: Shard, tail: Tail, undone: int | None) -> ShardLook:
+        return ShardLook(self._cluster, self._known, self._page_sizer, of, shard, tail, undone)
 
     def _idle(self, state: State, name: str, reading: ShardStats) -> bool:
         return marks.unchanged(state.marks[name], reading, state.lag)
@@ -235,7 +218,7 @@ class SeqNoTracker:
             return mark
         shard = _shard(name, reading)
         uuid = _uuid(of, shard)
-        size = self._page_sizer.limit(_TAIL)
+        size = self._page_sizer.limit(TAIL)
         proven = history.proven(self._cluster, self._known, of, shard, uuid, mark.mark, size)
         return marks.after_a_restart(mark, reading, proven, self._highest(mark, uuid, shard.number), self._now())
 
@@ -243,7 +226,7 @@ class SeqNoTracker:
         """The largest number of a shard that was counted or reported, including deletes; -1 for none."""
         counted = mark.looked.max_seq_no if mark.looked is not None else None
         found = [-1, counted if counted is not None else -1]
-        found += [one.seq_no or 0 for one in self._known.below(uuid, number, _NO_NUMBER, 1).values()]
+        found += [one.seq_no or 0 for one in self._known.below(uuid, number, NO_NUMBER, 1).values()]
         for keys in self._known.tombstones(uuid, number, _KEYS):
             found += [one.seq_no or 0 for one in self._known.tombstoned(keys).values()]
         return max(found)
@@ -254,108 +237,6 @@ class SeqNoTracker:
         settled = {name: marks.final(mark, now.shards[name], patient, asked) for name, mark in state.marks.items()}
         if settled != state.marks:
             yield _keep(msgspec.structs.replace(state, marks=settled), now)
-
-    def _first_pages(self, parts: Sequence[_Part], size: int) -> Generator[Batch, None, tuple[Batch, Sequence[_Part]]]:
-        """What is new in the first pages of some shards, as one batch; and the shards that need more requests.
-
-        A shard needs no more if its page holds everything above the watermark and as many of its documents are known as
-        it shows. The batch is returned, so that it can be committed together with the watermarks.
-        """
-        batch, unfinished = Batch(), []
-        for part in parts:
-            keys = {doc.key for doc in batch.seen}
-            if any(doc.key in keys for doc in part.tail.docs):  # it moved between two of these shards
-                yield batch
-                batch = Batch()
-            self._page_sizer.observe(part.tail.docs)
-            found = part.look.resolve_changed(part.look.classify(part.tail.docs, part.undone is not None))
-            known = self._known.in_shard(part.uuid, part.shard.number)
-            known += _coming(found, part.uuid, part.shard.number)
-            if len(part.tail.docs) >= size or part.undone is not None or known != part.tail.documents:
-                unfinished.append(part)
-            batch = Batch(
-                [*batch.seen, *found.seen],
-                {**batch.known, **found.known},
-                went_back=batch.went_back or found.went_back,
-            )
-        return batch, unfinished
-
-    def _further(self, of: Resolved, part: _Part, now: StatsSnapshot, size: int) -> Iterator[Batch]:
-        """What is new in one shard after its first page, which is committed by now."""
-        met = {doc.key for doc in part.tail.docs}
-        yield from self._pages(of, part, now, size, met)
-        if part.undone is not None:
-            yield from self._taken_back(part, part.undone, met)
-        if self._known.in_shard(part.uuid, part.shard.number) != part.tail.documents:
-            yield from self._descend(of, part)
-
-    def _pages(self, of: Resolved, part: _Part, now: StatsSnapshot, size: int, met: set[Key]) -> Iterator[Batch]:
-        """What is above the first page, page by page. Adds the keys to ``met``.
-
-        If most documents of a page are known, the next request reads only ids.
-        """
-        docs, distrust = part.tail.docs, part.undone is not None
-        changed = len(docs)
-        while len(docs) >= size:
-            source = distrust or 2 * changed > len(docs)
-            size = self._page_sizer.initial(now, _TAIL) if source else _IDS_TAIL
-            highest = docs[-1].seq_no or 0
-            docs = self._cluster.tails(of, {part.shard: highest}, size, source)[part.shard].docs
-            self._page_sizer.observe(docs)
-            what = part.look.classify(docs, distrust)
-            changed = len(what.changed)
-            met.update(what.met)
-            if (batch := part.look.resolve_changed(what, content=source)).seen:
-                yield batch
-
-    def _taken_back(self, part: _Part, above: int, met: Collection[Key]) -> Iterator[Batch]:
-        """Finds what a failover took back: updates, which leave a document at an older number, and deletes.
-
-        Compares every known document above the watermark by content: those of the pages (``met``) before, the others
-        here. Counts are not enough: they are equal if a document became visible after its page was read and has the
-        number of a lost operation. After this, esfeed knows at least what the shard shows.
-        """
-        for known in self._known.above(part.uuid, part.shard.number, above, _KEYS):
-            others = {key: revision for key, revision in known.items() if key not in met}
-            if not others:
-                continue
-            docs = self._cluster.shown(part.look.of, [*others], True, part.shard)
-            if (batch := part.look.resolve_changed(part.look.classify(docs, distrust=True))).seen:
-                yield batch
-            missing = {key: others[key] for key in others.keys() - {doc.key for doc in docs}}
-            yield from part.look.resolve_missing(missing, len(missing))
-        for keys in self._known.tombstones(part.uuid, part.shard.number, _KEYS):
-            docs = self._cluster.shown(part.look.of, keys, False, part.shard)
-            if (batch := part.look.resolve_changed(part.look.classify(docs), content=False)).seen:
-                yield batch
-
-    def _descend(self, of: Resolved, part: _Part) -> Iterator[Batch]:
-        """Counts ranges of numbers, wide ones first, down to the numbers that exist on one side only."""
-        # Not only up to the shard's largest number: after a failover, a known one can be above it.
-        spans: Sequence[Span] = [(0, _NO_NUMBER)]
-        shown: Mapping[int, int] = {}
-        number = part.shard.number
-        for bits in LADDER:
-            shown = self._cluster.histogram(of, part.shard, spans, bits)
-            spans = marks.differing(self._known.histogram(part.uuid, number, spans, bits), shown, bits)
-            if not spans:
-                return
-        numbers = [low for low, _ in spans]
-        yield from self._unknown(of, part, [low for low in numbers if low in shown])
-        lost = self._known.at(part.uuid, number, numbers)
-        yield from part.look.resolve_missing(lost, len(lost))
-
-    def _unknown(self, of: Resolved, part: _Part, numbers: Sequence[int]) -> Iterator[Batch]:
-        """Documents that became visible between two requests, which the next look would also find.
-
-        Or documents that the searches of another copy than before still show.
-        """
-        if not numbers:
-            return
-        what = part.look.classify(self._cluster.numbered(of, part.shard, numbers))
-        what = what._replace(changed=[], stale=what.stale + what.changed)
-        if (batch := part.look.resolve_changed(what)).seen:
-            yield batch
 
     def check(self, since: Checkpoint | None) -> str:
         """A text: what is behind the name. Raises what a poll would raise."""
@@ -436,10 +317,26 @@ def _below(batch: Batch, begun: Mapping[str, ShardMark]) -> bool:
     )
 
 
-def _coming(batch: Batch, uuid: str, shard: int) -> int:
-    """How many documents the batch adds to the known ones of a shard."""
-    locations = [(one.uuid, one.shard) if (one := batch.known.get(doc.key)) else None for doc in batch.seen]
-    return sum(location != (uuid, shard) for location in locations)
+def _first_pages(looks: Sequence[ShardLook], size: int) -> Generator[Batch, None, tuple[Batch, Sequence[ShardLook]]]:
+    """What is new in the first pages of some shards, as one batch; and the shards that need more requests.
+
+    The batch is returned, so that it can be committed together with the watermarks.
+    """
+    batch, unfinished = Batch(), []
+    for look in looks:
+        keys = {doc.key for doc in batch.seen}
+        if any(doc.key in keys for doc in look.tail.docs):  # it moved between two of these shards
+            yield batch
+            batch = Batch()
+        found = look.first_page()
+        if not look.finished(found, size):
+            unfinished.append(look)
+        batch = Batch(
+            [*batch.seen, *found.seen],
+            {**batch.known, **found.known},
+            went_back=batch.went_back or found.went_back,
+        )
+    return batch, unfinished
 
 
 def _checkpoint(state: State) -> Checkpoint:

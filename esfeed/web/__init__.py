@@ -1,1 +1,1 @@
-"""The feed over HTTP: pages, long polls and streams of events for readers, a dashboard and metrics for operators."""
+"""The feed over HTTP: pages, long polls and streams of events for readers; a dashboard and metrics for operators."""

@@ -1,4 +1,4 @@
-"""The process that serves a feed over HTTP: see ``process``, which starts it."""
+"""The process that serves a feed over HTTP. ``process`` starts it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class RemoteFeed:
-    """The feed in the other process, as ``RunningFeed``."""
+    """The feed in the other process, as a ``RunningFeed``."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -48,7 +48,7 @@ class RemoteFeed:
         return self._ask("alive") is not None
 
     def take(self, answer: Answer) -> None:
-        """Gives an answer to whoever waits for it."""
+        """Passes an answer to the thread that waits for it."""
         waiting = self._waiting.get(answer.number)
         if waiting is not None:
             waiting.put(answer)
@@ -65,9 +65,9 @@ class RemoteFeed:
 
 
 def main() -> None:
-    """Serves until the feed says that it ends, or is gone."""
+    """Serves until the feed ends or is gone."""
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)  # as a whole group gets them: the feed ends this process
+        signal.signal(each, signal.SIG_IGN)  # Signals reach the whole process group; the feed ends this process.
     began: Began = pickle.load(sys.stdin.buffer)
     _end_with(began.feed)
     share_heaps()
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def _end_with(feed: int) -> None:
-    """Has the kernel end this process with the feed's, however that ends, where the kernel can (Linux)."""
+    """Makes the kernel end this process when the feed ends, in any way, if the kernel can (Linux)."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -107,12 +107,12 @@ def _end_with(feed: int) -> None:
 
 
 def _gone() -> NoReturn:
-    """The feed is gone, and with it whoever could want anything of this process."""
+    """The feed is gone, and nothing else needs this process."""
     os._exit(1)
 
 
 def _log_to(channel: Channel) -> None:
-    """Everything that is logged goes to the feed's log."""
+    """Sends everything that is logged to the log of the feed."""
 
     def send(_: object, level: str, event: MutableMapping[str, Any]) -> NoReturn:
         name = str(event.pop("event"))

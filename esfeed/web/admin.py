@@ -1,4 +1,4 @@
-"""What operators ask for: how everything is doing, what is dead, that it be sent again, metrics, and health."""
+"""Endpoints for operators: status, dead events, redrive, metrics, and health."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST_DEAD = 500
 
 
 class Admin:
-    """Answers operators. Lives in the server's event loop; the state is read in threads."""
+    """Answers operators. Runs in the event loop of the server; threads read the state."""
 
     def __init__(self, app: App, metrics: HttpMetrics, feed: RunningFeed, began: float) -> None:
         self._app = app
@@ -38,7 +38,7 @@ class Admin:
         self._began = began
 
     async def status(self, request: Request) -> Response:
-        """``GET /v1/status``: what ``esfeed status --json`` tells, and the events of the last two minutes."""
+        """``GET /v1/status``: the output of ``esfeed status --json``, and the events of the last two minutes."""
         _administrator(request)
         return JSONResponse(safe(await asyncio.to_thread(self._status)))
 
@@ -49,7 +49,7 @@ class Admin:
         return {**body, "state_bytes": size(self._app), "readers": self._metrics.reading()}
 
     async def dead(self, request: Request) -> Response:
-        """``GET /v1/dead``: events that sinks did not take: dead ones, and parked ones that are tried again."""
+        """``GET /v1/dead``: events that sinks did not take: dead ones, and parked ones that are retried."""
         _administrator(request)
         sink = request.query_params.get("sink")
         if sink is not None and sink not in self._app.config.sinks:
@@ -63,9 +63,9 @@ class Admin:
         return {"events": held(self._app, dict.fromkeys(sinks), _MOST_DEAD), "total": total}
 
     async def redrive(self, request: Request) -> Response:
-        """``POST /v1/redrive``: has dead events of a ``sink`` sent again, all or those at ``positions``.
+        """``POST /v1/redrive``: sends dead events of a ``sink`` again, all or those at ``positions``.
 
-        One behind which a newer state of its document was delivered is left as it is, unless ``force`` is true.
+        An event stays dead if a newer state of its document was delivered, unless ``force`` is true.
         """
         _administrator(request)
         asked = await _body(request)
@@ -101,7 +101,7 @@ class Admin:
         return Response(text, headers={"content-type": CONTENT_TYPE})
 
     async def healthz(self, request: Request) -> Response:
-        """``GET /healthz``: whether the feed's process answers, and its state can be read. No: start it anew."""
+        """``GET /healthz``: whether the process of the feed answers and its state is readable. If not, restart it."""
         try:
             alive = await asyncio.to_thread(lambda: self._app.store.log.head() >= 0 and self._feed.alive())
         except EsfeedError:
@@ -109,9 +109,9 @@ class Admin:
         return JSONResponse({"status": "alive" if alive else "dead"}, 200 if alive else 503)
 
     async def readyz(self, request: Request) -> Response:
-        """``GET /readyz``: ``ok``; ``degraded`` while some part fails and others go on; ``dead`` when no watch does.
+        """``GET /readyz``: ``ok``; ``degraded`` if some parts fail; ``dead`` if no watch works.
 
-        ``starting`` until the first poll of this process has ended. Only ``ok`` and ``degraded`` are answered with 200.
+        ``starting`` until the first poll of this process has ended. Only ``ok`` and ``degraded`` give status 200.
         """
         try:
             body = await asyncio.to_thread(self._ready)
@@ -132,9 +132,9 @@ class Admin:
         healths: Mapping[str, WatchHealth | SinkHealth],
         stuck: frozenset[str] | None = None,
     ) -> dict[str, int]:
-        """How many of some parts are ``ok``, ``failing``, or ``starting``: not heard of since this process began.
+        """How many parts are ``ok``, ``failing``, or ``starting`` (they have not reported since this process began).
 
-        Of watches, those that are ``stalled`` too.
+        For watches, also how many are ``stalled``.
         """
         counted = {"ok": 0, "failing": 0, "starting": 0} | ({} if stuck is None else {"stalled": 0})
         for name in names:
@@ -162,7 +162,7 @@ def _administrator(request: Request) -> None:
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    """The JSON object that was sent. A page of another origin cannot send that type unasked."""
+    """The JSON object in the body. A page of another origin cannot send that content type without permission."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Problem(415, "send JSON, with content-type: application/json")
     raw = b""

@@ -1,9 +1,9 @@
-"""Who asks, and what of an event they may see. Pure.
+"""The caller of a request, and what it may see of an event. Pure.
 
-An administrator sees each event whole. A tenant sees what happened to its own documents, in the user's view: an event
-that moves a document from one tenant to another is its end to the one and its beginning to the other, and neither
-sees the other's state of it. Where the watch's profile knows whose a document is, that alone counts (``tenancy``); else
-the documents' own fields do.
+An administrator sees each event whole. A tenant sees what happened to its own documents, in the user's view. An event
+that moves a document from one tenant to another is a delete for the first and a create for the second, and neither sees
+the other's state of it. If the profile of the watch knows the owner of a document, only that counts (``tenancy``);
+otherwise the fields of the documents do.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from esfeed.routing.tenancy import ANY, seen_by
 from esfeed.routing.transform import TransformFailed
 
 OWNER_FIELDS = ("project_id", "tenant_id", "owner")
-"""Where documents say whose they are, if no profile knows better; the first that is there counts."""
+"""The fields that name the owner of a document, if no profile knows better; the first one with a value counts."""
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks. ``name`` is for logs and for counting; ``tenant`` is whose documents are seen, ``None`` with ``admin``.
+    """The caller of a request. ``name`` is for logs and limits; ``tenant`` sees its documents, ``None`` with ``admin``.
 
-    ``expires`` is epoch seconds, ``None`` for never.
+    ``expires`` is in epoch seconds, ``None`` for never.
     """
 
     name: str
@@ -43,9 +43,9 @@ _decoder = msgspec.json.Decoder(_Owned)
 
 
 def owners(document: msgspec.Raw | bytes | None) -> frozenset[str]:
-    """The tenants that a document is of: its owner, and the members that an image is shared with.
+    """The tenants of a document: its owner, and the members that an image is shared with.
 
-    Empty where it names none, or cannot be read: such a document is an administrator's only.
+    Empty if it names none or is unreadable: only an administrator sees such a document.
     """
     if document is None:
         return frozenset()
@@ -59,9 +59,9 @@ def owners(document: msgspec.Raw | bytes | None) -> frozenset[str]:
 
 
 def seen(event: Event, caller: Caller, view: View | None = None) -> Event | None:
-    """The event as that caller may see it, ``None`` where it may not. ``view`` is the one that an administrator wants.
+    """The event as that caller may see it, ``None`` if it may not. ``view`` is the view that an administrator requests.
 
-    Without ``view`` an administrator sees the admin's.
+    It defaults to the administrators' view.
     """
     if caller.admin:
         return event if event.view in (None, view or "admin") else None

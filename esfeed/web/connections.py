@@ -1,7 +1,7 @@
-"""Bounds on what a connection may take before anybody knows who is at its other end: bytes, time, and its like.
+"""Limits for a connection before its caller is known: bytes, time, and number of connections.
 
-uvicorn bounds neither the head of a request nor the time it takes where httptools parses it. The bounds here are those
-that nginx and Apache have by default, or about them.
+With httptools, uvicorn limits neither the size of the head of a request nor its time. The limits here are close to the
+defaults of nginx and Apache.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ MOST_URL = 8 << 10
 MOST_HEAD = 16 << 10
 MOST_BODY = 1 << 20
 HEAD_WITHIN = 10.0
-"""Seconds for the head of a request, from the connection or the end of the answer before it."""
+"""Seconds for the head of a request, from the connection or the end of the previous answer."""
 BODY_WITHIN = 30.0
-"""Seconds for what comes after the head."""
+"""Seconds for the rest of the request."""
 
 _BESIDE = 4
-"""What stands between a name and its value, and behind that."""
+"""The bytes between a name and its value, and behind the value."""
 _WHY = {
     HTTPStatus.REQUEST_TIMEOUT: f"the head of a request has to come within {HEAD_WITHIN:g} s",
     HTTPStatus(413): f"the body of a request has {MOST_BODY:,} bytes at most",
@@ -36,9 +36,9 @@ _WHY = {
 
 
 class Connections:
-    """How many there are, in all and by address; ``limit`` and ``limit_of_one`` are how many there may be.
+    """Counts connections, in all and by address, against ``limit`` and ``limit_of_one``.
 
-    ``refused`` is told the status of each one that is sent away. Lives in the server's event loop.
+    ``refused`` is called with the status of each refused one. Runs in the event loop of the server.
     """
 
     def __init__(self, limit: int, limit_of_one: int, refused: Callable[[int], None]) -> None:
@@ -48,27 +48,27 @@ class Connections:
         self._by_address: Counter[str] = Counter()
 
     def enter(self, address: str) -> bool:
-        """Counts one more; whether that is not too many."""
+        """Counts a connection; returns whether it is within the limits."""
         self._by_address[address] += 1
         return self._by_address.total() <= self._limit and self._by_address[address] <= self._limit_of_one
 
     def leave(self, address: str) -> None:
-        """Counts one less."""
+        """Uncounts a connection."""
         self._by_address[address] -= 1
         if not self._by_address[address]:
             del self._by_address[address]
 
     def protocol(self) -> type[asyncio.Protocol]:
-        """The protocol of a connection that is counted here, for ``uvicorn.Config(http=…)``."""
+        """The protocol class of connections that are counted here, for ``uvicorn.Config(http=…)``."""
         return type("CountedProtocol", (BoundedProtocol,), {"counted": self})
 
 
 class _Refused(Exception):
-    """Raised in the parser's callbacks, which end it."""
+    """Raised in the callbacks of the parser, to stop it."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """A connection whose requests are bounded; a request beyond a bound is answered with why, and ends it."""
+    """A connection with limited requests. A request beyond a limit gets an answer with the reason, and closes it."""
 
     counted: Connections
 
@@ -99,7 +99,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._size_bytes += len(data)
         super().data_received(data)
-        # What the parser keeps of a line that has no end yet calls nothing back.
+        # The parser makes no callback for the beginning of an unfinished line.
         if self._in_head and self._size_bytes > MOST_HEAD:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
@@ -154,7 +154,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Answers with that status, and ends the connection without reading on."""
+        """Answers with that status, and closes the connection without reading on."""
         if self._ended:
             return
         self._ended = True

@@ -1,4 +1,4 @@
-"""What a feed and the process that serves it over HTTP say to each other: one JSON value a line, over a socket pair."""
+"""The messages between a feed and the process that serves it over HTTP: one JSON value per line, over a socket pair."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any, Literal
 import msgspec
 
 _SENT_WITHIN = 2
-"""Seconds after which a line that the other side does not read is given up."""
+"""Seconds after which a line that the other side does not read is abandoned."""
 
 
 class News(msgspec.Struct, frozen=True, tag="news"):
-    """To the server: there is more in the log."""
+    """To the server: the log has new entries."""
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
-    """To the server: what it asked for under that ``number``."""
+    """To the server: the answer to its request ``number``."""
 
     number: int
     metrics: str = ""
@@ -28,11 +28,11 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
 
 
 class Leave(msgspec.Struct, frozen=True, tag="leave"):
-    """To the server: send all readers away, and end."""
+    """To the server: disconnect all readers, and end."""
 
 
 class Ask(msgspec.Struct, frozen=True, tag="ask"):
-    """To the feed: answer with ``what``, under that ``number``."""
+    """To the feed: answer ``what`` under that ``number``."""
 
     number: int
     what: Literal["metrics", "history", "alive"]
@@ -46,7 +46,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """To the feed: the server cannot start. With a ``key`` it is a fault of the settings (see ``ConfigError``)."""
+    """To the feed: the server cannot start. With a ``key``, the settings are at fault (see ``ConfigError``)."""
 
     message: str
     hint: str
@@ -66,17 +66,17 @@ _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 
 class Channel:
-    """One end. Any thread may send, one receives."""
+    """One end of the connection. Any thread may send, one receives."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._lines = sock.makefile("rb")
         self._turn = threading.Lock()
-        # The other side may be stopped: nobody here waits for it for ever.
+        # The other side may be stopped: do not wait for it forever.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SENT_WITHIN, 0))
 
     def send(self, message: Message) -> bool:
-        """Whether the other side is there to take it. After a line that was cut short it is not: the channel ends."""
+        """Sends a message; returns whether the other side took it. If not, the channel ends: a line may be cut off."""
         line = msgspec.json.encode(message) + b"\n"
         with self._turn:
             try:
@@ -88,7 +88,7 @@ class Channel:
         return True
 
     def receive(self) -> Iterator[Message]:
-        """What the other side sends, until it is gone."""
+        """The messages of the other side, until it is gone."""
         with contextlib.suppress(OSError, ValueError):
             for line in self._lines:
                 yield _decoder.decode(line)

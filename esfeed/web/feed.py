@@ -1,7 +1,7 @@
-"""``GET /v1/changes``: a page of events, a page that waits for its first event, or a stream of them.
+"""``GET /v1/changes``: a page of events, a page that waits for its first event, or a stream of events.
 
-A position says everything about how far a reader is, so a reader that was cut off, or whose server was started anew,
-goes on from its own. Positions that the log no longer holds are answered with 410 and the first that is left.
+A position is the whole state of a reader, so a reader continues from its own position after a disconnect or a restart
+of the server. For positions that the log no longer holds, the answer is 410 with the first one that is left.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _FULL = {"retry-after": "5"}
 
 
 class Feed:
-    """Serves the log to readers. Lives in the server's event loop."""
+    """Serves the log to readers. Runs in the event loop of the server."""
 
     def __init__(
         self,
@@ -79,9 +79,9 @@ class Feed:
         )
 
     async def _begin(self, since: int | None) -> int:
-        """The position to read after. Raises ``Problem`` 410 for what is no longer there, 409 for what never was."""
+        """The position to read after. Raises ``Problem`` 410 if it is no longer in the log, 409 if it never was."""
         head, first = await asyncio.to_thread(lambda: (self._log.head(), self._log.first()))
-        # A log that was emptied has nothing left, but what was in it is gone all the same.
+        # An empty log has no first position, but what was in it is gone all the same.
         left = head + 1 if first is None else first
         if since is None:
             return left - 1
@@ -95,7 +95,7 @@ class Feed:
         return since
 
     def _have_room(self, caller: Caller) -> None:
-        """Raises ``Problem`` where there are as many readers as there may be."""
+        """Raises ``Problem`` if the limit of readers is reached."""
         if sum(self._readers.values()) >= self._settings.readers:
             raise Problem(503, f"{self._settings.readers} readers are the most (http.readers); try again", None, _FULL)
         if not caller.admin and self._readers.get(caller.name, 0) >= self._settings.readers_of_one:
@@ -116,13 +116,13 @@ class Feed:
                 del self._readers[caller.name]
 
     def _welcome(self, request: Request, caller: Caller) -> Welcome:
-        """Made when a reader is let in: its token was looked up by now."""
+        """Created when a reader is admitted, right after its token was checked."""
         return Welcome(lambda: self._identity.still_good(request, caller), self._identity.recheck)
 
     async def _page(self, asked: Query, since: int, welcome: Welcome | None = None, timeout: float = 0.0) -> Response:
-        """Up to ``limit`` events; with a ``timeout``, not before there is one or the time is over.
+        """Up to ``limit`` events; with a ``timeout``, waits until there is one or the time is over.
 
-        Raises ``Problem`` 401 where the reader's token ends while it waits.
+        Raises ``Problem`` 401 if the token of the reader becomes invalid while it waits.
         """
         until = time.monotonic() + timeout
         page = _ChangesPage(asked, since)
@@ -133,12 +133,12 @@ class Feed:
             else:
                 slots = await self._tail.page(page.position, page.room)
             if slots and slots[0].position > page.position + 1 and (first := await self._dropped(page.position)):
-                # Dropped since this request was let in.
+                # Dropped since this request was admitted.
                 raise _gone(page.position, first)
             if timeout > 0:
                 page.take(slots)
             else:
-                # Nobody else has these: thousands of expressions are worked out beside the loop, not in it.
+                # No other reader shares these: evaluate thousands of expressions in a thread, not in the loop.
                 await asyncio.to_thread(page.take, slots)
             if page.full or not (slots or (timeout > 0 and wait > 0)) or self._tail.closing:
                 break
@@ -148,7 +148,7 @@ class Feed:
         return Response(body, media_type="application/json")
 
     async def _wait(self, position: int, seconds: float, welcome: Welcome) -> Sequence[Slot]:
-        """What stands after ``position``, as soon as there is something; asks every now and then for the reader."""
+        """The slots after ``position``, as soon as there are any; rechecks the reader at intervals."""
         until = time.monotonic() + seconds
         while True:
             slots = await self._tail.after(position, max(0.0, min(until - time.monotonic(), welcome.left)))
@@ -169,7 +169,7 @@ class Feed:
                 log.error("web.log_unreadable", error=str(error))
                 return
             if slots and slots[0].position > position + 1 and (first := await self._dropped(position)):
-                # Dropped from the log behind this reader's back: it is told, and its next request gets the 410.
+                # Dropped from the log while this reader was behind: it gets a message, and its next request the 410.
                 yield b"event: gone\ndata: %b\n\n" % msgspec.json.encode({"first": first})
                 return
             for chunk, number, last in _chunks(slots, asked):
@@ -180,12 +180,12 @@ class Feed:
                 yield chunk
             position = slots[-1].position if slots else position
             if time.monotonic() - spoke >= self._settings.heartbeat:
-                # An id alone is remembered and dispatches nothing: a reader with a narrow filter keeps its place.
+                # An id alone is remembered and dispatches nothing: a reader with a narrow filter keeps its position.
                 yield b":\n\n" if told_of == position else b"id: %d\n\n" % position
                 told_of, spoke = position, time.monotonic()
 
     async def _dropped(self, position: int) -> int | None:
-        """The first position left, where what stood after ``position`` was dropped from the log."""
+        """The first position left, if entries after ``position`` were dropped from the log; otherwise ``None``."""
         first = await asyncio.to_thread(self._log.first)
         return first if first is not None and first > position + 1 else None
 
@@ -196,7 +196,7 @@ def _gone(since: int, first: int, head: int | None = None) -> Problem:
 
 
 class Welcome:
-    """Whether a reader that was let in may stay: asks ``good`` again every ``recheck`` seconds, and not more often."""
+    """Whether an admitted reader may stay: calls ``good`` again every ``recheck`` seconds, and not more often."""
 
     def __init__(self, good: Callable[[], Awaitable[bool]], recheck: float) -> None:
         self._good = good
@@ -205,7 +205,7 @@ class Welcome:
 
     @property
     def left(self) -> float:
-        """Seconds until it is to be asked again."""
+        """Seconds until the next check."""
         return max(0.0, self._asked + self._recheck - time.monotonic())
 
     async def holds(self) -> bool:
@@ -216,7 +216,7 @@ class Welcome:
 
 
 class _ChangesPage:
-    """A page as it fills."""
+    """A page while it fills."""
 
     def __init__(self, asked: Query, since: int) -> None:
         self.position = since
@@ -230,11 +230,11 @@ class _ChangesPage:
 
     @property
     def room(self) -> int:
-        """How many rows it is worth to read: what is left, where none of them can be unwanted."""
+        """How many rows to read: as many as are missing if the reader gets every event, otherwise a whole page."""
         return self._asked.limit - len(self.events) if self._asked.wanted.everything else PAGE
 
     def take(self, slots: Sequence[Slot]) -> None:
-        """Adds what of ``slots`` is wanted, until it is full."""
+        """Adds the wanted events of ``slots``, until the page is full."""
         for slot in slots:
             if self.full:
                 return
@@ -246,7 +246,7 @@ class _ChangesPage:
 
 
 def _chunks(slots: Sequence[Slot], asked: Query) -> Iterator[tuple[bytes, int, int]]:
-    """The messages of some slots, put together to sendable sizes; how many each has, and the position of its last."""
+    """The messages of some slots, joined to chunks of a good size: (chunk, number of messages, last position)."""
     parts: list[bytes] = []
     size = last = 0
     for slot in slots:
@@ -263,7 +263,7 @@ def _chunks(slots: Sequence[Slot], asked: Query) -> Iterator[tuple[bytes, int, i
 
 
 class _Stream(EventSourceResponse):
-    """A stream that gives back its place at the end, and cuts off a reader that does not read."""
+    """A stream that gives up its seat at the end, and cuts off a reader that does not read."""
 
     def __init__(
         self, content: AsyncIterator[bytes], cut_off: float, seat: AbstractContextManager[None], metrics: HttpMetrics

@@ -1,4 +1,4 @@
-"""What a running feed measures as it works: counters and histograms of polls and deliveries, for Prometheus.
+"""Metrics of a running feed: counters and histograms of polls and deliveries, for Prometheus.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
@@ -29,10 +29,10 @@ _DELAYS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300,
 
 
 class RunningFeed(Protocol):
-    """What the HTTP server asks of the feed itself, wherever that runs. For any thread; raises nothing."""
+    """What the HTTP server requests from the feed itself, in this or another process. Thread-safe; raises nothing."""
 
     def metrics(self) -> bytes:
-        """What the feed measured, in Prometheus's text format; empty where it does not answer."""
+        """The metrics of the feed, in the text format of Prometheus; empty if it does not answer."""
 
     def history(self) -> Mapping[str, Sequence[int]]:
         """Events logged in each of the last ``HISTORY`` seconds, the oldest first, by watch."""
@@ -42,7 +42,7 @@ class RunningFeed(Protocol):
 
 
 class FeedMetrics(Observer):
-    """All that a feed measured since this process began; a ``RunningFeed`` for a server in the same process."""
+    """The metrics of a feed since this process began; a ``RunningFeed`` for a server in the same process."""
 
     def __init__(self, config: Config) -> None:
         self._registry = registry = CollectorRegistry()
@@ -84,7 +84,7 @@ class FeedMetrics(Observer):
         self._history: dict[str, deque[tuple[int, int]]] = {name: deque(maxlen=HISTORY) for name in config.watches}
 
     def _begin(self, config: Config) -> None:
-        """Every series is there from the start, so that an alert on it can tell 0 from nothing."""
+        """Creates every series at the start, so that an alert can distinguish 0 from absent."""
         for name in config.watches:
             for op in ("created", "updated", "deleted", "read"):
                 self._events.labels(name, op)

@@ -1,4 +1,4 @@
-"""What every answer carries for the browser's safety, and the bound on how often one caller may ask.
+"""Security headers for every answer, and the rate limit for callers.
 
 https://owasp.org/www-project-secure-headers/
 """
@@ -30,7 +30,7 @@ _MOST_REMEMBERED = 10_000
 
 
 class Headers:
-    """Middleware: puts the safety headers on every answer, and counts answers by status."""
+    """Middleware: adds the security headers to every answer, and counts answers by status."""
 
     def __init__(self, app: ASGIApp, metrics: HttpMetrics, https: bool) -> None:
         self._app = app
@@ -57,9 +57,9 @@ class Headers:
 
 
 class Pace:
-    """How often each caller may ask: ``per_second`` on average, ``at_once`` in a moment (a token bucket).
+    """The rate limit for each caller: ``per_second`` on average, ``at_once`` in a burst (a token bucket).
 
-    Without ``at_once``, twice as many as in a second.
+    ``at_once`` defaults to twice ``per_second``.
     """
 
     def __init__(self, per_second: float, at_once: float | None = None) -> None:
@@ -68,7 +68,7 @@ class Pace:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def take(self, name: str, now: float | None = None) -> None:
-        """Counts a request of ``name`` at ``now`` (monotonic seconds). Raises ``Problem`` 429 where it is too many."""
+        """Counts a request of ``name`` at ``now`` (monotonic seconds). Raises ``Problem`` 429 beyond the limit."""
         now = time.monotonic() if now is None else now
         left, at = self._buckets.get(name, (self._burst, now))
         left = min(self._burst, left + (now - at) * self._rate)
@@ -77,7 +77,7 @@ class Pace:
             detail = f"more than {self._rate:g} requests a second (http.requests_per_second); wait {wait} s"
             raise Problem(429, detail, headers={"retry-after": str(wait)})
         if name not in self._buckets and len(self._buckets) >= _MOST_REMEMBERED:
-            # Who has not asked for long has a full bucket, which is what an unknown caller gets.
+            # A caller without recent requests has a full bucket, as an unknown caller does.
             self._buckets = {
                 each: (rest, then)
                 for each, (rest, then) in self._buckets.items()

@@ -1,4 +1,4 @@
-"""Tells who asks: the bearer of one of esfeed's own tokens, a user of OpenStack, or somebody on this very machine."""
+"""Authenticates callers: by a token of esfeed, by a token of OpenStack, or because they are on this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from esfeed.web.keystone import Keystone
 from esfeed.web.problems import Problem, unauthorized
 
 LINK_WITHIN = 900.0
-"""Seconds for which a link lets somebody in, once."""
+"""Seconds for which a link is valid, for one use."""
 _VISIT = 86_400.0
 _MOST_VISITS = 100
 _TRUST = 5.0
@@ -30,10 +30,10 @@ LOCAL = Caller("local", admin=True)
 
 
 class Identity:
-    """Who may come in. Lives in the server's event loop; what is asked of the state or of Keystone waits in threads.
+    """Authenticates requests. Runs in the event loop of the server; threads call the state and Keystone.
 
-    A token that is removed or has expired is refused within five seconds, on open streams within a heartbeat: an
-    answer is trusted for half a heartbeat, and each reader asks again every half (``recheck``).
+    A removed or expired token is refused within five seconds, on open streams within a heartbeat: an answer is cached
+    for half a heartbeat, and each reader is checked again every half (``recheck``).
     """
 
     def __init__(self, settings: HttpSettings, tokens: Tokens, clock: Clock, keystone: Keystone | None) -> None:
@@ -48,17 +48,17 @@ class Identity:
         self._visits: dict[str, float] = {}
 
     async def caller(self, request: Request) -> Caller:
-        """Who sent this request. Raises ``Problem``: 401 without or with a wrong token, 403 from a foreign page."""
+        """The caller of a request. Raises ``Problem``: 401 without or with a wrong token, 403 from a foreign page."""
         return await self._caller(request, float("inf"))
 
     def link(self) -> str:
-        """What lets one browser in, once and soon. Whoever has it sees everything."""
+        """A secret that lets one browser in, once and soon. Its holder sees everything."""
         made = new_token()
         self._links[digest(made)] = time.monotonic() + LINK_WITHIN
         return made
 
     def enter(self, link: str) -> str:
-        """What a browser that came by that link shows from now on (see ``cookie``); ``Problem`` for a used one."""
+        """The secret for the cookie of a browser that used ``link``. Raises ``Problem`` for a used or old link."""
         if self._links.pop(digest(link), 0.0) < time.monotonic():
             raise unauthorized("this link was used already, or is too old; start esfeed again, or use a token")
         made = new_token()
@@ -68,9 +68,9 @@ class Identity:
         return made
 
     async def still_good(self, request: Request, caller: Caller) -> bool:
-        """Whether a request that was let in some time ago, as ``caller``, would be let in as the same now.
+        """Whether a request that was admitted earlier as ``caller`` would be admitted as the same caller now.
 
-        What it goes by is the request's own token. Where Keystone does not answer, nobody can say so: no.
+        The token of the request decides. If Keystone does not answer, the result is no.
         """
         try:
             return await self._caller(request, self.recheck) == caller
@@ -78,14 +78,14 @@ class Identity:
             return False
 
     def knows(self, request: Request) -> bool:
-        """Whether nobody need be asked who this is: there is no token, or one that was good when last looked up."""
+        """Whether the caller is known without a request: there is no token, or one that was valid at the last check."""
         token, openstack = _tokens(request.headers)
         if token:
             return digest(token) in self._good
         return not openstack or self._keystone is None or self._keystone.knows(openstack)
 
     async def _caller(self, request: Request, trust: float) -> Caller:
-        """``trust``: how old an answer of Keystone may be, if that is less than the settings say."""
+        """``trust``: the maximum age of an answer of Keystone, if the settings do not say less."""
         token, openstack = _tokens(request.headers)
         for given in filter(None, (token, openstack)):
             if not _TOKEN.fullmatch(given):
@@ -101,7 +101,7 @@ class Identity:
         return self._visitor(request) or self._anonymous(request)
 
     def _visitor(self, request: Request) -> Caller | None:
-        """Whoever came in by a link, in the browser that did, and from no foreign page."""
+        """The caller behind a cookie of ``enter``, unless the request comes from a foreign page."""
         shown = request.cookies.get(cookie(request))
         if shown is None or self._visits.get(digest(shown), 0.0) < time.monotonic():
             return None
@@ -116,7 +116,10 @@ class Identity:
         return Caller(f"token {found.name}", found.tenant, found.admin, found.expires)
 
     async def _find(self, mark: str) -> Token | None:
-        """The token of that digest, as good as now. Only good ones are remembered: a guess pushes none of them out."""
+        """The token of that digest, checked within the last ``_trust`` seconds; ``None`` if unknown or expired.
+
+        Only valid tokens are cached, so guesses evict none of them.
+        """
         at, found = self._good.get(mark, (0.0, None))
         asked = time.monotonic()
         if found is None or asked - at >= self._trust:
@@ -125,7 +128,7 @@ class Identity:
             if found is not None:
                 if len(self._good) >= _MOST_REMEMBERED:
                     self._good.clear()
-                # As old as the question: the answer may have waited for a thread.
+                # As old as the request: the answer may have waited for a thread.
                 self._good[mark] = asked, found
         expired = found is not None and found.expires is not None and found.expires <= self._clock.now().timestamp()
         return None if expired else found
@@ -136,35 +139,35 @@ class Identity:
         return await self._keystone.caller(token, trust)
 
     def _anonymous(self, request: Request) -> Caller:
-        """Somebody on this machine, who asks this machine by its own name and from no foreign page."""
+        """A caller on this machine, which uses a name of this machine and comes from no foreign page."""
         if any(name in request.headers for name in _OF_A_PROXY):
             raise unauthorized("send a token: through a proxy nobody counts as being on this machine")
-        at_socket = bool(self._settings.socket)  # whose mode said who may come
+        at_socket = bool(self._settings.socket)  # the mode of the socket controls access
         client = request.client.host if request.client else ""
         if not at_socket and (self._settings.anonymous == "never" or not is_loopback(client)):
             raise unauthorized("send a token: authorization: Bearer …, made by `esfeed token add`")
         if not at_socket and not is_loopback(_host(request.headers.get("host", ""))):
-            # A name that leads here by somebody else's DNS would let any page on the web read the feed.
+            # Otherwise a foreign DNS name that resolves here would let any page on the web read the feed.
             raise unauthorized("without a token, ask for http://127.0.0.1 or http://localhost")
         if not same_origin(request.headers):
-            # Those of `cors` no more than others: an origin says where a page is from, not who sits before it.
+            # Not even those of `cors`: an origin says where a page is from, not who uses it.
             raise Problem(403, "without a token, no page of another origin may ask; send one (`esfeed token add`)")
         return LOCAL
 
 
 def cookie(request: Request) -> str:
-    """The name of the cookie that a visitor shows. Browsers do not tell ports apart, so it does."""
+    """The name of the cookie of a visitor. Browsers share cookies between ports, so the port is in the name."""
     return f"esfeed-{request.url.port or request.url.scheme}"
 
 
 def _tokens(headers: Mapping[str, str]) -> tuple[str, str]:
-    """The bearer's token and OpenStack's, as sent; empty where there is none."""
+    """The bearer token and the OpenStack token, as sent; empty if missing."""
     kind, _, token = headers.get("authorization", "").partition(" ")
     return (token.strip() if kind.lower() == "bearer" else ""), headers.get("x-auth-token", "").strip()
 
 
 def same_origin(headers: Mapping[str, str]) -> bool:
-    """Whether a request comes from no page at all, or from one of this server's own."""
+    """Whether a request comes from no page at all, or from a page of this server."""
     origin = headers.get("origin")
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return False
@@ -172,10 +175,10 @@ def same_origin(headers: Mapping[str, str]) -> bool:
 
 
 def _host(header: str) -> str:
-    """The host that a Host header names, empty where it is none.
+    """The host in a Host header, empty if it has none.
 
-    Nothing but a name or an address and a port may stand in it: what else a url may hold (a user, a path, a fragment)
-    different parsers read differently. https://www.rfc-editor.org/rfc/rfc9110#section-7.2
+    The header may contain only a name or an address, and a port: parsers disagree about everything else that a URL may
+    contain (a user, a path, a fragment). https://www.rfc-editor.org/rfc/rfc9110#section-7.2
     """
     match = _HOST.fullmatch(header)
     return (match[1] or match[2]) if match else ""

@@ -1,4 +1,4 @@
-"""Has OpenStack's tokens checked by Keystone, through keystoneauth1, and remembers its answers for a while.
+"""Validates OpenStack tokens with Keystone, through keystoneauth1, and caches the answers for a while.
 
 https://docs.openstack.org/api-ref/identity/v3/#validate-and-show-information-for-token
 """
@@ -26,9 +26,9 @@ _REFUSED_FOR = 10.0
 
 
 class Keystone:
-    """The one that knows what an OpenStack token is worth.
+    """Validates OpenStack tokens.
 
-    A token's project is its tenant; who has one of ``admin_roles`` sees everything. Raises ``ConfigError`` where
+    The project of a token is its tenant; a user with one of ``admin_roles`` sees everything. Raises ``ConfigError`` if
     keystoneauth1 is not installed.
     """
 
@@ -54,7 +54,7 @@ class Keystone:
             project_domain_name=settings.project_domain_name,
         )
         verify = True if settings.ca_certs is None else str(settings.ca_certs)
-        # A thread has a deadline of its own; where a question needs esfeed's own token first, both have to fit.
+        # Each thread has its own deadline. If a request first needs esfeed's own token, both must fit.
         self._limits = ThreadLimits(allow_private=True)
         carrier = requests.Session()
         for scheme in ("http://", "https://"):
@@ -64,13 +64,13 @@ class Keystone:
         self._refused: dict[str, float] = {}
 
     def knows(self, token: str) -> bool:
-        """Whether Keystone said of this token that it is good, the last time that it was asked."""
+        """Whether Keystone accepted this token at the last check."""
         return _mark(token) in self._good
 
     async def caller(self, token: str, trust: float = float("inf")) -> Caller:
-        """Whom the token is of, as Keystone said ``trust`` seconds ago at most, and no longer ago than ``cache``.
+        """The owner of the token. The answer of Keystone is at most ``trust`` seconds old, and at most ``cache``.
 
-        Raises ``Problem``: 401 for a bad one, 503 where Keystone does not answer.
+        Raises ``Problem``: 401 for an invalid token, 503 if Keystone does not answer.
         """
         mark, asked = _mark(token), time.monotonic()
         at, found = self._good.get(mark, (0.0, None))
@@ -84,7 +84,7 @@ class Keystone:
         return found
 
     def _keep(self, mark: str, at: float, found: Caller | None) -> None:
-        """Remembers an answer; good and bad ones apart, so that guesses push out nothing but guesses."""
+        """Caches an answer; valid and invalid tokens separately, so that guesses evict only guesses."""
         self._good.pop(mark, None)
         self._refused.pop(mark, None)
         for kept in (self._good, self._refused):
@@ -106,7 +106,7 @@ class Keystone:
         except self._not_found:
             return None
         except self._failures as error:
-            # What it says may quote the request, and with it a token.
+            # The text of the error may quote the request, and with it a token.
             log.error("web.keystone_failed", error=type(error).__name__)
             raise Problem(503, "Keystone does not answer; try again", None, {"retry-after": "5"}) from None
         try:

@@ -1,4 +1,4 @@
-"""Opens the socket that a server listens at: an address and port, or a file."""
+"""Opens the socket of a server: an address and port, or a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GRACE = 2.0
 
 
 def listen(settings: HttpSettings) -> socket.socket:
-    """A socket that listens as ``settings.listen`` says. Raises ``ConfigError`` where it cannot."""
+    """A socket that listens as ``settings.listen`` says. Raises ``ConfigError`` if that fails."""
     if settings.socket:
         return _at_file(settings)
     host, port = settings.address
@@ -24,8 +24,8 @@ def listen(settings: HttpSettings) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
-            # Accepted connections inherit it: one whose reader takes nothing for that long is ended by the kernel, so
-            # that what is on its way to it does not stay in memory. https://www.rfc-editor.org/rfc/rfc5482
+            # Accepted connections inherit it: if a reader takes nothing for that long, the kernel ends its connection,
+            # so that unsent data does not stay in memory. https://www.rfc-editor.org/rfc/rfc5482
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int((settings.cut_off + _GRACE) * 1000))
         sock.bind((host, port))
         sock.listen(_BACKLOG)
@@ -36,7 +36,7 @@ def listen(settings: HttpSettings) -> socket.socket:
 
 
 def address(settings: HttpSettings, sock: socket.socket) -> str:
-    """The URL of a server that listens at ``sock``, or the file's name."""
+    """The URL of a server that listens at ``sock``, or the path of its file."""
     if settings.socket:
         return settings.listen
     host, port = sock.getsockname()[:2]
@@ -45,7 +45,7 @@ def address(settings: HttpSettings, sock: socket.socket) -> str:
 
 
 def _at_file(settings: HttpSettings) -> socket.socket:
-    """Listens at a socket for its owner and group alone; one that a dead process left is taken away."""
+    """Listens at a socket file for its owner and group only; removes the file of a dead process."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     path = Path(settings.socket)
     mask = os.umask(0o117)

@@ -1,4 +1,4 @@
-"""What is measured beside the feed's own work: readers and answers, and what the state knows of backlogs and sizes."""
+"""Metrics besides the work of the feed: readers and answers, and backlogs and sizes from the state."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class HttpMetrics:
-    """What a server measures, put together with what the ``feed`` and its state tell. Usable from many threads."""
+    """The metrics of a server, combined with those of the ``feed`` and of its state. Thread-safe."""
 
     def __init__(self, app: App, feed: RunningFeed) -> None:
         self._feed = feed
@@ -49,36 +49,36 @@ class HttpMetrics:
             self._out.labels(kind)
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """All metrics in the text format of Prometheus."""
         text = self._feed.metrics()
         self._up.set(float(bool(text)))
         return text + generate_latest(self._registry)
 
     def readers(self, feed: str, more: int) -> None:
-        """One reader more (1) or less (-1)."""
+        """Counts a reader: ``more`` is 1 or -1."""
         self._readers.labels(feed).inc(more)
         self._reading[feed] = self._reading.get(feed, 0) + more
 
     def reading(self) -> dict[str, int]:
-        """How many readers there are now, by feed."""
+        """The number of current readers, by feed."""
         return dict(self._reading)
 
     def events_out(self, feed: str, count: int) -> None:
-        """Events went to a reader."""
+        """Counts events that were sent to a reader."""
         if count:
             self._out.labels(feed).inc(count)
 
     def cut_off(self) -> None:
-        """A reader was cut off."""
+        """Counts a reader that was cut off."""
         self._cut_off.inc()
 
     def answered(self, status: int) -> None:
-        """A request was answered."""
+        """Counts an answer by status."""
         self._answers.labels(str(status)).inc()
 
 
 class _State(Collector):
-    """What is asked of the state when somebody looks."""
+    """Metrics that are read from the state on demand."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -144,7 +144,7 @@ class _State(Collector):
 
 
 def size(app: App) -> int:
-    """Bytes of the state: on disk where it is a file, with what is not yet written back into it."""
+    """The size of the state in bytes: of its files for SQLite, with the write-ahead log."""
     path = sa.make_url(app.config.state).database
     if app.config.state.startswith("sqlite") and path:
         return sum(file.stat().st_size for end in ("", "-wal") if (file := Path(path + end)).is_file())

@@ -1,4 +1,4 @@
-"""The description of the API (OpenAPI 3.1), as it is served at ``/v1/openapi.json``. A test holds the server to it.
+"""The description of the API (OpenAPI 3.1), served at ``/v1/openapi.json``. A test checks the server against it.
 
 https://spec.openapis.org/oas/v3.1.1
 """
@@ -17,7 +17,7 @@ _TEXT_OR_NULL = {"type": ["string", "null"]}
 
 
 def description() -> dict[str, Any]:
-    """The whole of it, ready for JSON."""
+    """The whole description, ready for JSON."""
     return {
         "openapi": "3.1.0",
         "info": {

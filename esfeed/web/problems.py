@@ -1,4 +1,4 @@
-"""What is answered when something is wrong: one shape for all of it (RFC 9457, ``application/problem+json``).
+"""Error answers in one format (RFC 9457, ``application/problem+json``).
 
 https://www.rfc-editor.org/rfc/rfc9457
 """
@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 
 
 class Problem(Exception):
-    """Ends a request with ``status``. ``detail`` says what is wrong and how to correct it; ``more`` is added."""
+    """Ends a request with ``status``. ``detail`` says what is wrong and how to correct it; ``more`` adds members."""
 
     def __init__(
         self, status: int, detail: str, more: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
@@ -31,5 +31,5 @@ class Problem(Exception):
 
 
 def unauthorized(detail: str) -> Problem:
-    """401, with the word on what to send."""
+    """401, with ``detail`` on what to send."""
     return Problem(401, detail, headers={"www-authenticate": 'Bearer realm="esfeed"'})

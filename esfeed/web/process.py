@@ -1,8 +1,8 @@
-"""Serves a running feed from a process of its own, so that no reader costs the feed time, memory or connections.
+"""Serves a running feed from a separate process, so that readers cost the feed no time, memory or connections.
 
-The server's process gets what it needs of the settings (nothing that opens a cluster or a sink), reads the state by
-itself, and asks the feed the rest over a socket pair (``control``). It ends with the feed; where it dies, another one
-is started at the same socket.
+The process of the server gets only the settings that it needs (nothing that opens a cluster or a sink), reads the state
+itself, and requests the rest from the feed over a socket pair (``control``). It ends with the feed; if it dies, another
+one starts at the same socket.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LONGEST_PAUSE = 60.0
 
 
 class Began(NamedTuple):
-    """What the server's process is given: settings, when the feed began, and which of its files are what."""
+    """What the process of the server gets: settings, when the feed began, and its file descriptors."""
 
     config: Config
     settings: HttpSettings
@@ -48,9 +48,9 @@ class Began(NamedTuple):
 
 
 class WebProcess:
-    """The server of a feed, in a process of its own. A context: it listens inside.
+    """The server of a feed, in a separate process. A context: it listens inside.
 
-    Make it before anything of ``app`` is used, since its metrics are observers.
+    Create it before anything of ``app`` is used, because its metrics are observers.
     """
 
     def __init__(self, app: App, settings: HttpSettings) -> None:
@@ -71,8 +71,8 @@ class WebProcess:
         app.observers.append(self._metrics)
 
     def __enter__(self) -> WebProcess:
-        """Raises ``ConfigError`` where it cannot listen at that address, or not with that certificate."""
-        # Opened, and migrated where need be, before anybody else looks at it.
+        """Raises ``ConfigError`` if it cannot listen at that address, or not with that certificate."""
+        # ``steady`` opens the state, and migrates it if needed, before the other process reads it.
         self._app.notifier.subscribe(lambda _: self._news.set())
         self._at = self._app.steady.now().timestamp()
         self._sock = listen(self._settings)
@@ -95,7 +95,7 @@ class WebProcess:
         return self
 
     def link(self) -> str:
-        """The address that lets one browser in, once; empty where nobody needs one, or none can use it."""
+        """The URL that lets one browser in, once; empty if not needed or not usable."""
         return self._link
 
     def __exit__(
@@ -124,7 +124,7 @@ class WebProcess:
         assert self._sock is not None
         ours, theirs = socket.socketpair()
         with theirs:
-            # Its own group: Ctrl-C on a terminal is for the feed, which sends its readers away.
+            # Its own group: Ctrl-C on a terminal is for the feed, which disconnects its readers.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "esfeed.web"],
                 stdin=subprocess.PIPE,
@@ -146,7 +146,7 @@ class WebProcess:
         self._channel = Channel(ours)
 
     def _keep(self) -> None:
-        """Answers the server, and starts another where it dies."""
+        """Answers the server, and starts another if it dies."""
         pause = _FIRST_PAUSE
         while True:
             assert self._channel is not None
@@ -193,7 +193,7 @@ class WebProcess:
                 log.info("web.listening", url=url)
 
     def _tell(self) -> None:
-        """Tells the server of what was logged; never in the thread that logs it."""
+        """Notifies the server of new log entries, never in the thread that logs them."""
         while not self._leaving.is_set():
             self._news.wait()
             self._news.clear()
@@ -202,7 +202,7 @@ class WebProcess:
 
 
 def for_readers(config: Config) -> Config:
-    """What answers need of the settings: no cluster, no route, and of a sink only what all sinks have."""
+    """The settings for readers: no cluster, no route, and of a sink only the common settings."""
     common = SinkSection.model_fields
     sinks = {
         name: SinkSection.model_construct(**{key: getattr(one, key) for key in common})

@@ -1,4 +1,4 @@
-"""What a reader asks for, from the parameters of its request: which events, from where, and how to get them."""
+"""The request of a reader, from its parameters: which events, from where, and how to send them."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _KNOWN = frozenset({"since", "limit", "feed", "timeout", "type", "id", "watch", 
 
 
 def is_stream(request: HTTPConnection) -> bool:
-    """Whether it asks for a stream of events, by parameter or by what it accepts."""
+    """Whether it requests a stream of events, by parameter or by the Accept header."""
     feed = request.query_params.get("feed")
     return feed == "eventsource" or (feed is None and "text/event-stream" in request.headers.get("accept", ""))
 
 
 class Eyes:
-    """What tenants see of a document's fields. ``timestamps`` are the fields that watches take their dates from."""
+    """What tenants see of the fields of a document. ``timestamps``: the date field of each watch."""
 
     def __init__(self, shape: Transform, timestamps: Mapping[str, str]) -> None:
         self._shape = shape
         self._timestamps = timestamps
 
     def see(self, event: Event) -> Event | None:
-        """The event with what may be seen of it, ``None`` where nothing of that has changed, or it cannot be shaped."""
+        """The event with its visible fields, ``None`` if none of those changed, or if it cannot be transformed."""
         try:
             return self._shape.apply(event, self._timestamps.get(event.watch, ""))
         except TransformFailed:
@@ -50,7 +50,7 @@ class Eyes:
 
 
 class Wanted(msgspec.Struct, frozen=True, eq=False):
-    """Which events a reader wants, and as whom it asks. Empty ``types``, ``ids`` and ``watches`` mean all."""
+    """The events that a reader wants, and its caller. Empty ``types``, ``ids`` and ``watches`` mean all."""
 
     caller: Caller
     types: frozenset[str] = frozenset()
@@ -62,14 +62,14 @@ class Wanted(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def everything(self) -> bool:
-        """Whether no filter was given, and nearly all events are for this reader."""
+        """Whether there is no filter, so that nearly all events are for this reader."""
         return self.caller.admin and not (self.types or self.ids or self.watches or self.where)
 
     def of(self, event: Event, known: dict[str, bool] | None = None) -> Event | None:
-        """The event as this reader is to have it, or ``None``.
+        """The event as this reader gets it, or ``None``.
 
-        ``known`` remembers, by expression, what was found of this very event, so that many readers with the same
-        ``where`` ask once. An expression that has no answer for an event lets it not pass.
+        ``known`` caches the result of each expression for this event, so that many readers with the same ``where``
+        evaluate it once. If an expression fails for an event, the reader does not get it.
         """
         if (self.types and event.type not in self.types) or (self.watches and event.watch not in self.watches):
             return None
@@ -77,7 +77,7 @@ class Wanted(msgspec.Struct, frozen=True, eq=False):
             return None
         visible = seen(event, self.caller, self.view)
         if visible is not None and self.eyes is not None and not self.caller.admin:
-            # Before any condition: what a tenant may not see, it may not ask about either.
+            # Before any condition: a tenant must not query what it may not see.
             visible = self.eyes.see(visible)
         if visible is None or self.where is None:
             return visible
@@ -89,9 +89,9 @@ class Wanted(msgspec.Struct, frozen=True, eq=False):
 
 
 class Query(msgspec.Struct, frozen=True, eq=False):
-    """A request for events. ``since`` is ``None`` for the beginning of what is left, -1 for now; ``timeout`` seconds.
+    """A request for events. ``since`` is ``None`` for the first position left, -1 for now; ``timeout`` is in seconds.
 
-    ``safe_integers``: integers beyond 2**53 are wanted as strings.
+    ``safe_integers``: send integers beyond 2**53 as strings.
     """
 
     wanted: Wanted
@@ -105,7 +105,7 @@ class Query(msgspec.Struct, frozen=True, eq=False):
 def parse(
     parameters: QueryParams, headers: Headers, caller: Caller, watches: Collection[str], eyes: Eyes | None = None
 ) -> Query:
-    """The request, checked. Raises ``Problem`` (400) for a parameter that is wrong, and says how to write it."""
+    """Parses and checks the request. Raises ``Problem`` (400) that says how to write a wrong parameter."""
     for name in parameters:
         if name not in _KNOWN:
             raise Problem(400, f"unknown parameter {name[:50]!r}; known: {', '.join(sorted(_KNOWN))}")
@@ -116,7 +116,7 @@ def parse(
     if view == "admin" and not caller.admin:
         raise Problem(403, "view=admin is for administrators; leave it out to read your tenant's view")
     named = frozenset(_names(parameters, "watch"))
-    # A tenant is not told which watches there are: one that there is not has nothing for it, as others' have not.
+    # A tenant must not learn which watches exist: an unknown one has no events for it, as those of others.
     if caller.admin and (unknown := sorted(named - {*watches})):
         raise Problem(400, f"there is no watch {unknown[0][:50]!r}")
     wanted = Wanted(

@@ -1,4 +1,4 @@
-"""Serves a feed over HTTP: uvicorn in a thread of whatever process this is (``process`` gives it one of its own)."""
+"""Serves a feed over HTTP: uvicorn in a thread of the current process (``process`` starts a separate one)."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ _LEAST_CONNECTIONS = 16
 
 
 class WebServer:
-    """The server of a feed. A context: it listens inside, and its readers are sent away at the end.
+    """The server of a feed. A context: it listens inside, and disconnects its readers at the end.
 
-    ``feed`` is asked what only the feed itself knows; without one, the feed runs here, and this has to be made before
-    anything of ``app`` is used. ``sock`` listens already. ``began`` is when the feed began, by its steady clock.
+    ``feed`` answers what only the feed itself knows; without one, the feed runs in this process, and you must create
+    the server before anything of ``app`` is used. ``sock`` listens already. ``began``: when the feed began, by its
+    steady clock.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class WebServer:
         self.url = ""
 
     def __enter__(self) -> WebServer:
-        """Raises ``ConfigError`` where it cannot listen at that address."""
+        """Raises ``ConfigError`` if it cannot listen at that address."""
         limit = self._max_connections()
         sock = self._sock or listen(self._settings)
         try:
@@ -98,13 +99,13 @@ class WebServer:
         return self
 
     def link(self) -> str:
-        """The address that lets one browser in, once; empty where nobody needs one, or none can use it."""
+        """The URL that lets one browser in, once; empty if not needed or not usable."""
         if self._site is None or self._settings.socket or self._settings.anonymous != "never":
             return ""
         return self.url + self._site.link()
 
     def _max_connections(self) -> int:
-        """How many connections there may be, so that the feed never wants for a file of its own."""
+        """The limit of connections, low enough that the feed always has file descriptors left."""
         wanted = self._settings.limit
         _allow_files(wanted + _OTHER_FILES)
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -134,7 +135,7 @@ def _observing(app: App) -> RunningFeed:
 
 
 def _allow_files(number: int) -> None:
-    """Lets this process have that many files and connections open, as far as its own hard limit goes."""
+    """Raises the limit of open files and connections of this process to ``number``, up to its hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,4 +1,4 @@
-"""Puts the server's parts together: which path leads where, and what each request passes on its way."""
+"""Combines the parts of the server: the routes, and what each request passes through."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _ASKED_WITH = ("authorization", "content-type", "last-event-id", "x-auth-token")
 
 
 class Site:
-    """The ASGI application of a feed. ``tail`` tells its streams when to end."""
+    """The ASGI application of a feed. ``tail`` ends its streams."""
 
     def __init__(
         self, app: App, settings: HttpSettings, metrics: HttpMetrics, running: RunningFeed, began: float
@@ -52,7 +52,7 @@ class Site:
         self.tail = Tail(app.store.log, app.notifier)
         self._identity = Identity(settings, app.store.tokens, app.clock, keystone)
         self._pace = Pace(settings.requests_per_second)
-        # After a restart all readers come back in the same moment, and EventSource gives up for good at a 429.
+        # After a restart all readers reconnect at the same moment, and EventSource gives up for good at a 429.
         self._coming_back = Pace(settings.requests_per_second, settings.readers)
         self._loop: asyncio.AbstractEventLoop | None = None
         feed = Feed(app.store.log, self.tail, self._identity, settings, app.config.watches, metrics)
@@ -95,7 +95,7 @@ class Site:
         self.tail.close()
 
     def leave(self) -> None:
-        """Sends all readers away; from any thread. The server waits for them before it ends."""
+        """Disconnects all readers; from any thread. The server waits for them before it ends."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self.tail.close)
@@ -105,7 +105,7 @@ class Site:
         return f"/enter?once={self._identity.link()}"
 
     async def _enter(self, request: Request) -> Response:
-        """Takes the link that was printed at the start, and gives a cookie for it."""
+        """Takes the link that was printed at the start, and sets a cookie for it."""
         made = self._identity.enter(request.query_params.get("once", ""))
         answer = RedirectResponse("/", 303)
         secure = request.url.scheme == "https"
@@ -113,10 +113,10 @@ class Site:
         return answer
 
     def _route(self, path: str, endpoint: Endpoint, method: str = "GET") -> Route:
-        """A path that only known callers may ask for; who asks too often is told so, known or not.
+        """A route for known callers only, with a rate limit for known and unknown ones.
 
-        A token that was never seen to be good is counted by its address before anybody is asked what it is worth: a
-        guess costs neither the state nor Keystone more than the bound allows.
+        A token that was never valid counts for its address before it is checked, so guesses cost the state and Keystone
+        no more than the limit.
         """
 
         async def guarded(request: Request) -> Response:
@@ -140,7 +140,7 @@ class Site:
         return Route(path, guarded, methods=[method])
 
     def _public(self, endpoint: Endpoint) -> Endpoint:
-        """A path for everybody, within the same bound."""
+        """A route for everyone, with the same rate limit."""
 
         async def bounded(request: Request) -> Response:
             self._pace.take(f"address {request.client.host if request.client else ''}")
@@ -179,14 +179,14 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    """What the router itself says: no such path, or no such method on it."""
+    """Errors of the router itself: no such path, or no such method on it."""
     assert isinstance(error, HTTPException)
     detail = {404: "there is no such path; /v1/openapi.json lists them", 405: "that method is not for this path"}
     return Problem(error.status_code, detail.get(error.status_code, str(error.detail)), None, error.headers).response()
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    """The state cannot be read now; what exactly is wrong with it is for the log, not for the reader."""
+    """The state is unreadable now; the details are for the log, not for the reader."""
     log.error("web.failed", path=request.url.path, error=str(error))
     return Problem(503, "the feed's state cannot be read now; try again", None, {"retry-after": "5"}).response()
 

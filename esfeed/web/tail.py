@@ -1,8 +1,8 @@
-"""Reads the log once for all who follow it: one thread reads what is new, and a ring keeps the newest of it.
+"""Reads the log once for all readers: one thread reads new entries, and a ring keeps the newest ones.
 
-Readers live in the server's event loop. One that keeps up finds what it wants in the ring, encoded once for everybody;
-one that has fallen behind the ring reads pages of the log by itself, few at a time, until it has caught up. Nobody
-waits for a reader: a slow one costs no more than what is on its way to it. While there are no readers, nothing is read.
+Readers run in the event loop of the server. A reader that keeps up finds its events in the ring, encoded once for all.
+A reader that is behind the ring reads pages of the log itself, a few at a time, until it has caught up. Nothing waits
+for a reader: a slow one costs only what is in flight to it. Without readers, the log is not read.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _AFTER_A_FAULT = 1.0
 
 
 class Slot:
-    """An event of the log, and what was worked out of it already. Used in the event loop only."""
+    """An event of the log, with cached results. For the event loop only."""
 
     __slots__ = ("_known", "_messages", "event", "position", "size_bytes")
 
     def __init__(self, row: LogRow) -> None:
         self.position = row.position
-        # What is addressed to one sink (a backfill) is no news to anybody else.
+        # An event for one sink only (a backfill) is not for readers.
         self.event = row.event if row.sink is None else None
         parts = (self.event.before, self.event.after) if self.event else ()
         self.size_bytes = sum(len(bytes(part)) for part in parts if part is not None)
@@ -46,11 +46,11 @@ class Slot:
         self._known: dict[str, bool] = {}
 
     def seen_by(self, wanted: Wanted) -> Event | None:
-        """The event as that reader is to have it, or ``None``."""
+        """The event as that reader gets it, or ``None``."""
         return None if self.event is None else wanted.of(self.event, self._known)
 
     def message(self, visible: Event, safe_integers: bool) -> bytes:
-        """``visible`` as a server-sent event; made once where it is the event as it is in the log."""
+        """``visible`` as a server-sent event; cached if it is the unchanged event of the log."""
         if visible is not self.event:
             return message(visible, safe_integers)
         if safe_integers not in self._messages:
@@ -59,9 +59,9 @@ class Slot:
 
 
 class Tail:
-    """The newest part of the log. Make it, ``start`` it in the loop that readers live in, and ``close`` it there.
+    """The newest part of the log. Create it; then call ``start`` and ``close`` in the event loop of the readers.
 
-    Making it raises ``StateError`` where the log cannot be read.
+    The constructor raises ``StateError`` if the log is unreadable.
     """
 
     def __init__(self, event_log: Log, notifier: Notifier) -> None:
@@ -81,24 +81,24 @@ class Tail:
 
     @property
     def closing(self) -> bool:
-        """Whether readers are to leave."""
+        """Whether readers must leave."""
         return self._closed.is_set()
 
     def start(self) -> None:
-        """Begins where the log ended when this was made."""
+        """Starts at the end of the log at the time of creation."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._read, name="web tail", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Lets all readers leave, and the thread end."""
+        """Disconnects all readers and ends the thread."""
         self._closed.set()
         self._wanted.set()
         self._wake()
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """While anybody is in here, the log is read."""
+        """The log is read while any reader is in this context."""
         self.readers += 1
         self._wanted.set()
         try:
@@ -109,9 +109,9 @@ class Tail:
                 self._wanted.clear()
 
     async def after(self, position: int, timeout: float) -> Sequence[Slot]:
-        """What stands after ``position``, in order, some of it at most; waits up to ``timeout`` seconds for the first.
+        """Slots after ``position``, in order, up to a page; waits up to ``timeout`` seconds for the first.
 
-        Raises ``StateError`` where the log cannot be read.
+        Raises ``StateError`` if the log is unreadable.
         """
         if position < self._base:
             return await self.page(position)
@@ -158,7 +158,7 @@ class Tail:
         self._wake()
 
     def _begin_at(self, position: int) -> None:
-        """Nobody read for a while, and more came than the ring would hold: what it has is too old."""
+        """There was no reader for a while, and the log grew by more than the ring: what the ring has is too old."""
         self._slots.clear()
         self._positions.clear()
         self._size_bytes = 0

@@ -1,6 +1,6 @@
-"""An event as text for a reader over HTTP: CloudEvents, with large integers as strings for those that ask.
+"""An event as text for a reader over HTTP: CloudEvents, with large integers as strings on request.
 
-JavaScript has no integers beyond 2**53, and Searchlight's versions are larger: https://www.rfc-editor.org/rfc/rfc7493.
+JavaScript has no integers beyond 2**53, and versions of Searchlight are larger: https://www.rfc-editor.org/rfc/rfc7493.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _exact = msgspec.json.Encoder(decimal_format="number")
 
 
 def text(event: Event, safe_integers: bool = False) -> bytes:
-    """The event as one line of JSON. ``safe_integers``: every integer beyond 2**53 is written as a string."""
+    """The event as one line of JSON. ``safe_integers``: write every integer beyond 2**53 as a string."""
     plain = _encode(event)
     if not safe_integers or not _MAY_BE_LARGE.search(plain):
         return plain
@@ -32,7 +32,7 @@ def text(event: Event, safe_integers: bool = False) -> bytes:
 
 
 def safe(value: Any) -> Any:
-    """The value with integers beyond 2**53 as strings, however deep they are."""
+    """The value with integers beyond 2**53 as strings, at any depth."""
     if isinstance(value, bool) or not isinstance(value, int | list | dict):
         return value
     if isinstance(value, int):
@@ -43,7 +43,7 @@ def safe(value: Any) -> Any:
 
 
 def message(event: Event, safe_integers: bool) -> bytes:
-    """The event as one server-sent event; its position is what ``Last-Event-ID`` brings back.
+    """The event as one server-sent event; its id is the position, which a client sends back as ``Last-Event-ID``.
 
     https://html.spec.whatwg.org/multipage/server-sent-events.html
     """

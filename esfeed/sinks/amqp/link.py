@@ -1,6 +1,6 @@
-"""One connection to an AMQP server and its channel, driven by whoever calls, each call within a deadline.
+"""One connection to an AMQP server and its channel, driven by the calling thread, each call with a deadline.
 
-pika's blocking channel waits for the server after every single message; this publishes many, then waits for all.
+The blocking channel of pika waits for the server after every message; this one publishes many, then waits for all.
 https://www.rabbitmq.com/docs/confirms · https://pika.readthedocs.io/en/stable/modules/adapters/select.html
 """
 
@@ -23,13 +23,13 @@ from esfeed.sinks.common.tls import plain
 
 _GRACE = 0.5
 
-# What it logs as errors is told in outcomes, and would come once an attempt for as long as a server is away.
+# Outcomes report what pika logs as errors. It would log them once per attempt while a server is down.
 logging.getLogger("pika").addHandler(logging.NullHandler())
 logging.getLogger("pika").propagate = False
 
 
 class Message(NamedTuple):
-    """What is published. ``id`` is one of a kind within a call."""
+    """A message to publish. ``id`` is unique within a call."""
 
     id: str
     exchange: str
@@ -40,18 +40,18 @@ class Message(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The server's word on a message: taken, or why not; ``returned`` where no queue would get it."""
+    """The answer of the server to a message: taken or not; ``returned`` says why if no queue would get it."""
 
     taken: bool
     returned: str = ""
 
 
 class LinkLost(Exception):
-    """The connection, or the server's patience, is at its end; the text says why."""
+    """The connection is lost, or the deadline has passed; the text says why."""
 
 
 class Link:
-    """Not open until ``connect``; of no more use after ``LinkLost``, but for ``close``. One thread at a time."""
+    """A connection; call ``connect`` first. After ``LinkLost``, only ``close`` is useful. For one thread at a time."""
 
     def __init__(self, parameters: pika.ConnectionParameters, clock: Callable[[], float] = time.monotonic) -> None:
         self._parameters = parameters
@@ -71,7 +71,7 @@ class Link:
         self._closed = False
 
     def connect(self, deadline: float) -> None:
-        """Connects and logs in. Raises what the server said (an ``AMQPError`` of pika), or ``LinkLost``."""
+        """Connects and logs in. Raises the error of the server (an ``AMQPError`` of pika), or ``LinkLost``."""
         self._connection = pika.SelectConnection(
             self._parameters,
             on_open_callback=self._on_open,
@@ -88,7 +88,7 @@ class Link:
         self._connection.add_on_connection_unblocked_callback(self._on_unblocked)
 
     def check_exchange(self, exchange: str, deadline: float) -> BaseException | None:
-        """What the server says against an exchange; ``None`` where it is there, or the server would not tell."""
+        """The error of the server about an exchange; ``None`` if it exists, or if the server does not say."""
         found: list[Any] = []
         channel = self._open_channel(deadline)
         with contextlib.suppress(AMQPError):
@@ -100,10 +100,10 @@ class Link:
 
     @property
     def alive(self) -> bool:
-        """Whether the connection still stands, once what has come since the last call is read."""
+        """Whether the connection is still open, after reading what has arrived since the last call."""
         if self._connection is not None and self._lost is None:
             try:
-                for _ in range(3):  # bytes, what they meant, and the end of the stream
+                for _ in range(3):  # bytes, their meaning, and the end of the stream
                     self._drive(lambda: False, self._clock())
             except LinkLost as error:
                 self._lost = error
@@ -112,10 +112,11 @@ class Link:
     def publish(
         self, messages: Mapping[str, Message], deadline: float
     ) -> tuple[Mapping[str, Reply], BaseException | None]:
-        """Publishes in order and waits for the server's word on each, by id.
+        """Publishes in order and waits for the answer of the server to each message, by id.
 
-        Beside the replies comes what closed the channel, if the server did: those without a reply were dropped then.
-        Raises ``LinkLost`` where the connection ended or the deadline passed; ``replies`` has what came until then.
+        Also returns the error with which the server closed the channel, if it did: messages without a reply were
+        dropped then. Raises ``LinkLost`` if the connection ended or the deadline passed; ``replies`` has the replies
+        until then.
         """
         self._replies, self._returned, self._tags = {}, {}, {}
         channel = self._channel
@@ -142,11 +143,11 @@ class Link:
 
     @property
     def replies(self) -> Mapping[str, Reply]:
-        """What the server has said so far of the last ``publish``."""
+        """The replies of the server to the last ``publish`` so far."""
         return self._replies
 
     def close(self) -> None:
-        """Says good-bye where the server listens, and lets go of the connection in any case."""
+        """Closes the connection: gracefully if the server answers, by force otherwise."""
         connection, self._connection = self._connection, None
         if connection is not None:
             self._hang_up(connection)
@@ -155,14 +156,14 @@ class Link:
             self._loop.close()
 
     def _hang_up(self, connection: pika.SelectConnection) -> None:
-        # Whatever pika makes of it, nobody uses the connection any more.
+        # Errors of pika do not matter here: the connection is not used any more.
         with contextlib.suppress(AMQPError, OSError, LinkLost):
             if not (connection.is_closing or connection.is_closed):
-                connection.close()  # one that is not open yet ends at once
+                connection.close()  # ends at once if it is not open yet
                 self._drive(lambda: self._lost is not None, self._clock() + _GRACE)
         with contextlib.suppress(AMQPError, OSError, LinkLost):
             if self._lost is None and not connection.is_closed:
-                # A server that hangs never answers the good-bye; pika has no public way to hang up on it.
+                # A server that hangs never answers the close; pika has no public way to abort the connection.
                 connection._terminate_stream(None)
                 self._drive(lambda: self._lost is not None, self._clock() + _GRACE)
 
@@ -195,7 +196,7 @@ class Link:
         return self._channel
 
     def _drive(self, done: Callable[[], bool], deadline: float) -> None:
-        """Reads, writes and calls back until ``done``, or the deadline; at least once."""
+        """Runs the I/O loop and its callbacks until ``done`` or the deadline; at least once."""
         timer = self._loop.call_later(max(deadline - self._clock(), 0.0), lambda: None)
         self._loop.activate_poller()
         try:
@@ -205,7 +206,7 @@ class Link:
                 if done() or self._clock() >= deadline:
                     return
         except AssertionError as error:
-            # pika trips over its own assumptions where a connection ends half open.
+            # pika fails on its own assertions if a connection ends half open.
             raise LinkLost(f"pika failed: {error}") from error
         finally:
             self._loop.deactivate_poller()
@@ -240,10 +241,10 @@ class Link:
 
 
 def text_of(error: BaseException) -> str:
-    """A fault in words: the server's own where it has some, without the names of classes and objects."""
+    """The text of a fault: that of the server if there is one, without names of classes and objects."""
     if hasattr(error, "reply_text"):
         return f"{error.reply_code} {error.reply_text}"  # type: ignore[attr-defined]  # both come together
-    # pika wraps what happened, in several ways.
+    # pika wraps the cause in several ways.
     inner = getattr(error, "exception", None) or (getattr(error, "exceptions", None) or error.args or [None])[-1]
     if isinstance(inner, BaseException):
         return text_of(inner)

@@ -1,4 +1,4 @@
-"""The keys of an AMQP exchange's section."""
+"""The settings of the ``amqp`` sink."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from esfeed.sinks.common.tls import TlsKeys
 
 SCHEMES = {"amqp": 5672, "amqps": 5671}
 SHORT = 255
-"""The most bytes of a name in AMQP 0-9-1."""
+"""The limit of bytes of a name in AMQP 0-9-1."""
 
 
 class AmqpSettings(TlsKeys, SinkSection):

@@ -1,4 +1,4 @@
-"""Events to an exchange of RabbitMQ: persistent messages, and each is ok once the server has confirmed it.
+"""Events to an exchange of RabbitMQ: persistent messages, each of which is ok once the server has confirmed it.
 
 https://www.rabbitmq.com/docs/publishers ·
 https://github.com/knative-extensions/eventing-rabbitmq/blob/main/cloudevents-protocol-spec/spec.md
@@ -23,7 +23,7 @@ from esfeed.envelopes import envelope
 from esfeed.envelopes.cloudevents import attributes
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
-from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.ports import OK, Outcome, not_tried, rejected, retry, waits
 from esfeed.routing.template import TemplateFailed
 from esfeed.sinks.amqp.link import Link, LinkLost, Message, Reply, text_of
 from esfeed.sinks.amqp.settings import SHORT, AmqpSettings
@@ -36,11 +36,12 @@ _PRECONDITION_FAILED, _NOT_FOUND = 406, 404
 
 
 class AmqpSink:
-    """Publishes each event; the next one of the same document only once the server has confirmed the one before.
+    """Publishes each event; the next one of the same document only after the server has confirmed the previous one.
 
-    A message that no queue would get comes back, and its event is ``rejected``. A server closes the channel over a
-    message that is too large, and drops those behind it: each of them is tried alone then, and the one is ``rejected``.
-    A connection that the server closed meanwhile (heartbeats are sent only while a batch is sent) is opened again.
+    The server returns a message that no queue would get, and its event is ``rejected``. The server closes the channel
+    over a message that is too large, and drops those behind it: the sink then tries each of them alone, and rejects the
+    large one. A connection that the server closed meanwhile (heartbeats are sent only while a batch is sent) is opened
+    again.
     """
 
     Settings = AmqpSettings
@@ -52,16 +53,17 @@ class AmqpSink:
         self._link: Link | None = None
 
     def open(self) -> None:
-        """Connects, logs in, and looks whether the exchange is there. Raises ``ConfigError`` for a refused login or
-        vhost and for files of certificates that are of no use, else ``Retryable``.
+        """Connects, logs in, and checks that the exchange exists.
+
+        Raises ``ConfigError`` for a refused login or vhost and for unusable certificate files, otherwise ``Retryable``.
         """
         self.close()
         self._connect(self._clock() + self._settings.timeout)
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Publishes the events and waits for the server's word on each, ``timeout`` at most.
+        """Publishes the events and waits for the answer of the server to each, up to ``timeout``.
 
-        Raises ``Retryable`` where the connection is gone and cannot be had again.
+        Raises ``Retryable`` if the connection is lost and cannot be opened again.
         """
         if not events:
             return []
@@ -86,7 +88,7 @@ class AmqpSink:
         try:
             return self._connect(deadline)
         except ConfigError as error:
-            # It was good once, and a server that is just starting may not know its users yet.
+            # The login worked before, and a server that is just starting may not know its users yet.
             raise Retryable(f"{self._settings.address.shown}: {error.hint}") from error
 
     def _connect(self, deadline: float) -> Link:
@@ -118,7 +120,7 @@ class AmqpSink:
         settings, address = self._settings, self._settings.address
         password = address.password if settings.password is None else settings.password.get_secret_value()
         user = settings.user or address.user
-        # The server itself lets "guest" in from its own machine only.
+        # By default, RabbitMQ accepts "guest" from its own machine only.
         login = ("guest", "guest") if user is None and password is None else (user or "guest", password or "")
         parameters = pika.ConnectionParameters(
             host=address.host,
@@ -136,7 +138,7 @@ class AmqpSink:
         return parameters
 
     def _message(self, event: Event) -> Message | Outcome:
-        """What stands for an event, or why there can be nothing."""
+        """The message for an event, or why there is none."""
         try:
             routing_key = self._settings.routing_key.render(event)
         except TemplateFailed as error:
@@ -156,7 +158,7 @@ class AmqpSink:
 
 
 class _Batch:
-    """The waves of one ``send``: they share a deadline, and after a fault of the server none is tried any more."""
+    """The waves of one ``send``: they share a deadline, and after a fault of the server no wave is tried."""
 
     def __init__(self, link: Link, deadline: float, shown_url: str, exchange: str) -> None:
         self._link = link
@@ -175,7 +177,10 @@ class _Batch:
         return [each if isinstance(each, Outcome) else outcomes.get(each.id) or self._waits() for each in wave]
 
     def _publish(self, messages: dict[str, Message], outcomes: dict[str, Outcome]) -> int:
-        """Adds the server's answers to ``outcomes``; returns the code of a channel closed over several messages."""
+        """Adds the answers of the server to ``outcomes``.
+
+        Returns ``_PRECONDITION_FAILED`` if the server closed the channel with it, otherwise 0.
+        """
         if self.down is not None or not messages:
             return 0
         try:
@@ -195,7 +200,7 @@ class _Batch:
         hint = ": declare the exchange" if code == _NOT_FOUND else ""
         reason = f"{self._shown}: {shown(fault)}{hint}"
         outcomes[left[0]] = retry(reason)
-        self.down = waits(f"not tried after an earlier fault: {reason}")
+        self.down = not_tried(reason)
         return 0
 
     def _judge(self, message: Message, reply: Reply) -> Outcome:

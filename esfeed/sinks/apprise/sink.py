@@ -1,6 +1,6 @@
-"""Events as messages to people: Slack, mail, PagerDuty and all else that Apprise knows, by one template line.
+"""Events as messages to people: Slack, mail, PagerDuty and everything else that Apprise knows, from a template.
 
-Apprise answers yes or no, and logs why; here the no becomes ``retry`` with what was logged, less what is secret.
+Apprise answers yes or no, and logs why. A no becomes ``retry`` with the logged text, without its secrets.
 https://github.com/caronc/apprise/wiki
 """
 
@@ -23,7 +23,7 @@ from esfeed.config.types import Duration, Secret, SinkSection
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError
 from esfeed.model.event import Event, Op
-from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.ports import OK, Outcome, not_tried, rejected, retry, waits
 from esfeed.routing.template import Template, Templated, TemplateFailed
 from esfeed.sinks.common.deadline import within
 from esfeed.sinks.common.http_status import shown
@@ -73,7 +73,7 @@ class AppriseSettings(SinkSection):
 
 
 class _Ears(logging.Handler):
-    """Hears what Apprise logs in a thread that somebody listens to. It goes nowhere else, as it may name secrets."""
+    """Collects what Apprise logs in chosen threads. It goes nowhere else, because it may contain secrets."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -81,13 +81,13 @@ class _Ears(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         heard = self._heard.get(threading.get_ident())
-        # What the trouble really was is told at level DEBUG only, among much else (whole messages).
+        # Apprise logs the actual error at level DEBUG only, among much else (whole messages).
         if heard is not None and (record.levelno >= logging.WARNING or "xception" in str(record.msg)):
             heard.append(record.getMessage())
 
     @contextmanager
     def listening(self, heard: list[str]) -> Any:
-        """While this lasts, what is logged in this thread is added to ``heard``."""
+        """Adds what is logged in this thread to ``heard``, within the context."""
         self._heard[threading.get_ident()] = heard
         try:
             yield
@@ -103,10 +103,10 @@ _logger.setLevel(logging.DEBUG)
 
 
 class _Service:
-    """One url."""
+    """The service behind one URL."""
 
     def __init__(self, number: int, url: str, settings: AppriseSettings) -> None:
-        """Raises ``ConfigError`` where Apprise can make nothing of the url."""
+        """Raises ``ConfigError`` if Apprise cannot use the URL."""
         self._url = url
         self._said: list[str] = []
         asset = apprise.AppriseAsset(secure_logging=True, async_mode=False)
@@ -125,7 +125,7 @@ class _Service:
         original = plugin.send
 
         def send(*args: Any, **kwargs: Any) -> Any:
-            # Apprise calls this from a thread of its own choosing, and swallows what it raises.
+            # Apprise calls this from its own threads, and swallows what it raises.
             with _ears.listening(self._said):
                 try:
                     return original(*args, **kwargs)
@@ -138,14 +138,14 @@ class _Service:
         self._apprise.add(plugin)
 
     def notify(self, title: str, body: str, kind: Kind) -> bool:
-        """Whether the service took it."""
+        """Whether the service took the message."""
         self._said.clear()
         return bool(
             self._apprise.notify(body=body, title=title, notify_type=kind, body_format=apprise.NotifyFormat.TEXT)
         )
 
     def said(self) -> str:
-        """What was logged meanwhile, without anything of the url but its scheme."""
+        """What was logged meanwhile, without any part of the URL but its scheme."""
         text = "; ".join(dict.fromkeys(self._said))
         rest = self._url.partition("://")[2] or self._url
         parts = {part for word in (rest, unquote(rest)) for part in re.split(r"[/:@?&=#,\s]+", word)}
@@ -157,7 +157,7 @@ class _Service:
 class AppriseSink:
     """Sends each event as one message to each service. ``ok`` means that all of them took it.
 
-    A service that took an event is not sent it again when another one failed, as long as this sink is open.
+    If a service took an event and another failed, the sink does not send it to the first one again while it is open.
     """
 
     Settings = AppriseSettings
@@ -169,14 +169,16 @@ class AppriseSink:
         self._done: OrderedDict[str, set[str]] = OrderedDict()
 
     def open(self) -> None:
-        """Reads the urls; sends nothing. Raises ``ConfigError`` for one that Apprise cannot use."""
+        """Reads the URLs; sends nothing. Raises ``ConfigError`` for one that Apprise cannot use."""
         self.close()
         urls = [url.get_secret_value() for url in self._settings.urls]
         self._services = [_Service(number, url, self._settings) for number, url in enumerate(urls, 1)]
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Sends the events one after the other. A service's no is ``retry``, since Apprise does not tell whose fault it
-        was; after two in a row the rest waits. A text longer than a service takes is ``rejected``. Raises nothing.
+        """Sends the events one after the other. Raises nothing.
+
+        A failure is ``retry``, because Apprise does not say whether the event or the service is at fault; after two in
+        a row, the rest waits. A text that is too long for a service is ``rejected``.
         """
         end = time.monotonic() + self._settings.timeout / 2
         outcomes: list[Outcome] = []
@@ -186,7 +188,7 @@ class AppriseSink:
             if document(event) in stuck:
                 outcome = waits()
             elif in_a_row > 1:
-                outcome = waits(f"not tried after an earlier fault: {why}")
+                outcome = not_tried(why)
             elif outcomes and time.monotonic() >= end:
                 outcome = waits("not tried: the messages before it took all the time that there was")
             else:
@@ -228,7 +230,7 @@ class AppriseSink:
                 taken = within(settings.timeout / 2, lambda s=service: s.notify(title, body, kind))  # type: ignore[misc]
             except TimeoutError:
                 return retry(f"{service.name}: no answer within {settings.timeout / 2:g} s")
-            except Exception as error:  # whatever a service's plugin stumbles over
+            except Exception as error:  # any error of the plugin of a service
                 return retry(f"{service.name}: {service.said() or type(error).__name__}")
             if not taken:
                 return retry(f"{service.name}: {service.said() or 'it did not take the message, and said no more'}")

@@ -1,6 +1,6 @@
-"""A program that is fed by its standard input: started without a shell, never waited for without end, ended whole.
+"""A program that gets input on standard input: started without a shell, every wait bounded, ended with its children.
 
-It leads a process group of its own, so that what it starts is ended with it. POSIX only.
+It leads its own process group, so that its children end with it. POSIX only.
 """
 
 from __future__ import annotations
@@ -27,23 +27,24 @@ _INHERITED = {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "T
 
 
 class Ended(Exception):
-    """The program ended, or broke its pipe, before it had taken all."""
+    """The program ended, or closed its pipe, before it had read everything."""
 
 
 class Stray(Exception):
-    """The program said something that nobody asked for, or that is no answer; its text is the message."""
+    """The program wrote output that was not expected, or that is no answer; the message is its text."""
 
 
 def environment(mine: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
-    """What a program is given of ``mine``: only what programs need to run at all, and ``more``.
+    """The environment of a program: those variables of ``mine`` that programs need to run at all, and ``more``.
 
-    Settings take secrets from variables of any name (``env:NAME``), so no list of what to leave out could be complete.
+    Settings take secrets from variables of any name (``env:NAME``), so a list of variables to remove could not be
+    complete.
     """
     return {name: value for name, value in mine.items() if name in _INHERITED or name.startswith("LC_")} | dict(more)
 
 
 class Process:
-    """One running program. One thread at a time."""
+    """One running program. For one thread at a time."""
 
     def __init__(self, command: Sequence[str], variables: Mapping[str, str], answers: bool) -> None:
         """Starts it; ``answers``: its standard output is read. Raises ``OSError``."""
@@ -70,7 +71,7 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs. It is not reaped here, so that its number stays its own until it is ended."""
+        """Whether it still runs. This does not reap it, so that its process id is not reused before ``stop``."""
         if self._popen.returncode is not None:
             return False
         return os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
@@ -93,7 +94,7 @@ class Process:
             raise Ended
 
     def ask(self, data: bytes, count: int, end: float, take: Callable[[str], None]) -> None:
-        """Writes ``data``, and gives the ``count`` lines that the program answers to ``take``, as they come.
+        """Writes ``data``, and passes the ``count`` lines that the program answers to ``take``, as they arrive.
 
         Raises :class:`Ended`, :class:`Stray` or ``TimeoutError``, or what ``take`` raises.
         """
@@ -116,7 +117,7 @@ class Process:
         self._talk(data, end, enough)
 
     def finish(self, end: float) -> int:
-        """Closes its input and gives its exit code, a signal as a negative number. Raises ``TimeoutError``."""
+        """Closes its input and returns its exit code, a signal as a negative number. Raises ``TimeoutError``."""
         self._close_input()
         pause = 0.0005
         while self.alive:
@@ -127,7 +128,7 @@ class Process:
         return self.stop()
 
     def stop(self) -> int:
-        """Ends it and all it started: by SIGTERM, and a second later by SIGKILL. Its exit code."""
+        """Ends it and its children: by SIGTERM, and a second later by SIGKILL. Returns its exit code."""
         self._close_input()
         end = time.monotonic() + _GRACE
         if self._popen.returncode is None:
@@ -142,7 +143,7 @@ class Process:
         return self._popen.returncode
 
     def last_words(self) -> str:
-        """The end of what it wrote to its standard error, on one line."""
+        """The end of what it wrote to standard error, on one line."""
         text = " ".join(self._said.decode(errors="replace").split())
         return shown(text[-200:])
 
@@ -156,11 +157,11 @@ class Process:
                 self._popen.stdin.close()
 
     def _unread(self) -> int:
-        """Bytes that are in the pipe still. https://man7.org/linux/man-pages/man2/FIONREAD.2const.html"""
+        """Bytes still in the pipe. https://man7.org/linux/man-pages/man2/FIONREAD.2const.html"""
         return int(struct.unpack("i", fcntl.ioctl(self._stdin, termios.FIONREAD, b"\0" * 4))[0])
 
     def _talk(self, data: bytes, end: float, enough: Callable[[], bool]) -> None:
-        """Writes ``data``, and reads answers meanwhile and until there are ``enough``: else both could wait in vain."""
+        """Writes ``data``, and reads answers meanwhile and until ``enough``: otherwise both sides could deadlock."""
         left = memoryview(data)
         with selectors.DefaultSelector() as selector:
             selector.register(self._stdin, selectors.EVENT_WRITE)
@@ -169,7 +170,7 @@ class Process:
             while left or (self._stdout is not None and not enough()):
                 if time.monotonic() >= end:
                     raise TimeoutError
-                # Not longer at a time: a child of the program may hold its pipes open when it is gone itself.
+                # Not longer at a time: a child of the program may hold its pipes open after the program has ended.
                 ready = selector.select(min(end - time.monotonic(), 0.5))
                 if not ready and not self.alive:
                     raise Ended

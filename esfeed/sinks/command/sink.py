@@ -1,4 +1,4 @@
-"""Events to a program's standard input, one JSON line each: to one that goes on running, or to a new one a batch."""
+"""Events to the standard input of a program, one JSON line each: to a long-running program, or a new one per batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from esfeed.config.types import Duration, Secret, SinkSection, Text
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event, one_line
-from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.ports import OK, Outcome, not_tried, rejected, retry
 from esfeed.sinks.command.process import Ended, Process, Stray, environment
 from esfeed.sinks.common.http_status import shown
 from esfeed.sinks.common.ordering import in_waves
@@ -71,9 +71,9 @@ class CommandSettings(SinkSection):
 
 
 class CommandSink:
-    """Feeds a program. What ``ok`` means is the program's to say: by a line (``ack``) or its exit code (``batch``).
+    """Sends events to a program. It decides what ``ok`` means: by a line (``ack``) or its exit code (``batch``).
 
-    Without either, ``ok`` means that the program, alive, has read the event from its pipe.
+    Without either, ``ok`` means that the program, still running, has read the event from its pipe.
     """
 
     Settings = CommandSettings
@@ -85,8 +85,9 @@ class CommandSink:
         self._end = 0.0
 
     def open(self) -> None:
-        """Starts the program, or sees that it can be started. Raises ``ConfigError`` where it never can be,
-        ``Retryable`` where the machine is at fault.
+        """Starts the program, or checks that it exists.
+
+        Raises ``ConfigError`` if it can never start, ``Retryable`` if the machine is at fault.
         """
         self.close()
         if self._settings.mode == "stream":
@@ -95,8 +96,10 @@ class CommandSink:
             raise ConfigError("command", self._settings.command[0], "there is no such program that may be run")
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Feeds the events. A program that ends, hangs or answers nonsense makes them ``retry``, with its last words on
-        standard error; it is started anew at the next batch. Raises ``Retryable`` where it cannot be started.
+        """Sends the events. Raises ``Retryable`` if the program cannot start.
+
+        If the program ends, hangs or answers nonsense, the events are ``retry``, with the end of its standard error; it
+        is started again at the next batch.
         """
         if not events:
             return []
@@ -108,7 +111,7 @@ class CommandSink:
         return self._streamed(events)
 
     def close(self) -> None:
-        """Closes the program's input, and waits for its end; what is left of it after ``timeout`` is killed."""
+        """Closes the input of the program and waits until it ends; kills it after ``timeout``."""
         process, self._process = self._process, None
         if process is not None:
             try:
@@ -116,16 +119,16 @@ class CommandSink:
             except TimeoutError:
                 process.stop()
 
-    # --- a program that goes on running
+    # --- a program that keeps running
 
     def _streamed(self, events: Sequence[Event]) -> Sequence[Outcome]:
         process = self._process = self._process or self._start()
         try:
             process.feed(self._lines(events), self._end)
         except (Ended, TimeoutError) as error:
-            # What it read before is not known to have been worked on, and half a line may be in its pipe.
+            # Whether it processed what it read before is unknown, and half a line may be in its pipe.
             reason = self._drop(error)
-            return [retry(reason), *[waits(f"not tried after an earlier fault: {reason}")] * (len(events) - 1)]
+            return [retry(reason), *[not_tried(reason)] * (len(events) - 1)]
         return [OK] * len(events)
 
     def _asked(self, events: Sequence[Event]) -> Sequence[Outcome]:
@@ -141,17 +144,16 @@ class CommandSink:
             process.ask(self._lines(events), len(events), self._end, take)
         except (Ended, TimeoutError, Stray) as error:
             reason = self._drop(error)
-            if len(answers) == len(events):  # one answer too many: which of them is whose is in doubt
+            if len(answers) == len(events):  # one answer too many: it is unclear which answer belongs to which event
                 answers.pop()
             if not answers:
                 raise Retryable(reason) from error
             left = len(events) - len(answers)
-            late = f"not tried after an earlier fault: {reason}"
-            return [*answers, retry(reason), *[waits(late)] * (left - 1)]
+            return [*answers, retry(reason), *[not_tried(reason)] * (left - 1)]
         return answers
 
     def _drop(self, error: Exception) -> str:
-        """Ends the program after a fault, and says what the fault was."""
+        """Ends the program after a fault, and returns the text of the fault."""
         process, self._process = self._process, None
         assert process is not None
         code = process.stop()
@@ -164,15 +166,16 @@ class CommandSink:
             what = f"it {_code(code)}"
         return f"{self._name}: {what}" + (f": {words}" if words else "")
 
-    # --- a program a batch
+    # --- a program per batch
 
     def _batch(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """One run for all; where that fails for a reason that may be one event's, a run for each, up to the one that is
-        at fault. So that one is told apart, and the others do not share its lot.
+        """One run for all events; if that fails and one event may be the cause, a run for each, up to the failing one.
+
+        This isolates the failing event, so that the others are delivered.
         """
         whole, final = self._run(events)
         if whole.ok or final or len(events) == 1:
-            rest = waits(f"not tried after an earlier fault: {whole.reason}")
+            rest = not_tried(whole.reason)
             return [OK] * len(events) if whole.ok else [whole, *[rest] * (len(events) - 1)]
         outcomes: list[Outcome] = []
         for event in events:
@@ -180,14 +183,14 @@ class CommandSink:
             outcomes.append(outcome)
             if outcome.kind == "retry":
                 left = len(events) - len(outcomes)
-                return [*outcomes, *[waits(f"not tried after an earlier fault: {outcome.reason}")] * left]
+                return [*outcomes, *[not_tried(outcome.reason)] * left]
         return outcomes
 
     def _run(self, events: Sequence[Event]) -> tuple[Outcome, bool]:
-        """What one run came to, and whether more runs would be in vain."""
+        """The outcome of one run, and whether more runs would be useless."""
         process = self._start()
         try:
-            with contextlib.suppress(Ended):  # one that needs no more of its input tells by its exit code
+            with contextlib.suppress(Ended):  # a program that needs no more input answers by its exit code
                 process.feed(self._lines(events), self._end)
             code = process.finish(self._end)
         except TimeoutError:
@@ -201,7 +204,7 @@ class CommandSink:
         reason = f"{self._name}: it {_code(code)}" + (f": {words}" if words else "")
         return (rejected if code == _DATA_ERROR else retry)(reason), code == _TRY_LATER
 
-    # --- both
+    # --- both modes
 
     def _lines(self, events: Sequence[Event]) -> bytes:
         return b"".join(one_line(self._encode(event)) + b"\n" for event in events)

@@ -1,1 +1,1 @@
-"""What several sinks need."""
+"""Code that several sinks share."""

@@ -1,4 +1,4 @@
-"""A server's URL taken apart; what may be secret in it is shown nowhere."""
+"""Parses the URL of a server. Its secret parts are never shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 
 class Address(NamedTuple):
-    """Where a server is. ``path`` is without its first slash and decoded; ``shown`` is fit for a log."""
+    """The address of a server. ``path`` is decoded and lacks its first slash; ``shown`` is safe to log."""
 
     scheme: str
     host: str
@@ -24,9 +24,9 @@ class Address(NamedTuple):
 
 
 def address_of(url: str, schemes: Mapping[str, int]) -> Address:
-    """``url`` taken apart; ``schemes`` are those allowed, with their usual ports.
+    """Parses ``url``; ``schemes`` are the permitted ones, with their default ports.
 
-    Raises ``ValueError``, which does not show the url: it may hold a password.
+    Raises ``ValueError`` without the URL, which may contain a password.
     """
     example = f"{next(iter(schemes))}://example.org"
     if any(char <= " " or char == "\x7f" for char in url):

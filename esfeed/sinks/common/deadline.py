@@ -1,4 +1,4 @@
-"""A bound on what a client library may take, whatever it is waiting for: a name, a handshake, a dripping answer."""
+"""A timeout for any call of a client library: for a lookup, a handshake, or an answer that arrives byte by byte."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _Result = TypeVar("_Result")
 
 
 def within(seconds: float, work: Callable[[], _Result], name: str = "esfeed-bounded") -> _Result:
-    """What ``work()`` gives or raises; ``TimeoutError`` where that takes longer than ``seconds``.
+    """What ``work()`` returns or raises; ``TimeoutError`` if that takes longer than ``seconds``.
 
-    It runs in a thread of its own, which is then left behind: the caller must cut what it waits on (shut the socket
-    down), so that it ends soon, and must not use that client again. Time-outs of libraries begin anew with every
-    byte or address, and looking up a name has none at all.
+    ``work`` runs in its own thread, which is then abandoned. The caller must close what it waits for (shut the socket
+    down), so that it ends soon, and must not use that client again. Timeouts of libraries restart with every byte or
+    address, and a lookup has none at all.
     """
     results: list[_Result] = []
     faults: list[BaseException] = []

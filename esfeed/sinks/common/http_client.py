@@ -1,4 +1,4 @@
-"""HTTP to a service of several hosts, one answer at a time, within one deadline (see ``guarded``)."""
+"""HTTP to a service with several hosts, one request at a time, within one deadline (see ``restricted_http``)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from esfeed.sinks.common.restricted_http import GuardedHTTP, GuardedHTTPS, Limit
 from esfeed.sinks.common.tls import plain
 
 _MOST_BODY = 64 << 20
-"""Of an answer: a bulk request of 10,000 events is answered with a few kilobytes for each that fails, at most."""
+"""The limit of an answer. A bulk request of 10,000 events gets at most a few kilobytes for each failed one."""
 _FAULTS = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, TooLarge, Undecodable)
 
 
 class Answer(NamedTuple):
-    """A whole answer."""
+    """A complete answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 
 class HttpClient:
-    """One connection to the first host that takes it; after a fault, the next is tried first. One thread at a time."""
+    """A connection to the first host that accepts it; after a fault, the next host goes first. For one thread."""
 
     def __init__(self, hosts: Sequence[Address], headers: Mapping[str, str], context: ssl.SSLContext | None) -> None:
         self._hosts = list(hosts)
@@ -42,17 +42,17 @@ class HttpClient:
         self._connection: GuardedHTTP | GuardedHTTPS | None = None
 
     def start(self, seconds: float) -> None:
-        """From now on, all calls together have that long."""
+        """Starts the deadline: from now on, all calls together have ``seconds``."""
         self._timeout = seconds
         self._limits.start(seconds)
 
     @property
     def where(self) -> str:
-        """The host that is asked now, fit for a log."""
+        """The current host, safe to log."""
         return self._hosts[0].shown
 
     def call(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Answer:
-        """The answer. Raises ``Retryable`` where no host takes the connection, or one gives no whole answer."""
+        """The answer. Raises ``Retryable`` if no host accepts the connection, or if the answer is not complete."""
         headers = self._headers | ({"content-type": kind} if body is not None else {})
         fault: Exception | None = None
         for _ in self._hosts:
@@ -62,7 +62,8 @@ class HttpClient:
                 fault = self._fault(error)
                 continue
             try:
-                # One that has seen enough (413) answers and hangs up while we still send; its answer is worth reading.
+                # A server that has seen enough (413) answers and closes while we still send. Its answer is worth
+                # reading.
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     connection.request(method, path, body=body, headers=headers, preload_content=False)
                 response = connection.getresponse()

@@ -1,4 +1,4 @@
-"""What the answer of an HTTP server means for an event. Pure: status, headers, body and the time come in."""
+"""What the answer of an HTTP server means for an event. Pure: status, headers, body and the time are arguments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from esfeed.ports import OK, Outcome, rejected, retry
 
 LONGEST_WAIT = 3600.0
-"""The most seconds that a ``Retry-After`` is believed: a mistyped one must not silence a feed for years."""
+"""The limit in seconds for a ``Retry-After``: a typo must not stop a feed for years."""
 
 GONE = "410 Gone: the receiver wants no more events"
 
@@ -22,9 +22,9 @@ _STOPS = {401, 404, 405, 407, 410, 429}
 def judge(status: int, headers: Mapping[str, str], body: bytes, now: datetime, redirect: str = "") -> Outcome:
     """What an answer means for its event (RFC 9110 §15, RFC 8470 for 425, RFC 6585 for 429).
 
-    2xx is ok. ``retry``: what may pass (408, 425, 429, 5xx), and what is wrong with the address or the credentials
-    rather than the event, as somebody can correct it (401, 403, 404, 405, 407, 410, and 3xx; ``redirect`` says why it
-    was not followed). All else is ``rejected``: the same event would be refused again.
+    2xx is ok. ``retry``: temporary failures (408, 425, 429, 5xx), and errors of the address or the credentials, because
+    an operator can correct them (401, 403, 404, 405, 407, 410, and 3xx; ``redirect`` says why it was not followed).
+    Everything else is ``rejected``: the server would refuse the same event again.
     """
     if 200 <= status < 300:
         return OK
@@ -41,14 +41,14 @@ def judge(status: int, headers: Mapping[str, str], body: bytes, now: datetime, r
 
 
 def stops(status: int, headers: Mapping[str, str]) -> bool:
-    """Whether an answer speaks for all events: the rest of a batch is then not worth, or not allowed, a try."""
+    """Whether an answer applies to all events, so that the rest of a batch is not worth a try, or must not be tried."""
     if 300 <= status < 400 or status in _STOPS:
         return True
     return status >= 500 and "retry-after" in headers
 
 
 def retry_after(text: str | None, now: datetime) -> float | None:
-    """The seconds that a ``Retry-After`` asks for, ``LONGEST_WAIT`` at most; ``None`` where it says nothing readable.
+    """The seconds that a ``Retry-After`` asks for, up to ``LONGEST_WAIT``; ``None`` if it is missing or unreadable.
 
     Both forms of RFC 9110 §10.2.3: seconds, or an HTTP date.
     """
@@ -64,5 +64,5 @@ def retry_after(text: str | None, now: datetime) -> float | None:
 
 
 def shown(text: str) -> str:
-    """What a stranger wrote, fit for a log: the beginning, on one line, without control characters."""
+    """Untrusted text, safe to log: its beginning, on one line, without control characters."""
     return " ".join("".join(char if char.isprintable() else " " for char in text[:_MOST_SHOWN]).split())

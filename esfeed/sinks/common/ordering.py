@@ -1,4 +1,4 @@
-"""The order that a sink keeps: that of each document, and no other. Pure, but for what it is given to call."""
+"""The order that a sink keeps: that of each document, not across documents. Pure, except for the callback."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Callable, Sequence
 
 from esfeed.errors import Retryable
 from esfeed.model.event import Event
-from esfeed.ports import Outcome, retry, waits
+from esfeed.ports import Outcome, not_tried, retry, waits
 
 Send = Callable[[Sequence[Event]], Sequence[Outcome]]
 DocumentKey = tuple[str | None, ...]
 
 
 def document(event: Event) -> DocumentKey:
-    """What makes two events those of one document (or of one view of it)."""
+    """The key of a document (or of one view of it): events with the same key must keep their order."""
     return (event.watch, event.type, event.doc_id, event.view, event.origin.routing)
 
 
 def waves(events: Sequence[Event]) -> list[list[int]]:
-    """The places of ``events``, in groups where no document comes twice: its second event is in the second group."""
+    """The indexes of ``events`` in groups without two events of a document: its second event is in the second group."""
     met: dict[DocumentKey, int] = defaultdict(int)
     groups: list[list[int]] = []
     for index, event in enumerate(events):
@@ -32,11 +32,11 @@ def waves(events: Sequence[Event]) -> list[list[int]]:
 
 
 def in_waves(events: Sequence[Event], send: Send) -> Sequence[Outcome]:
-    """The outcomes of ``events``, sent by ``send`` wave by wave, so that a target may take a wave in any order.
+    """The outcomes of ``events``. ``send`` gets them wave by wave, so a target may process a wave in any order.
 
-    ``send`` answers for a wave event by event, or raises ``Retryable`` where the whole target is at fault: then the
-    first event of that wave gets ``retry``, and all that is left ``waits``. A document whose event got ``retry`` has
-    no event in a later wave.
+    ``send`` returns one outcome for each event of a wave, or raises ``Retryable`` if the whole target failed: then the
+    first event of that wave gets ``retry``, and all remaining ones get ``waits``. If an event of a document gets
+    ``retry``, its later events are in no wave.
     """
     outcomes: list[Outcome | None] = [None] * len(events)
     stuck: set[DocumentKey] = set()
@@ -48,7 +48,7 @@ def in_waves(events: Sequence[Event], send: Send) -> Sequence[Outcome]:
             answers = send([events[index] for index in going])
         except Retryable as error:
             outcomes[going[0]] = retry(str(error), error.wait)
-            return [outcome or waits(f"not tried after an earlier fault: {error}") for outcome in outcomes]
+            return [outcome or not_tried(error) for outcome in outcomes]
         for index, answer in zip(going, answers, strict=True):
             outcomes[index] = answer
             if answer.kind == "retry":

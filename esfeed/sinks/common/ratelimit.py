@@ -1,4 +1,4 @@
-"""Spreads requests evenly, so that a target is never asked for more than it allows."""
+"""Spreads requests evenly, so that a target never gets more than its limit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class Rate:
-    """A bucket of one token that fills ``per_second`` times a second; ``None``: it is never empty. For any thread."""
+    """A bucket of one token that refills ``per_second`` times a second; ``None``: no limit. Thread-safe."""
 
     def __init__(self, per_second: float | None, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._apart = 1.0 / per_second if per_second else 0.0
@@ -17,9 +17,9 @@ class Rate:
         self._next = float("-inf")
 
     def take(self, limit: float) -> tuple[float, bool]:
-        """The seconds to wait before the next request may leave, and whether it may.
+        """(seconds to wait before the next request, whether it may be sent).
 
-        Where that is more than ``limit`` it may not, and nothing is taken.
+        If the wait exceeds ``limit``, the request may not be sent, and no token is taken.
         """
         if not self._apart:
             return 0.0, True

@@ -1,9 +1,9 @@
-"""HTTP connections that go only where they may, and take only as long as they may.
+"""HTTP connections with restricted destinations and one deadline.
 
-*Where*: a name is resolved once, each address is checked, and that very address is connected to. A name that answers
-differently a second later (DNS rebinding) gains nothing, since nobody asks a second time.
-*How long*: one deadline covers looking up, connecting, TLS, sending and reading. urllib3's own time-outs begin anew
-with each byte that arrives, so a server that drips would hold them for ever.
+*Destinations*: a name is resolved once, each address is checked, and the connection goes to exactly that address. A
+name that resolves differently a second later (DNS rebinding) gains nothing, because it is not resolved again.
+*Deadline*: one deadline covers lookup, connecting, TLS, sending and reading. The timeouts of urllib3 restart with each
+byte that arrives, so a server that sends byte by byte would block forever.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
 
 
 class Refused(OSError):
-    """The destination has only addresses that may not be connected to."""
+    """The destination has only addresses that are not permitted."""
 
 
 class LookupFailed(OSError):
-    """The name has no address, or nobody could say."""
+    """The name has no address, or the lookup failed."""
 
 
 def is_public(text: str) -> bool:
-    """Whether an address is one of the open internet: not loopback, link-local, private, multicast or reserved.
+    """Whether an address is public: not loopback, link-local, private, multicast or reserved.
 
-    An IPv4 address in the clothes of an IPv6 one (mapped, 6to4, NAT64) is judged as the IPv4 address that it is.
+    An IPv4 address embedded in an IPv6 one (mapped, 6to4, NAT64) counts as that IPv4 address.
     https://www.iana.org/assignments/iana-ipv6-special-registry/
     """
     address: Address = ipaddress.ip_address(text.partition("%")[0])
@@ -51,18 +51,18 @@ def is_public(text: str) -> bool:
 
 
 class Limits:
-    """What the connections of one sink hold to: whether private addresses are allowed, and the deadline of the day."""
+    """The limits for the connections of one sink: whether private addresses are permitted, and the current deadline."""
 
     def __init__(self, allow_private: bool) -> None:
         self.allow_private = allow_private
         self._end = 0.0
 
     def start(self, seconds: float) -> None:
-        """From now on, everything together has that long."""
+        """Starts the deadline: from now on, everything together has ``seconds``."""
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds left. Raises ``TimeoutError`` where there are none."""
+        """Seconds left. Raises ``TimeoutError`` if there are none."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
@@ -70,11 +70,11 @@ class Limits:
 
 
 class ThreadLimits(threading.local, Limits):
-    """The same, for each thread by itself."""
+    """The same, but separate for each thread."""
 
 
 def resolve(host: str, port: int, limits: Limits) -> Sequence[tuple[Any, ...]]:
-    """The addresses (as ``getaddrinfo`` gives them) of ``host`` that may be connected to; at least one.
+    """The permitted addresses of ``host`` (as ``getaddrinfo`` returns them); at least one.
 
     Raises :class:`LookupFailed`, :class:`Refused` or ``TimeoutError``.
     """
@@ -85,7 +85,7 @@ def resolve(host: str, port: int, limits: Limits) -> Sequence[tuple[Any, ...]]:
         except (OSError, UnicodeError) as error:
             raise LookupFailed(f"no address for {host} ({getattr(error, 'strerror', None) or error})") from error
 
-    # The resolver knows no time-out.
+    # The resolver has no timeout.
     found = within(limits.left(), look_up, "esfeed-resolve")
     allowed = [one for one in found if limits.allow_private or is_public(str(one[4][0]))]
     if not allowed:
@@ -94,7 +94,7 @@ def resolve(host: str, port: int, limits: Limits) -> Sequence[tuple[Any, ...]]:
 
 
 def _connect(host: str, port: int, limits: Limits) -> socket.socket:
-    """A connected socket. Where there are many addresses, each has its share of the time that is left."""
+    """A connected socket. Several addresses share the remaining time."""
     addresses = resolve(host, port, limits)
     fault: OSError = OSError("no address")
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
@@ -114,7 +114,7 @@ def _connect(host: str, port: int, limits: Limits) -> socket.socket:
 
 
 class GuardedHTTP(HTTPConnection):
-    """An HTTP connection within ``limits``, which are to be set before it connects."""
+    """An HTTP connection within ``limits``. Set them before it connects."""
 
     limits: Limits
 
@@ -123,7 +123,7 @@ class GuardedHTTP(HTTPConnection):
 
 
 class GuardedHTTPS(HTTPSConnection):
-    """The same with TLS; the name in the URL is the one that the certificate must bear."""
+    """The same with TLS; the certificate must match the name in the URL."""
 
     limits: Limits
 

@@ -1,4 +1,4 @@
-"""``requests`` within one deadline and a bound of bytes, for OpenStack's clients (see ``guarded`` and ``bounds``)."""
+"""``requests`` with a deadline and a limit of bytes, for OpenStack clients. See ``restricted_http``, ``net.bounds``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_BODY = 16 << 20
 
 
 class GuardedAdapter(HTTPAdapter):
-    """Connections that hold to one deadline for everything, from looking up to the last byte of a bounded answer."""
+    """Connections with one deadline for everything, from lookup to the last byte of an answer of limited size."""
 
     def __init__(self, limits: Limits, verify: bool) -> None:
         self._limits = limits
@@ -37,7 +37,7 @@ class GuardedAdapter(HTTPAdapter):
         }
 
     def send(self, request: requests.PreparedRequest, *args: Any, **more: Any) -> requests.Response:
-        """Raises ``requests.ConnectionError`` where the answer is not whole, or more than it may be."""
+        """Raises ``requests.ConnectionError`` if the answer is incomplete or too large."""
         response = super().send(request, *args, **more)
         try:
             response._content = whole(response.raw, _MOST_BODY)

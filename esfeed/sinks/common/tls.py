@@ -1,4 +1,4 @@
-"""The TLS keys that sinks have in common, and what they make: one spelling, one set of errors."""
+"""The TLS settings that sinks share, and the context made from them: one spelling, one set of errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from esfeed.errors import ConfigError
 
 
 class TlsKeys(Section):
-    """Whom to trust, and what to show. Mixed into the section of a sink."""
+    """The certificates to trust and to present. A mixin for the settings of a sink."""
 
     verify_certs: bool = Field(True, description="Whether the server's certificate must be valid and name its host.")
     ca_certs: Text | None = Field(
@@ -29,19 +29,19 @@ class TlsKeys(Section):
 
 
 def client_context(keys: TlsKeys) -> ssl.SSLContext:
-    """The context of a client. Raises ``ConfigError`` (``ca_certs``, ``client_cert``) for a file that is of no use."""
+    """The SSL context of a client. Raises ``ConfigError`` (``ca_certs``, ``client_cert``) for an unusable file."""
     context = ssl.create_default_context() if keys.ca_certs is None else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if keys.ca_certs is not None:
         try:
             context.load_verify_locations(keys.ca_certs)
-        except OSError as error:  # ssl.SSLError is one
+        except OSError as error:  # includes ssl.SSLError
             raise ConfigError("ca_certs", keys.ca_certs, f"cannot be used ({plain(error)})") from error
     if not keys.verify_certs:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if keys.client_cert is not None:
         try:
-            # An empty password instead of none: else OpenSSL asks on the terminal for that of an encrypted key.
+            # An empty password instead of none: otherwise OpenSSL prompts on the terminal for that of an encrypted key.
             context.load_cert_chain(keys.client_cert, keys.client_key, password="")
         except OSError as error:
             hint = f"cannot be used with client_key ({plain(error)}); give PEM files, the key unencrypted"
@@ -50,7 +50,7 @@ def client_context(keys: TlsKeys) -> ssl.SSLContext:
 
 
 def plain(error: OSError) -> str:
-    """A fault of the system or of TLS, without numbers and names of C files."""
+    """The text of a system or TLS error, without error numbers and names of C files."""
     if isinstance(error, ssl.SSLError):
         return str(getattr(error, "verify_message", None) or error.reason or error)
     return error.strerror or str(error)

@@ -1,4 +1,4 @@
-"""``_bulk`` in the words of each engine: what is asked for an event, and what its answer means. Pure.
+"""``_bulk`` in the syntax of each engine: the actions for an event, and what the answer means. Pure.
 
 https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-bulk
 """
@@ -20,24 +20,24 @@ _EPOCH_BITS = 40
 
 
 class Engine(NamedTuple):
-    """What a cluster is: ``major`` is that of Elasticsearch, OpenSearch counting as 7 and later."""
+    """The engine of a cluster: ``major`` is the version of Elasticsearch; OpenSearch counts as 7.10."""
 
     major: int
     minor: int = 0
 
     @property
     def typed(self) -> bool:
-        """Documents have a ``_type``, which each request names."""
+        """Whether documents have a ``_type``, which each request names."""
         return self.major < 7
 
     @property
     def composable(self) -> bool:
-        """Index templates are those of ``_index_template``."""
+        """Whether index templates are those of ``_index_template``."""
         return (self.major, self.minor) >= (7, 8)
 
 
 def engine(number: str, opensearch: bool) -> Engine:
-    """``number`` is what the cluster says, such as ``2.19.1``. Raises ``ValueError``."""
+    """``number`` is the version that the cluster reports, such as ``2.19.1``. Raises ``ValueError``."""
     major, minor = (int(part) for part in number.split(".")[:2])
     return Engine(7, 10) if opensearch else Engine(major, minor)
 
@@ -52,13 +52,14 @@ class _Meta(msgspec.Struct, frozen=True):
 def mirror(event: Event, index: str, doc_id: str, target: Engine, epoch: int, stamp: str | None) -> bytes | Outcome:
     """The lines that bring ``event`` into a mirror, or why there are none.
 
-    The log's position is the version: it only rises, whereas a document's own may fall (Searchlight's does after a
-    re-sync). ``external_gte`` makes a repeat harmless, and lets an older state never overwrite a newer one.
+    The version is the position in the log: it only grows, whereas the version of a document may decrease (that of
+    Searchlight does after a re-sync). ``external_gte`` makes a repeat harmless, and an older state never overwrites a
+    newer one.
     """
     old = "_" if target.major < 6 else ""
     about: dict[str, Any] = {"_index": index, "_id": doc_id}
     if target.typed:
-        # An index of 6.x takes one type only; before that, no type may begin with an underscore.
+        # An index of 6.x has one type only; before that, no type may begin with an underscore.
         about["_type"] = event.type if target.major < 6 and event.type != UNTYPED else "doc"
     about[f"{old}version"] = epoch << _EPOCH_BITS | event.position
     about[f"{old}version_type"] = "external_gte"
@@ -79,7 +80,7 @@ def mirror(event: Event, index: str, doc_id: str, target: Engine, epoch: int, st
 
 
 def logged(event: Event, index: str, target: Engine, data: bytes) -> bytes:
-    """The lines that bring ``event``, written as ``data``, into a log of events. A repeat replaces itself."""
+    """The lines that bring ``event``, encoded as ``data``, into a log of events. A repeat replaces itself."""
     about: dict[str, Any] = {"_index": index, "_id": event.id}
     if target.typed:
         about["_type"] = "doc"
@@ -87,7 +88,7 @@ def logged(event: Event, index: str, target: Engine, data: bytes) -> bytes:
 
 
 def log_mappings(target: Engine) -> dict[str, Any]:
-    """Mappings that leave the documents within events unread: whatever their fields are, they clash with nothing."""
+    """Mappings that do not index the documents within events, so that their fields cannot conflict."""
     unread = {name: {"type": "object", "enabled": False} for name in ("before", "after", "doc")}
     nested = {name: {"properties": dict(unread)} for name in ("data", "payload")}
     whole = {"properties": unread | nested}
@@ -95,7 +96,7 @@ def log_mappings(target: Engine) -> dict[str, Any]:
 
 
 def template(target: Engine, pattern: str, parts: Mapping[str, Any], gc_deletes: float | None) -> tuple[str, bytes]:
-    """The path and body of the request that puts the index template. ``gc_deletes`` is seconds."""
+    """The path and body of the request that creates the index template. ``gc_deletes`` is in seconds."""
     name = "esfeed-" + (re.sub(r"[^a-z0-9_.-]+", "-", pattern.lower()).strip("-") or "all")
     settings = dict(parts.get("settings", {}))
     if gc_deletes is not None:
@@ -110,7 +111,7 @@ def template(target: Engine, pattern: str, parts: Mapping[str, Any], gc_deletes:
 
 
 def judge(item: Mapping[str, Any], versioned: bool) -> Outcome:
-    """What the answer to one action means. ``versioned``: a conflict says that the target has a newer state."""
+    """What the answer to one action means. ``versioned``: a conflict means that the target has a newer state."""
     ((action, result),) = item.items()
     status = result.get("status", 0)
     if 200 <= status < 300 or (status == 404 and action == "delete" and "error" not in result):
@@ -119,14 +120,15 @@ def judge(item: Mapping[str, Any], versioned: bool) -> Outcome:
         return OK
     reason = f"{status} {why(result)}"
     kind = result["error"].get("type", "") if isinstance(result.get("error"), dict) else ""
-    # 403: blocked (a full disk) or not allowed; 404: no index, and none may be made. Both are the target's fault.
+    # 403: blocked (a full disk) or not allowed; 404: the index is missing and may not be created. The target is at
+    # fault.
     if status in (401, 403, 404, 408, 429) or status >= 500 or kind in ("index_closed_exception", "aborted"):
         return retry(reason)
     return rejected(reason)
 
 
 def why(answer: Mapping[str, Any]) -> str:
-    """The engine's own words for an error, cut: a text on 2.x in some places, else a type, a reason and a cause."""
+    """The text of the engine for an error, shortened: a string in some answers of 2.x, else type, reason and cause."""
     error = answer.get("error")
     if not isinstance(error, dict):
         return shown(str(error or ""))

@@ -1,4 +1,4 @@
-"""The keys of a mirror's section: the cluster to write to, and how."""
+"""The settings of the ``elasticsearch`` sink."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class ElasticsearchSettings(TlsKeys, SinkSection):
 
     @property
     def pattern(self) -> str:
-        """The names of all indices that ``index`` can make."""
+        """A pattern for all index names that ``index`` can produce."""
         return re.sub(r"\{\{|\}\}|\{[^{}]*\}", lambda part: "*" if len(part[0]) > 2 else part[0][0], self.index.text)
 
     @property
@@ -124,7 +124,7 @@ class ElasticsearchSettings(TlsKeys, SinkSection):
 
     @property
     def authorization(self) -> str | None:
-        """The header of that name."""
+        """The value of the ``authorization`` header."""
         if self.password is not None:
             return "Basic " + _base64(f"{self.user}:{self.password.get_secret_value()}")
         if self.api_key is not None:

@@ -1,6 +1,7 @@
-"""Documents, or events, into an index of another cluster: ``_bulk``, read item by item.
+"""Documents, or events, into an index of another cluster by ``_bulk``; each item of the answer is checked.
 
-``bulk`` knows the words of each engine, ``http_client`` brings them there within the time; here they are put together.
+``bulk`` knows the syntax of each engine, ``http_client`` sends the requests within the deadline; this module combines
+them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from esfeed import __version__
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
-from esfeed.ports import Outcome, rejected, retry, waits
+from esfeed.ports import Outcome, not_tried, rejected, retry
 from esfeed.routing.template import TemplateFailed
 from esfeed.sinks.common.http_client import Answer, HttpClient
 from esfeed.sinks.common.http_status import retry_after, shown
@@ -27,9 +28,10 @@ from esfeed.sinks.elasticsearch.settings import ElasticsearchSettings
 
 
 class ElasticsearchSink:
-    """Keeps an index like the watched one (``mirror``), or adds each event to an index (``log``).
+    """Keeps an index equal to the watched one (``mirror``), or adds each event to an index (``log``).
 
-    ``ok`` means that the primary shard has it in its translog, or that it has a newer state of that document already.
+    ``ok`` means that the primary shard has the action in its translog, or that it already has a newer state of the
+    document.
     """
 
     Settings = ElasticsearchSettings
@@ -41,10 +43,10 @@ class ElasticsearchSink:
         self._engine: bulk.Engine | None = None
 
     def open(self) -> None:
-        """Asks which engine it is, and puts the index template.
+        """Detects the engine, and creates the index template.
 
-        Raises ``ConfigError`` for credentials, certificates or a template that will not do, ``Retryable`` where the
-        cluster is not there.
+        Raises ``ConfigError`` for unusable credentials, certificates or templates, ``Retryable`` if the cluster does
+        not answer.
         """
         self.close()
         http = self._http = self._client()
@@ -53,8 +55,9 @@ class ElasticsearchSink:
         self._put_template(http, self._engine)
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Writes the events, in as few requests as they fit into. What the engine refuses as such is ``rejected``,
-        with its own words; what it cannot take now is ``retry``. Raises nothing.
+        """Writes the events, in as few requests as possible. Raises nothing.
+
+        An event that the engine refuses is ``rejected``, with the text of the engine; a temporary failure is ``retry``.
         """
         http = self._http = self._http or self._client()
         http.start(self._settings.timeout)
@@ -77,7 +80,7 @@ class ElasticsearchSink:
         return HttpClient(settings.addresses, headers, client_context(settings) if secure else None)
 
     def _find_engine(self, http: HttpClient) -> bulk.Engine:
-        """What the cluster says it is. ``GET /`` may be missing or forbidden; then its node is asked."""
+        """The engine that the cluster reports. ``GET /`` may be missing or forbidden; then the API of nodes is used."""
         answer = http.call("GET", "/")
         if answer.status == 401:
             key = "api_key" if self._settings.api_key is not None else "password"
@@ -146,7 +149,7 @@ class ElasticsearchSink:
             return rejected(str(error))
 
     def _bulk(self, http: HttpClient, lines: Sequence[bytes]) -> Sequence[Outcome]:
-        """The outcomes of actions, sent in requests of about ``bulk_bytes``. Raises ``Retryable`` where none came."""
+        """The outcomes of actions, sent in requests of about ``bulk_bytes``. Raises ``Retryable`` if there are none."""
         outcomes: list[Outcome] = []
         while len(outcomes) < len(lines):
             size, end = 0, len(outcomes)
@@ -158,13 +161,12 @@ class ElasticsearchSink:
                 if not outcomes:
                     raise
                 left = len(lines) - len(outcomes) - 1
-                reason = f"not tried after an earlier fault: {error}"
-                return [*outcomes, retry(str(error), error.wait), *[waits(reason)] * left]
+                return [*outcomes, retry(str(error), error.wait), *[not_tried(error)] * left]
         return outcomes
 
     def _request(self, http: HttpClient, lines: Sequence[bytes]) -> Sequence[Outcome]:
-        """One request. Where the engine refuses it whole, it is halved until the event at fault stands alone."""
-        # What the engine waits for a shard must end before we do, or nobody would learn that it did not come.
+        """Sends one request. If the engine refuses it as a whole, halves it until the refused event is alone."""
+        # The timeout of the engine for a shard must be shorter than ours, or we would not get its answer.
         path = f"/_bulk?timeout={max(1, round(self._settings.timeout * 500))}ms"
         answer = http.call("POST", path, b"".join(lines), "application/x-ndjson")
         if answer.status in (400, 413):
@@ -183,7 +185,7 @@ class ElasticsearchSink:
         return outcomes
 
     def _whole(self, http: HttpClient, answer: Answer) -> None:
-        """Raises ``Retryable`` where the answer as a whole is a fault."""
+        """Raises ``Retryable`` if the answer as a whole is a fault."""
         if 200 <= answer.status < 300:
             return
         hint = {

@@ -1,6 +1,6 @@
-"""A file of whole lines with one writer: taken under a lock, cut back to its last line feed, written in full.
+"""A file of whole lines with one writer: locked, truncated to its last line feed, and written completely.
 
-Works on bare descriptors and raises plain ``OSError``; what a fault means to a user is the sink's to say.
+Works on file descriptors and raises plain ``OSError``; the sink decides what a fault means for the user.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _MOST_TRIES = 10
 
 
 class Foreign(Exception):
-    """The file ends in half a line and is none of ours; cutting it would cost somebody data."""
+    """The file ends in a partial line and does not contain events; truncating it would destroy data."""
 
 
 def take(path: str, mode: int) -> int:
-    """A descriptor for appending to ``path``, made with ``mode`` if need be, locked (``flock``), ending with a line.
+    """Opens ``path`` for appending, creates it with ``mode`` if needed, locks it (``flock``), and repairs its end.
 
-    Raises ``BlockingIOError`` where somebody else holds the lock, :class:`Foreign`, or ``OSError`` (``ENXIO`` for
-    anything but a plain file).
+    Returns the descriptor. Raises ``BlockingIOError`` if another process holds the lock, :class:`Foreign`, or
+    ``OSError`` (``ENXIO`` for anything but a regular file).
     """
     for _ in range(_MOST_TRIES):
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, mode)
@@ -33,7 +33,7 @@ def take(path: str, mode: int) -> int:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Between the two calls its writer may have rotated it away: then the lock is on yesterday's file.
+            # Between the two calls another writer may have rotated it: then the lock is on the old file.
             if is_current(path, file):
                 _hint(file)
                 return file
@@ -45,7 +45,7 @@ def take(path: str, mode: int) -> int:
 
 
 def is_current(path: str, file: int) -> bool:
-    """Whether ``path`` still names the file that is held open."""
+    """Whether ``path`` still names the open file."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path))
     except FileNotFoundError:
@@ -53,7 +53,7 @@ def is_current(path: str, file: int) -> bool:
 
 
 def write_all(file: int, data: bytes) -> None:
-    """Writes ``data`` to the end; a kernel that takes only a part is asked again. Raises ``OSError``."""
+    """Writes all of ``data`` to the end, in several calls if the kernel takes only a part. Raises ``OSError``."""
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
@@ -62,8 +62,8 @@ def write_all(file: int, data: bytes) -> None:
 def _hint(file: int) -> None:
     """Cuts off what follows the last line feed.
 
-    Only in a file that begins like one of ours: a mistyped ``path`` must not cost anybody the end of a file. A tail
-    that is whole JSON (an editor took its line feed) gets the line feed instead.
+    Only in a file that begins like a file of events: a wrong ``path`` must not destroy the end of another file. A last
+    line that is complete JSON (an editor removed its line feed) gets the line feed instead.
     """
     size = os.fstat(file).st_size
     start = _last_line(file, size)
@@ -79,7 +79,7 @@ def _hint(file: int) -> None:
 
 
 def _is_ours(file: int) -> bool:
-    """Whether it begins like a file of events: with what esfeed itself writes, or with a whole document on a line."""
+    """Whether it begins like a file of events: as esfeed writes it, or with a whole document on a line."""
     begin = os.pread(file, 2, 0)
     if begin in (b'{"', b"{"):
         return True
@@ -92,7 +92,7 @@ def _is_ours(file: int) -> bool:
 
 
 def _last_line(file: int, size: int) -> int:
-    """Where the line that ends the file begins: after its last line feed, looked for backwards, block by block."""
+    """The offset of the last line: behind the last line feed, which is searched backwards, block by block."""
     end = size
     while end:
         start = max(0, end - _BLOCK)

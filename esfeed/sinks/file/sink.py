@@ -1,7 +1,7 @@
-"""Events in a file, one CloudEvent a line, in a way that leaves no half line behind whatever dies while writing.
+"""Events in a file, one CloudEvent per line. A crash while writing leaves no partial line behind.
 
-A line counts only with its line feed. What a crash, a full disk or a kill left after the last one is cut off before
-anything else is written; it was never answered ``ok``, so the dispatcher sends it again.
+A line counts only with its line feed. What a crash, a full disk or a kill left after the last one is cut off before the
+next write. It was never answered ``ok``, so the dispatcher sends it again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NEVER = {
 
 
 class FileSettings(SinkSection):
-    """Events in a file, one CloudEvents 1.0 JSON object a line."""
+    """Events in a file, one CloudEvents 1.0 JSON object per line."""
 
     type: Literal["file"] = Field("file", description="A file of JSON lines.")
     batch: int = Field(
@@ -66,10 +66,10 @@ class FileSettings(SinkSection):
 
 
 class FileSink:
-    """Adds each event as one line to a file that nobody else may write meanwhile.
+    """Appends each event as one line to a file that nobody else may write meanwhile.
 
-    One file is held open and locked (``flock``) from ``open`` to ``close``. A file moved or deleted by somebody else
-    (logrotate) is noticed at the next ``send``, which goes on in a new one.
+    The file is open and locked (``flock``) from ``open`` to ``close``. If somebody else (logrotate) moves or deletes
+    it, the next ``send`` notices and continues in a new one.
     """
 
     Settings = FileSettings
@@ -84,18 +84,18 @@ class FileSink:
     def open(self) -> None:
         """Opens, locks and repairs the file.
 
-        Raises ``ConfigError`` where ``path`` can never be written, ``Retryable`` where another process writes it or
-        the disk is at fault.
+        Raises ``ConfigError`` if ``path`` can never be written, ``Retryable`` if another process writes it or the disk
+        is at fault.
         """
         self.close()
         self._path = os.path.abspath(self._settings.path)
         self._take()
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Writes a line an event, and has the disk confirm them (see ``fsync``) before it answers ``ok``.
+        """Writes one line for each event, and syncs them to disk (see ``fsync``) before it answers ``ok``.
 
-        A fault half-way leaves the file as it was before: ``Retryable`` is raised, or, where part of the batch is safe
-        in a file that is full already, the rest is answered ``retry``.
+        A fault in the middle leaves the file as it was before and raises ``Retryable``. If a part of the batch is
+        already safe in a full file, the rest gets ``retry`` instead.
         """
         data = [one_line(self._encode(event)) + b"\n" for event in events]
         done, fault = self._add(data)
@@ -111,7 +111,7 @@ class FileSink:
         return self._add(lines)[0]
 
     def _add(self, data: Sequence[bytes]) -> tuple[int, Retryable | None]:
-        """How many of the lines are safe, and what kept it from the others; raises that where none is."""
+        """(how many of the lines are safe, the fault that stopped the others). Raises the fault if no line is safe."""
         done = 0
         try:
             self._ready()
@@ -125,17 +125,17 @@ class FileSink:
         return done, None
 
     def close(self) -> None:
-        """Lets go of the file and its lock."""
+        """Closes the file, which releases its lock."""
         file, self._file, self._cut = self._file, None, None
         if file is not None:
             os.close(file)
 
-    # --- taking the file
+    # --- opening the file
 
     def _take(self) -> None:
-        """Opens, locks and repairs the file that ``path`` names now; the file held so far is let go only then.
+        """Opens, locks and repairs the file that ``path`` names now; closes the previous file only after that.
 
-        A new file gets the mode of the one before it, so that what an administrator allowed outlives a rotation.
+        A new file gets the mode of the previous one, so that permissions of an administrator survive a rotation.
         """
         mode = 0o600 if self._file is None else stat.S_IMODE(os.fstat(self._file).st_mode)
         try:
@@ -161,18 +161,18 @@ class FileSink:
     # --- writing
 
     def _ready(self) -> None:
-        """Makes sure that the file held is whole, and the one that ``path`` names."""
+        """Makes sure that the open file is whole, and that ``path`` names it."""
         if self._file is not None and self._cut is not None:
             os.ftruncate(self._file, min(self._cut, os.fstat(self._file).st_size))
             self._cut = None
         if self._file is None or not lines.is_current(self._path, self._file):
             try:
                 self._take()
-            except ConfigError as error:  # it was right when it was opened: a disk not mounted, a folder in the making
+            except ConfigError as error:  # it was right when opened: a disk is unmounted, or a folder not created yet
                 raise Retryable(f"cannot write {self._path}", error.hint) from error
 
     def _write(self, data: Sequence[bytes]) -> int:
-        """Writes the lines that fit into the present file, rotating it first where none does; returns how many."""
+        """Writes the lines that fit into the current file, rotating it first if none fits; returns how many."""
         assert self._file is not None
         begin = os.fstat(self._file).st_size
         limit = self._settings.rotate_size
@@ -192,7 +192,7 @@ class FileSink:
         return count
 
     def _undo(self, begin: int) -> None:
-        """Cuts the file back to where the batch began; where even that fails, the next ``send`` or ``open`` does."""
+        """Truncates the file to the beginning of the batch; if that fails, the next ``send`` or ``open`` does it."""
         assert self._file is not None
         try:
             os.ftruncate(self._file, min(begin, os.fstat(self._file).st_size))
@@ -202,17 +202,17 @@ class FileSink:
     # --- rotating
 
     def _rotate(self) -> None:
-        """``path`` becomes ``path.1``, ``path.1`` becomes ``path.2``, and so on; the last one goes.
+        """Renames ``path`` to ``path.1``, ``path.1`` to ``path.2``, and so on; deletes the last one.
 
-        Each step is one rename. A crash between two leaves a gap in the numbers, and the next rotation moves only
-        what stands before the gap, so that nothing is pushed out early.
+        Each step is one rename. A crash between two leaves a gap in the numbers, and the next rotation moves only the
+        files before the gap, so that no file is deleted early.
         """
         path, keep = os.path.realpath(self._path), self._settings.rotate_keep
         gap = next((n for n in range(1, keep) if not os.path.lexists(f"{path}.{n}")), keep)
         for number in range(gap, 1, -1):
             os.rename(f"{path}.{number - 1}", f"{path}.{number}")
         os.rename(path, f"{path}.1")
-        extra = keep + 1  # of a time when rotate_keep was greater
+        extra = keep + 1  # left over if rotate_keep was larger
         while os.path.lexists(f"{path}.{extra}"):
             os.unlink(f"{path}.{extra}")
             extra += 1
@@ -222,12 +222,12 @@ class FileSink:
             raise Retryable(f"cannot begin a new {self._path}", error.hint) from error
 
     def _sync_folder(self) -> None:
-        """Makes new names survive a loss of power."""
+        """Makes new names survive a power failure."""
         folder = os.open(os.path.dirname(os.path.realpath(self._path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
         except OSError as error:
-            if error.errno != errno.EINVAL:  # some network file systems know no such thing
+            if error.errno != errno.EINVAL:  # some network file systems do not support it
                 raise
         finally:
             os.close(folder)
@@ -244,7 +244,7 @@ class FileSink:
 
 
 def _fitting(data: Sequence[bytes], room: int) -> int:
-    """How many of the first lines fit into ``room`` bytes: one at least, which a file of its own was begun for."""
+    """How many of the first lines fit into ``room`` bytes, but at least one: a new file was started for it."""
     for count, line in enumerate(data):
         room -= len(line)
         if room < 0 and count:

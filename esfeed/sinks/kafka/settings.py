@@ -1,4 +1,4 @@
-"""The keys of a Kafka topic's section, and what librdkafka is told of them."""
+"""The settings of the ``kafka`` sink, and the configuration of librdkafka made from them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _EXACT = {
 
 
 class KafkaSettings(TlsKeys, SinkSection):
-    """Events in a topic of Kafka, one record each; the record's key is the document."""
+    """Events in a topic of Kafka, one record each; the key of a record is the document."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
@@ -111,16 +111,16 @@ class KafkaSettings(TlsKeys, SinkSection):
 
 
 def producer_settings(settings: KafkaSettings) -> dict[str, str | int | float | bool]:
-    """What librdkafka is told: https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md"""
+    """The configuration of librdkafka: https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md"""
     milliseconds = max(int(settings.timeout * 1000), 100)
     config: dict[str, str | int | float | bool] = {
         "bootstrap.servers": ",".join(settings.hosts),
         "client.id": "esfeed",
         "enable.idempotence": True,
         "acks": "all",
-        "partitioner": "murmur2_random",  # as Java's clients do, so that theirs and ours find the same partition
+        "partitioner": "murmur2_random",  # as the clients of Java do, so that both choose the same partition
         "compression.type": settings.compression,
-        "linger.ms": 1,  # the end of a batch sends what is left anyway; this sends while the rest is being written
+        "linger.ms": 1,  # the end of a batch flushes anyway; this sends while later events are encoded
         "message.max.bytes": settings.max_bytes,
         "message.timeout.ms": milliseconds,
         "request.timeout.ms": milliseconds,

@@ -18,7 +18,7 @@ from esfeed.envelopes import envelope
 from esfeed.envelopes.cloudevents import attributes
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
-from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.ports import OK, Outcome, not_tried, rejected, retry, waits
 from esfeed.routing.template import TemplateFailed
 from esfeed.sinks.common.http_status import shown
 from esfeed.sinks.common.ordering import document, in_waves
@@ -27,7 +27,7 @@ from esfeed.sinks.kafka.settings import KafkaSettings, producer_settings
 
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9._-]")
 _LONGEST_TOPIC = 249
-_GRACE = 1.0  # for what librdkafka has to say once it was told to give up
+_GRACE = 1.0  # for the reports of librdkafka after a purge
 _TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
 _NEVER = {KafkaError.INVALID_RECORD, KafkaError.INVALID_TIMESTAMP}
 _NO_ANSWER = {
@@ -58,16 +58,16 @@ class _Record(NamedTuple):
 
 
 def key_of(event: Event) -> bytes:
-    """The document as a record's key: a JSON array of watch, type, id, routing and view."""
+    """The document as the key of a record: a JSON array of watch, type, id, routing and view."""
     watch, kind, doc_id, view, routing = document(event)
     return _json.encode((watch, kind, doc_id, routing, view))
 
 
 class KafkaSink:
-    """Produces each event; the next one of the same document only once Kafka has the one before.
+    """Produces each event; the next one of the same document only after Kafka has the previous one.
 
-    ``ok`` means that all in-sync replicas have it. A record that a broker finds too large is ``rejected``; where it
-    found a whole batch too large, each record of that batch is tried alone.
+    ``ok`` means that all in-sync replicas have it. A record that is too large for a broker is ``rejected``; if a whole
+    batch was too large, each record of that batch is tried alone.
     """
 
     Settings = KafkaSettings
@@ -81,8 +81,10 @@ class KafkaSink:
         self._last_error: KafkaError | None = None
 
     def open(self) -> None:
-        """Connects and asks for the brokers' names. Raises ``ConfigError`` for settings that librdkafka refuses, for a
-        login that the brokers refuse, and for files of certificates that are of no use; else ``Retryable``.
+        """Connects and requests the list of brokers.
+
+        Raises ``ConfigError`` for settings that librdkafka refuses, for a login that the brokers refuse, and for
+        unusable certificate files; otherwise ``Retryable``.
         """
         self.close()
         settings = self._settings
@@ -100,7 +102,7 @@ class KafkaSink:
         try:
             producer.list_topics(timeout=settings.timeout)
         except KafkaException as error:
-            producer.poll(0)  # brings what librdkafka noted meanwhile, such as a refused login
+            producer.poll(0)  # delivers what librdkafka noted meanwhile, such as a refused login
             fault = self._last_error or error.args[0]
             self.close()
             if fault.code() == KafkaError._AUTHENTICATION:
@@ -109,9 +111,9 @@ class KafkaSink:
             raise Retryable(f"{self._hosts}: {_said(fault)}", _hint(fault)) from error
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Produces the events and waits for Kafka's word on each, ``timeout`` at most.
+        """Produces the events and waits for the answer of Kafka to each, up to ``timeout``.
 
-        Raises ``Retryable`` where an earlier batch made the producer useless and nobody opened the sink since.
+        Raises ``Retryable`` if an earlier batch broke the producer and the sink was not opened since.
         """
         producer = self._producer
         if producer is None:
@@ -120,18 +122,18 @@ class KafkaSink:
         batch = _Batch(producer, self._clock, self._clock() + self._settings.timeout, self._hosts, self._noted)
         outcomes = in_waves(events, lambda wave: batch.send(map(self._records, wave)))
         if batch.fatal:
-            self.close()  # librdkafka's producer is of no more use
+            self.close()  # a fatal error makes the producer unusable
         return outcomes
 
     def close(self) -> None:
-        """Gives up what is under way and lets go of the connections."""
+        """Discards what is in flight and closes the connections."""
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.purge()
             producer.flush(_GRACE)
 
     def _note(self, error: KafkaError) -> None:
-        # "All brokers are down" comes after what says why.
+        # "All brokers are down" follows the error that says why.
         if error.code() != KafkaError._ALL_BROKERS_DOWN or self._last_error is None:
             self._last_error = error
 
@@ -139,7 +141,7 @@ class KafkaSink:
         return self._last_error
 
     def _records(self, event: Event) -> list[_Record] | Outcome:
-        """What stands for an event: one record, and for a delete perhaps a tombstone; or why there can be none."""
+        """The records for an event: one, and a tombstone for a delete if configured; or why there are none."""
         try:
             topic = _ILLEGAL.sub("_", self._settings.topic.render(event))
         except TemplateFailed as error:
@@ -153,10 +155,10 @@ class KafkaSink:
         return records
 
     def _headers(self, event: Event) -> list[tuple[str, str | bytes | None]]:
-        """CloudEvents' structured mode where the value is a CloudEvent, else its binary mode.
+        """The structured mode of CloudEvents if the value is a CloudEvent, otherwise its binary mode.
 
-        The binding lets a structured record have the headers of a binary one as well, but then CloudEvents' own SDK for
-        Python takes it for a binary one.
+        The binding permits the headers of the binary mode in a structured record, but the CloudEvents SDK for Python
+        takes such a record for a binary one.
         """
         kind = self._envelope.content_type
         headers: list[tuple[str, str | bytes | None]] = [("content-type", kind)]
@@ -166,7 +168,7 @@ class KafkaSink:
 
 
 class _Batch:
-    """The waves of one ``send``: they share a deadline, and after a fault of Kafka itself none is tried any more."""
+    """The waves of one ``send``: they share a deadline, and after a fault of Kafka itself no wave is tried."""
 
     def __init__(
         self,
@@ -189,7 +191,7 @@ class _Batch:
         records: dict[int, list[_Record]] = {}
 
         def made() -> Iterator[tuple[int, list[_Record]]]:
-            # One by one, so that librdkafka sends the first while the next are still being written.
+            # One by one, so that librdkafka sends the first records while the next are encoded.
             for index, each in enumerate(wave):
                 if isinstance(each, Outcome):
                     outcomes.append(each)
@@ -208,7 +210,7 @@ class _Batch:
         return [outcome or waits() for outcome in outcomes]
 
     def _produce(self, wanted: Iterable[tuple[int, list[_Record]]]) -> dict[int, KafkaError | None]:
-        """Kafka's word on each, or ``_PURGE_QUEUE`` where it said none in time; nothing is under way afterwards."""
+        """The answer of Kafka to each, or one of ``_NO_ANSWER``; nothing is in flight when this returns."""
         if self._down is not None:
             return {index: KafkaError(KafkaError._PURGE_QUEUE) for index, _ in wanted}
         indexes: list[int] = []
@@ -230,7 +232,7 @@ class _Batch:
                     break
         self._producer.flush(max(self._deadline - self._clock(), 0.0))
         if len(self._producer):
-            # Whatever is still under way would overtake what is sent next.
+            # What is still in flight would overtake the next records.
             self._producer.purge()
             self._producer.flush(_GRACE)
         return {index: errors.get(index) if index in errors else _no_word() for index in indexes}
@@ -264,7 +266,7 @@ class _Batch:
         reason = f"{self._hosts}: {_said(error)}"
         if error.code() in _NO_ANSWER and (noted := self._noted()) is not None:
             reason += f" ({_said(noted)})"
-        self._down = waits(f"not tried after an earlier fault: {reason}")
+        self._down = not_tried(reason)
         return retry(reason)
 
 

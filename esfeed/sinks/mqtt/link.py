@@ -1,4 +1,4 @@
-"""One MQTT 5 connection, from CONNECT to its end: what paho tells from its own thread, made into values to wait for."""
+"""One MQTT 5 connection, from CONNECT to its end. It turns the callbacks of paho's thread into values to wait for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from esfeed.sinks.common.deadline import within
 from esfeed.sinks.common.tls import client_context, plain
 from esfeed.sinks.mqtt.settings import MqttSettings
 
-LARGEST_PACKET = 268_435_455  # of the protocol itself
+LARGEST_PACKET = 268_435_455  # the limit of the protocol
 _KEEPALIVE = 30
 _IN_FLIGHT = 100
 _WRONG_LOGIN = (0x86, 0x87)
@@ -37,7 +37,7 @@ class Message(NamedTuple):
 
     @property
     def size(self) -> int:
-        # Counted, as paho packs them anew, and slowly, when it publishes.
+        # Computed, because paho encodes the properties again, and slowly, when it publishes.
         texts = [text for pair in getattr(self.properties, "UserProperty", ()) for text in pair]
         kind = getattr(self.properties, "ContentType", "")
         properties = 3 + len(kind) + sum(3 + len(text.encode()) for text in texts)
@@ -45,10 +45,10 @@ class Message(NamedTuple):
 
 
 class Link:
-    """Connected once made, for good or until it is lost; then a new one is made. One thread at a time."""
+    """A connection, open once created. If it is lost, create a new one. For one thread at a time."""
 
     def __init__(self, settings: MqttSettings, end: float) -> None:
-        """Connects within ``end`` (monotonic). Raises ``ConfigError`` or ``Retryable``."""
+        """Connects before ``end`` (monotonic). Raises ``ConfigError`` or ``Retryable``."""
         self._settings = settings
         self._where = settings.address.shown
         self._changed = threading.Condition()
@@ -129,17 +129,17 @@ class Link:
 
     @property
     def lost(self) -> str:
-        """Why the connection is no more; empty while it is."""
+        """Why the connection is lost; empty while it is open."""
         with self._changed:
             return self._lost
 
     def publish(self, messages: Sequence[Message], end: float) -> tuple[Sequence[int | None], str]:
-        """Publishes at QoS 1. The reason code of each PUBACK, ``None`` where none came, and then why."""
+        """Publishes at QoS 1. Returns the reason code of each PUBACK, ``None`` if none came, and why none came."""
         with self._changed:
             self._acks.clear()
         mids: list[int] = []
         for number, message in enumerate(messages):
-            # paho would queue what is beyond the broker's Receive Maximum by a limit of its own, set before it knew.
+            # paho would queue what exceeds the Receive Maximum of the broker by its own limit, set before it knew that.
             if number >= self._window and not self._wait(number - self._window + 1, end):
                 break
             told = self._client.publish(message.topic, message.payload, 1, message.retain, message.properties)
@@ -151,7 +151,7 @@ class Link:
         return [*acks, *[None] * (len(messages) - len(mids))], why
 
     def _wait(self, count: int, end: float) -> bool:
-        """Whether that many messages are acknowledged; false once the connection is lost, or the time is over."""
+        """Waits until that many messages are acknowledged; false if the connection is lost or the time is over."""
         with self._changed:
             self._wanted = count
             while len(self._acks) < count:
@@ -161,11 +161,11 @@ class Link:
             return True
 
     def close(self, at_once: bool = False) -> None:
-        """Says goodbye where there is somebody to hear it (unless ``at_once``), and ends paho's thread."""
+        """Disconnects gracefully (unless ``at_once``), and ends the thread of paho."""
         if not at_once:
             with contextlib.suppress(Exception):
                 self._client.disconnect()
-        # paho's thread would wait for ever to be rid of what a hanging broker does not take.
+        # The thread of paho would wait forever to send what a hanging broker does not take.
         for bound in (0.01, 1.0) if at_once else (1.0, 1.0):
             with contextlib.suppress(Exception):
                 within(bound, self._client.loop_stop)
@@ -175,7 +175,7 @@ class Link:
                 if sock is not None:
                     sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]  # no web socket
 
-    # --- what paho tells, from its thread
+    # --- callbacks, in the thread of paho
 
     def _on_connect(self, client: Any, data: Any, flags: Any, code: ReasonCode, properties: Properties | None) -> None:
         with self._changed:
@@ -185,7 +185,7 @@ class Link:
     def _on_publish(self, client: Any, data: Any, mid: int, code: ReasonCode, properties: Properties) -> None:
         with self._changed:
             self._acks[mid] = code.value
-            if len(self._acks) >= self._wanted:  # to be woken for each costs more than the message does
+            if len(self._acks) >= self._wanted:  # waking the waiter for each message costs more than the message
                 self._changed.notify_all()
 
     def _on_disconnect(self, client: Any, data: Any, flags: Any, code: ReasonCode, properties: Any) -> None:
@@ -197,7 +197,7 @@ class Link:
 
 
 def _no_delay(client: Any, data: Any, sock: Any) -> None:
-    """Small messages one by one would else wait for each other's TCP acknowledgement, 40 ms at a time."""
+    """Otherwise single small messages would wait for each other's TCP acknowledgement, 40 ms each."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
@@ -206,8 +206,8 @@ _EMPTY = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
 
 def publish_properties(content_type: str = "", user: Sequence[tuple[str, str]] = ()) -> Properties:
     """The properties of a PUBLISH."""
-    # paho makes each with a table of all that there could be, and goes through it for whatever is set: half of the time
-    # that a message takes. These two may be set.
+    # paho creates each with a table of all possible properties, and searches it for every assignment: half of the time
+    # for a message. These two may be set directly.
     told = copy.copy(_EMPTY)
     if content_type:
         object.__setattr__(told, "ContentType", content_type)
@@ -217,7 +217,7 @@ def publish_properties(content_type: str = "", user: Sequence[tuple[str, str]] =
 
 
 def reason(code: int) -> str:
-    """A PUBACK's reason code in the words of the standard."""
+    """The text of a PUBACK reason code in the standard."""
     try:
         return str(ReasonCode(PacketTypes.PUBACK, identifier=code))
     except KeyError:

@@ -1,4 +1,4 @@
-"""The keys of an MQTT topic's section."""
+"""The settings of the ``mqtt`` sink."""
 
 from __future__ import annotations
 

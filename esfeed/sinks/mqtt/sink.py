@@ -1,4 +1,4 @@
-"""Events to an MQTT 5 broker: published at QoS 1, each PUBACK awaited and its reason code read.
+"""Events to an MQTT 5 broker: published at QoS 1; the sink waits for each PUBACK and checks its reason code.
 
 https://docs.oasis-open.org/mqtt/mqtt/v5.0/mqtt-v5.0.html, and for the properties
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/mqtt-protocol-binding.md
@@ -16,14 +16,14 @@ from paho.mqtt.properties import Properties
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
-from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.ports import OK, Outcome, not_tried, rejected, retry
 from esfeed.routing.template import TemplateFailed
 from esfeed.sinks.common.ordering import in_waves
 from esfeed.sinks.mqtt.link import Link, Message, publish_properties, reason
 from esfeed.sinks.mqtt.settings import MqttSettings
 
 _LONGEST_TEXT = 65_535
-# What a text of MQTT must or should not hold (1.5.4): brokers end the connection over it.
+# What an MQTT string must not or should not contain (1.5.4): brokers close the connection over it.
 _UNTEXT = "\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
 _ILLEGAL_IN_TEXT = re.compile(f"[{_UNTEXT}]")
 _ILLEGAL_IN_TOPIC = re.compile(f"[%+#{_UNTEXT}]|^\\$")
@@ -32,8 +32,9 @@ _NEVER = (0x90, 0x95, 0x99)  # topic name invalid, packet too large, payload for
 
 
 class MqttSink:
-    """Publishes each event as one message. ``ok`` means that the broker acknowledged it (PUBACK), whether or not
-    anybody is subscribed.
+    """Publishes each event as one message.
+
+    ``ok`` means that the broker acknowledged it (PUBACK), whether or not anyone is subscribed.
     """
 
     Settings = MqttSettings
@@ -45,21 +46,25 @@ class MqttSink:
         self._end = 0.0
 
     def open(self) -> None:
-        """Connects and logs in. Raises ``ConfigError`` for credentials, a client id or certificates that will not do,
-        ``Retryable`` where the broker is not there.
+        """Connects and logs in.
+
+        Raises ``ConfigError`` for unusable credentials, client ids or certificates, ``Retryable`` if the broker does
+        not answer.
         """
         self.close()
         self._link = Link(self._settings, time.monotonic() + self._settings.timeout)
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Publishes the events. Larger than the broker's Maximum Packet Size is ``rejected``, as is a topic that it
-        calls invalid; all else that it does not acknowledge is ``retry``. Raises nothing.
+        """Publishes the events. Raises nothing.
+
+        ``rejected``: larger than the Maximum Packet Size of the broker, or a topic that the broker calls invalid.
+        Everything else that the broker does not acknowledge is ``retry``.
         """
         self._end = time.monotonic() + self._settings.timeout
         return in_waves(events, self._wave)
 
     def close(self) -> None:
-        """Ends the connection in good order."""
+        """Closes the connection gracefully."""
         link, self._link = self._link, None
         if link is not None:
             link.close()
@@ -80,7 +85,7 @@ class MqttSink:
         made = [self._messages(event, link.largest) for event in events]
         codes, why = link.publish([m for one in made if not isinstance(one, Outcome) for m in one], self._end)
         if None in codes:
-            self._link = None  # what is under way must not arrive after what is sent again
+            self._link = None  # what is in flight must not arrive after the repeat
             link.close(at_once=True)
         answers, fault = iter(codes), ""
         outcomes: list[Outcome] = []
@@ -93,7 +98,7 @@ class MqttSink:
             if None not in acks:
                 outcomes.append(_judge(worst))
             elif fault:
-                outcomes.append(waits(f"not tried after an earlier fault: {fault}"))
+                outcomes.append(not_tried(fault))
             else:
                 fault = f"{self._settings.address.shown}: {why}"
                 outcomes.append(retry(fault))
@@ -115,7 +120,7 @@ class MqttSink:
 
 
 def _judge(code: int) -> Outcome:
-    """What the reason code of a PUBACK means (3.4.2.1); from 0x80 on it is a failure."""
+    """What the reason code of a PUBACK means (3.4.2.1); codes from 0x80 on are failures."""
     if code < 0x80:
         return OK
     said = f"the broker answered: {reason(code)}"
@@ -125,17 +130,17 @@ def _judge(code: int) -> Outcome:
 
 
 def legal_topic(text: str) -> str:
-    """``text`` as the name of a topic: what may not stand there is written as %XX, of its UTF-8. One to one."""
+    """``text`` as a topic name: each illegal character becomes %XX of its UTF-8. The mapping is one to one."""
     return _ILLEGAL_IN_TOPIC.sub(lambda match: quote(match[0], safe="", errors="replace"), text)
 
 
 def legal_text(text: str) -> str:
-    """``text`` as the value of a property: what may not stand there is written as %XX, of its UTF-8."""
+    """``text`` as the value of a property: each illegal character becomes %XX of its UTF-8."""
     return _ILLEGAL_IN_TEXT.sub(lambda match: quote(match[0], safe="", errors="replace"), text)
 
 
 def properties(event: Event, content_type: str) -> Properties:
-    """The event's attributes, as the properties of its message."""
+    """The attributes of the event as the properties of its message."""
     user = [
         ("specversion", "1.0"),
         ("id", event.id),

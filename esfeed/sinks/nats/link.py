@@ -1,7 +1,7 @@
-"""One connection to a NATS server, in an event loop and a thread of its own, each call within a deadline.
+"""One connection to a NATS server, in its own event loop and thread, each call with a deadline.
 
-The thread answers the server's pings while nothing is sent, and hears at once when the connection ends. It never
-reconnects by itself: what was under way then would be sent later, behind the back of whoever was told that it was not.
+The thread answers the pings of the server while nothing is sent, and notices at once when the connection ends. It never
+reconnects by itself: messages in flight would then be sent later, although the caller already knows them as failed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _Result = TypeVar("_Result")
 
 
 class Login(NamedTuple):
-    """How to get in; at most one of the three kinds is set."""
+    """The credentials; at most one of the three kinds is set."""
 
     user: str | None = None
     password: str | None = None
@@ -33,7 +33,7 @@ class Login(NamedTuple):
 
 
 class Message(NamedTuple):
-    """What is published."""
+    """A message to publish."""
 
     subject: str
     payload: bytes
@@ -41,13 +41,13 @@ class Message(NamedTuple):
 
     @property
     def size(self) -> int:
-        """What the server counts against its ``max_payload``: headers (which are ASCII) and payload."""
+        """What the server counts against its ``max_payload``: headers (in ASCII) and payload."""
         lines = sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers.items())
         return len(b"NATS/1.0\r\n\r\n") + lines + len(self.payload)
 
 
 class Link:
-    """Not open until ``connect``; of no more use once not ``alive``, but for ``close``."""
+    """A connection; call ``connect`` first. Once it is not ``alive``, only ``close`` is useful."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -57,9 +57,9 @@ class Link:
         self._noted: Exception | None = None
 
     def connect(self, hosts: Sequence[str], login: Login, tls: ssl.SSLContext | None, seconds: float) -> None:
-        """Connects and logs in. Raises what happened: ``nats.errors.Error``, ``OSError`` or ``TimeoutError``."""
+        """Connects and logs in. Raises ``nats.errors.Error``, ``OSError`` or ``TimeoutError``."""
         options: dict[str, Any] = {"user_credentials": login.credentials} if login.credentials is not None else {}
-        # As functions they are asked for once the server has said whether it speaks TLS, and before they are sent.
+        # nats-py calls functions after the server has said whether it uses TLS, and before it sends the credentials.
         for name in ("user", "password", "token"):
             if (value := getattr(login, name)) is not None:
                 options[name] = self._once_secure(value, tls is not None)
@@ -82,7 +82,7 @@ class Link:
         except (nats.errors.Error, OSError, TimeoutError):
             raise
         except Exception as error:
-            # What comes of a file that holds something else is left to chance by nats-py and nkeys.
+            # nats-py and nkeys do not define what they raise for a file that is no .creds file.
             if login.credentials is None:
                 raise
             raise nats.errors.InvalidUserCredentialsError from error
@@ -90,7 +90,7 @@ class Link:
             raise nats.errors.SecureConnWantedError
 
     def need_stream(self, stream: str, subject: str | None, seconds: float) -> bool:
-        """Whether the stream is there; where ``subject`` is given, it is made for it first. Raises like ``connect``."""
+        """Whether the stream exists; with ``subject``, creates it if it is missing. Raises like ``connect``."""
         return self._run(self._need_stream(stream, subject, seconds), seconds)
 
     @property
@@ -99,16 +99,16 @@ class Link:
 
     @property
     def max_payload(self) -> int:
-        """The most bytes that the server takes in one message."""
+        """The limit of bytes that the server takes in one message."""
         return self._client.max_payload
 
     @property
     def noted(self) -> Exception | None:
-        """The last error that the server told beside its answers, such as a missing permission."""
+        """The last error that the server sent apart from its answers, such as a missing permission."""
         return self._noted
 
     def publish(self, stream: str, messages: Sequence[Message], seconds: float) -> Sequence[BaseException | None]:
-        """Publishes all at once, and gives the server's word on each: ``None`` once the stream keeps it."""
+        """Publishes all at once. Returns the answer of the server to each: ``None`` if the stream has stored it."""
         self._noted = None
         try:
             return self._run(self._publish(stream, messages, seconds), seconds + _GRACE / 2)
@@ -116,7 +116,7 @@ class Link:
             return [TimeoutError()] * len(messages)
 
     def close(self) -> None:
-        """Hangs up, in ``_GRACE`` seconds at most, and ends the thread."""
+        """Closes the connection, within about ``_GRACE`` seconds, and ends the thread."""
         if not self._thread.is_alive():
             return
         with contextlib.suppress(Exception, concurrent.futures.CancelledError):
@@ -160,7 +160,7 @@ class Link:
         return [answer if isinstance(answer, BaseException) else None for answer in answers]
 
     async def _hang_up(self) -> None:
-        # A server that hangs reads nothing, so a polite close would wait for it; nats-py has no other.
+        # A server that hangs reads nothing, and the graceful close of nats-py, its only one, would wait for it.
         writer = getattr(getattr(self._client, "_transport", None), "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
@@ -175,7 +175,7 @@ class Link:
 
     def _once_secure(self, value: str, wanted: bool) -> Any:
         def give() -> str:
-            # nats-py would go on in the clear with a server that does not ask for TLS.
+            # nats-py would continue unencrypted with a server that does not require TLS.
             if wanted and not self._secure:
                 raise nats.errors.SecureConnWantedError
             return value

@@ -1,4 +1,4 @@
-"""The keys of a NATS stream's section, and how a subject is made of a template."""
+"""The settings of the ``nats`` sink, and how a template becomes a subject."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _NO_STREAM = re.compile(r"[.*>\s/\\\x00-\x1f\x7f]")
 
 
 class Subject:
-    """A subject with places: what fills one stays one token, so that it can neither add a level nor be a wildcard."""
+    """A subject with placeholders. Each value stays one token, so that it can neither add a level nor be a wildcard."""
 
     def __init__(self, text: str) -> None:
-        """Raises ``ValueError`` for what can be no subject, whatever the event."""
+        """Raises ``ValueError`` if the text cannot be a subject for any event."""
         places = [match[0] for match in _PLACE.finditer(text)]
         tokens = _PLACE.sub("\x00", text).split(".")
         if not all(tokens) or any(_NO_TOKEN.search(token.replace("\x00", "")) for token in tokens):
@@ -30,12 +30,12 @@ class Subject:
         self._tokens = [Template(re.sub("\x00", lambda _: next(filled), token)) for token in tokens]
 
     def render(self, event: Event) -> str:
-        """The subject for ``event``. Raises ``TemplateFailed`` where a place has nothing to be filled with."""
+        """The subject for ``event``. Raises ``TemplateFailed`` if a placeholder has no value."""
         return ".".join(_NO_TOKEN.sub("_", token.render(event)) for token in self._tokens)
 
     @property
     def wildcard(self) -> str:
-        """A subject with ``*`` that takes in every one that can come of it."""
+        """A subject with ``*`` that matches every possible result."""
         return ".".join(token.text if token.fixed else "*" for token in self._tokens)
 
 
@@ -71,7 +71,7 @@ class NatsSettings(TlsKeys, SinkSection):
     def _hosts(cls, hosts: list[str]) -> list[str]:
         for host in hosts:
             if not host or any(char <= " " or char in "/@,\x7f" for char in host):
-                # Not the host itself: it may hold a password, and ``esfeed.config.errors`` shows what may be shown.
+                # Without the host: it may contain a password, and ``esfeed.config.errors`` shows what is safe.
                 raise ValueError('one is no host; write such as "nats-1:4222", and user and password as own keys')
         return hosts
 

@@ -1,6 +1,7 @@
-"""Events to a stream of NATS JetStream: each is ok once the stream keeps it; its id lets the stream drop repeats.
+"""Events to a stream of NATS JetStream: each is ok once the stream has stored it; its id lets the stream drop repeats.
 
-https://docs.nats.io/nats-concepts/jetstream · https://docs.nats.io/using-nats/developer/develop_jetstream/model_deep_dive
+https://docs.nats.io/nats-concepts/jetstream ·
+https://docs.nats.io/using-nats/developer/develop_jetstream/model_deep_dive
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from esfeed.envelopes import envelope
 from esfeed.envelopes.cloudevents import attributes
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
-from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.ports import OK, Outcome, not_tried, rejected, retry, waits
 from esfeed.routing.template import TemplateFailed
 from esfeed.sinks.common.http_status import shown
 from esfeed.sinks.common.ordering import in_waves
@@ -36,10 +37,10 @@ _FAULTS = (nats.errors.Error, OSError, TimeoutError)
 
 
 class NatsSink:
-    """Publishes each event; the next one of the same document only once the stream has the one before.
+    """Publishes each event; the next one of the same document only after the stream has stored the previous one.
 
-    A repeat within the stream's ``duplicate_window`` (two minutes unless set) is dropped by the server. An event that
-    is larger than the server or the stream takes is ``rejected``.
+    The server drops a repeat within ``duplicate_window`` of the stream (default: two minutes). An event that is too
+    large for the server or the stream is ``rejected``.
     """
 
     Settings = NatsSettings
@@ -53,16 +54,18 @@ class NatsSink:
         self._link: Link | None = None
 
     def open(self) -> None:
-        """Connects, logs in, and looks whether the stream is there. Raises ``ConfigError`` for a refused login, a
-        server without the TLS that is asked for, and files that are of no use; else ``Retryable``.
+        """Connects, logs in, and checks that the stream exists.
+
+        Raises ``ConfigError`` for a refused login, a server without the required TLS, and unusable files; otherwise
+        ``Retryable``.
         """
         self.close()
         self._connect(self._clock() + self._settings.timeout)
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Publishes the events and waits for the stream's word on each, ``timeout`` at most.
+        """Publishes the events and waits for the answer of the stream to each, up to ``timeout``.
 
-        Raises ``Retryable`` where the connection is gone and cannot be had again.
+        Raises ``Retryable`` if the connection is lost and cannot be opened again.
         """
         if not events:
             return []
@@ -86,7 +89,7 @@ class NatsSink:
         try:
             return self._connect(deadline)
         except ConfigError as error:
-            # It was good once; a server that is being set up anew may not know its users yet.
+            # The login worked before; a server that is being set up again may not know its users yet.
             raise Retryable(f"{self._hosts}: {error.hint}") from error
 
     def _connect(self, deadline: float) -> Link:
@@ -137,7 +140,7 @@ class NatsSink:
         return Retryable(f"{self._hosts}: {said}")
 
     def _message(self, event: Event) -> Message | Outcome:
-        """What stands for an event, or why there can be nothing."""
+        """The message for an event, or why there is none."""
         try:
             subject = self._subject.render(event)
         except TemplateFailed as error:
@@ -148,7 +151,7 @@ class NatsSink:
 
 
 class _Batch:
-    """The waves of one ``send``: they share a deadline, and after a fault of the server none is tried any more."""
+    """The waves of one ``send``: they share a deadline, and after a fault of the server no wave is tried."""
 
     def __init__(
         self, link: Link, settings: NatsSettings, clock: Callable[[], float], deadline: float, hosts: str
@@ -191,7 +194,7 @@ class _Batch:
         if self.down is not None:
             return self.down
         reason = f"{self._hosts}: {_said(answer, self._link.noted)}"
-        self.down = waits(f"not tried after an earlier fault: {reason}")
+        self.down = not_tried(reason)
         return retry(reason)
 
 
@@ -200,11 +203,11 @@ def _quoted(value: str) -> str:
 
 
 def _said(error: BaseException, noted: Exception | None = None) -> str:
-    """A fault in words; ``noted`` says more where the fault itself is silence."""
+    """The text of a fault; ``noted`` adds the reason if there was no answer."""
     if isinstance(error, TimeoutError):
         return "no answer in time" if noted is None else f"no answer in time ({_said(noted)})"
     if isinstance(error, OSError):
-        # asyncio puts the address, which is told anyway, where others say what happened.
+        # asyncio puts the address, which is shown anyway, where other libraries put the reason.
         if error.errno and not isinstance(error, ssl.SSLError | socket.gaierror):
             return shown(os.strerror(error.errno))
         return shown(plain(error))

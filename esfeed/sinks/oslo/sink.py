@@ -1,7 +1,7 @@
-"""Events as oslo.messaging notifications, so that an OpenStack service hears of changes as it hears of all else.
+"""Events as oslo.messaging notifications, so that an OpenStack service gets changes like its other notifications.
 
-oslo.messaging's own notifier logs what it could not send and goes on, so the transport is used that lies below it,
-which raises. https://docs.openstack.org/oslo.messaging/latest/reference/notifier.html
+The notifier of oslo.messaging logs what it could not send and continues. This sink uses the transport below it, which
+raises. https://docs.openstack.org/oslo.messaging/latest/reference/notifier.html
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from esfeed.config.types import Duration, Secret, SinkSection, Text
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError
 from esfeed.model.event import Event
-from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.ports import OK, Outcome, not_tried, rejected, retry
 from esfeed.routing.template import Template, Templated, TemplateFailed
 from esfeed.sinks.common.http_status import shown
 from esfeed.text.jsontext import Unreadable, parse
 
 with warnings.catch_warnings():
-    # Its import brings in eventlet, which nothing here uses, and which says at length that nobody should.
+    # The import loads eventlet, which is not used here, and which prints a long warning against its use.
     warnings.simplefilter("ignore")
     import oslo_messaging
 
@@ -66,8 +66,8 @@ class OsloSettings(SinkSection):
 class OsloSink:
     """Sends each event as a notification ``esfeed.created``, ``.updated``, ``.deleted`` or ``.read``, at level info.
 
-    The payload is the event in ``format``; ``message_id`` is the event's id, the same on a repeat. ``ok`` means that
-    the broker confirmed it, in a queue that is there from the first notification on, whether anybody listens or not.
+    The payload is the event in ``format``; ``message_id`` is the id of the event, the same on a repeat. ``ok`` means
+    that the broker confirmed it, in a queue that exists from the first notification on, with or without a listener.
     """
 
     Settings = OsloSettings
@@ -78,7 +78,7 @@ class OsloSink:
         self._transport: Any = None
 
     def open(self) -> None:
-        """Makes the transport; a broker is first spoken to by the first notification. Raises ``ConfigError``."""
+        """Creates the transport; the first notification connects to the broker. Raises ``ConfigError``."""
         self.close()
         conf = cfg.ConfigOpts()
         conf([], project="esfeed", default_config_files=[], default_config_dirs=[])
@@ -91,7 +91,7 @@ class OsloSink:
             conf.set_override("amqp_durable_queues", self._settings.durable, group="oslo_messaging_rabbit")
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Sends the events one by one. A fault of the broker is ``retry``, and the rest waits for it."""
+        """Sends the events one by one. A fault of the broker is ``retry``, and the rest waits."""
         if self._transport is None:
             self.open()
         outcomes: list[Outcome] = []
@@ -103,7 +103,7 @@ class OsloSink:
                     continue
                 outcome = self._send(worker, event)
                 if outcome.kind == "retry":
-                    down = waits(f"not tried after an earlier fault: {outcome.reason}")
+                    down = not_tried(outcome.reason)
                     self._abandon()
                 outcomes.append(outcome)
         return outcomes
@@ -115,7 +115,7 @@ class OsloSink:
             _in_time(transport.cleanup, self._settings.timeout)
 
     def _abandon(self) -> None:
-        """Lets go of connections that did not do; one that hangs would hang again."""
+        """Abandons connections that failed; one that hangs would hang again."""
         transport, self._transport = self._transport, None
         threading.Thread(target=transport.cleanup, name="esfeed-oslo-cleanup", daemon=True).start()
 
@@ -149,13 +149,13 @@ class OsloSink:
         except (oslo_messaging.MessagingException, OSError) as error:
             return retry(f"oslo: {_reason(error)}")
         except Exception as error:
-            # The driver is chosen by the url, and each has errors of its own client's.
+            # The URL chooses the driver, and each raises the errors of its own client.
             return retry(f"oslo: {type(error).__name__}: {_reason(error)}")
         return OK
 
 
 def _without_decimals(value: Any) -> Any:
-    """The value with numbers that no double holds as texts: a notification's serializer has doubles only."""
+    """The value with numbers that no double can hold as strings: the serializer of notifications has only doubles."""
     if isinstance(value, dict):
         return {name: _without_decimals(part) for name, part in value.items()}
     if isinstance(value, list):
@@ -164,7 +164,7 @@ def _without_decimals(value: Any) -> Any:
 
 
 class _Worker:
-    """Does one thing at a time on a thread of its own, which can be left behind when it hangs."""
+    """Runs one call at a time in its own thread, which is abandoned if it hangs."""
 
     def __init__(self) -> None:
         self._work: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
@@ -179,7 +179,7 @@ class _Worker:
         self._work.put(None)
 
     def do(self, work: Callable[[], Any], seconds: float) -> None:
-        """Returns once it is done, raises what it raises, or ``TimeoutError``: then nothing more is to be asked."""
+        """Runs ``work`` and raises what it raises, or ``TimeoutError``: then no further call is possible."""
         self._work.put(work)
         try:
             error = self._done.get(timeout=seconds)
@@ -208,5 +208,5 @@ _USER_INFO = re.compile(r"//[^@/\s]*@")
 
 
 def _reason(error: BaseException) -> str:
-    """The error's words, without the user and password that a url in them may have."""
+    """The text of the error, without the user and password that a URL in it may contain."""
     return shown(_USER_INFO.sub("//", str(error)))

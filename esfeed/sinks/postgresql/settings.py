@@ -1,4 +1,4 @@
-"""The keys of a PostgreSQL table's section."""
+"""The settings of the ``postgresql`` sink."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Documents, or events, into a table of PostgreSQL: one transaction a batch, and a bad row costs nobody else.
+"""Documents, or events, into a table of PostgreSQL: one transaction per batch; a bad row does not affect the others.
 
-``postgresql_sql`` has the statements and says why a repeat does no harm; here they are run.
+``sql`` builds the statements and explains why a repeat is harmless; this module runs them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from psycopg import errors
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
-from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.ports import OK, Outcome, not_tried, rejected, retry
 from esfeed.sinks.common.deadline import within
 from esfeed.sinks.common.http_status import shown
 from esfeed.sinks.common.tls import client_context
@@ -39,9 +39,9 @@ _PRUNE_EVERY = 3600.0
 
 
 class PostgresqlSink:
-    """Keeps a table like the watched index (``mirror``), or adds each event to it (``log``).
+    """Keeps a table equal to the watched index (``mirror``), or adds each event to it (``log``).
 
-    ``ok`` means that the transaction is committed, or that the table has a newer state of that document already.
+    ``ok`` means that the transaction is committed, or that the table already has a newer state of the document.
     """
 
     Settings = PostgresqlSettings
@@ -57,8 +57,8 @@ class PostgresqlSink:
     def open(self) -> None:
         """Connects, and creates or checks the table.
 
-        Raises ``ConfigError`` for credentials, certificates or a table that will not do, ``Retryable`` where the server
-        is not there.
+        Raises ``ConfigError`` for unusable credentials, certificates or tables, ``Retryable`` if the server does not
+        answer.
         """
         self.close()
         end = time.monotonic() + self._settings.timeout
@@ -66,8 +66,10 @@ class PostgresqlSink:
         self._bounded(self._prepare, end)
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Writes the events in one transaction. A row that the table refuses is ``rejected`` with the server's words,
-        and the others are written without it. A fault of the server is ``retry``. Raises nothing.
+        """Writes the events in one transaction. Raises nothing.
+
+        A row that the table refuses is ``rejected`` with the text of the server, and the others are written without it.
+        A fault of the server is ``retry``.
         """
         if not events:
             return []
@@ -82,7 +84,7 @@ class PostgresqlSink:
             fault = Retryable(f"{self._address.shown}: {error.key} is not accepted any more", error.hint)
         except Retryable as error:
             fault = error
-        return [retry(str(fault)), *[waits(f"not tried after an earlier fault: {fault}")] * (len(events) - 1)]
+        return [retry(str(fault)), *[not_tried(fault)] * (len(events) - 1)]
 
     def close(self) -> None:
         """Closes the connection."""
@@ -118,7 +120,7 @@ class PostgresqlSink:
             autocommit=True,
             **{name: value for name, value in options.items() if value is not None},
         )
-        # A statement that we gave up must not go on for hours; 0 would mean no bound.
+        # A statement that timed out here must not run for hours there; 0 would mean no limit.
         connection.execute(f"SET statement_timeout = {max(1, round(settings.timeout * 1000))}")
         return connection
 
@@ -127,7 +129,7 @@ class PostgresqlSink:
         table = self._settings.table
         try:
             with self._connection.transaction():
-                # PostgreSQL asks for the right to create before it looks whether there is anything to create.
+                # PostgreSQL requires the privilege to create even if there is nothing to create.
                 missing = self._missing() if self._settings.create_table else False
                 for statement in self._statements.create if missing else ():
                     self._connection.execute(statement)
@@ -152,7 +154,7 @@ class PostgresqlSink:
     # --- writing
 
     def _write(self, events: Sequence[Event]) -> list[Outcome]:
-        """All rows at once; where that fails by the fault of a row, one by one."""
+        """All rows at once; if a row is at fault, one by one."""
         assert self._connection is not None
         try:
             with self._connection.transaction(), self._connection.pipeline():
@@ -162,8 +164,9 @@ class PostgresqlSink:
                 return [self._by_itself(event) for event in events]
 
     def _by_itself(self, event: Event) -> Outcome:
-        r"""A row within a savepoint. What jsonb refuses, such as ``\u0000``, is kept as text instead: a mirror that
-        leaves a state out would show an older one as if it were true.
+        r"""Writes a row within a savepoint. What jsonb refuses, such as ``\u0000``, is stored as text instead.
+
+        A mirror that omitted such a state would show an older one as if it were current.
         """
         assert self._connection is not None
         for as_text in (False, True):
@@ -195,7 +198,7 @@ class PostgresqlSink:
         return None if raw is None else bytes(raw)
 
     def _prune(self, end: float) -> None:
-        """Forgets deletes that are older than they need to be, once an hour. Its failure is no event's."""
+        """Deletes rows of ``TABLE_gone`` older than ``keep_deletes``, once an hour. A failure affects no event."""
         now, prune = time.monotonic(), self._statements.prune
         if prune is None or (self._pruned is not None and now - self._pruned < _PRUNE_EVERY):
             return
@@ -211,7 +214,7 @@ class PostgresqlSink:
     # --- faults
 
     def _bounded(self, work: Callable[[], _Result], end: float) -> _Result:
-        """What ``work`` gives. Raises ``ConfigError`` for refused credentials, ``Retryable`` for any other fault."""
+        """What ``work`` returns. Raises ``ConfigError`` for refused credentials, ``Retryable`` for any other fault."""
         where = self._address.shown
         try:
             return within(max(end - time.monotonic(), 0.001), work)
@@ -234,7 +237,7 @@ class PostgresqlSink:
             raise Retryable(f"{where}: {said}", _hint(error)) from error
 
     def _cut(self) -> None:
-        """Ends the connection under whoever still waits on it: a close from here could pull it from under a thread."""
+        """Shuts the socket down: closing the connection here could break a thread that still waits on it."""
         connection, self._connection = self._connection, None
         if connection is None:
             return

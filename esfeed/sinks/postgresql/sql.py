@@ -1,7 +1,7 @@
 """The statements of the PostgreSQL sink. Pure: text and parameters, no connection.
 
-An older position never overwrites a newer one, and a delete leaves its position in ``TABLE_gone``: so whatever is
-repeated, or comes late, the table ends up as if each event had come once, in order.
+An older position never overwrites a newer one, and a delete stores its position in ``TABLE_gone``. So with repeated or
+late events, the table is the same as if each event had come once, in order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NOTHING_NEW = "EXCLUDED.op = 'deleted' AND EXCLUDED.document IS NULL AND EXCLUD
 
 
 class Statements(NamedTuple):
-    """What the sink runs. ``create`` is run one by one; ``check`` fails where the table is another one."""
+    """The statements of the sink. ``create`` runs one by one; ``check`` fails if the table has other columns."""
 
     create: list[Composed]
     check: Composed
@@ -30,7 +30,7 @@ class Statements(NamedTuple):
 
 
 def statements(settings: PostgresqlSettings) -> Statements:
-    """The statements for a table as the settings want it."""
+    """The statements for the table in the settings."""
     parts = settings.table.split(".")
     names = {"table": Identifier(*parts), "gone": Identifier(*parts[:-1], parts[-1] + "_gone")}
     return _log(names) if settings.mode == "log" else _mirror(names, settings.soft_delete)
@@ -116,7 +116,7 @@ def _mirror(names: dict[str, Identifier], soft_delete: bool) -> Statements:
 
 
 def parameters(event: Event, settings: PostgresqlSettings, data: bytes | None, as_text: bool) -> dict[str, Any]:
-    """The parameters of ``put`` and ``remove``. ``data`` is JSON; ``as_text`` where jsonb will not have it."""
+    """The parameters of ``put`` and ``remove``. ``data`` is JSON; ``as_text``: jsonb does not accept it."""
     text = None if data is None else data.decode(errors="replace")
     return {
         "watch": _plain(event.watch),
@@ -137,5 +137,5 @@ def parameters(event: Event, settings: PostgresqlSettings, data: bytes | None, a
 
 
 def _plain(text: str) -> str:
-    """``text`` as a text of PostgreSQL can hold it: it has no NUL, whose picture (U+2400) stands for it."""
+    """``text`` as PostgreSQL can store it: NUL, which it cannot, becomes its symbol (U+2400)."""
     return text.replace("\0", "\u2400")

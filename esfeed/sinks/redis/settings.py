@@ -1,4 +1,4 @@
-"""The keys of a Redis stream's section."""
+"""The settings of the ``redis`` sink."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Events to a Redis stream: one XADD each, a batch in one go, every answer read.
+"""Events to a Redis stream: one XADD each, a batch in one pipeline, every answer checked.
 
-Entries get ids of Redis' own making. Ids made of the log's position would seem to forbid repeats for nothing, but a
-stream takes rising ids only: an event that had to wait while other documents went on could never be added. So a
-repeat is kept out, where asked, by a marker key written in one script with the entry (``idempotent``).
+Redis generates the ids of entries. Ids made from the position in the log would prevent repeats for free, but a stream
+accepts only growing ids: an event that waited while other documents continued could never be added. Instead, with
+``idempotent``, one script writes a marker key together with the entry, which prevents repeats.
 https://redis.io/docs/latest/commands/xadd/
 """
 
@@ -36,7 +36,7 @@ local id = redis.call('XADD', KEYS[1], unpack(ARGV, 2))
 redis.call('SET', KEYS[2], id, 'PX', ARGV[1])
 return id
 """
-"""The entry first, its marker then: the other way round, an XADD that fails would leave a marker without an entry."""
+"""First the entry, then its marker: in the other order, a failed XADD would leave a marker without an entry."""
 
 _LATER = ("OOM", "MISCONF", "NOREPLICAS", "BUSY", "LOADING", "READONLY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN")
 _MEND = {
@@ -53,8 +53,8 @@ _PASSING = (*_DOWN, faults.ClusterError, faults.NoPermissionError, faults.OutOfM
 class RedisSink:
     """Adds each event as an entry with the fields ``id``, ``type``, ``subject`` and ``data``.
 
-    ``ok`` means that Redis answered with the entry's id (or, with ``idempotent``, that it has the event already); how
-    much a crash of Redis itself can take back is set by its ``appendfsync``.
+    ``ok`` means that Redis answered with the id of the entry (or, with ``idempotent``, that it has the event already).
+    How much a crash of Redis itself can lose depends on its ``appendfsync``.
     """
 
     Settings = RedisSettings
@@ -68,17 +68,20 @@ class RedisSink:
         self._end = 0.0
 
     def open(self) -> None:
-        """Connects, logs in and looks at the stream. Raises ``ConfigError`` for credentials or a file that will not do,
-        or a key that is no stream; ``Retryable`` where the server is not there.
+        """Connects, logs in and checks the stream.
+
+        Raises ``ConfigError`` for unusable credentials or files, or a key that is no stream; ``Retryable`` if the
+        server does not answer.
         """
         self.close()
         self._end = time.monotonic() + self._settings.timeout
         self._client = self._bounded(self._connect)
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Adds the events. Too large ones, and what Redis refuses as such, are ``rejected``; all else is ``retry``.
+        """Adds the events. Raises nothing.
 
-        Raises nothing. The events of one document go in one after the other's answer, those of others together.
+        Events that are too large or that Redis refuses are ``rejected``; other failures are ``retry``. The events of
+        one document are added one after the other's answer, those of different documents together.
         """
         self._end = time.monotonic() + self._settings.timeout
         return in_waves(events, self._wave)
@@ -115,7 +118,7 @@ class RedisSink:
                 "ssl_check_hostname": settings.verify_certs,
             }
         if settings.cluster:
-            # Not lazily: a cluster's client asks for the slots as it is made.
+            # Not lazily: the client of a cluster requests the slots when it is created.
             node = ClusterNode(address.host, address.port)  # type: ignore[no-untyped-call]
             client: redis.Redis | RedisCluster = RedisCluster(startup_nodes=[node], **options)
         else:
@@ -129,7 +132,7 @@ class RedisSink:
         return client
 
     def _look(self, client: redis.Redis | RedisCluster) -> None:
-        with contextlib.suppress(faults.ResponseError):  # CONFIG is often forbidden; then the setting has to do
+        with contextlib.suppress(faults.ResponseError):  # CONFIG is often forbidden; then the setting applies
             said = cast(dict[str, str], client.config_get("proto-max-bulk-len"))
             self._limit = min(self._settings.max_bytes, int(said["proto-max-bulk-len"]))
         if self._settings.stream.fixed:
@@ -140,7 +143,7 @@ class RedisSink:
                     raise ConfigError("stream", name, f"that key is a {kind}; delete it, or name another")
 
     def _bounded(self, work: Any) -> Any:
-        """What ``work`` gives. Raises ``ConfigError`` for refused credentials, ``Retryable`` for any other fault."""
+        """What ``work`` returns. Raises ``ConfigError`` for refused credentials, ``Retryable`` for any other fault."""
         where = self._address.shown
         try:
             return within(max(self._end - time.monotonic(), 0.001), work)
@@ -198,7 +201,7 @@ class RedisSink:
 
 
 def _marker(stream: str, event_id: str) -> str:
-    """The key that remembers an event of a stream; in a cluster it lies in the stream's own slot, by a hash tag.
+    """The key that marks an event of a stream as added; a hash tag puts it into the slot of the stream.
 
     https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
     """
@@ -223,7 +226,7 @@ def _code(text: str) -> str:
 
 
 def _hint(text: str) -> str:
-    """What to do about an error of the server. The client takes the code off some, so their words tell it, too."""
+    """What to do about an error of the server. The client removes some codes, so the text is searched, too."""
     words = {"maxmemory": "OOM", "read only": "READONLY", "no permissions": "NOPERM", "MISCONF": "MISCONF"}
     code = next((code for word, code in words.items() if word in text), _code(text))
     return _MEND.get(code, "")

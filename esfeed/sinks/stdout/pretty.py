@@ -1,6 +1,6 @@
-"""One event as one line for a person: when, what, which document, and what changed from what to what.
+"""One event as one readable line: the time, the op, the document, and what changed from what to what.
 
-Whatever a document holds is shown as text and never obeyed: no markup, no terminal control, no reordering of the
+Values from documents are shown as text and never interpreted: no markup, no terminal control, no reordering of the
 line. The ``stdout`` sink, ``esfeed events`` and ``esfeed demo`` all show events through :func:`describe`.
 """
 
@@ -16,7 +16,7 @@ from rich.text import Text
 from esfeed.model.event import Event
 
 WIDE = 120
-"""From this many columns on, dates and whole ids are shown; below, the clock and the beginning of a long id."""
+"""From this width on, lines have dates and whole ids; below, only the time of day and the beginning of a long id."""
 
 _STYLES = {"created": "green", "updated": "yellow", "deleted": "red", "read": "dim"}
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)")
@@ -28,14 +28,14 @@ _SHORT_ID = 20
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 _Fields = Mapping[str, msgspec.Raw] | None
-"""The top-level fields of a document, each still raw; ``None`` where the document cannot be read."""
+"""The top-level fields of a document, each still raw; ``None`` if the document is unreadable."""
 
 
 def clean(text: str, limit: int) -> str:
-    """``text`` on one line, ``limit`` characters at most, without anything that a terminal would act upon.
+    """``text`` on one line, up to ``limit`` characters, without anything that a terminal would interpret.
 
-    Control characters become their pictures (U+2400…), other invisible ones, such as those that turn the direction of
-    writing, U+FFFD. The cut is marked by an ellipsis.
+    Control characters become their symbols (U+2400…); other invisible ones, such as those that change the direction of
+    writing, become U+FFFD. An ellipsis marks a cut.
     """
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(_shown(char) for char in cut)
@@ -59,7 +59,7 @@ def _fields(document: msgspec.Raw | None) -> _Fields:
 
 
 def _value(fields: _Fields, name: str) -> str:
-    """A short form of one field's value: strings bare, numbers digit by digit as the engine wrote them."""
+    """A short form of the value of a field: strings without quotes, numbers exactly as the engine wrote them."""
     if fields is None:
         return "(unreadable)"
     raw = fields.get(name)
@@ -72,7 +72,7 @@ def _value(fields: _Fields, name: str) -> str:
         except (msgspec.MsgspecError, ValueError):
             string = text[1:-1].decode("utf-8", "replace")
         return clean(string, _MOST_VALUE) or '""'
-    # Four bytes a character at most: nobody decodes a megabyte to show forty characters of it.
+    # Four bytes per character at most: do not decode a megabyte to show forty characters.
     return clean(text[: _MOST_VALUE * 4 + 4].decode("utf-8", "replace"), _MOST_VALUE)
 
 
@@ -90,16 +90,16 @@ def _id(event: Event, wide: bool) -> str:
 
 
 def _telling(fields: _Fields) -> list[str]:
-    """The few fields that make a person recognise a document."""
+    """The few fields by which a person recognizes a document."""
     plain = [name for name, raw in (fields or {}).items() if bytes(raw)[:1] not in (b"{", b"[")]
     return [name for name in _TELLING if name in plain] or plain[:2]
 
 
 def describe(event: Event, width: int | None = None) -> Text:
-    """``event`` as one line of styled text, made for ``width`` columns (``None``: as many as it takes).
+    """``event`` as one line of styled text for ``width`` columns (``None``: no limit).
 
     ``10:00:00Z updated OS::Nova::Server/6c41f0aa  status BUILD → ACTIVE``. Raises nothing, whatever the documents
-    hold. The text never wraps: printed to a narrower console, it ends in an ellipsis.
+    contain. The text never wraps: on a narrower console, it ends in an ellipsis.
     """
     wide = width is None or width >= WIDE
     style = _STYLES.get(event.op, "")

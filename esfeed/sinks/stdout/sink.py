@@ -1,4 +1,4 @@
-"""Events on standard output: a line for a person where that is a terminal, a JSON object a line where it is a pipe."""
+"""Events on standard output: a readable line on a terminal, one JSON object per line in a pipe."""
 
 from __future__ import annotations
 
@@ -36,10 +36,9 @@ class StdoutSettings(SinkSection):
 
 
 class StdoutSink:
-    """Writes each event as one line to standard output (or to ``stream``, for a test), flushed once a batch.
+    """Writes each event as one line to standard output (or to ``stream``, for a test), flushed once per batch.
 
-    ``ok`` means that the kernel has the line: it survives a crash of esfeed; what a reader makes of it is the
-    reader's.
+    ``ok`` means that the kernel has the line: it survives a crash of esfeed, but the reader may not have processed it.
     """
 
     Settings = StdoutSettings
@@ -54,21 +53,21 @@ class StdoutSink:
         self._rest = b""
 
     def open(self) -> None:
-        """Raises ``ConfigError`` where the process has no standard output (``>&-``, some service managers)."""
+        """Raises ``ConfigError`` if the process has no standard output (``>&-``, some service managers)."""
         stream = self._given or sys.stdout
         if stream is None or stream.closed:
             raise ConfigError("type", "stdout", "this process has no standard output; use the file sink instead")
         self._stream = stream
         self._console = None
         if self._format == "pretty" or (self._format == "auto" and stream.isatty()):
-            # force_terminal stays unset: rich then honours NO_COLOR, FORCE_COLOR and TERM as users expect.
+            # force_terminal stays unset, so that rich respects NO_COLOR, FORCE_COLOR and TERM.
             self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Writes a line an event.
+        """Writes one line for each event.
 
-        Raises :class:`ReaderGone` when the other end of the pipe is closed, ``Retryable`` for every other fault. A
-        line torn by a fault is finished before anything else is written, so every line stays whole.
+        Raises :class:`ReaderGone` if the other end of the pipe is closed, ``Retryable`` for every other fault. The next
+        call first completes a line that a fault cut off, so every line stays whole.
         """
         if self._stream is None:
             raise Retryable("standard output is not open", "open the sink first")
@@ -83,7 +82,7 @@ class StdoutSink:
         return [OK] * len(events)
 
     def close(self) -> None:
-        """Leaves standard output open: it is not ours to close."""
+        """Leaves standard output open: the sink does not own it."""
         self._stream = None
         self._console = None
 
@@ -100,7 +99,7 @@ class StdoutSink:
         return (captured.get().rstrip("\n") + "\n").encode(encoding, "replace")
 
     def _width(self, console: Console) -> int | None:
-        """The columns of the terminal that is written to (rich would ask standard input's), ``None`` elsewhere."""
+        """The columns of the terminal that is the output (rich would use standard input), ``None`` elsewhere."""
         if not console.is_terminal:
             return None
         descriptor = self._descriptor()
@@ -110,7 +109,7 @@ class StdoutSink:
         return console.width
 
     def _write(self, data: bytes) -> None:
-        """Writes all of what a fault left of the last line, then all of ``data``."""
+        """Writes the rest of a line that a fault cut off, then ``data``."""
         assert self._stream is not None
         whole = self._rest + data
         done = 0
@@ -118,7 +117,7 @@ class StdoutSink:
             self._stream.flush()
             descriptor = self._descriptor()
             while done < len(whole):
-                # Straight to the descriptor: a buffer would keep what a broken pipe refused, and complain at exit.
+                # Directly to the descriptor: a buffer would keep what a broken pipe refused, and fail at exit.
                 done += self._write_some(descriptor, memoryview(whole)[done:])
             self._rest = b""
         except OSError:
@@ -126,7 +125,7 @@ class StdoutSink:
             raise
 
     def _unfinished(self, whole: bytes, done: int) -> bytes:
-        """What is still to be written of the line that the reader has a part of."""
+        """The rest of the line of which the reader has a part."""
         end = whole.find(b"\n", done) + 1
         begun = whole.rfind(b"\n", 0, done) + 1 < done if done else bool(self._rest)
         return whole[done:end] if begun else b""
@@ -135,7 +134,7 @@ class StdoutSink:
         assert self._stream is not None
         try:
             return self._stream.fileno()
-        except (io.UnsupportedOperation, AttributeError):  # a stand-in in memory, as test runners use
+        except (io.UnsupportedOperation, AttributeError):  # an in-memory stream, as test runners use
             return None
 
     def _write_some(self, descriptor: int | None, data: memoryview) -> int:
@@ -146,6 +145,6 @@ class StdoutSink:
             return len(data)
         try:
             return os.write(descriptor, data)
-        except BlockingIOError:  # a pipe that somebody else made non-blocking
+        except BlockingIOError:  # another process made the pipe non-blocking
             select.select([], [descriptor], [])
             return 0

@@ -1,7 +1,7 @@
-"""Brings a request to a URL and its answer back: one connection at a time, within one deadline, where it may go.
+"""Sends requests to a URL: one connection at a time, within one deadline, to permitted addresses only.
 
-``guarded`` holds the rules of addresses and time. A redirect is followed only where the settings say so, only from POST
-to POST, never from TLS to none, never to an address that is not allowed; and to another host without credentials.
+``restricted_http`` enforces addresses and time. A redirect is followed only if the settings permit it, only from POST
+to POST, never from TLS to plain HTTP, never to a forbidden address; and to another host without credentials.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _MOST_BODY = 1 << 16
 _MOST_REDIRECTS = 5
 _FAULTS = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
 _REPEATED = {301, 302, 307, 308}
-"""Redirects that are followed by the same POST. 303 asks for a GET, which tells nobody of an event (RFC 9110 §15.4)."""
+"""Redirects that repeat the POST. 303 asks for a GET, which would not deliver the event (RFC 9110 §15.4)."""
 
 
 class Unreachable(Exception):
-    """No whole answer came; the text says from where and why, and holds nothing secret."""
+    """No complete answer came. The text says from where and why, and contains no secrets."""
 
 
 class Answer(NamedTuple):
-    """What came back; ``redirect`` says why it was not followed where it is one."""
+    """An answer. If it is a redirect, ``redirect`` says why it was not followed."""
 
     status: int
     headers: Mapping[str, str]
@@ -47,16 +47,16 @@ class Answer(NamedTuple):
 
 
 class Contexts:
-    """The TLS of one sink: to its own host, and to one that it is redirected to, which sees no certificate."""
+    """The TLS contexts of one sink: for its own host, and, without the client certificate, for redirects to others."""
 
     def __init__(self, settings: WebhookSettings) -> None:
-        """Raises ``ConfigError`` for a file that cannot be used."""
+        """Raises ``ConfigError`` for an unusable file."""
         self.own = _tls(settings, with_client=True)
         self.other = _tls(settings, with_client=False) if settings.client_cert is not None else self.own
 
 
 class WebhookClient:
-    """Posts to one URL, one request at a time. One thread at a time; the contexts may be shared."""
+    """Posts to one URL, one request at a time. For one thread at a time; the contexts may be shared."""
 
     def __init__(self, settings: WebhookSettings, contexts: Contexts | None) -> None:
         self._settings = settings
@@ -65,15 +65,15 @@ class WebhookClient:
         self._limits = Limits(settings.allow_private)
         self._common = {
             "user-agent": f"esfeed/{__version__}",
-            "accept-encoding": "identity",  # an error's text is to be read, and no bomb to be unpacked
+            "accept-encoding": "identity",  # error texts must be readable, and compressed answers could be bombs
         }
         self._credentials = _credentials(settings, self._target)
         self._connections: dict[str, GuardedHTTP | GuardedHTTPS] = {}
 
     def look_up(self) -> None:
-        """Looks the host up and checks that it may be connected to; sends nothing.
+        """Looks the host up and checks that its address is permitted; sends nothing.
 
-        Raises ``ConfigError`` for a forbidden address, ``Retryable`` where the name has no address now.
+        Raises ``ConfigError`` for a forbidden address, ``Retryable`` if the name has no address now.
         """
         self._limits.start(self._settings.timeout)
         try:
@@ -84,7 +84,7 @@ class WebhookClient:
             raise Retryable(f"{self._target.origin}: {self._reason(error)}") from error
 
     def post(self, message: Message) -> Answer:
-        """Sends one message and gives the answer to it, after redirects. Raises :class:`Unreachable`."""
+        """Sends one message and returns the answer, after redirects. Raises :class:`Unreachable`."""
         self._limits.start(self._settings.timeout)
         target = self._target
         headers = {**self._common, **self._credentials, **message.headers}
@@ -101,12 +101,12 @@ class WebhookClient:
         return answer._replace(redirect=f"more than {_MOST_REDIRECTS} redirects")
 
     def close(self) -> None:
-        """Closes what is open."""
+        """Closes all connections."""
         for origin in [*self._connections]:
             self._disconnect(origin)
 
     def _following(self, target: Target, answer: Answer) -> tuple[Target | None, str]:
-        """Where a redirect leads, or why it is not followed."""
+        """The target of a redirect, or why it is not followed."""
         if not self._settings.follow_redirects:
             return None, "redirects are not followed"
         if answer.status not in _REPEATED:
@@ -122,7 +122,7 @@ class WebhookClient:
     def _exchange(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answer:
         try:
             connection = self._connected(target)
-            # A server that has seen enough (413) answers and hangs up while we still send; its answer is worth reading.
+            # A server that has seen enough (413) answers and closes while we still send. Its answer is worth reading.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(
                     "POST", target.path, body=body, headers=headers, preload_content=False, decode_content=False
@@ -139,7 +139,7 @@ class WebhookClient:
     def _connected(self, target: Target) -> GuardedHTTP | GuardedHTTPS:
         connection = self._connections.get(target.origin)
         if connection is None or not connection.is_connected:
-            # One to the target's own host and one beyond it are all that is ever needed at a time.
+            # At most one connection to the own host and one to another are needed at a time.
             for origin in [origin for origin in self._connections if origin != self._target.origin]:
                 self._disconnect(origin)
             self._disconnect(target.origin)
@@ -167,7 +167,7 @@ class WebhookClient:
 
 
 def _credentials(settings: WebhookSettings, target: Target) -> dict[str, str]:
-    """What only the host of the URL itself may see: its user and password, and the user's own headers."""
+    """Headers for the host of the URL only: its user and password, and the headers of the settings."""
     headers = {} if target.userinfo is None else make_headers(basic_auth=target.userinfo)
     return {**headers, **{name.lower(): value.get_secret_value() for name, value in settings.headers.items()}}
 
@@ -182,11 +182,11 @@ def _tls(settings: WebhookSettings, with_client: bool) -> ssl.SSLContext:
     else:
         try:
             context.load_verify_locations(settings.ca_certs)
-        except OSError as error:  # ssl.SSLError is one
+        except OSError as error:  # includes ssl.SSLError
             raise ConfigError("ca_certs", settings.ca_certs, f"cannot be used ({_plain(error)})") from error
     if with_client and settings.client_cert is not None:
         try:
-            # An empty password instead of none: else OpenSSL asks on the terminal for that of an encrypted key.
+            # An empty password instead of none: otherwise OpenSSL prompts on the terminal for that of an encrypted key.
             context.load_cert_chain(settings.client_cert, settings.client_key, password="")
         except OSError as error:
             hint = f"cannot be used with client_key ({_plain(error)}); give PEM files, the key unencrypted"
@@ -195,7 +195,7 @@ def _tls(settings: WebhookSettings, with_client: bool) -> ssl.SSLContext:
 
 
 def _read(response: BaseHTTPResponse) -> tuple[bytes, bool]:
-    """As much of the body as anybody needs, and whether that is all. Raises where it ends before its end."""
+    """(the beginning of the body, whether that is all). Raises if the body ends too early."""
     body = b""
     while len(body) < _MOST_BODY:
         part = response.read1(_MOST_BODY - len(body))
@@ -210,7 +210,7 @@ def _plain(error: OSError) -> str:
 
 
 def _reason(error: BaseException, timeout: float) -> str:
-    """A fault in words: without addresses of objects, and without the URL, which may hold secrets."""
+    """The text of a fault: without addresses of objects, and without the URL, which may contain secrets."""
     if isinstance(error, urllib3.exceptions.HTTPError) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, TimeoutError):

@@ -1,4 +1,4 @@
-"""How events become requests of a webhook: content type, body, and who signed. No I/O."""
+"""Builds the requests of a webhook from events: content type, body, and signatures. No I/O."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _JSON = "application/json"
 
 
 class Message(NamedTuple):
-    """What is sent: headers (names in lower case) and body."""
+    """The content of a request: headers (names in lower case) and body."""
 
     headers: Mapping[str, str]
     body: bytes
 
 
 class Writer:
-    """Makes messages of events, each signed at the time it is made. Immutable, for any thread.
+    """Builds messages from events, and signs each with the current time. Immutable and thread-safe.
 
     https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
     """
@@ -39,7 +39,7 @@ class Writer:
         self._clock = clock
 
     def one(self, event: Event) -> Message:
-        """One event. ``webhook-id`` is its id, so a repeat is known as one."""
+        """One event. ``webhook-id`` is its id, so that a receiver recognizes a repeat."""
         if self._binary:
             headers, body = binary_cloudevent(event)
         else:
@@ -49,7 +49,7 @@ class Writer:
         return self._signed(event.id, headers, body)
 
     def many(self, events: Sequence[Event]) -> Message:
-        """Several events as one JSON array. ``webhook-id`` is made of their ids."""
+        """Several events as one JSON array. ``webhook-id`` is derived from their ids."""
         body = b"[" + b",".join(self._envelope.encode(event) for event in events) + b"]"
         ids = hashlib.blake2b(" ".join(event.id for event in events).encode(), digest_size=16).hexdigest()
         return self._signed(ids, {"content-type": _BATCH if self._cloudevents else _JSON}, body)

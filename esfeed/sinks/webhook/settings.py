@@ -1,4 +1,4 @@
-"""The keys of a webhook's section, and a URL taken apart; what may be secret in them is shown nowhere."""
+"""The settings of the ``webhook`` sink, and a parsed URL. Its secret parts are never shown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FIXED_STARTS = ("ce-", "webhook-")
 
 
 class Target(NamedTuple):
-    """A URL taken apart. ``origin`` is what may be shown: paths and queries of webhooks often are the secret."""
+    """A parsed URL. Only ``origin`` is safe to show: the path or query of a webhook is often the secret."""
 
     scheme: str
     host: str
@@ -35,7 +35,7 @@ class Target(NamedTuple):
 
 
 def target_of(url: str) -> Target:
-    """``url`` taken apart. Raises ``ValueError``, without showing the url."""
+    """Parses ``url``. Raises ``ValueError`` without the URL."""
     try:
         parts = parse_url(url)
     except LocationParseError as error:

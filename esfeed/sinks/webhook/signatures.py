@@ -1,4 +1,4 @@
-"""Signatures of Standard Webhooks, so that a receiver knows who sent a request and that nobody changed it. Pure.
+"""Signatures of Standard Webhooks. They prove to a receiver who sent a request, and that it was not changed. Pure.
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
@@ -17,9 +17,9 @@ _SHORTEST, _LONGEST = 24, 64
 
 
 def key_of(secret: str) -> bytes:
-    """The key in a secret as Standard Webhooks writes it: ``whsec_`` and base64 of 24 to 64 bytes.
+    """The key in a secret in the format of Standard Webhooks: ``whsec_`` and base64 of 24 to 64 bytes.
 
-    Raises ``ValueError``, without showing the secret.
+    Raises ``ValueError`` without the secret.
     """
     text = secret.removeprefix(PREFIX)
     try:
@@ -35,7 +35,7 @@ def key_of(secret: str) -> bytes:
 
 
 def signed(message_id: str, now: datetime, body: bytes, keys: Sequence[bytes]) -> Mapping[str, str]:
-    """The headers ``webhook-id``, ``webhook-timestamp`` and, where there are keys, ``webhook-signature`` (by each)."""
+    """The headers ``webhook-id``, ``webhook-timestamp`` and, with keys, ``webhook-signature`` (one for each key)."""
     timestamp = str(int(now.timestamp()))
     headers = {"webhook-id": message_id, "webhook-timestamp": timestamp}
     if keys:

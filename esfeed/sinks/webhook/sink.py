@@ -1,7 +1,7 @@
-"""Events to a URL: one POST each or many at a time, signed, in order for each document.
+"""Events to a URL: one POST each or many in one, signed, in order for each document.
 
-``webhook_messages`` makes what is sent, ``courier`` brings it there, ``answers`` reads the answer; this decides what is
-sent when, and what an answer means for the events behind it.
+``messages`` builds the requests, ``client`` sends them, ``http_status`` interprets the answers. This module decides
+what to send when, and what an answer means for the events behind it.
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/http-webhook.md
 """
 
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
-from esfeed.ports import Outcome, retry, waits
+from esfeed.ports import Outcome, not_tried, retry, waits
 from esfeed.sinks.common.http_status import GONE, judge, stops
 from esfeed.sinks.common.ordering import DocumentKey, document
 from esfeed.sinks.common.ratelimit import Rate
@@ -32,8 +32,8 @@ def _utc_now() -> datetime:
 class WebhookSink:
     """Posts events, those of one document in order and never two at a time.
 
-    ``ok`` means that the server answered 2xx, whole. A server that cannot be reached, or says that it wants to be left
-    alone, is not asked again within the batch.
+    ``ok`` means that the server answered 2xx, completely. If the server does not answer, or asks to be left alone, the
+    sink sends it nothing more within the batch.
     """
 
     Settings = WebhookSettings
@@ -57,10 +57,10 @@ class WebhookSink:
         self._gone = False
 
     def open(self) -> None:
-        """Reads certificates, looks the host up, and checks that it may be connected to; sends nothing.
+        """Reads certificates, looks the host up, and checks that its address is permitted; sends nothing.
 
         Raises ``ConfigError`` for an unreadable certificate, a forbidden address, or a server that answered 410 before;
-        ``Retryable`` where the name has no address now.
+        ``Retryable`` if the name has no address now.
         """
         self.close()
         if self._gone:
@@ -71,7 +71,7 @@ class WebhookSink:
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
         """Posts the events. See :func:`esfeed.sinks.common.http_status.judge` for what an answer means for its event.
 
-        Raises ``Retryable`` after a 410, else nothing.
+        Raises ``Retryable`` after a 410, otherwise nothing.
         """
         if self._gone:
             raise Retryable(f"{self._target.origin}: {GONE}")
@@ -80,7 +80,7 @@ class WebhookSink:
         run = _Run(events, self._monotonic() + self._settings.timeout)
         units = deque(self._units(events))
         first, *others = self._couriers[: max(1, len(units))]
-        # Daemon threads, unlike those of an executor, do not keep the process from ending while a server hangs.
+        # Daemon threads, unlike those of an executor, do not keep the process alive while a server hangs.
         threads = [threading.Thread(target=self._help, args=(courier, units, run), daemon=True) for courier in others]
         for thread in threads:
             thread.start()
@@ -103,7 +103,7 @@ class WebhookSink:
         self._couriers = [WebhookClient(settings, contexts) for _ in range(settings.concurrency)]
 
     def _units(self, events: Sequence[Event]) -> Iterable[list[int]]:
-        """The events (by their places) in parts that may go at the same time: no document is in two of them."""
+        """The indexes of the events, in parts that may be sent in parallel: no document is in two of them."""
         count = self._settings.concurrency
         if count == 1:
             return [[*range(len(events))]] if events else []
@@ -120,7 +120,7 @@ class WebhookSink:
     def _help(self, courier: WebhookClient, units: deque[list[int]], run: _Run) -> None:
         try:
             self._work(courier, units, run)
-        except BaseException as error:  # it is raised by the thread that asked for help
+        except BaseException as error:  # raised again by the calling thread
             run.failure = error
 
     def _work(self, courier: WebhookClient, units: deque[list[int]], run: _Run) -> None:
@@ -139,7 +139,7 @@ class WebhookSink:
             run.answer(index, run.held(index) or self._post(courier, self._writer.one(run.events[index]), run))
 
     def _send_together(self, courier: WebhookClient, indexes: Sequence[int], run: _Run) -> None:
-        """Sends the events in one request. A refusal is looked into, half by half, until it is of one event alone."""
+        """Sends the events in one request. A rejection is halved until it concerns one event alone."""
         for index in indexes:
             if held := run.held(index):
                 run.answer(index, held)
@@ -168,7 +168,7 @@ class WebhookSink:
         try:
             answer = courier.post(message)
         except Unreachable as error:
-            run.stop(waits(f"not tried after an earlier fault: {error}"))
+            run.stop(not_tried(error))
             return retry(str(error))
         outcome = judge(answer.status, answer.headers, answer.body, self._clock(), answer.redirect)
         if stops(answer.status, answer.headers):
@@ -178,7 +178,7 @@ class WebhookSink:
 
 
 class _Run:
-    """One batch on its way: the answers so far, and what holds back the rest. For the threads of one sink."""
+    """The state of one batch: the outcomes so far, and what holds back the rest. For the threads of one sink."""
 
     def __init__(self, events: Sequence[Event], until: float) -> None:
         self.events = events
@@ -190,28 +190,28 @@ class _Run:
         self.failure: BaseException | None = None
 
     def outcomes(self) -> Sequence[Outcome]:
-        """One an event. Call when all threads are done; raises what one of them failed with."""
+        """One outcome for each event. Call it when all threads are done; raises the error of a failed thread."""
         if self.failure is not None:
             raise self.failure
         return [outcome for outcome in self._outcomes if outcome is not None]
 
     def held(self, index: int) -> Outcome | None:
-        """Why the event at that place is not to be sent now; ``None`` where it is."""
+        """Why the event at ``index`` must not be sent now; ``None`` if it may."""
         if document(self.events[index]) in self._stuck:
             return waits()
         return self._stopped
 
     def answered(self, index: int) -> bool:
-        """Whether the event at that place has its outcome."""
+        """Whether the event at ``index`` has its outcome."""
         return self._outcomes[index] is not None
 
     def answer(self, index: int, outcome: Outcome) -> None:
-        """Keeps an outcome. Behind one that is not ok, the document's later events wait."""
+        """Stores an outcome. If it is not ok, later events of the document wait."""
         self._outcomes[index] = outcome
         if not outcome.ok:
             with self._lock:
                 self._stuck.add(document(self.events[index]))
 
     def stop(self, outcome: Outcome) -> None:
-        """Nothing more is sent; what was not gets that outcome."""
+        """Sends nothing more; the remaining events get ``outcome``."""
         self._stopped = self._stopped or outcome

@@ -1,7 +1,7 @@
-"""The one door to Zaqar: python-zaqarclient on connections that end in time, with keystone's tokens by project.
+"""All access to Zaqar: python-zaqarclient on connections with deadlines, with Keystone tokens for each project.
 
-The client knows no time-out, opens a connection for each request, and takes 413, 429 and 502 for success. So it is
-given a transport of its own kind: one ``requests`` session with a deadline, and no status but 2xx that is not an error.
+The client has no timeout, opens a connection for each request, and takes 413, 429 and 502 for success. So it gets its
+own transport: one ``requests`` session with a deadline, in which every status but 2xx is an error.
 https://docs.openstack.org/python-zaqarclient/latest/
 """
 
@@ -44,11 +44,11 @@ class Answer(Exception):
 
 
 class Unreachable(Exception):
-    """No answer, of Zaqar or of keystone; its text says why and names neither password nor token."""
+    """No answer from Zaqar or Keystone; the text says why and contains neither password nor token."""
 
 
 class Denied(Exception):
-    """Keystone gives no token for a project; its text says why. Other projects may do."""
+    """Keystone gives no token for a project; the text says why. Other projects may work."""
 
 
 class ZaqarClient:
@@ -62,15 +62,15 @@ class ZaqarClient:
         self._cloud: Any = None
 
     def open(self) -> None:
-        """Asks Zaqar, and keystone where it is known for which project, whether they would answer.
+        """Checks that Zaqar answers, and Keystone, as far as the project is known without an event.
 
-        Raises ``ConfigError`` for what a later try will not correct: wrong credentials, files, addresses.
+        Raises ``ConfigError`` for what a later try does not correct: wrong credentials, files, addresses.
         """
         self.close()
         self._session = self._new_session()
         fixed = self._settings.project is None or self._settings.project.fixed
         if not fixed and self._settings.url is None:
-            return  # where Zaqar is, is known with the first project's token
+            return  # the address of Zaqar is known with the token of the first project
         project = self._settings.project.text if self._settings.project and fixed else None
         if not fixed and self._settings.auth == "keystone":
             return
@@ -84,7 +84,7 @@ class ZaqarClient:
                 raise ConfigError("url", self._settings.url, hint) from error
 
     def post(self, project: str | None, queue: str, content: bytes) -> None:
-        """Posts the messages that ``content`` holds, as the body of the request.
+        """Posts the messages in ``content``, the body of the request.
 
         Raises :class:`Answer`, :class:`Unreachable` or :class:`Denied`.
         https://docs.openstack.org/api-ref/message/#post-message
@@ -92,13 +92,13 @@ class ZaqarClient:
         self._ask(project, lambda client: client.send("message_post", queue, content))
 
     def limit(self, project: str | None, queue: str) -> int | None:
-        """The most bytes that the queue takes in a request, ``None`` where it does not say. Raises as ``post``."""
+        """The limit of bytes of the queue for a request, ``None`` if it has none. Raises as ``post``."""
         found = self._ask(project, lambda client: client.send("queue_get", queue)) or {}
         limit = found.get(_LIMIT) if isinstance(found, dict) else None
         return limit if isinstance(limit, int) and limit > 0 else None
 
     def forget(self, project: str | None) -> None:
-        """Drops the token of a project, so that the next request asks for a new one."""
+        """Drops the token of a project, so that the next request gets a new one."""
         self._clients.pop(project, None)
 
     def close(self) -> None:
@@ -131,7 +131,7 @@ class ZaqarClient:
         raise Unreachable(f"keystone: {reason}") from None
 
     def _reason(self, error: BaseException) -> str:
-        """A fault in words: the innermost cause, without addresses of objects."""
+        """The text of a fault: the innermost cause, without addresses of objects."""
         seen: list[BaseException] = []
         inner: BaseException | None = error
         while inner is not None and inner not in seen:
@@ -154,7 +154,7 @@ class ZaqarClient:
                 return shown(each.strerror or str(each))
         return f"no HTTP answer ({type(error).__name__})"
 
-    # --- how to get in
+    # --- authentication
 
     def _client(self, project: str | None) -> _Client:
         found = self._clients.get(project)
@@ -168,7 +168,7 @@ class ZaqarClient:
         return found
 
     def _auth(self, project: str | None) -> dict[str, Any]:
-        """The arguments of the client that say how to get in."""
+        """The arguments of the client for authentication."""
         settings = self._settings
         if settings.auth == "noauth":
             return {"backend": "noauth", "options": {"os_project_id": project}}
@@ -195,7 +195,7 @@ class ZaqarClient:
         )
 
     def _cloud_auth(self, project: str | None) -> Any:
-        # Takes half a second to import, and only this way in needs it.
+        # Takes half a second to import, and only this way of authentication needs it.
         import openstack.config
         from openstack import exceptions
 
@@ -214,11 +214,11 @@ class ZaqarClient:
         if self._settings.ca_certs:
             try:
                 ssl.create_default_context(cafile=self._settings.ca_certs)
-            except OSError as error:  # ssl.SSLError is one
+            except OSError as error:  # includes ssl.SSLError
                 hint = f"cannot be used ({error.strerror or error})"
                 raise ConfigError("ca_certs", self._settings.ca_certs, hint) from error
         session = requests.Session()
-        session.trust_env = False  # no proxy or .netrc of whoever started esfeed
+        session.trust_env = False  # ignore proxies and .netrc of the environment
         session.verify = self._verify()
         for scheme in ("http://", "https://"):
             session.mount(scheme, GuardedAdapter(self._limits, self._settings.verify_certs))
@@ -226,7 +226,7 @@ class ZaqarClient:
 
 
 class _Client(Client):  # type: ignore[misc]  # the client has no types
-    """The client of one project; its transport is ours."""
+    """The client of one project, with our transport."""
 
     def __init__(self, session: requests.Session, settings: ZaqarSettings, auth: dict[str, Any]) -> None:
         self._interface = settings.interface
@@ -241,7 +241,7 @@ class _Client(Client):  # type: ignore[misc]  # the client has no types
         return self._transport
 
     def send(self, operation: str, queue: str | None = None, content: bytes | None = None) -> Any:
-        """One request of the API by its name in the client's own schema; ``content`` goes out as it is."""
+        """Sends a request of the API by its name in the schema of the client; ``content`` is sent unchanged."""
         if self.api_url is None and self.session is not None:
             where = {"service_type": "messaging", "interface": self._interface, "region_name": self._region}
             endpoint = self.session.get_endpoint(**where)
@@ -255,13 +255,13 @@ class _Client(Client):  # type: ignore[misc]  # the client has no types
         request.content = content
         response = transport.send(request)
         if operation == "message_post" and response.status_code != 201:
-            # Something between that answers for Zaqar, such as a gateway's page of good news, has kept nothing.
+            # Something in between that answers for Zaqar, such as a page of a gateway, has stored nothing.
             raise Unreachable(f"zaqar: {response.status_code} where Zaqar says 201; is there another server at url?")
         return response.deserialized_content
 
 
 class _Transport(HttpTransport):  # type: ignore[misc]  # the client has no types
-    """The client's HTTP transport on a session that stays, with a deadline, where whatever is not 2xx is an error."""
+    """The HTTP transport of the client on a persistent session, with a deadline; every status but 2xx is an error."""
 
     def __init__(self, session: requests.Session, timeout: float) -> None:
         super().__init__({})
@@ -270,7 +270,7 @@ class _Transport(HttpTransport):  # type: ignore[misc]  # the client has no type
         self._timeout = timeout
 
     def request(self, method: str, url: str, verify: object = None, **more: Any) -> requests.Response:
-        """What the transport calls to send; certificates are the session's matter."""
+        """The transport calls this to send; the session handles certificates."""
         more["headers"]["user-agent"] = _agent()
         response = self._session.request(method, url, timeout=self._timeout, allow_redirects=False, **more)
         if not 200 <= response.status_code < 300:

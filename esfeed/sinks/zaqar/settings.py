@@ -1,4 +1,4 @@
-"""The keys of a Zaqar sink's section, and how the name of a queue is made legal."""
+"""The settings of the ``zaqar`` sink, and how the name of a queue becomes legal."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _SHORTEST_TTL, _LONGEST_TTL = 60, 1_209_600
 
 
 def legal(name: str) -> str:
-    """A queue's name as Zaqar takes it: 64 letters, digits, ``_`` and ``-`` at most.
+    """A queue name that Zaqar accepts: up to 64 letters, digits, ``_`` and ``-``.
 
-    A legal name stays as it is. In any other each illegal character becomes ``_``, and a mark of the whole name is
-    added, so that two names never become one queue: else a tenant might read another's.
+    A legal name is unchanged. In any other, each illegal character becomes ``_``, and a hash of the whole name is
+    added, so that two names never become one queue: otherwise a tenant might read the queue of another.
     https://docs.openstack.org/api-ref/message/#create-queue
     """
     if 0 < len(name) <= _LONGEST_NAME and not _ILLEGAL.search(name):
@@ -32,7 +32,7 @@ def legal(name: str) -> str:
 
 
 class ZaqarSettings(SinkSection):
-    """Events to queues of OpenStack's Zaqar, many to a request."""
+    """Events to queues of OpenStack's Zaqar, many in one request."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 

@@ -1,7 +1,7 @@
-"""Events to queues of OpenStack's Zaqar: as many to a request as its size allows, each tenant's to its own queue.
+"""Events to queues of OpenStack's Zaqar: as many in a request as its size allows, each tenant's in its own queue.
 
-``zaqar_client`` brings requests there, ``answers`` reads what comes back; here is decided what goes into which request,
-and what an answer to many means for each. https://docs.openstack.org/api-ref/message/
+``client`` sends the requests, ``http_status`` interprets the answers. This module decides what goes into which request,
+and what an answer to many messages means for each. https://docs.openstack.org/api-ref/message/
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 from esfeed.envelopes import envelope
 from esfeed.errors import Retryable
 from esfeed.model.event import Event
-from esfeed.ports import OK, Outcome, rejected, retry, waits
+from esfeed.ports import OK, Outcome, not_tried, rejected, retry, waits
 from esfeed.routing.template import TemplateFailed
 from esfeed.sinks.common.http_status import judge
 from esfeed.sinks.common.ordering import DocumentKey
@@ -49,7 +49,7 @@ class _Item(NamedTuple):
 
 
 class _Run:
-    """One batch on its way: what is to go out together, what came of the rest, and whom that keeps waiting."""
+    """The state of one batch: the open requests, the outcomes so far, and the documents that wait."""
 
     def __init__(self, size: int) -> None:
         self.outcomes: list[Outcome] = [OK] * size
@@ -70,10 +70,10 @@ def _utc_now() -> datetime:
 
 
 class ZaqarSink:
-    """Posts events in order of each document; a queue that refuses some keeps no other queue from its own.
+    """Posts events in the order of each document; a queue that refuses messages does not affect other queues.
 
-    ``ok`` means that Zaqar answered 201: it has the messages, for ``ttl`` at most. A Zaqar that cannot be reached is
-    asked once a batch.
+    ``ok`` means that Zaqar answered 201: it keeps the messages for up to ``ttl``. If Zaqar does not answer, the sink
+    tries it once per batch.
     """
 
     Settings = ZaqarSettings
@@ -86,9 +86,9 @@ class ZaqarSink:
         self._limits: dict[_Queue, int] = {}
 
     def open(self) -> None:
-        """Asks for a token and whether Zaqar is there, where that needs no event. Posts nothing.
+        """Gets a token and checks that Zaqar answers, as far as that needs no event. Posts nothing.
 
-        Raises ``ConfigError`` for wrong credentials, certificates or addresses, ``Retryable`` where nobody answers.
+        Raises ``ConfigError`` for wrong credentials, certificates or addresses, ``Retryable`` if there is no answer.
         """
         self._limits.clear()
         try:
@@ -97,9 +97,11 @@ class ZaqarSink:
             raise Retryable(str(error)) from error
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        """Posts the events. 201 is ok; every fault of the connection, a token refused, and each answer that a change
-        elsewhere may change are ``retry``, with the wait that was asked for; any other is ``rejected`` (see
-        :func:`esfeed.sinks.common.http_status.judge`). Raises ``ConfigError`` only.
+        """Posts the events. Raises only ``ConfigError``.
+
+        201 is ok. ``retry``: every fault of the connection, a refused token, and each answer that may change without
+        the event, with the requested wait. Any other answer is ``rejected`` (see
+        :func:`esfeed.sinks.common.http_status.judge`).
         """
         run = _Run(len(events))
         for index, event in enumerate(events):
@@ -124,7 +126,7 @@ class ZaqarSink:
             return
         last = run.where.get(document)
         if last is not None and last != queue:
-            self._flush(run, last)  # what came before in that document's life goes out before
+            self._flush(run, last)  # earlier events of that document must go out first
         message = b'{"ttl":%d,"body":%b}' % (self._settings.ttl, body(self._encode(event)))
         run.where[document] = queue
         self._put(run, queue, _Item(index, document, message))
@@ -138,7 +140,7 @@ class ZaqarSink:
             return
         limit = self._limits.get(queue, self._settings.max_post_bytes)
         if _AROUND + len(item.message) > limit:
-            # Flushed first: whether it is too big for the queue's limit as it is now needs asking.
+            # Flush first: whether it is too big for the current limit of the queue needs a request.
             self._flush(run, queue)
             self._oversized(run, queue, item)
             return
@@ -191,7 +193,7 @@ class ZaqarSink:
             self._refused(run, queue, items, answer)
 
     def _post(self, run: _Run, queue: _Queue, items: Sequence[_Item]) -> Answer | None:
-        """Posts ``items``. An answer that has to be understood is returned; all else is settled."""
+        """Posts ``items``. Returns an answer that needs interpretation; everything else is settled here."""
         content = _HEAD + b",".join(item.message for item in items) + _TAIL
         try:
             self._client.post(queue.project, queue.name, content)
@@ -205,7 +207,7 @@ class ZaqarSink:
         """The first counts as tried, the others wait for it: one fault is not many."""
         reason = str(error)
         if isinstance(error, Unreachable):
-            run.down = waits(f"not tried after an earlier fault: {reason}")
+            run.down = not_tried(reason)
         for number, item in enumerate(items):
             run.answer(item, retry(reason) if number == 0 else waits(f"waits: {reason}"))
 
@@ -213,17 +215,17 @@ class ZaqarSink:
         headers = {name.lower(): value for name, value in answer.headers.items()}
         outcome = judge(answer.status, headers, _said(answer.body), self._clock())
         if answer.status == 401:
-            # Nothing is wrong with the event: a token that has ended is replaced, one that was given has to be.
+            # The event is not at fault: an expired token is replaced, and an operator must replace a configured one.
             self._client.forget(queue.project)
             outcome = retry(outcome.reason)
         elif outcome.kind == "retry" and (answer.status in (408, 425, 429) or answer.status >= 500):
-            run.down = waits(f"not tried after an earlier fault: {outcome.reason}")
+            run.down = not_tried(outcome.reason)
         for number, item in enumerate(items):
             first = number == 0 or outcome.kind == "rejected"
             run.answer(item, outcome if first else waits(f"waits: {outcome.reason}"))
 
     def _one_by_one(self, run: _Run, queue: _Queue, items: Sequence[_Item]) -> None:
-        """Finds the message that Zaqar stumbles over; two that fail one after the other mean that it is Zaqar."""
+        """Isolates the message that Zaqar fails on; two failures in a row mean that Zaqar itself fails."""
         failed = 0
         for item in items:
             if run.down is not None or item.document in run.stuck:
@@ -239,7 +241,7 @@ class ZaqarSink:
                 run.down = None
 
     def _shrunk(self, run: _Run, queue: _Queue, items: Sequence[_Item]) -> bool:
-        """Whether the queue's limit is lower than what was just posted; it is held to from now on."""
+        """Whether the limit of the queue is lower than what was just posted; from now on it applies."""
         self._learn(run, queue, items)
         return run.down is None and self._limits.get(queue, math.inf) < _size(items)
 
@@ -249,7 +251,7 @@ class ZaqarSink:
         except Answer:
             return
         except (Unreachable, Denied) as error:
-            run.down = waits(f"not tried after an earlier fault: {error}")
+            run.down = not_tried(error)
             return
         if limit is not None:
             self._limits[queue] = min(limit, self._settings.max_post_bytes)
@@ -260,7 +262,7 @@ def _size(items: Sequence[_Item]) -> int:
 
 
 def _may_be_one(answer: Answer) -> bool:
-    """Whether one of many messages may be to blame: Zaqar says 400 to what it refuses, 503 to what it cannot store."""
+    """Whether one message may be the cause: Zaqar answers 400 if it refuses one, 503 if it cannot store one."""
     return answer.status in (400, 413, 422) or (answer.status >= 500 and not _asks_to_wait(answer))
 
 
@@ -269,7 +271,7 @@ def _asks_to_wait(answer: Answer) -> bool:
 
 
 def _said(body: bytes) -> bytes:
-    """What Zaqar says in words: an error of its own is an object with a description."""
+    """The text of Zaqar: its own errors are objects with a description."""
     try:
         found = json.loads(body)
         return str(found["description"]).encode()
@@ -278,11 +280,11 @@ def _said(body: bytes) -> bytes:
 
 
 def body(event: bytes) -> bytes:
-    """An encoded event as the body of a message: the object itself, or its text where Zaqar could not keep the object.
+    """An encoded event as the body of a message: the object itself, or its text if Zaqar could not store the object.
 
-    Zaqar takes no integers beyond 64 bits (with a sign), and stores bodies as MessagePack, which has no halves of
-    surrogate pairs, no decimals but doubles and no end of nesting; to such a message it would say 400, or 503 for ever,
-    or it would keep another number. The few events that hold one go as a JSON text, whole.
+    Zaqar accepts no integers beyond 64 bits (signed), and stores bodies as MessagePack, which has no lone surrogates,
+    no decimals but doubles, and limited nesting. To such a message it would answer 400, or 503 forever, or store
+    another number. The few events that contain one are sent as a JSON text, whole.
     """
     if not _suspect(event):
         return event
@@ -295,7 +297,7 @@ def body(event: bytes) -> bytes:
 
 
 def _suspect(event: bytes) -> bool:
-    """Whether it is worth the time to look closely. A number stands behind a colon, a comma, a bracket or a space."""
+    """Whether a closer look is worth the time. A number stands behind a colon, a comma, a bracket or a space."""
     if event.count(b"{") + event.count(b"[") > _DEEPEST or (b"\\u" in event and _HALF.search(event)):
         return True
     if may_be_inexact(event):

@@ -1,0 +1,143 @@
+"""A look at one shard by sequence number: what stands above its watermark, and what is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from esfeed.model.event import Key
+from esfeed.model.reads import Resolved, Shard, Span, StatsSnapshot, Tail
+from esfeed.ports import Batch, Cluster, Known
+from esfeed.trackers import watermarks
+from esfeed.trackers.look import Look
+from esfeed.trackers.page_size import PageSizer
+from esfeed.trackers.watermarks import LADDER
+
+TAIL = 1000
+"""How many documents with content a page holds at most."""
+
+NO_NUMBER = 1 << 62
+"""Above all sequence numbers, and within the range that engines and the store accept."""
+
+_IDS_TAIL = 5000
+_KEYS = 500
+
+
+class ShardLook:
+    """A look at a ``shard``. ``tail`` is its first page: the documents above its watermark, up to the page size.
+
+    ``undone``: the number above which a failover may have taken back known operations; ``None`` without a failover.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        known: Known,
+        page_sizer: PageSizer,
+        of: Resolved,
+        shard: Shard,
+        tail: Tail,
+        undone: int | None,
+    ) -> None:
+        self.look = Look(cluster, known, page_sizer, of, [shard])
+        self.shard = shard
+        self.tail = tail
+        self._cluster = cluster
+        self._known = known
+        self._page_sizer = page_sizer
+        self._uuid = next(one.uuid for one in of.indices if one.name == shard.name)
+        self._undone = undone
+
+    def first_page(self) -> Batch:
+        """What is new in the first page."""
+        self._page_sizer.observe(self.tail.docs)
+        return self.look.resolve_changed(self.look.classify(self.tail.docs, self._undone is not None))
+
+    def finished(self, found: Batch, size: int) -> bool:
+        """Whether nothing else can be new: the page (of up to ``size`` documents) held everything above the watermark.
+
+        And as many of its documents are known as it shows, once ``found``, the batch of the page, is committed.
+        """
+        known = self._known.in_shard(self._uuid, self.shard.number) + _coming(found, self._uuid, self.shard.number)
+        return len(self.tail.docs) < size and self._undone is None and known == self.tail.documents
+
+    def further(self, now: StatsSnapshot, size: int) -> Iterator[Batch]:
+        """What is new in one shard after its first page, which is committed by now."""
+        met = {doc.key for doc in self.tail.docs}
+        yield from self._pages(now, size, met)
+        if self._undone is not None:
+            yield from self._taken_back(self._undone, met)
+        if self._known.in_shard(self._uuid, self.shard.number) != self.tail.documents:
+            yield from self._descend()
+
+    def _pages(self, now: StatsSnapshot, size: int, met: set[Key]) -> Iterator[Batch]:
+        """What is above the first page, page by page. Adds the keys to ``met``.
+
+        If most documents of a page are known, the next request reads only ids.
+        """
+        docs, distrust = self.tail.docs, self._undone is not None
+        changed = len(docs)
+        while len(docs) >= size:
+            source = distrust or 2 * changed > len(docs)
+            size = self._page_sizer.initial(now, TAIL) if source else _IDS_TAIL
+            highest = docs[-1].seq_no or 0
+            docs = self._cluster.tails(self.look.of, {self.shard: highest}, size, source)[self.shard].docs
+            self._page_sizer.observe(docs)
+            what = self.look.classify(docs, distrust)
+            changed = len(what.changed)
+            met.update(what.met)
+            if (batch := self.look.resolve_changed(what, content=source)).seen:
+                yield batch
+
+    def _taken_back(self, above: int, met: Collection[Key]) -> Iterator[Batch]:
+        """Finds what a failover took back: updates, which leave a document at an older number, and deletes.
+
+        Compares every known document above the watermark by content: those of the pages (``met``) before, the others
+        here. Counts are not enough: they are equal if a document became visible after its page was read and has the
+        number of a lost operation. After this, esfeed knows at least what the shard shows.
+        """
+        for known in self._known.above(self._uuid, self.shard.number, above, _KEYS):
+            others = {key: revision for key, revision in known.items() if key not in met}
+            if not others:
+                continue
+            docs = self._cluster.shown(self.look.of, [*others], True, self.shard)
+            if (batch := self.look.resolve_changed(self.look.classify(docs, distrust=True))).seen:
+                yield batch
+            missing = {key: others[key] for key in others.keys() - {doc.key for doc in docs}}
+            yield from self.look.resolve_missing(missing, len(missing))
+        for keys in self._known.tombstones(self._uuid, self.shard.number, _KEYS):
+            docs = self._cluster.shown(self.look.of, keys, False, self.shard)
+            if (batch := self.look.resolve_changed(self.look.classify(docs), content=False)).seen:
+                yield batch
+
+    def _descend(self) -> Iterator[Batch]:
+        """Counts ranges of numbers, wide ones first, down to the numbers that exist on one side only."""
+        # Not only up to the shard's largest number: after a failover, a known one can be above it.
+        spans: Sequence[Span] = [(0, NO_NUMBER)]
+        shown: Mapping[int, int] = {}
+        number = self.shard.number
+        for bits in LADDER:
+            shown = self._cluster.histogram(self.look.of, self.shard, spans, bits)
+            spans = watermarks.differing(self._known.histogram(self._uuid, number, spans, bits), shown, bits)
+            if not spans:
+                return
+        numbers = [low for low, _ in spans]
+        yield from self._unknown([low for low in numbers if low in shown])
+        lost = self._known.at(self._uuid, number, numbers)
+        yield from self.look.resolve_missing(lost, len(lost))
+
+    def _unknown(self, numbers: Sequence[int]) -> Iterator[Batch]:
+        """Documents that became visible between two requests, which the next look would also find, or that the searches
+        of another copy than before still show.
+        """
+        if not numbers:
+            return
+        what = self.look.classify(self._cluster.numbered(self.look.of, self.shard, numbers))
+        what = what._replace(changed=[], stale=what.stale + what.changed)
+        if (batch := self.look.resolve_changed(what)).seen:
+            yield batch
+
+
+def _coming(batch: Batch, uuid: str, shard: int) -> int:
+    """How many documents the batch adds to the known ones of a shard."""
+    locations = [(one.uuid, one.shard) if (one := batch.known.get(doc.key)) else None for doc in batch.seen]
+    return sum(location != (uuid, shard) for location in locations)
