@@ -27,9 +27,6 @@ class Watch(msgspec.Struct, frozen=True):
     ``mass_delete_limit`` is a share of the known documents. ``split_batches``: other watches poll at the same time, so
     a large batch is committed in parts. ``alone``: no other process writes the checkpoint of the watch, so it is read
     once.
-
-    ``split_batches``: other watches poll at the same time, so a large batch is committed in parts. ``alone``: no other
-    process writes the checkpoint of the watch, so it is read once.
     """
 
     name: str
@@ -84,8 +81,6 @@ class Watcher:
 
         After an error, or when ``stop`` returns true, the committed batches stay, and the next poll continues from
         there.
-
-        An error keeps what was committed before it, and the next poll continues from there. So does ``stop``.
         """
         since, self._sure = self.checkpoint, False
         events: dict[str, int] = {}

@@ -1,7 +1,8 @@
 """Sends every request: the official client, with esfeed's errors, and some reads that all engines support.
 
-All requests only read. A request that can be repeated is retried after 429, 502, 503, 504 and connection errors. The
-continuation of a scroll is never retried, because the engine may have moved on, and a retry would skip a page.
+All requests are reads, except ``refresh = true``. A request that can be repeated is retried after 429, 502, 503, 504
+and connection errors. The continuation of a scroll is never retried, because the engine may have moved on, and a retry
+would skip a page.
 """
 
 from __future__ import annotations

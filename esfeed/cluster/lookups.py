@@ -20,9 +20,6 @@ def mget(client: Client, wanted: Sequence[tuple[str, Key]], preference: str = ""
     Returns one hit for each, in the same order: found, not found, or with its ``error``. A realtime read sees what no
     refresh has shown yet. Raises ``NameMoved`` if an index does not exist any more, ``ClusterError`` if a shard does
     not answer or an answer is missing.
-
-    A realtime read sees what no refresh has shown yet. Raises ``NameMoved`` if an index does not exist any more,
-    ``ClusterError`` if a shard does not answer or an answer is missing.
     """
     known = client.dialect
     docs: list[dict[str, Any]] = []

@@ -35,9 +35,7 @@ def stream_of(index: str) -> str:
 
 
 def resolve(client: Client, name: str, watch: str) -> Resolved:
-    """Reads what is behind ``name``. Raises ``NameGone`` for nothing, ``ConfigError`` for a filtered or
-    routed alias.
-    """
+    """Reads what is behind ``name``. Raises ``NameGone``, or ``ConfigError`` for a filtered or routed alias."""
     # Closed indices too: a lookup in them fails, so their documents do not look deleted.
     params = {"flat_settings": "true", "expand_wildcards": "open,closed"}
     settings = _by_index(client, name, "_settings", Settings, params)

@@ -191,8 +191,7 @@ def _whole(client: Client, name: str) -> _Stats:
 
 def _shard(primary: _Copy, copies: list[_Copy]) -> ShardStats:
     refreshes = tuple(sorted((copy.routing.node or "", _refreshes(copy)) for copy in copies))
-    # Before 6.x, the answer lacks the uuid of the index. The uuid of the translog is as good: it is made with the
-    # index.
+    # Before 6.x, the answer lacks the uuid of the index. That of the translog is as good: both are made together.
     identity = f"{primary.routing.node}/{primary.commit.user_data.translog_uuid}"
     done = primary.indexing.index_total + primary.indexing.delete_total
     numbers = primary.seq_no

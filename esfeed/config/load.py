@@ -92,9 +92,7 @@ class Config(Section):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is valid, but probably a mistake, such as unused sections and ``where`` on contents that are
-        not stored.
-        """
+        """What is valid, but probably a mistake, such as an unused section or ``where`` on unstored contents."""
         return (*self._unused(), *self._shadowed(), *self._not_kept(), *self._in_clear(), *self._anonymous())
 
     def _unused(self) -> list[str]:
@@ -148,7 +146,7 @@ class Config(Section):
 
 
 def load(path: Path) -> Config:
-    """Reads the settings from a file. Raises :class:`ConfigError` with everything that is wrong."""
+    """Reads the settings from a file. Raises one :class:`ConfigError` for all errors, or if it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

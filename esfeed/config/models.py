@@ -187,7 +187,7 @@ class ClusterSettings(Section):
         return self
 
     def connection(self, name: str, most_per_second: float | None = None, page_bytes: int = 0) -> Connection:
-        """The connection to the cluster, which has that ``name``, with a limit of requests per second.
+        """The connection to the cluster with that ``name``, limited to ``most_per_second`` requests per second.
 
         ``page_bytes``: the expected size of a response. Several times as many bytes are an error.
         """

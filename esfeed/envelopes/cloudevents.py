@@ -105,5 +105,5 @@ def _subject(event: Event) -> str:
 
 
 def _header(value: str) -> str:
-    """A value as the HTTP binding (§3.1.3.2) has it: percent-encoded but for printable ASCII, and ``"`` and ``%``."""
+    """A value, percent-encoded except printable ASCII other than ``"`` and ``%`` (HTTP binding, §3.1.3.2)."""
     return quote(value, safe="!#$&'()*+,-./:;<=>?@[\\]^_`{|}~")

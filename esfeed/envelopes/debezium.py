@@ -51,7 +51,7 @@ def debezium(event: Event) -> bytes:
     """The event as the value of a Debezium change event.
 
     ``source.ts_ms`` is the date in the document, if it has a readable one; ``ts_ms`` is when esfeed found the change.
-    Both are epoch milliseconds. ``source.revision`` is the version of the document, as text because it exceeds 2**53.
+    Both are epoch milliseconds. ``source.revision`` is its version, as text because it can exceed 2**53.
     https://debezium.io/documentation/reference/stable/connectors/mongodb.html#mongodb-change-events-value
     """
     origin = event.origin

@@ -29,9 +29,7 @@ class Indices(Protocol):
         """The counters of all primaries behind ``name``, in one request. Raises ``NameGone`` if nothing is there."""
 
     def resolve(self, name: str, watch: str) -> Resolved:
-        """The indices behind ``name``. Raises ``NameGone``, or ``ConfigError`` for an alias with a filter
-        or a routing.
-        """
+        """The indices behind ``name``. Raises ``NameGone``, or ``ConfigError`` for a filtered or routed alias."""
 
     def uuid(self) -> str:
         """The uuid of the cluster; empty if these credentials may not read it, or the cluster does not give it."""
@@ -44,13 +42,11 @@ class Indices(Protocol):
         """
 
     def refresh(self, name: str) -> None:
-        """Makes every operation so far visible to searches, for ``refresh = true``. The only call that does more than
-        read.
-        """
+        """Makes all operations so far visible to searches, for ``refresh = true``. The only call that is not a read."""
 
 
 class Documents(Protocol):
-    """Documents, whatever a tracker follows them by."""
+    """Documents, however a tracker follows them."""
 
     def everything(
         self, of: Resolved, source: bool, size: int, shard: Shard | None = None, field: str = ""
@@ -66,8 +62,8 @@ class Documents(Protocol):
     def lookup(
         self, of: Resolved, wanted: Sequence[tuple[str, Key]], copy: Shard | None = None
     ) -> Sequence[Document | None]:
-        """The documents of those (index uuid, key) as they are now, refreshed or not, without content; ``None``: not
-        there.
+        """The documents of those (index uuid, key) as they are now, refreshed or not, without content. ``None`` stands
+        for a document that does not exist.
 
         Asks that ``copy`` if possible. Without one, a replica may answer that lags behind the primary. A document that
         exists but cannot be returned has version -1, one that another document replaced has version ``TAKEN``.
@@ -89,22 +85,16 @@ class DatedDocuments(Protocol):
         """The mapped fields (dotted) and their types, over all indices; see ``cluster.names.field_types``."""
 
     def mapped(self, name: str) -> Mapping[str, Mapping[str, str]]:
-        """The mapped fields (dotted) and their types by index. The type of a field in a nested object says so in its
-        text.
-        """
+        """The mapped fields (dotted) and their types, by index. A type says if the field is in a nested object."""
 
     def newest(self, name: str, field: str) -> int | None:
-        """The largest ``field`` up to the current time of the cluster, in epoch milliseconds; ``None`` if there is
-        none.
-        """
+        """The largest ``field`` up to the cluster's current time, in epoch milliseconds; ``None`` if there is none."""
 
     def window(self, of: Resolved, field: str, since: int, size: int) -> Iterator[DocumentPage]:
         """Documents with ``field`` from ``since`` (epoch milliseconds) on, oldest first."""
 
     def dated(self, of: Resolved, field: str, spans: Sequence[Span] | None, bits: int) -> Dated:
-        """The number of documents by ``bucket(stamp, bits)`` within ``spans``. ``None``: all, and how many have no
-        date.
-        """
+        """The number of documents by ``bucket(stamp, bits)`` within ``spans``. ``None``: all, and the undated ones."""
 
     def within(self, of: Resolved, field: str, spans: Sequence[Span], without: bool) -> Iterator[DocumentPage]:
         """Ids, versions and stamps of the documents with a date within ``spans``, and of those ``without`` a date."""
@@ -117,9 +107,7 @@ class NumberedDocuments(Protocol):
         """A text: why these indices cannot be followed by sequence number; empty if they can."""
 
     def tails(self, of: Resolved, after: Mapping[Shard, int], size: int, source: bool) -> Mapping[Shard, Tail]:
-        """What each shard shows above its sequence number, up to ``size`` documents each, in one request for all
-        shards.
-        """
+        """What each shard shows above its sequence number, up to ``size`` documents each, in one request."""
 
     def histogram(
         self,
@@ -129,9 +117,7 @@ class NumberedDocuments(Protocol):
         bits: int,
         only: Dates | None = None,
     ) -> Mapping[int, int]:
-        """The number of documents of a shard by ``_seq_no >> bits``, within ``spans``; ``only`` those with
-        some dates.
-        """
+        """The number of documents of a shard by ``_seq_no >> bits``, within ``spans``; ``only`` of some dates."""
 
     def numbered(self, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
         """The documents of a shard with those sequence numbers, with content."""

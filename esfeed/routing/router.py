@@ -139,10 +139,6 @@ class Router:
         It does not if no route matches, or if the matching one hides everything that changed. Raises
         :class:`RouteFailed` (:class:`ExpressionFailed`, :class:`Unshapable`): then this sink must not receive the
         event, whatever other sinks do.
-
-        It does not if no route matches, or if the matching one hides everything that changed. Raises
-        :class:`RouteFailed` (:class:`ExpressionFailed`, :class:`Unshapable`): this sink cannot receive the event
-        unchanged, whatever other sinks do.
         """
         if event.view is None and self.passes_whole(sink, event.watch):
             return event

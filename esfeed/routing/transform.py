@@ -64,9 +64,7 @@ class Redaction(NamedTuple):
 
 
 class _Verdict(NamedTuple):
-    """What happens to a field: removed, ``hidden`` or kept. ``inside``: check the contents of an object or
-    list, too.
-    """
+    """What happens to a field: removed, ``hidden`` or kept. ``inside``: look into an object or list, too."""
 
     kept: bool
     inside: bool

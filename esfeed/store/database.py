@@ -86,9 +86,9 @@ def _on_begin(connection: sa.Connection) -> None:
 
 
 def give_back(engine: sa.Engine) -> bool:
-    """Returns a limited number of unused pages to the file system, except for a reserve.
+    """Gives a limited number of unused pages, except for a reserve, back to the file system.
 
-    Returns whether it returned any.
+    Returns whether it gave any back.
     """
     raw = engine.raw_connection()
     try:
@@ -104,7 +104,7 @@ def give_back(engine: sa.Engine) -> bool:
 
 
 def shrink(engine: sa.Engine) -> None:
-    """Returns all unused pages to the file system, except for a reserve, and empties the write-ahead log."""
+    """Gives all unused pages, except for a reserve, back to the file system, and empties the write-ahead log."""
     while give_back(engine):
         pass
     raw = engine.raw_connection()

@@ -34,10 +34,7 @@ def remember(
     """Writes the revisions and dates of ``batch``, and updates the counts, also for the ``gone`` documents.
 
     The rows of ``gone`` must still exist. ``packed`` are the keys of its revisions, ``indices`` the numbers of all
-    indices by uuid. Raises ``StateError`` if a revision that the batch says was known is not in the table.
-
-    ``packed`` are the keys of its revisions, ``indices`` the numbers of all indices by uuid. Raises ``StateError`` if a
-    revision that the batch says was known is not in the table.
+    indices by uuid. Raises ``StateError`` if the table does not match the ``known`` revisions of the batch.
     """
     # In the order of the table, so that neighboring rows are written together.
     rows = sorted(

@@ -29,8 +29,7 @@ class Sessions:
     def writing(self) -> Iterator[sa.Connection]:
         """A transaction that writes: committed at the end, rolled back by an error. Raises as ``reading`` does."""
         with (
-            # A thread that finds the database locked sleeps, longer each time. One that waits for this lock wakes at
-            # once.
+            # A thread that finds the database locked sleeps, longer each time. This lock wakes its waiters at once.
             self._turn,
             guarded(self.where),
             self.engine.connect().execution_options(writes=True) as connection,

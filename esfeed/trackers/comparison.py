@@ -65,7 +65,7 @@ def classify(
 
 
 def same(doc: Document, other: Document | Revision) -> bool:
-    """Whether ``doc`` has the same version and sequence number as ``other``."""
+    """Whether ``doc`` has the index, version and sequence number of ``other``, as far as both are known."""
     if doc.uuid != other.uuid or doc.version != other.version:
         return False
     if doc.shard is not None and (doc.shard != other.shard or doc.seq_no != other.seq_no):

@@ -76,10 +76,6 @@ def copy_name(reading: ShardStats, since: float, at: float, doubtful: bool) -> s
     The name contains ``at`` if esfeed looks at this copy for the first time: such an event may be about an operation
     that only another copy had, and that operation may be done again under the same number. The same holds for a state
     that went back (``doubtful``). ``since``: when esfeed first knew that the shard assigns numbers again.
-
-    The name contains ``at`` if the shard is looked at for the first time: such an event may be about an operation that
-    only another copy had, and that operation may be done again under the same number. The same holds for a state that
-    went back (``doubtful``). ``since``: when esfeed first knew that the shard assigns numbers again.
     """
     if doubtful or since == at:
         return f"{reading.identity}/{at}"

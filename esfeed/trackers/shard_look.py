@@ -1,4 +1,4 @@
-"""A look at one shard by sequence number: what stands above its watermark, and what is gone."""
+"""A look at one shard by sequence number: finds what is above its watermark, and what is gone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from esfeed.trackers.page_size import PageSizer
 from esfeed.trackers.watermarks import LADDER
 
 TAIL = 1000
-"""How many documents with content a page holds at most."""
+"""The limit of documents with content on a page."""
 
 NO_NUMBER = 1 << 62
 """Above all sequence numbers, and within the range that engines and the store accept."""
@@ -23,7 +23,7 @@ _KEYS = 500
 
 
 class ShardLook:
-    """A look at a ``shard``. ``tail`` is its first page: the documents above its watermark, up to the page size.
+    """A look at a ``shard``. ``tail`` is its first page: the documents above its watermark.
 
     ``undone``: the number above which a failover may have taken back known operations; ``None`` without a failover.
     """
@@ -53,7 +53,10 @@ class ShardLook:
         return self.look.resolve_changed(self.look.classify(self.tail.docs, self._undone is not None))
 
     def finished(self, found: Batch, size: int) -> bool:
-        """Whether nothing else can be new: the page (of up to ``size`` documents) held everything above the watermark.
+        """Whether the first page, with a limit of ``size`` documents, shows everything that is new.
+
+        It does if it holds everything above the watermark, and as many documents are known as the shard shows once
+        ``found``, the batch of the page, is committed.
 
         And as many of its documents are known as it shows, once ``found``, the batch of the page, is committed.
         """
@@ -126,8 +129,9 @@ class ShardLook:
         yield from self.look.resolve_missing(lost, len(lost))
 
     def _unknown(self, numbers: Sequence[int]) -> Iterator[Batch]:
-        """Documents that became visible between two requests, which the next look would also find, or that the searches
-        of another copy than before still show.
+        """Documents that became visible between two requests, which the next look would also find.
+
+        Or documents that the searches of another copy than before still show.
         """
         if not numbers:
             return
