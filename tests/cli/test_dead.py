@@ -48,10 +48,10 @@ class Feed:
             self.process = Started("--config", str(self.config), "run", cwd=self.folder, stdout=log, stderr=log)
         eventually(lambda: "feed.started" in (self.folder / "log.jsonl").read_text())
 
-    def status(self) -> dict[str, Any]:
+    def status(self, sink: str = "hook") -> dict[str, Any]:
         done = self("status", "--json")
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)["sinks"]["hook"]  # type: ignore[no-any-return]
+        return json.loads(done.stdout)["sinks"][sink]  # type: ignore[no-any-return]
 
     def dead(self, *args: str) -> list[dict[str, Any]]:
         done = self("dead", "--json", *args)

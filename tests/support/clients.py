@@ -19,6 +19,7 @@ from tests.support import warm
 from tests.support.engines import Engine
 
 _Value = TypeVar("_Value")
+_TURN_WITHIN = 120.0
 
 
 class Refused(Exception):
@@ -28,6 +29,12 @@ class Refused(Exception):
         super().__init__(f"{what}: {status} {str(body)[:500]}")
         self.status = status
         self.body = body
+
+
+def _is_anothers_turn(path: str, refused: Refused) -> bool:
+    if path.startswith("/_snapshot/"):
+        return refused.status == 503 and "snapshot" in str(refused)
+    return path.startswith("/_plugins/_security/") and refused.status == 409
 
 
 class Raw:
@@ -52,7 +59,20 @@ class Raw:
         return self.engine.distribution == "elasticsearch" and self.engine.major < 7
 
     def call(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
-        """The parsed answer. Raises ``Refused`` for a status of 400 and more (but a 404 to a DELETE or HEAD)."""
+        """The parsed answer. Raises ``Refused`` for a status of 400 and more (but a 404 to a DELETE or HEAD).
+
+        What an engine does one at a time for all tests, snapshots and changes of roles, waits for its turn.
+        """
+        until = time.monotonic() + _TURN_WITHIN
+        while True:
+            try:
+                return self._call(method, path, body, **params)
+            except Refused as refused:
+                if not _is_anothers_turn(path, refused) or time.monotonic() > until:
+                    raise
+                time.sleep(0.5)
+
+    def _call(self, method: str, path: str, body: Any, **params: Any) -> Any:
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
         url = f"{self.engine.url}{path}" + (f"?{urlencode(params)}" if params else "")

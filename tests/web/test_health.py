@@ -55,7 +55,7 @@ def test_a_state_that_cannot_be_read(desk: Desk, monkeypatch: pytest.MonkeyPatch
     def broken(*_: object) -> None:
         raise StateError("disk I/O error", "look at the disk")
 
-    for name in ("head", "notes"):
-        monkeypatch.setattr(desk.app.store, name, broken)
+    monkeypatch.setattr(desk.app.store.log, "head", broken)
+    monkeypatch.setattr(desk.app.store.notes, "all", broken)
     assert (desk.get("/healthz").status_code, desk.get("/healthz").json()) == (503, {"status": "dead"})
     assert ready(desk) == (503, "dead")
