@@ -32,6 +32,8 @@ class Refused(Exception):
 
 
 def _is_anothers_turn(path: str, refused: Refused) -> bool:
+    if refused.status == 429 and "circuit_breaking_exception" in str(refused):
+        return True  # other tests have its memory just now
     if path.startswith("/_snapshot/"):
         return refused.status == 503 and "snapshot" in str(refused)
     return path.startswith("/_plugins/_security/") and refused.status == 409
@@ -61,7 +63,8 @@ class Raw:
     def call(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
         """The parsed answer. Raises ``Refused`` for a status of 400 and more (but a 404 to a DELETE or HEAD).
 
-        What an engine does one at a time for all tests, snapshots and changes of roles, waits for its turn.
+        What an engine does one at a time for all tests, snapshots and changes of roles, waits for its turn, and so does
+        everything while it has no memory left.
         """
         until = time.monotonic() + _TURN_WITHIN
         while True:

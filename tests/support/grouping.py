@@ -1,4 +1,5 @@
-"""Which tests run in one worker: those that share a server which is slow to start, so that it is started once.
+"""Which tests run in one worker: those that share a server which is slow to start, so that it is started once; and
+those that one engine cannot bear at the same time, as they write large documents or change its roles.
 
 xdist's own groups do nothing under pytest 9, which keeps the id of a test where xdist does not look.
 """
@@ -12,6 +13,8 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 TOGETHER = re.compile(
     r"tests/(?:(openstack)/"
     r"|engines/test_(failover)\.py::.*\[(es2|es8|os2)"
+    r"|engines/test_(public_threads)\.py::.*(es9|os3)\]"
+    r"|engines/test_(roles)\.py"
     r"|sinks/test_(amqp|kafka|mqtt|nats|oslo|postgresql|redis|zaqar)\.py"
     r"|sinks/test_elasticsearch\.py::test_(?:frozen|killed|a_log_at)(_))"
 )
