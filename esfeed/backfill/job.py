@@ -182,13 +182,13 @@ class Backfill:
             begin = self._places.get("", self._span.since)
             return by_date(self._span.dates, self._dated(of), begin, limit)
         # If two indices have a document, the later one has the current state, and must come last.
-        ranks = {one.name: number if of.overlap else 0 for number, one in enumerate(of.indices)}
+        ranks = {one.name: rank if of.overlap else 0 for rank, one in enumerate(of.indices)}
         queues: dict[int, list[Iterator[Part]]] = {rank: [] for rank in sorted({*ranks.values()})}
-        for part, highest in numbered.items():
-            name, _, number = part.rpartition("/")
+        for key, highest in numbered.items():
+            name, _, number = key.rpartition("/")
             if name not in ranks:
                 raise NameMoved(f"{of.name!r} now leads to {name!r} as well", "ask for the backfill again")
-            shard = Shard(name, int(number), now.shards[part].node)
+            shard = Shard(name, int(number), now.shards[key].node)
             queues[ranks[name]].append(self._numbered(of, shard, highest + 1, limit))
         return (part for some in queues.values() for part in in_turn(some))
 
@@ -251,9 +251,8 @@ class Backfill:
         reported.update((doc.key, content_digest(doc.source)) for docs in self._reported for doc in docs)
         text = msgspec.json.encode(Mark(self._places, [*reported.items()])).decode()
         mark = BackfillMark(self._span.name, text, self._sent)
-        rows = self._commits.commit(self._span.watch, Commit(entries=entries, backfill=mark, low=low))
-        if rows:
-            self._notifier.publish(rows)
+        commit = Commit(entries=entries, backfill=mark, low=low)
+        self._notifier.publish(self._commits.commit(self._span.watch, commit))
         self._kept_at = self._clock.monotonic()
 
 

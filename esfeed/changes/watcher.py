@@ -91,9 +91,7 @@ class Watcher:
             for part in _parts(batch) if self.watch.split_batches else (batch,):
                 commit = self._settle(part)
                 if commit is not None:
-                    rows = self._commits.commit(self.watch.name, commit)
-                    if rows:
-                        self._notifier.publish(rows)
+                    self._notifier.publish(self._commits.commit(self.watch.name, commit))
                     since = commit.checkpoint or since
                 for entry in commit.entries if commit else ():
                     events[entry.event.op] = events.get(entry.event.op, 0) + 1

@@ -160,8 +160,8 @@ def _wish(app: App, watches: list[str], allow_mass_delete: bool, timeout: float)
 
 def _polled(app: App, name: str, alone: bool) -> bool:
     try:
-        with progress(f"reading {name}") as notes:
-            found = app.runner.poll(name, progress=notes)
+        with progress(f"reading {name}") as progressed:
+            found = app.runner.poll(name, progress=progressed)
     except EsfeedError as error:
         if alone and isinstance(error, ConfigError):
             raise

@@ -149,7 +149,7 @@ class Notifier(Protocol):
     """Wakes those who wait for the log, within this process. Thread-safe."""
 
     def publish(self, rows: Sequence[LogRow]) -> None:
-        """Calls the subscribers with newly committed rows, then wakes all waiters."""
+        """Calls the subscribers with newly committed rows, then wakes all waiters. Does nothing without rows."""
 
     def subscribe(self, subscriber: Callable[[Sequence[LogRow]], None]) -> None:
         """From now on, calls ``subscriber`` with the rows of each commit, in the thread that committed them."""

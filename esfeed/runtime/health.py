@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -62,11 +61,6 @@ def pack(health: WatchHealth | SinkHealth | Alive) -> bytes:
     return msgspec.json.encode(health)
 
 
-def unpack(raw: bytes, kind: type[Any]) -> Any:
-    """Decodes what :func:`pack` encoded."""
-    return read(raw, kind)
-
-
 def watch_health(notes: Notes) -> Mapping[str, WatchHealth]:
     """The last health of each watch."""
     return {name: read(raw, WatchHealth) for name, raw in notes.all("watch").items()}
@@ -75,3 +69,8 @@ def watch_health(notes: Notes) -> Mapping[str, WatchHealth]:
 def sink_health(notes: Notes) -> Mapping[str, SinkHealth]:
     """The last health of each sink."""
     return {name: read(raw, SinkHealth) for name, raw in notes.all("sink").items()}
+
+
+def signs_of_life(notes: Notes) -> Mapping[str, float]:
+    """When each part last showed that it works (epoch seconds)."""
+    return {name: read(raw, Alive).at for name, raw in notes.all("alive").items()}

@@ -16,6 +16,8 @@ class LocalNotifier:
         self._subscribers: list[Callable[[Sequence[LogRow]], None]] = []
 
     def publish(self, rows: Sequence[LogRow]) -> None:
+        if not rows:
+            return
         for subscriber in self._subscribers:
             subscriber(rows)
         self.wake()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from esfeed.runtime.health import Alive, WatchHealth, unpack
+from esfeed.runtime.health import WatchHealth, signs_of_life
 
 if TYPE_CHECKING:
     from esfeed.config.load import WatchSettings
@@ -23,7 +23,7 @@ def stalled(app: App, healths: Mapping[str, WatchHealth]) -> frozenset[str]:
     Not stalled: a watch whose poll still gets answers from the cluster, a watch whose last poll failed (it is failing),
     and every watch while no feed runs.
     """
-    alive = {name: unpack(raw, Alive).at for name, raw in app.store.notes.all("alive").items()}
+    alive = signs_of_life(app.store.notes)
     if not (alive and app.running()):
         return frozenset()
     now, began = app.steady.now().timestamp(), alive.get("", 0.0)

@@ -337,6 +337,12 @@ class NotifierContract:
     def test_a_wake_does_too(self) -> None:
         assert self._woken_by(self.notifier.wake)
 
+    def test_a_commit_without_rows_calls_nobody(self) -> None:
+        heard: list[Sequence[LogRow]] = []
+        self.notifier.subscribe(heard.append)
+        self.notifier.publish([])
+        assert heard == []
+
     def test_waiting_ends_by_itself(self) -> None:
         self.notifier.wait(0.01)
 

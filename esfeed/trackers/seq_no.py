@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from esfeed.errors import ClusterError, Forbidden, NameGone, brief, many
+from esfeed.model.event import Key
 from esfeed.model.reads import Index, Resolved, Shard, ShardStats, StatsSnapshot, Tail
 from esfeed.ports import COUNTERS_AGE, Batch, Checkpoint, Clock, Cluster, Known, Passed
 from esfeed.text.decoders import read
@@ -24,7 +25,7 @@ from esfeed.trackers.comparison import same
 from esfeed.trackers.look import Look
 from esfeed.trackers.options import TrackerOptions, patience, slowest
 from esfeed.trackers.page_size import PageSizer
-from esfeed.trackers.shard_look import NO_NUMBER, TAIL, ShardLook
+from esfeed.trackers.shard_look import NO_NUMBER, TAIL, ShardLook, uuid_of
 from esfeed.trackers.watermarks import ShardMark
 
 NAME = "seq_no"
@@ -217,7 +218,7 @@ class SeqNoTracker:
         if not marks.restarted(mark.looked, reading):
             return mark
         shard = _shard(name, reading)
-        uuid = _uuid(of, shard)
+        uuid = uuid_of(of, shard)
         size = self._page_sizer.limit(TAIL)
         proven = history.proven(self._cluster, self._known, of, shard, uuid, mark.mark, size)
         return marks.after_a_restart(mark, reading, proven, self._highest(mark, uuid, shard.number), self._now())
@@ -303,10 +304,6 @@ def _undone(state: State, now: StatsSnapshot) -> bool:
     return any(_restarted(state, name, reading) for name, reading in now.shards.items())
 
 
-def _uuid(of: Resolved, shard: Shard) -> str:
-    return next(one.uuid for one in of.indices if one.name == shard.name)
-
-
 def _below(batch: Batch, begun: Mapping[str, ShardMark]) -> bool:
     """Whether a document changed at or below the watermark, where every operation was seen: its shard went back."""
     return any(
@@ -322,21 +319,28 @@ def _first_pages(looks: Sequence[ShardLook], size: int) -> Generator[Batch, None
 
     The batch is returned, so that it can be committed together with the watermarks.
     """
-    batch, unfinished = Batch(), []
+    pending: list[Batch] = []
+    unfinished: list[ShardLook] = []
+    keys: set[Key] = set()
     for look in looks:
-        keys = {doc.key for doc in batch.seen}
-        if any(doc.key in keys for doc in look.tail.docs):  # it moved between two of these shards
-            yield batch
-            batch = Batch()
+        if not keys.isdisjoint(doc.key for doc in look.tail.docs):  # it moved between two of these shards
+            yield _merged(pending)
+            pending, keys = [], set()
         found = look.first_page()
         if not look.finished(found, size):
             unfinished.append(look)
-        batch = Batch(
-            [*batch.seen, *found.seen],
-            {**batch.known, **found.known},
-            went_back=batch.went_back or found.went_back,
-        )
-    return batch, unfinished
+        pending.append(found)
+        keys.update(doc.key for doc in found.seen)
+    return _merged(pending), unfinished
+
+
+def _merged(batches: Sequence[Batch]) -> Batch:
+    """Batches of different documents as one."""
+    return Batch(
+        [doc for one in batches for doc in one.seen],
+        {key: revision for one in batches for key, revision in one.known.items()},
+        went_back=any(one.went_back for one in batches),
+    )
 
 
 def _checkpoint(state: State) -> Checkpoint:

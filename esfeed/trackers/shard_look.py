@@ -44,7 +44,7 @@ class ShardLook:
         self._cluster = cluster
         self._known = known
         self._page_sizer = page_sizer
-        self._uuid = next(one.uuid for one in of.indices if one.name == shard.name)
+        self._uuid = uuid_of(of, shard)
         self._undone = undone
 
     def first_page(self) -> Batch:
@@ -139,6 +139,11 @@ class ShardLook:
         what = what._replace(changed=[], stale=what.stale + what.changed)
         if (batch := self.look.resolve_changed(what)).seen:
             yield batch
+
+
+def uuid_of(of: Resolved, shard: Shard) -> str:
+    """The uuid of the index of a shard."""
+    return next(one.uuid for one in of.indices if one.name == shard.name)
 
 
 def _coming(batch: Batch, uuid: str, shard: int) -> int:

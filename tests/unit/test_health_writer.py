@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from esfeed.errors import StateError
-from esfeed.runtime.health import SinkHealth, unpack
+from esfeed.runtime.health import SinkHealth
 from esfeed.runtime.health_writer import HealthWriter
+from esfeed.text.decoders import read
 
 
 class Kept:
@@ -20,7 +21,7 @@ class Kept:
     def __call__(self, notes: Sequence[tuple[str, str, bytes]]) -> None:
         if self.failing:
             raise StateError("the disk is full")
-        self.made.append({name: unpack(data, SinkHealth).at for _, name, data in notes})
+        self.made.append({name: read(data, SinkHealth).at for _, name, data in notes})
 
 
 def put(noting: HealthWriter, name: str, at: float, error: str = "") -> None:

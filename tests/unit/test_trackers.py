@@ -10,11 +10,8 @@ from esfeed.testing.tracker_contract import TrackerContract
 from tests.unit import test_accounting, test_seq_no
 
 
-class TestSeqNo(TrackerContract):
-    @pytest.fixture(autouse=True)
-    def _world(self) -> None:
-        self.world = test_seq_no.World()
-        self.feed = test_seq_no.Feed(self.world)
+class _Modelled(TrackerContract):
+    world: test_seq_no.World | test_accounting.World
 
     def write(self, *docs: int) -> None:
         for doc in docs:
@@ -24,8 +21,15 @@ class TestSeqNo(TrackerContract):
         for doc in docs:
             self.world.step("delete", doc)
 
+
+class TestSeqNo(_Modelled):
+    @pytest.fixture(autouse=True)
+    def _world(self) -> None:
+        self.world = self.model = test_seq_no.World()
+        self.feed = test_seq_no.Feed(self.model)
+
     def rest(self) -> None:
-        self.world.rest()
+        self.model.rest()
 
     def make(self) -> Tracker:
         self.feed.start()
@@ -38,27 +42,19 @@ class TestSeqNo(TrackerContract):
         return test_seq_no.key(doc)
 
 
-class TestUpdatedAt(TrackerContract):
+class TestUpdatedAt(_Modelled):
     field = "at"
 
     @pytest.fixture(autouse=True)
     def _world(self) -> None:
-        self.world = test_accounting.World(lag=False)
+        self.world = self.model = test_accounting.World(lag=False)
         self.memory = test_accounting.Memory()
 
-    def write(self, *docs: int) -> None:
-        for doc in docs:
-            self.world.step("write", doc)
-
-    def delete(self, *docs: int) -> None:
-        for doc in docs:
-            self.world.step("delete", doc)
-
     def rest(self) -> None:
-        self.world.wait()
+        self.model.wait()
 
     def make(self) -> Tracker:
-        return test_accounting.Feed(self.world, eager=True, field=self.field, memory=self.memory).tracker
+        return test_accounting.Feed(self.model, eager=True, field=self.field, memory=self.memory).tracker
 
     def keep(self, batch: Batch) -> None:
         self.memory.take(batch)
