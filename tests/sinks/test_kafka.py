@@ -6,10 +6,12 @@ import json
 import secrets
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
+from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -19,6 +21,7 @@ from confluent_kafka.admin import (
     NewTopic,
     ResourcePatternType,
     ResourceType,
+    TopicDescription,
 )
 from pydantic import ValidationError
 
@@ -28,6 +31,7 @@ from esfeed.sinks.kafka.settings import KafkaSettings
 from esfeed.sinks.kafka.sink import KafkaSink, key_of
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import REFUSING, Received, SinkContract
+from tests.support.clients import eventually
 from tests.support.disturbance import expected, first_seen, send_through
 from tests.support.fixtures_services import Services
 from tests.support.services import OwnService, Service
@@ -129,6 +133,7 @@ class TestContract(SinkContract):
             for removed in admin.delete_acls(self.denied).values():
                 removed.result(20)
             self.denied = []
+            self._settled(self.topics, writable=True)
 
     def refuse(self, doc_ids: Collection[str]) -> None:
         """Their topics may not be written to."""
@@ -139,6 +144,24 @@ class TestContract(SinkContract):
         admin = AdminClient({"bootstrap.servers": self.own.now.url})
         for made in admin.create_acls([AclBinding(*each, *deny) for each in where]).values():
             made.result(20)
+        self._settled(topics, writable=False)
+
+    def _settled(self, topics: Sequence[str], *, writable: bool) -> None:
+        """Waits until the broker applies the rules: the controller answers before the broker knows them."""
+        admin = AdminClient({"bootstrap.servers": self.own.now.url})
+
+        def applied() -> bool:
+            described = admin.describe_topics(TopicCollection([*topics]), include_authorized_operations=True)
+            return all(_writable(one) is writable for one in described.values())
+
+        eventually(applied, 60)
+
+
+def _writable(described: Future[TopicDescription]) -> bool:
+    try:
+        return AclOperation.WRITE in (described.result(20).authorized_operations or ())
+    except KafkaException:  # the topic has rules, so nothing is allowed but what they allow
+        return False
 
 
 # --- what is written
