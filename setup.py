@@ -34,7 +34,6 @@ setup(
         "click>=8.1",
         "common-expression-language>=0.5",
         "elasticsearch>=9.1,<10",
-        'isal>=1.7; platform_machine in "x86_64 AMD64 aarch64 arm64"',
         "msgspec>=0.19",
         "pydantic>=2.10",
         "rich>=13.7",
@@ -42,6 +41,7 @@ setup(
         "structlog>=24.1",
         "tenacity>=8.3",
         "urllib3>=2.2",
+        "zstandard>=0.23",
     ],
     extras_require={
         "amqp": ["pika>=1.3,<2"],

@@ -1,64 +1,25 @@
-"""Encodes keys, documents and events for database columns. Pure functions, bytes in and out."""
+"""Packs events for the log. Pure functions: a ``Packer`` compresses, an ``Unpack`` reads what it made."""
 
 from __future__ import annotations
 
-import binascii
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 
-from esfeed.model.event import UNTYPED, Event, Key, Op, Origin, Owners, View
+from esfeed.model.event import Event, Op, Origin, Owners, View
 
-try:
-    # The same format, in a third of the time. https://github.com/pycompression/python-isal
-    from isal.isal_zlib import compress as _deflate
-    from isal.isal_zlib import decompress as _inflate
-except ImportError:  # no wheel for this processor
-    from zlib import compress as _deflate
-    from zlib import decompress as _inflate
+Unpack = Callable[[bytes], bytes]
+"""Returns the JSON text that a ``Packer`` packed."""
 
 _EVENT = msgspec.json.Encoder()
-_APART = msgspec.msgpack.Encoder()
-_ZLIB = 0x78  # the first byte of a zlib stream; JSON text never begins with it
-_WORTH_PACKING = 256
 
-# States contain keys in these forms, and find a key by its bytes. So any change here, even one more name in the list or
-# one more form that is shorter for some id, needs a step in ``migrations`` that packs the keys of old states again.
-_FORM = 0b111
-_TEXT, _UUID, _AUTO, _NUMBER, _HEX, _ADMIN, _USER, _NAMED = range(8)
-_TYPED, _ROUTED, _WITHIN = 0x08, 0x10, 0x20
-SHORT_NAMES = (
-    "OS::Cinder::Snapshot",
-    "OS::Cinder::Volume",
-    "OS::Designate::RecordSet",
-    "OS::Designate::Zone",
-    "OS::Glance::Image",
-    "OS::Glance::Metadef",
-    "OS::Ironic::Chassis",
-    "OS::Ironic::Node",
-    "OS::Ironic::Port",
-    "OS::Neutron::FloatingIP",
-    "OS::Neutron::Net",
-    "OS::Neutron::Port",
-    "OS::Neutron::Router",
-    "OS::Neutron::SecurityGroup",
-    "OS::Neutron::Subnet",
-    "OS::Nova::Flavor",
-    "OS::Nova::Hypervisor",
-    "OS::Nova::Server",
-    "OS::Nova::ServerGroup",
-)
-"""Types that a state stores as their index in this list."""
 
-_NAMES = {name: number for number, name in enumerate(SHORT_NAMES)}
-_SUFFIXES = {_UUID: "", _ADMIN: "_ADMIN", _USER: "_USER"}
-_HEX_SIZES = frozenset({24, 32, 40, 64})  # an ObjectId of MongoDB, MD5 and UUIDs without dashes, SHA-1, SHA-256
-_MOST_DIGITS = 18
-_LONG = 255
-_HEADS = [bytes([form]) for form in range(8)]
-_TO_PLAIN = bytes.maketrans(b"-_+/", b"+/!!")  # "!" is no digit
-_TO_URL = bytes.maketrans(b"+/", b"-_")
-_key = tuple.__new__  # ``Key(...)`` takes twice as long
+class Packer(Protocol):
+    """Compresses JSON texts that are alike."""
+
+    def pack_all(self, texts: Sequence[bytes]) -> list[bytes]:
+        """Each text, compressed if it is long enough."""
 
 
 class _Stored(Event, frozen=True):
@@ -69,187 +30,79 @@ class _Stored(Event, frozen=True):
 
 
 _READ_EVENT = msgspec.json.Decoder(_Stored)
-_Apart = tuple[
-    str, str, str, Op, str, str, tuple[str, ...] | None, View | None, Owners | None, str, str,
-    int, int | None, str | None, str | None, str | None, bool, bytes,
-]  # fmt: skip
+
+
+class _Apart(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An event beside its packed content. States contain it: only append fields, with defaults."""
+
+    id: str
+    watch: str
+    time: str
+    op: Op
+    type: str
+    doc_id: str
+    changed: tuple[str, ...] | None
+    view: View | None
+    owners: Owners | None
+    cluster: str
+    index: str
+    version: int
+    seq_no: int | None
+    updated_at: str | None
+    routing: str | None
+    parent: str | None
+    snapshot: bool
+    after: bytes
+
+
+_APART = msgspec.msgpack.Encoder()
 _READ_APART = msgspec.msgpack.Decoder(_Apart).decode
-_ARRAY = 0xDC  # the first byte of an array of 16 or more elements; neither a text nor a zlib stream begins with it
+_ARRAY = 0xDC  # the first byte of an array of 16 or more elements; no packed text begins with it
 
 
-def pack_key(key: Key) -> bytes:
-    """Packs a key into few bytes. Equal keys have equal bytes, and different keys different ones.
-
-    The result is a head, the data of the id, and then each of type, routing and within that the key has (the usual
-    type, ``_doc``, counts as none). The head is the form of the id, with one bit for each part that follows. Such a
-    part is its form, and the data for that form. Raises ``UnicodeEncodeError`` for a lone surrogate.
-    """
-    type, id, routing, within = key
-    packed = _pack(id)
-    if type == UNTYPED and routing is None and within is None:
-        return packed
-    head, more = packed[0], b""
-    if type != UNTYPED:
-        head |= _TYPED
-        more = _pack_name(type)
-    if routing is not None:
-        head |= _ROUTED
-        more += _pack(routing)
-    if within is not None:
-        head |= _WITHIN
-        more += _pack_name(within)
-    return b"%c%b%b" % (head, packed[1:], more)
-
-
-def unpack_key(raw: bytes) -> Key:
-    """The key that :func:`pack_key` packed."""
-    head = raw[0]
-    if head == _UUID:
-        # The most frequent form, without a call.
-        text = raw.hex()
-        return _key(Key, (UNTYPED, f"{text[2:10]}-{text[10:14]}-{text[14:18]}-{text[18:22]}-{text[22:]}", None, None))
-    type, routing, within = UNTYPED, None, None
-    id, at = _unpack(raw, head & _FORM, 1)
-    if head & _TYPED:
-        type, at = _unpack(raw, raw[at], at + 1)
-    if head & _ROUTED:
-        routing, at = _unpack(raw, raw[at], at + 1)
-    if head & _WITHIN:
-        within, at = _unpack(raw, raw[at], at + 1)
-    return _key(Key, (type, id, routing, within))
-
-
-def _pack(text: str) -> bytes:
-    """Packs a part in the shortest form that gives exactly this text again."""
-    size = len(text)
-    if size == 36:
-        packed = _pack_uuid(_UUID, text)
-    elif size == 20:
-        packed = _pack_auto(text)
-    elif size == 42 and text.endswith(_SUFFIXES[_ADMIN]):
-        packed = _pack_uuid(_ADMIN, text[:36])
-    elif size == 41 and text.endswith(_SUFFIXES[_USER]):
-        packed = _pack_uuid(_USER, text[:36])
-    elif size in _HEX_SIZES:
-        packed = _pack_hex(text)
-    elif size <= _MOST_DIGITS and text.isdigit() and text.isascii() and (text[0] != "0" or size == 1):
-        number = int(text)
-        size_bytes = (number.bit_length() + 7) >> 3
-        return b"%c%c%b" % (_NUMBER, size_bytes, number.to_bytes(size_bytes))
-    else:
-        packed = None
-    return _pack_text(text) if packed is None else packed
-
-
-def _pack_uuid(form: int, text: str) -> bytes | None:
-    if not text[8] == text[13] == text[18] == text[23] == "-":
-        return None
-    digits = text.replace("-", "")
-    try:
-        raw = bytes.fromhex(digits)
-    except ValueError:
-        return None
-    # ``fromhex`` also accepts capitals and spaces, and there can be more dashes.
-    return _HEADS[form] + raw if len(raw) == 16 and raw.hex() == digits else None
-
-
-def _pack_auto(text: str) -> bytes | None:
-    """20 digits of URL-safe base64 are 15 bytes, and each such text has its own bytes."""
-    try:
-        raw = binascii.a2b_base64(text.encode("ascii").translate(_TO_PLAIN), strict_mode=True)
-    except ValueError:
-        return None
-    return _HEADS[_AUTO] + raw if len(raw) == 15 else None
-
-
-def _pack_hex(text: str) -> bytes | None:
-    try:
-        raw = bytes.fromhex(text)
-    except ValueError:
-        return None
-    return b"%c%c%b" % (_HEX, len(raw), raw) if raw.hex() == text else None
-
-
-def _pack_text(text: str) -> bytes:
-    raw = text.encode()
-    size = len(raw)
-    if size < _LONG:
-        return b"%c%c%b" % (_TEXT, size, raw)
-    return b"%c%c%b%b" % (_TEXT, _LONG, size.to_bytes(4), raw)
-
-
-@lru_cache(1000)
-def _pack_name(text: str) -> bytes:
-    """Packs a type or an index: there are few of them, in many keys."""
-    number = _NAMES.get(text)
-    return _pack(text) if number is None else b"%c%c" % (_NAMED, number)
-
-
-def _unpack(raw: bytes, form: int, at: int) -> tuple[str, int]:
-    """Unpacks the part of that form at offset ``at``. Returns it with the offset after it."""
-    if form in _SUFFIXES:
-        text, end = raw[at : at + 16].hex(), at + 16
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}{_SUFFIXES[form]}", end
-    if form == _AUTO:
-        end = at + 15
-        return binascii.b2a_base64(raw[at:end], newline=False).translate(_TO_URL).decode("ascii"), end
-    size = raw[at]
-    at += 1
-    if form == _NAMED:
-        return SHORT_NAMES[size], at
-    if form == _TEXT and size == _LONG:
-        size, at = int.from_bytes(raw[at : at + 4]), at + 4
-    end = at + size
-    if form == _NUMBER:
-        return str(int.from_bytes(raw[at:end])), end
-    if form == _HEX:
-        return raw[at:end].hex(), end
-    return raw[at:end].decode(), end
-
-
-def pack(raw: bytes) -> bytes:
-    """JSON text, compressed if it is long enough."""
-    return _deflate(raw, 1) if len(raw) > _WORTH_PACKING else raw
-
-
-def unpack(raw: bytes) -> bytes:
-    """The JSON text that :func:`pack` packed."""
-    return _inflate(raw) if raw[0] == _ZLIB else raw
-
-
-def pack_event(event: Event, after: bytes | None = None) -> bytes:
-    """Packs an event for the log; its position is in the row. ``after``: its content, if it is already packed.
+def pack_events(events: Sequence[tuple[Event, bytes | None]], packer: Packer) -> list[bytes]:
+    """Packs events for the log, each with its content if that is already packed. Positions are in the rows.
 
     Without a ``before``, the content is packed by itself, as in the state, so it is packed only once. Otherwise
     everything is one text, because that packs what both contents have in common only once.
     """
-    if event.before is not None or event.after is None:
-        return pack(_EVENT.encode(event))
-    e, origin = event, event.origin
-    return _APART.encode((
+    texts = [
+        _EVENT.encode(event) if _whole(event) else bytes(event.after or b"") if after is None else b""
+        for event, after in events
+    ]
+    return [
+        text if _whole(event) else _APART.encode(_apart(event, text if after is None else after))
+        for (event, after), text in zip(events, packer.pack_all(texts), strict=True)
+    ]
+
+
+def _whole(event: Event) -> bool:
+    return event.before is not None or event.after is None
+
+
+def _apart(e: Event, after: bytes) -> _Apart:
+    origin = e.origin
+    return _Apart(
         e.id, e.watch, e.time, e.op, e.type, e.doc_id, e.changed, e.view, e.owners, origin.cluster, origin.index,
-        origin.version, origin.seq_no, origin.updated_at, origin.routing, origin.parent, origin.snapshot,
-        pack(bytes(event.after)) if after is None else after,
-    ))  # fmt: skip
+        origin.version, origin.seq_no, origin.updated_at, origin.routing, origin.parent, origin.snapshot, after,
+    )  # fmt: skip
 
 
-def unpack_event(raw: bytes, position: int) -> Event:
+def unpack_event(raw: bytes, position: int, unpack: Unpack) -> Event:
     """The event of a log row, with its position."""
     if raw[0] == _ARRAY:
-        (
-            id, watch, time, op, type, doc_id, changed, view, owners, cluster, index, version, seq_no, stamp, routing,
-            parent, snapshot, packed,
-        ) = _READ_APART(raw)  # fmt: skip
-        origin = Origin(cluster, index, version, seq_no, stamp, routing, parent, snapshot)
-        body = msgspec.Raw(unpack(packed))
+        e = _READ_APART(raw)
+        origin = Origin(e.cluster, e.index, e.version, e.seq_no, e.updated_at, e.routing, e.parent, e.snapshot)
+        body = msgspec.Raw(unpack(e.after))
         return Event(
-            id, watch, time, op, type, doc_id, changed, None, body, origin, view, position, owners=owners
+            e.id, e.watch, e.time, e.op, e.type, e.doc_id, e.changed, None, body, origin, e.view, position,
+            owners=e.owners,
         )  # fmt: skip
-    e = _READ_EVENT.decode(unpack(raw))
-    before, after = _none(e.before), _none(e.after)
+    text = _READ_EVENT.decode(unpack(raw))
+    before, after = _none(text.before), _none(text.after)
     return Event(
-        e.id, e.watch, e.time, e.op, e.type, e.doc_id, e.changed, before, after, e.origin, e.view, position,
-        e.route, e.about, e.owners,
+        text.id, text.watch, text.time, text.op, text.type, text.doc_id, text.changed, before, after, text.origin,
+        text.view, position, text.route, text.about, text.owners,
     )  # fmt: skip
 
 

@@ -7,12 +7,15 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.dialects.sqlite import insert
 
 from esfeed.model.event import Key
 from esfeed.ports import Checkpoint, Commit, Known, LogRow
 from esfeed.store import schema as t
-from esfeed.store.codec import pack, pack_key, unpack
+from esfeed.store.codec import Packer
+from esfeed.store.dictionaries import Dictionaries, UnreadableContent
+from esfeed.store.keys import pack_key
 from esfeed.store.known import REVISIONS, SqlKnown
 from esfeed.store.log import SqlLog, append
 from esfeed.store.revisions import remember
@@ -21,6 +24,7 @@ from esfeed.store.statements import Bulk, ByKey, Ready, sought, upsert
 from esfeed.store.tombstones import bury, clear
 from esfeed.store.watches import SqlWatches
 
+_log = structlog.get_logger("esfeed")
 _P = sa.bindparam
 _CHECKPOINT = Ready(
     sa.select(t.checkpoint.c.tracker, t.checkpoint.c.data, t.checkpoint.c.number).where(
@@ -34,10 +38,11 @@ _DOCUMENTS = Bulk(t.document, ["watch", "key", "body"], there="goes")
 class SqlCommits:
     """See ``ports.Commits``."""
 
-    def __init__(self, sessions: Sessions, watches: SqlWatches, log: SqlLog) -> None:
+    def __init__(self, sessions: Sessions, watches: SqlWatches, log: SqlLog, dictionaries: Dictionaries) -> None:
         self._sessions = sessions
         self._watches = watches
         self._log = log
+        self._dictionaries = dictionaries
         self._indices: dict[str, int] = {}
 
     def checkpoint(self, watch: str) -> Checkpoint | None:
@@ -53,14 +58,24 @@ class SqlCommits:
         number = self._watches.number(watch)
         packed = {pack_key(key): key for key in keys}
         with self._sessions.reading() as connection:
-            return {packed[key]: unpack(body) for key, body in _BODIES.of(connection, number, [*packed])}
+            rows = [*_BODIES.of(connection, number, [*packed])]
+        found: dict[Key, bytes] = {}
+        for key, body in rows:
+            try:
+                found[packed[key]] = self._dictionaries.unpack(body)
+            except UnreadableContent as error:
+                # As if it were not stored: it is stored anew with the next change of the document.
+                _log.warning("state.content_unreadable", watch=watch, id=packed[key].id, error=str(error))
+        return found
 
     def commit(self, watch: str, batch: Commit) -> Sequence[LogRow]:
         number = self._watches.number(watch)
         gone = [pack_key(key) for key in batch.gone]
         packed = {key: pack_key(key) for key in batch.revisions}
         # In the order of keys, so that neighboring rows are written together.
-        bodies = {key: pack(body) for key, body in batch.documents.items()}
+        contents = [*batch.documents.values()]
+        packer = self._dictionaries.packer(number, contents)
+        bodies = dict(zip(batch.documents, packer.pack_all(contents), strict=True))
         documents = sorted((number, packed[key], body) for key, body in bodies.items())
         rows: Sequence[LogRow] = ()
         with self._sessions.writing() as connection:
@@ -70,7 +85,7 @@ class SqlCommits:
             _DOCUMENTS.write(connection, documents)
             for rows_of in (REVISIONS, _BODIES):
                 rows_of.forget(connection, number, gone)
-            rows = _append(connection, number, batch, packed, bodies)
+            rows = _append(connection, number, batch, packed, bodies, packer)
             if batch.passed:
                 clear(connection, number, batch.passed)
             if batch.checkpoint is not None:
@@ -103,6 +118,7 @@ def _append(
     batch: Commit,
     packed: Mapping[Key, bytes],
     bodies: Mapping[Key, bytes],
+    packer: Packer,
 ) -> Sequence[LogRow]:
     entries = batch.entries
     if batch.low is not None and entries:
@@ -125,7 +141,7 @@ def _append(
         and entry.event.after is not None
         and bytes(entry.event.after) == batch.documents[entry.key]
     }
-    return append(connection, number, rows, same)
+    return append(connection, number, rows, same, packer)
 
 
 def _keeping() -> Ready:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from esfeed.ports import Counts, Parked
 from esfeed.store import schema as t
 from esfeed.store.codec import unpack_event
+from esfeed.store.dictionaries import Dictionaries
 from esfeed.store.log import FETCH
 from esfeed.store.outbox import PARKED, REDRIVEN, move, parked_of
 from esfeed.store.sessions import Sessions
@@ -17,8 +19,9 @@ from esfeed.store.sessions import Sessions
 class SqlDeadLetters:
     """See ``ports.DeadLetters``."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, dictionaries: Dictionaries) -> None:
         self._sessions = sessions
+        self._dictionaries = dictionaries
 
     def page(
         self, sinks: Sequence[str], after: tuple[str, int] = ("", 0), limit: int = 100, *, live: bool = False
@@ -32,13 +35,16 @@ class SqlDeadLetters:
             found = connection.execution_options(yield_per=FETCH).execute(
                 query.order_by(t.parked.c.sink, t.parked.c.position).limit(limit)
             )
-            return [parked_of(row, unpack_event(row.event, row.position)) for row in found]
+            return [self._with_event(row) for row in found]
 
     def get(self, sink: str, position: int) -> Parked | None:
         query = sa.select(t.parked).where(t.parked.c.sink == sink, t.parked.c.position == position)
         with self._sessions.reading() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else parked_of(row, unpack_event(row.event, row.position))
+        return None if row is None else self._with_event(row)
+
+    def _with_event(self, row: Any) -> Parked:
+        return parked_of(row, unpack_event(row.event, row.position, self._dictionaries.unpack))
 
     def redrive(self, sinks: Sequence[str], position: int | None = None, *, force: bool = False) -> Sequence[Parked]:
         which: list[sa.ColumnElement[bool]] = [t.parked.c.sink.in_(sinks), t.parked.c.state.in_(("dead", *REDRIVEN))]

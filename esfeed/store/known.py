@@ -14,8 +14,8 @@ from esfeed.model.reads import FAR, ODD, Dated, Held, Span
 from esfeed.ports import Sweep
 from esfeed.store import counts
 from esfeed.store import schema as t
-from esfeed.store.codec import pack_key, unpack_key
 from esfeed.store.database import guarded
+from esfeed.store.keys import pack_key, unpack_key
 from esfeed.store.sessions import Sessions
 from esfeed.store.statements import ByKey, Ready, sought
 from esfeed.store.tombstones import any_left

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,8 @@ from sqlalchemy.dialects.sqlite import insert
 from esfeed.model.event import Event, Key, event_time, weight
 from esfeed.ports import PAGE_BYTES, Entry, LogRow
 from esfeed.store import schema as t
-from esfeed.store.codec import pack_event, unpack_event
+from esfeed.store.codec import Packer, Unpack, pack_events, unpack_event
+from esfeed.store.dictionaries import Dictionaries
 from esfeed.store.sessions import Sessions
 from esfeed.store.statements import Bulk, Ready
 
@@ -38,8 +39,9 @@ class SqlLog:
     longer than sending them.
     """
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, dictionaries: Dictionaries) -> None:
         self._sessions = sessions
+        self._dictionaries = dictionaries
         self.recent: Sequence[LogRow] = ()
 
     def read(self, after: int, limit: int, max_bytes: int = PAGE_BYTES) -> Sequence[LogRow]:
@@ -48,7 +50,7 @@ class SqlLog:
             return some(itertools.islice(recent, after + 1 - recent[0].position, None), limit, max_bytes)
         with self._sessions.reading() as connection:
             rows = _PAGE.run(connection.execution_options(yield_per=FETCH), after=after, limit=limit)
-            return _page(rows, max_bytes)
+            return _page(rows, max_bytes, self._dictionaries.unpack)
 
     def keep(self, rows: Sequence[LogRow]) -> None:
         """Keeps the rows of the last commit in memory, unless they are too large."""
@@ -82,13 +84,17 @@ class SqlLog:
 
 
 def append(
-    connection: sa.Connection, watch: int, entries: Sequence[tuple[Entry, bytes]], bodies: Mapping[Key, bytes]
+    connection: sa.Connection,
+    watch: int,
+    entries: Sequence[tuple[Entry, bytes]],
+    bodies: Mapping[Key, bytes],
+    packer: Packer,
 ) -> Sequence[LogRow]:
     """Adds rows to the log, each with its packed key. ``bodies``: contents that are already packed, by key.
 
     Returns the rows, whose positions have no gaps.
     """
-    packed = [pack_event(entry.event, bodies.get(entry.key)) for entry, _ in entries]
+    packed = pack_events([(entry.event, bodies.get(entry.key)) for entry, _ in entries], packer)
     # No other transaction writes now, so the positions are known in advance.
     first = head(connection) + 1
     _LOG.write(connection, [
@@ -126,16 +132,16 @@ def _milliseconds(event: Event) -> int:
     return int((time.time() if at is None else at) * 1000)
 
 
-def _page(found: sa.CursorResult[Any], max_bytes: int) -> Sequence[LogRow]:
-    each: Iterable[Any] = found
-    page = some(itertools.starmap(log_row, each), None, max_bytes)
+def _page(found: sa.CursorResult[Any], max_bytes: int, unpack: Unpack) -> Sequence[LogRow]:
+    page = some(log_rows(found, unpack), None, max_bytes)
     found.close()
     return page
 
 
-def log_row(position: int, sink: str | None, packed: bytes, watch: int, key: bytes) -> LogRow:
-    """The row from its columns, see ``ROW``."""
-    return LogRow(position, unpack_event(packed, position), sink, (watch, key))
+def log_rows(found: Iterable[Any], unpack: Unpack) -> Iterator[LogRow]:
+    """The rows from their columns, see ``ROW``."""
+    for position, sink, packed, watch, key in found:
+        yield LogRow(position, unpack_event(packed, position, unpack), sink, (watch, key))
 
 
 def some(rows: Iterable[LogRow], limit: int | None, max_bytes: int) -> Sequence[LogRow]:

@@ -6,7 +6,6 @@ events are epoch seconds.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from typing import Any
@@ -17,8 +16,9 @@ from sqlalchemy.dialects.sqlite import insert
 from esfeed.model.event import Event
 from esfeed.ports import PAGE_BYTES, LogRow, Parked, Settlement
 from esfeed.store import schema as t
-from esfeed.store.codec import pack_event
-from esfeed.store.log import FETCH, ROW, log_row, some
+from esfeed.store.codec import pack_events
+from esfeed.store.dictionaries import Dictionaries
+from esfeed.store.log import FETCH, ROW, log_rows, some
 from esfeed.store.sessions import Sessions
 from esfeed.store.statements import Ready, sought, upsert
 
@@ -32,8 +32,9 @@ _CURSOR = Ready(sa.select(t.cursor.c.position).where(t.cursor.c.sink == _P("sink
 class SqlOutbox:
     """See ``ports.Outbox``."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, dictionaries: Dictionaries) -> None:
         self._sessions = sessions
+        self._dictionaries = dictionaries
 
     def cursor(self, sink: str) -> int | None:
         with self._sessions.reading() as connection:
@@ -41,12 +42,13 @@ class SqlOutbox:
         return found
 
     def settle(self, sink: str, step: Settlement) -> None:
+        events = [self._packed(one) for one in step.parked]
         with self._sessions.writing() as connection:
             move(connection, sink, step.position, step.dropped)
             for chunk in sought(step.taken):
                 connection.execute(sa.delete(t.parked).where(t.parked.c.sink == sink, t.parked.c.position.in_(chunk)))
-            for one in step.parked:
-                _park(connection, one)
+            for one, event in zip(step.parked, events, strict=True):
+                _park(connection, one, event)
             for (watch, key), position in step.newer.items():
                 connection.execute(
                     sa.update(t.parked)
@@ -66,8 +68,13 @@ class SqlOutbox:
             return [parked_of(row) for row in connection.execute(query.order_by(t.parked.c.position))]
 
     def parked_events(self, sink: str, positions: Sequence[int], max_bytes: int = PAGE_BYTES) -> Sequence[LogRow]:
-        with self._sessions.reading() as connection, closing(_parked_rows(connection, sink, positions)) as rows:
-            return some(rows, None, max_bytes)
+        with self._sessions.reading() as connection, closing(_parked(connection, sink, positions)) as rows:
+            return some(log_rows(rows, self._dictionaries.unpack), None, max_bytes)
+
+    def _packed(self, one: Parked) -> bytes | None:
+        if one.event is None:
+            return None
+        return pack_events([(one.event, None)], self._dictionaries.packer(one.document[0]))[0]
 
 
 def move(connection: sa.Connection, sink: str, position: int, dropped: int) -> None:
@@ -86,8 +93,8 @@ def _moving() -> Ready:
 _MOVE = _moving()
 
 
-def _park(connection: sa.Connection, one: Parked) -> None:
-    """Stores a parked event. Uses its own event if it has one, else the one stored before, else the one in the log."""
+def _park(connection: sa.Connection, one: Parked, event: bytes | None) -> None:
+    """Stores a parked event: ``event`` (packed) if it has its own, else the one stored before, else that of the log."""
     row: dict[str, Any] = {
         "sink": one.sink,
         "position": one.position,
@@ -107,8 +114,8 @@ def _park(connection: sa.Connection, one: Parked) -> None:
     )
     if kept.rowcount:
         return
-    if one.event is not None:
-        upsert(connection, t.parked, [{**row, "event": pack_event(one.event)}])
+    if event is not None:
+        upsert(connection, t.parked, [{**row, "event": event}])
         return
     types = {column.name: column.type for column in t.parked.columns}
     values = [sa.literal(value, types[name]) for name, value in row.items()]
@@ -132,9 +139,9 @@ def parked_of(row: Any, event: Event | None = None) -> Parked:
     )
 
 
-def _parked_rows(connection: sa.Connection, sink: str, positions: Iterable[int]) -> Generator[LogRow, None, None]:
+def _parked(connection: sa.Connection, sink: str, positions: Iterable[int]) -> Generator[Any, None, None]:
     which = sa.select(*_PARKED_ROW).where(t.parked.c.sink == sink).order_by(t.parked.c.position)
     for chunk in sought(sorted(positions)):
         found = connection.execution_options(yield_per=FETCH).execute(which.where(t.parked.c.position.in_(chunk)))
         with closing(found):
-            yield from itertools.starmap(log_row, found)
+            yield from found

@@ -11,7 +11,7 @@ from esfeed.model.event import Key
 from esfeed.ports import Commit
 from esfeed.store import counts
 from esfeed.store import schema as t
-from esfeed.store.codec import pack_key
+from esfeed.store.keys import pack_key
 from esfeed.store.statements import Bulk, run_many
 
 _ADDED = Bulk(t.revision, ["watch", "key", "index_ref", "version", "seq_no", "digest", "shard", "stamp"], there="stays")

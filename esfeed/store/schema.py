@@ -1,6 +1,6 @@
 """The tables, as SQLAlchemy Core describes them. ``migrations/versions`` creates them; a test checks that both agree.
 
-Keys are packed by ``codec.pack_key``: unambiguous for any id (NUL, emoji, 512 bytes), short, and the same in every
+Keys are packed by ``keys.pack_key``: unambiguous for any id (NUL, emoji, 512 bytes), short, and the same in every
 database. Their order has no meaning; reads in pages only need one.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-REVISION = "0007"
+REVISION = "0008"
 """The newest step of ``migrations``. A database at this revision needs no migration."""
 
 metadata = sa.MetaData()
@@ -99,6 +99,14 @@ document = sa.Table(
     metadata,
     sa.Column("watch", sa.Integer, primary_key=True),
     sa.Column("key", sa.LargeBinary, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+dictionary = sa.Table(
+    "dictionary",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("watch", sa.Integer, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
 

@@ -7,6 +7,7 @@ from esfeed.store.backfills import SqlBackfills
 from esfeed.store.commits import SqlCommits
 from esfeed.store.database import open_database
 from esfeed.store.dead_letters import SqlDeadLetters
+from esfeed.store.dictionaries import Dictionaries
 from esfeed.store.log import SqlLog
 from esfeed.store.notes import SqlControl, SqlNotes
 from esfeed.store.outbox import SqlOutbox
@@ -27,11 +28,12 @@ class SqlState:
         engine = open_database(url)
         self.sessions = Sessions(engine, str(engine.url.database))
         self.watches = SqlWatches(self.sessions)
-        self.log = SqlLog(self.sessions)
-        self.commits = SqlCommits(self.sessions, self.watches, self.log)
+        dictionaries = Dictionaries(self.sessions)
+        self.log = SqlLog(self.sessions, dictionaries)
+        self.commits = SqlCommits(self.sessions, self.watches, self.log, dictionaries)
         self.backfills = SqlBackfills(self.sessions)
-        self.outbox = SqlOutbox(self.sessions)
-        self.dead_letters = SqlDeadLetters(self.sessions)
+        self.outbox = SqlOutbox(self.sessions, dictionaries)
+        self.dead_letters = SqlDeadLetters(self.sessions, dictionaries)
         self.retention = SqlRetention(self.sessions, self.log)
         self.sinks = SqlSinkRegistry(self.sessions)
         self.notes = SqlNotes(self.sessions)

@@ -20,7 +20,8 @@ from alembic.runtime.migration import MigrationContext
 from esfeed.errors import ConfigError, StateError
 from esfeed.ports import Commit
 from esfeed.store import schema
-from esfeed.store.codec import pack_event
+from esfeed.store.codec import pack_events
+from esfeed.store.compression import ZstdPacker
 from esfeed.store.database import open_database
 from esfeed.store.state import SqlState
 from tests.store.long_keys import long_key
@@ -83,7 +84,7 @@ def first_state(path: Path) -> None:
         alembic.command.upgrade(config, "0001")
         connection.exec_driver_sql("INSERT INTO watch VALUES (1, 'w')")
         for name in ("a", "b"):
-            row = (1, long_key(key(name)), pack_event(entry(name).event))
+            row = (1, long_key(key(name)), pack_events([(entry(name).event, None)], ZstdPacker())[0])
             connection.exec_driver_sql("INSERT INTO log (watch, key, event) VALUES (?, ?, ?)", row)
         connection.exec_driver_sql("INSERT INTO cursor VALUES ('s', 2)")
         connection.exec_driver_sql("INSERT INTO parked VALUES ('s', 1, 1, 'too large')")

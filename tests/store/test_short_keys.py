@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from esfeed.errors import StateError
 from esfeed.model.event import Key, Revision
 from esfeed.ports import Commit, Entry, Parked, Settlement
-from esfeed.store import codec
-from esfeed.store.codec import pack_key, unpack_key
+from esfeed.store.keys import SHORT_NAMES, pack_key, unpack_key
 from esfeed.store.lock import StateLock
 from esfeed.store.state import SqlState
 from esfeed.testing.events import sample_event
@@ -49,7 +48,7 @@ ids = st.one_of(
     st.text(st.characters(codec="utf-8"), max_size=600),
     st.integers(250, 260).map(lambda size: "é" * (size // 2) + "x" * (size % 2)),
 )
-types = st.sampled_from(["_doc", "", "doc", *codec.SHORT_NAMES]) | ids
+types = st.sampled_from(["_doc", "", "doc", *SHORT_NAMES]) | ids
 keys = st.builds(Key, types, ids, st.none() | ids, st.none() | ids)
 
 
@@ -101,8 +100,8 @@ def test_the_form_stays_as_it_is(one: Key, raw: str) -> None:
 
 def test_names_keep_their_places() -> None:
     """An old state's types are places in this list."""
-    assert len(codec.SHORT_NAMES) == 19
-    assert all(one < other for one, other in pairwise(codec.SHORT_NAMES))
+    assert len(SHORT_NAMES) == 19
+    assert all(one < other for one, other in pairwise(SHORT_NAMES))
 
 
 def test_what_is_no_text_is_refused() -> None:
@@ -150,7 +149,8 @@ def old_state(path: Path) -> None:
     database.create_function("long_key", 1, lambda raw: long_key(unpack_key(raw)))
     for table in ("revision", "document", "log", "parked"):
         database.execute(f"UPDATE {table} SET key = long_key(key)")
-    database.execute("DROP TABLE tombstone")
+    for table in ("tombstone", "dictionary"):
+        database.execute(f"DROP TABLE {table}")
     database.execute("UPDATE alembic_version SET version_num = '0004'")
     database.execute("VACUUM")
     database.close()
@@ -217,14 +217,14 @@ def test_an_old_state_that_cannot_give_pages_back(tmp_path: Path, monkeypatch: p
 
 
 DIE = """import itertools, os, signal, sys
-from esfeed.store import codec
+from esfeed.store import keys
 from esfeed.store.state import SqlState
-packed, pack_key = itertools.count(), codec.pack_key
+packed, pack_key = itertools.count(), keys.pack_key
 def dying(key):
     if next(packed) == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
     return pack_key(key)
-codec.pack_key = dying
+keys.pack_key = dying
 SqlState(f"sqlite:///{sys.argv[1]}")
 """
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from esfeed.errors import StateError
 from esfeed.model.event import Event, Key, Revision
 from esfeed.ports import BackfillMark, Checkpoint, Commit, Entry, Settlement
-from esfeed.store.codec import pack_key, unpack_key
+from esfeed.store.keys import pack_key, unpack_key
 from esfeed.store.state import SqlState
 from esfeed.testing.events import sample_event
 

@@ -1,4 +1,4 @@
-"""Keys in few bytes (``esfeed.store.codec.pack_key``), where they were MessagePack arrays of their parts.
+"""Keys in few bytes (``esfeed.store.keys.pack_key``), where they were MessagePack arrays of their parts.
 
 Revision ID: 0005
 """
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from esfeed.model.event import Key
-from esfeed.store.codec import pack_key
+from esfeed.store.keys import pack_key
 
 revision = "0005"
 down_revision = "0004"
