@@ -11,13 +11,13 @@ import structlog
 from sqlalchemy.dialects.sqlite import insert
 
 from esfeed.model.event import Key
-from esfeed.ports import Checkpoint, Commit, Known, LogRow
+from esfeed.ports import Checkpoint, Commit, Entry, Known, LogRow
 from esfeed.store import schema as t
-from esfeed.store.codec import Packer
 from esfeed.store.dictionaries import Dictionaries, UnreadableContent
 from esfeed.store.keys import pack_key
 from esfeed.store.known import REVISIONS, SqlKnown
-from esfeed.store.log import SqlLog, append
+from esfeed.store.log import LogEntry, SqlLog, append, grow
+from esfeed.store.references import Changes, detach
 from esfeed.store.revisions import remember
 from esfeed.store.sessions import Sessions
 from esfeed.store.statements import Bulk, ByKey, Ready, sought, upsert
@@ -32,7 +32,7 @@ _CHECKPOINT = Ready(
     )
 )
 _BODIES = ByKey(t.document, ["key", "body"])
-_DOCUMENTS = Bulk(t.document, ["watch", "key", "body"], there="goes")
+_DOCUMENTS = Bulk(t.document, ["watch", "key", "body", "position"], there="goes")
 
 
 class SqlCommits:
@@ -72,20 +72,25 @@ class SqlCommits:
         number = self._watches.number(watch)
         gone = [pack_key(key) for key in batch.gone]
         packed = {key: pack_key(key) for key in batch.revisions}
-        # In the order of keys, so that neighboring rows are written together.
         contents = [*batch.documents.values()]
         packer = self._dictionaries.packer(number, contents)
         bodies = dict(zip(batch.documents, packer.pack_all(contents), strict=True))
-        documents = sorted((number, packed[key], body) for key, body in bodies.items())
         rows: Sequence[LogRow] = ()
         with self._sessions.writing() as connection:
             indices = self._index_ids(connection, batch)
             bury(connection, number, gone)
             remember(connection, number, batch, packed, gone, indices)
-            _DOCUMENTS.write(connection, documents)
+            rows, references = append(connection, number, _entries(connection, number, batch), bodies, packer)
+            overwritten = [packed[key] for key in bodies if batch.known is None or key in batch.known]
+            growth = detach(connection, number, [*overwritten, *gone], _changes(rows), self._dictionaries.unpack)
+            if growth:
+                grow(connection, growth)
+            # In the order of keys, so that neighboring rows are written together.
+            _DOCUMENTS.write(
+                connection, sorted((number, packed[key], body, references.get(key)) for key, body in bodies.items())
+            )
             for rows_of in (REVISIONS, _BODIES):
                 rows_of.forget(connection, number, gone)
-            rows = _append(connection, number, batch, packed, bodies, packer)
             if batch.passed:
                 clear(connection, number, batch.passed)
             if batch.checkpoint is not None:
@@ -112,36 +117,25 @@ class SqlCommits:
         return found
 
 
-def _append(
-    connection: sa.Connection,
-    number: int,
-    batch: Commit,
-    packed: Mapping[Key, bytes],
-    bodies: Mapping[Key, bytes],
-    packer: Packer,
-) -> Sequence[LogRow]:
-    entries = batch.entries
-    if batch.low is not None and entries:
-        later = {
-            row.key
-            for row in connection.execute(
-                sa.select(t.log.c.key).where(
-                    t.log.c.position > batch.low, t.log.c.watch == number, t.log.c.sink.is_(None)
-                )
-            )
-        }
-        entries = [entry for entry in entries if pack_key(entry.key) not in later]
-    if not entries:
-        return ()
-    rows = [(entry, packed.get(entry.key) or pack_key(entry.key)) for entry in entries]
-    same = {
-        entry.key: bodies[entry.key]
-        for entry in entries
-        if entry.key in bodies
-        and entry.event.after is not None
-        and bytes(entry.event.after) == batch.documents[entry.key]
-    }
-    return append(connection, number, rows, same, packer)
+def _entries(connection: sa.Connection, number: int, batch: Commit) -> Sequence[LogEntry]:
+    """The entries to log, without those that a backfill reads too late (see ``Commit.low``)."""
+    made = [LogEntry(one, pack_key(one.key), _same(one, batch.documents)) for one in batch.entries]
+    if batch.low is None or not made:
+        return made
+    since = sa.select(t.log.c.key).where(t.log.c.position > batch.low, t.log.c.watch == number, t.log.c.sink.is_(None))
+    later = {*connection.scalars(since)}
+    return [one for one in made if one.key not in later]
+
+
+def _changes(rows: Sequence[LogRow]) -> Changes:
+    changed = ((row, row.event.before) for row in rows if row.sink is None)
+    return {row.document[1]: (row.position, bytes(before)) for row, before in changed if before is not None}
+
+
+def _same(entry: Entry, documents: Mapping[Key, bytes]) -> bool:
+    """Whether the content of an event is the content to store, to the byte."""
+    after = entry.event.after
+    return after is not None and bytes(after) == documents.get(entry.key)
 
 
 def _keeping() -> Ready:

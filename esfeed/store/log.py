@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -14,8 +14,9 @@ from sqlalchemy.dialects.sqlite import insert
 from esfeed.model.event import Event, Key, event_time, weight
 from esfeed.ports import PAGE_BYTES, Entry, LogRow
 from esfeed.store import schema as t
-from esfeed.store.codec import Packer, Unpack, pack_events, unpack_event
+from esfeed.store.codec import Packer, Unpack, pack_events, pack_reference, unpack_event
 from esfeed.store.dictionaries import Dictionaries
+from esfeed.store.references import resolved
 from esfeed.store.sessions import Sessions
 from esfeed.store.statements import Bulk, Ready
 
@@ -50,7 +51,7 @@ class SqlLog:
             return some(itertools.islice(recent, after + 1 - recent[0].position, None), limit, max_bytes)
         with self._sessions.reading() as connection:
             rows = _PAGE.run(connection.execution_options(yield_per=FETCH), after=after, limit=limit)
-            return _page(rows, max_bytes, self._dictionaries.unpack)
+            return _page(connection, rows, max_bytes, self._dictionaries.unpack)
 
     def keep(self, rows: Sequence[LogRow]) -> None:
         """Keeps the rows of the last commit in memory, unless they are too large."""
@@ -83,29 +84,46 @@ class SqlLog:
             return int(connection.scalar(sa.select(t.log_size.c.bytes)) or 0)
 
 
-def append(
-    connection: sa.Connection,
-    watch: int,
-    entries: Sequence[tuple[Entry, bytes]],
-    bodies: Mapping[Key, bytes],
-    packer: Packer,
-) -> Sequence[LogRow]:
-    """Adds rows to the log, each with its packed key. ``bodies``: contents that are already packed, by key.
+class LogEntry(NamedTuple):
+    """An entry to append, with its packed key. ``same``: its content is the one that is stored of the document."""
 
-    Returns the rows, whose positions have no gaps.
+    entry: Entry
+    key: bytes
+    same: bool
+
+
+def append(
+    connection: sa.Connection, watch: int, entries: Sequence[LogEntry], bodies: Mapping[Key, bytes], packer: Packer
+) -> tuple[Sequence[LogRow], Mapping[Key, int]]:
+    """Adds rows to the log. ``bodies``: the packed contents that are stored of documents.
+
+    Returns the rows, whose positions have no gaps; and the positions of rows that refer to the stored contents of
+    documents, by key.
     """
-    packed = pack_events([(entry.event, bodies.get(entry.key)) for entry, _ in entries], packer)
+    if not entries:
+        return (), {}
+    short = [pack_reference(one.entry.event, one.entry.key) if one.same else None for one in entries]
+    rest = [
+        (one.entry.event, bodies[one.entry.key] if one.same else None)
+        for one, reference in zip(entries, short, strict=True)
+        if reference is None
+    ]
+    long = iter(pack_events(rest, packer))
+    packed = [next(long) if reference is None else reference for reference in short]
     # No other transaction writes now, so the positions are known in advance.
     first = head(connection) + 1
     _LOG.write(connection, [
-        (position, watch, key, entry.sink, event, _milliseconds(entry.event))
-        for position, ((entry, key), event) in enumerate(zip(entries, packed, strict=True), first)
+        (position, watch, one.key, one.entry.sink, event, _milliseconds(one.entry.event))
+        for position, (one, event) in enumerate(zip(entries, packed, strict=True), first)
     ])  # fmt: skip
     grow(connection, sum(map(len, packed)))
-    return [
+    rows = [
         LogRow(position, msgspec.structs.replace(entry.event, position=position), entry.sink, (watch, key))
-        for position, (entry, key) in enumerate(entries, first)
+        for position, (entry, key, _) in enumerate(entries, first)
     ]
+    return rows, {
+        one.entry.key: first + n for n, (one, reference) in enumerate(zip(entries, short, strict=True)) if reference
+    }
 
 
 def head(connection: sa.Connection) -> int:
@@ -132,14 +150,20 @@ def _milliseconds(event: Event) -> int:
     return int((time.time() if at is None else at) * 1000)
 
 
-def _page(found: sa.CursorResult[Any], max_bytes: int, unpack: Unpack) -> Sequence[LogRow]:
-    page = some(log_rows(found, unpack), None, max_bytes)
+def _page(connection: sa.Connection, found: sa.CursorResult[Any], max_bytes: int, unpack: Unpack) -> Sequence[LogRow]:
+    page = some(log_rows(_resolved(connection, found, unpack), unpack), None, max_bytes)
     found.close()
     return page
 
 
+def _resolved(connection: sa.Connection, found: Iterable[Any], unpack: Unpack) -> Iterator[Any]:
+    rows = iter(found)
+    while chunk := [*itertools.islice(rows, FETCH)]:
+        yield from resolved(connection, chunk, unpack)
+
+
 def log_rows(found: Iterable[Any], unpack: Unpack) -> Iterator[LogRow]:
-    """The rows from their columns, see ``ROW``."""
+    """The rows from their columns, see ``ROW``. None of them refers to a content."""
     for position, sink, packed, watch, key in found:
         yield LogRow(position, unpack_event(packed, position, unpack), sink, (watch, key))
 

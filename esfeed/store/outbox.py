@@ -16,9 +16,10 @@ from sqlalchemy.dialects.sqlite import insert
 from esfeed.model.event import Event
 from esfeed.ports import PAGE_BYTES, LogRow, Parked, Settlement
 from esfeed.store import schema as t
-from esfeed.store.codec import pack_events
+from esfeed.store.codec import Unpack, pack_events
 from esfeed.store.dictionaries import Dictionaries
 from esfeed.store.log import FETCH, ROW, log_rows, some
+from esfeed.store.references import event_at
 from esfeed.store.sessions import Sessions
 from esfeed.store.statements import Ready, sought, upsert
 
@@ -48,7 +49,7 @@ class SqlOutbox:
             for chunk in sought(step.taken):
                 connection.execute(sa.delete(t.parked).where(t.parked.c.sink == sink, t.parked.c.position.in_(chunk)))
             for one, event in zip(step.parked, events, strict=True):
-                _park(connection, one, event)
+                _park(connection, one, event, self._dictionaries.unpack)
             for (watch, key), position in step.newer.items():
                 connection.execute(
                     sa.update(t.parked)
@@ -93,7 +94,7 @@ def _moving() -> Ready:
 _MOVE = _moving()
 
 
-def _park(connection: sa.Connection, one: Parked, event: bytes | None) -> None:
+def _park(connection: sa.Connection, one: Parked, event: bytes | None, unpack: Unpack) -> None:
     """Stores a parked event: ``event`` (packed) if it has its own, else the one stored before, else that of the log."""
     row: dict[str, Any] = {
         "sink": one.sink,
@@ -114,13 +115,10 @@ def _park(connection: sa.Connection, one: Parked, event: bytes | None) -> None:
     )
     if kept.rowcount:
         return
-    if event is not None:
-        upsert(connection, t.parked, [{**row, "event": event}])
-        return
-    types = {column.name: column.type for column in t.parked.columns}
-    values = [sa.literal(value, types[name]) for name, value in row.items()]
-    source = sa.select(*values, t.log.c.event).where(t.log.c.position == one.position)
-    connection.execute(sa.insert(t.parked).from_select([*row, "event"], source))
+    # A copy, whose content does not depend on the document.
+    packed = event_at(connection, one.position, unpack) if event is None else event
+    if packed is not None:
+        upsert(connection, t.parked, [{**row, "event": packed}])
 
 
 def parked_of(row: Any, event: Event | None = None) -> Parked:

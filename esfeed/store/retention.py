@@ -15,6 +15,7 @@ from esfeed.store import schema as t
 from esfeed.store.database import give_back, guarded
 from esfeed.store.log import SqlLog, grow
 from esfeed.store.outbox import move
+from esfeed.store.references import forget
 from esfeed.store.sessions import Sessions
 
 _ROWS = 1000
@@ -50,6 +51,7 @@ class SqlRetention:
                 if lost:
                     dropped[sink] = lost
             connection.execute(sa.delete(t.log).where(t.log.c.position <= last))
+            forget(connection, last)
             grow(connection, -size_bytes)
         self._log.forget(last)
         with guarded(self._sessions.where):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-REVISION = "0008"
+REVISION = "0009"
 """The newest step of ``migrations``. A database at this revision needs no migration."""
 
 metadata = sa.MetaData()
@@ -100,6 +100,7 @@ document = sa.Table(
     sa.Column("watch", sa.Integer, primary_key=True),
     sa.Column("key", sa.LargeBinary, primary_key=True),
     sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("position", sa.BigInteger),
 )
 
 dictionary = sa.Table(
@@ -120,6 +121,13 @@ log = sa.Table(
     sa.Column("event", sa.LargeBinary, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sqlite_autoincrement=True,
+)
+
+superseded = sa.Table(
+    "superseded",
+    metadata,
+    sa.Column("position", _big, primary_key=True, autoincrement=False),
+    sa.Column("later", sa.BigInteger, nullable=False),
 )
 
 log_size = sa.Table(

@@ -110,11 +110,11 @@ def run_many(connection: sa.Connection, text: str, rows: Sequence[tuple[Any, ...
 
 class ByKey:
     """Reads ``columns`` of rows of a watch by their packed keys. Uses SQL text, because SQLAlchemy takes longer to make
-    the text for a hundred keys than SQLite takes to find them.
+    the text for a hundred keys than SQLite takes to find them. ``condition`` (SQL) holds for the rows that count.
     """
 
-    def __init__(self, table: sa.Table, columns: Sequence[str]) -> None:
-        self._rows = f"FROM {table.name} WHERE watch = ? AND key IN "
+    def __init__(self, table: sa.Table, columns: Sequence[str], condition: str = "TRUE") -> None:
+        self._rows = f"FROM {table.name} WHERE {condition} AND watch = ? AND key IN "
         self._text = f"SELECT {', '.join(columns)} {self._rows}"
 
     def of(self, connection: sa.Connection, watch: int, keys: Iterable[bytes]) -> Iterator[Sequence[Any]]:

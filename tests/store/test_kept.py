@@ -83,7 +83,7 @@ def test_large_documents_do_not_stay_beside_a_statement(store: SqlState, size: i
         )
     rows = [row for text, many in run if text.startswith(("INSERT INTO document", "INSERT INTO log ")) for row in many]
     assert max(sum(len(value) for value in row if isinstance(value, bytes)) for row in rows) < 400_000
-    assert {len(row) for row in rows} == ({300, 600} if size == 100 else {3, 6})
+    assert {len(row) for row in rows} == ({400, 600} if size == 100 else {4, 6})
     assert len(store.commits.documents("w", keys)) == 200
 
 

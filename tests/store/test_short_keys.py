@@ -149,8 +149,9 @@ def old_state(path: Path) -> None:
     database.create_function("long_key", 1, lambda raw: long_key(unpack_key(raw)))
     for table in ("revision", "document", "log", "parked"):
         database.execute(f"UPDATE {table} SET key = long_key(key)")
-    for table in ("tombstone", "dictionary"):
+    for table in ("tombstone", "dictionary", "superseded"):
         database.execute(f"DROP TABLE {table}")
+    database.execute("ALTER TABLE document DROP COLUMN position")
     database.execute("UPDATE alembic_version SET version_num = '0004'")
     database.execute("VACUUM")
     database.close()
