@@ -23,7 +23,7 @@ from esfeed.errors import ConfigError, Retryable
 from esfeed.net import bounds
 from esfeed.ports import OK, Outcome, waits
 from esfeed.sinks.common import restricted_http
-from esfeed.sinks.common.http_status import retry_after
+from esfeed.sinks.common.http_status import wait_of
 from esfeed.sinks.webhook.settings import WebhookSettings
 from esfeed.sinks.webhook.sink import WebhookSink
 from esfeed.testing.events import sample_event
@@ -261,7 +261,7 @@ def test_redirect_is_not_followed(server: Server) -> None:
 )
 def test_retry_after(text: str | None, wait: float | None) -> None:
     """Seconds and HTTP dates are understood, an hour is the most that is believed, nonsense is no wait at all."""
-    assert retry_after(text, NOW) == wait
+    assert wait_of({} if text is None else {"retry-after": text}, NOW) == wait
 
 
 def test_retry_after_on_the_wire(server: Server) -> None:

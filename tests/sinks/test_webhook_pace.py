@@ -16,8 +16,8 @@ import pytest
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
+from esfeed.net.rate import Rate
 from esfeed.ports import OK
-from esfeed.sinks.common.ratelimit import Rate
 from esfeed.sinks.webhook.messages import Message, Writer
 from esfeed.sinks.webhook.settings import WebhookSettings
 from esfeed.sinks.webhook.sink import WebhookSink
