@@ -148,12 +148,15 @@ Connection = GuardedHTTP | GuardedHTTPS
 def connection_to(
     scheme: str, host: str, port: int, limits: Limits, context: ssl.SSLContext | None = None
 ) -> Connection:
-    """A connection that is not made yet. ``context`` is for https, and respects the deadline from now on."""
+    """A connection that is not made yet.
+
+    ``context`` is for https, and respects the deadline from now on. The default trusts the authorities of the system.
+    """
     connection: Connection
     if scheme == "http":
         connection = GuardedHTTP(host, port)
     else:
-        connection = GuardedHTTPS(host, port, ssl_context=None if context is None else tls_context(context))
+        connection = GuardedHTTPS(host, port, ssl_context=tls_context(context or ssl.create_default_context()))
     connection.limits = limits
     return connection
 

@@ -191,9 +191,8 @@ class ZaqarClient:
 
     def _new_session(self) -> requests.Session:
         if self._settings.ca_certs:
-            trust(
-                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self._settings.ca_certs
-            )  # for its error, which names the key
+            # For its error, which names the key.
+            trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self._settings.ca_certs)
         return restricted_session(self._limits, self._verify())
 
 
