@@ -19,12 +19,12 @@ from esfeed.delivery.options import DeliveryOptions
 from esfeed.delivery.target import Target
 from esfeed.errors import StateError
 from esfeed.model.event import Event
-from esfeed.ports import Commit, Entry, Outcome, Settlement, rejected
+from esfeed.ports import Clock, Commit, Entry, Outcome, Settlement, rejected
 from esfeed.routing.router import Router
 from esfeed.runtime.clock import SystemClock
 from esfeed.store.state import SqlState
 from esfeed.testing.events import sample_event
-from tests.delivery.fakes import FakeSink, bad
+from tests.delivery.fakes import FakeClock, FakeSink, bad
 from tests.store.test_sql import key
 from tests.support.clients import eventually
 
@@ -57,7 +57,7 @@ def fill(store: SqlState, docs: Sequence[str]) -> None:
     store.commits.commit("w", Commit(entries=entries))
 
 
-def dispatcher(store: SqlState, name: str, sink: Any, **options: Any) -> Dispatcher:
+def dispatcher(store: SqlState, name: str, sink: Any, clock: Clock | None = None, **options: Any) -> Dispatcher:
     if store.outbox.cursor(name) is None:
         store.outbox.settle(name, Settlement(0))
     return Dispatcher(
@@ -67,7 +67,7 @@ def dispatcher(store: SqlState, name: str, sink: Any, **options: Any) -> Dispatc
         store.log,
         store.outbox,
         DeliveryOptions(**options),
-        SystemClock(),
+        clock or SystemClock(),
     )
 
 
@@ -100,15 +100,18 @@ def test_a_full_disk_under_the_state(store: SqlState) -> None:
 
 def test_restart_with_parked_documents(store: SqlState) -> None:
     """Over the real store: who waits is known to the next process, and the log may have been pruned meanwhile."""
-    sink = FakeSink(bad("p"))
+    sink, clock = FakeSink(bad("p")), FakeClock()
     fill(store, ["a", "p", "b", "p"])
-    dispatcher(store, "s", sink).run_once()
+    dispatcher(store, "s", sink, clock).run_once()
     assert sink.positions == [1, 3]
     store.retention.prune(int(time.time() * 1000) + 60_000, 1 << 40, {"s": ["w"]})
     assert store.log.first() is None
     fill(store, ["p", "c"])
-    again = dispatcher(store, "s", sink)
+    again = dispatcher(store, "s", sink, clock)
     sink.word = lambda event: None
+    again.run_once()
+    assert sink.positions == [1, 3, 6]
+    clock.passed += 3600
     finish(again)
     assert sink.positions == [1, 3, 6, 2, 4, 5]
     assert store.dead_letters.counts()["s"].dropped == 0
