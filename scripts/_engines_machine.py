@@ -1,25 +1,20 @@
-"""What `scripts/engines` needs of the machine: a folder, an unprivileged user, Java, and the engines' files."""
+"""What `scripts/engines` needs of the machine: a folder, Java, and the engines' files."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import os
-import pwd
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-
-class EngineError(Exception):
-    """Something that the caller can mend; its text says how."""
+from _host import EngineError, apt_install, as_engine_user, held, make_root, say, see_that_nobody_can_enter
 
 
 @dataclass(frozen=True)
@@ -77,52 +72,18 @@ def default_root() -> Path:
     return Path(__file__).resolve().parent.parent / ".cache" / "engines"
 
 
-ROOT = Path(os.environ.get("ESFEED_ENGINES_DIR") or default_root()).absolute()
-
-
-def say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")  # in one piece, since several threads speak
-
-
-def as_engine_user() -> dict[str, Any]:
-    """Arguments for subprocess that make the child run unprivileged."""
-    if os.geteuid() != 0:
-        return {}
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-
-
-def give_to_engine_user(folder: Path) -> None:
-    if os.geteuid() != 0:
-        return
-    nobody = pwd.getpwnam("nobody")
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
+VARIABLE = "ESFEED_ENGINES_DIR"
+ROOT = Path(os.environ.get(VARIABLE) or default_root()).absolute()
 
 
 def prepare_root() -> None:
-    if not Path("/proc/self/cmdline").exists():
-        raise EngineError("engines can be started on Linux only: processes are told apart by /proc")
-    if " " in str(ROOT):
-        raise EngineError(f"no engine starts from '{ROOT}' (a space); set ESFEED_ENGINES_DIR to another folder")
-    os.umask(0o022)  # the engine user must be able to read what is laid here
-    for folder in (ROOT / "dist", ROOT / "run"):
-        folder.mkdir(parents=True, exist_ok=True)
-    if ROOT.stat().st_uid != os.geteuid():
-        raise EngineError(f"{ROOT} belongs to another user; set ESFEED_ENGINES_DIR to a folder of your own")
-    entered = subprocess.run(["test", "-x", str(ROOT / "run")], cwd="/", check=False, **as_engine_user())
-    if entered.returncode:
-        raise EngineError(f"user nobody cannot enter {ROOT}; set ESFEED_ENGINES_DIR to a folder under /var/tmp")
+    make_root(ROOT, VARIABLE, "dist", "run")
+    see_that_nobody_can_enter(ROOT, VARIABLE)
 
 
-@contextlib.contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Holds ROOT/NAME.lock, so that neither threads nor other calls of this script do the same work at once."""
-    path = ROOT / f"{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def locked(name: str) -> AbstractContextManager[None]:
+    """Holds ROOT/NAME.lock."""
+    return held(ROOT / f"{name}.lock")
 
 
 @functools.lru_cache
@@ -169,23 +130,6 @@ def need_tool(tool: str, package: str) -> None:
     with locked("install"):
         if not shutil.which(tool) and not (apt_install(package) and shutil.which(tool)):
             raise EngineError(f"{tool} is missing: install the Debian package {package}")
-
-
-def apt_install(*choices: str) -> bool:
-    """As root on Debian, installs the first of `choices` that there is; False where none is."""
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        return False
-    environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    subprocess.run(["apt-get", "update", "-qq"], env=environment, stdout=sys.stderr, check=False)
-    for package in choices:
-        known = subprocess.run(["apt-cache", "policy", package], capture_output=True, text=True, check=False)
-        if not re.search(r"Candidate: \d", known.stdout):
-            continue
-        say(f"installing {package} by apt-get")
-        command = ["apt-get", "install", "-y", "-qq", "-o", "Dpkg::Use-Pty=0", "--no-install-recommends", package]
-        if subprocess.run(command, env=environment, stdout=sys.stderr, check=False).returncode == 0:
-            return True
-    return False
 
 
 def pip_java() -> bool:

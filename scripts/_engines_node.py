@@ -5,36 +5,29 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
-import json
 import os
-import random
 import re
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
-import threading
 import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import _engines_security
-from _engines_machine import ROOT, Build, EngineError, as_engine_user, give_to_engine_user
+from _engines_machine import ROOT, Build
+from _host import EngineError, as_engine_user, give_to_engine_user
+from _instance import Instance, Record, free_ports, interrupted
 
 START_SECONDS = 180  # two cores may be starting eight engines at once
 STOP_SECONDS = 20
-LOG_LINES = 30
-
-Record = dict[str, Any]
-interrupted = threading.Event()  # set by Ctrl-C: what is still starting ends
 
 
 @dataclass(frozen=True)
-class Instance:
-    """One running (or ended) engine: its folder under ROOT/run, and what its record file says."""
+class Engine(Instance):
+    """One running (or ended) engine, in its folder under ROOT/run."""
 
     build: Build
     label: str
@@ -48,24 +41,9 @@ class Instance:
         return ROOT / "run" / self.key
 
     @property
-    def log(self) -> Path:
-        return self.folder / "console.log"
-
-    @property
     def tag(self) -> str:
         """On the command line of each of its processes, so that a reused pid is never taken for it."""
         return f"-Desfeed.instance={self.folder}"
-
-    def record(self) -> Record:
-        with contextlib.suppress(OSError, ValueError):
-            return dict(json.loads((self.folder / "record.json").read_text()))
-        return {}
-
-    def write(self, record: Record) -> None:
-        fresh = self.folder / "record.new"
-        fresh.touch(mode=0o600)  # it may hold a password
-        fresh.write_text(json.dumps(record, indent=1))
-        fresh.replace(self.folder / "record.json")
 
     def pid(self) -> int | None:
         """The live process: the recorded one, or the one that the engine itself noted (see `launch_command`)."""
@@ -73,6 +51,9 @@ class Instance:
         with contextlib.suppress(OSError):
             numbers.append((self.folder / "logs/pid").read_text().strip())
         return next((int(number) for number in numbers if number.isdigit() and self.is_ours(int(number))), None)
+
+    def alive(self) -> bool:
+        return self.pid() is not None
 
     def is_ours(self, pid: int) -> bool:
         try:
@@ -96,31 +77,8 @@ class Instance:
         except (OSError, http.client.HTTPException):
             return False
 
-    def state(self) -> str:
-        if not self.record():
-            return "down"
-        if not self.pid():
-            return "ended"
-        return "up" if self.answers() else "not answering"
 
-    def log_tail(self) -> str:
-        with contextlib.suppress(OSError):
-            return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
-        return "(no log)"
-
-
-def free_ports(count: int) -> list[int]:
-    """Below the range that outgoing connections use, so that none takes the port while the engine is starting."""
-    ports: list[int] = []
-    while len(ports) < count:
-        port = random.randrange(15000, 32000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            ports.append(port)
-    return ports
-
-
-def node_settings(instance: Instance, record: Record) -> dict[str, str]:
+def node_settings(instance: Engine, record: Record) -> dict[str, str]:
     build, folder = instance.build, instance.folder
     transport = "transport.tcp.port" if build.name in ("es2", "es5", "es6") else "transport.port"
     settings = {
@@ -145,7 +103,7 @@ def node_settings(instance: Instance, record: Record) -> dict[str, str]:
     return {**settings, **record["settings"]}
 
 
-def jvm_options(instance: Instance) -> list[str]:
+def jvm_options(instance: Engine) -> list[str]:
     heap = os.environ.get("ESFEED_ENGINE_HEAP", "512m")
     # Without the optimising compiler eight engines are up in 28 s instead of 48 on two cores, at less peak throughput.
     chosen = os.environ.get("ESFEED_ENGINE_JAVA_OPTS", "-XX:TieredStopAtLevel=1").split()
@@ -162,7 +120,7 @@ def jvm_options(instance: Instance) -> list[str]:
     ]
 
 
-def engine_environment(instance: Instance, java: Path) -> dict[str, str]:
+def engine_environment(instance: Engine, java: Path) -> dict[str, str]:
     prefix = "OPENSEARCH" if instance.build.distribution == "opensearch" else "ES"
     temporary = str(instance.folder / "tmp")
     return {
@@ -177,7 +135,7 @@ def engine_environment(instance: Instance, java: Path) -> dict[str, str]:
     }
 
 
-def launch_command(instance: Instance, java: Path, settings: dict[str, str]) -> list[str]:
+def launch_command(instance: Engine, java: Path, settings: dict[str, str]) -> list[str]:
     build = instance.build
     if build.launch != "java":
         program = str(build.home / "bin" / build.distribution)
@@ -197,7 +155,7 @@ def launch_command(instance: Instance, java: Path, settings: dict[str, str]) -> 
     return [*command, *(f"-E{key}={value}" for key, value in settings.items())]
 
 
-def lay_folder(instance: Instance) -> None:
+def lay_folder(instance: Engine) -> None:
     """An empty folder with the engine's own settings, less what would make its JVM write into the shared home."""
     shutil.rmtree(instance.folder, ignore_errors=True)
     for name in ("data", "logs", "snapshots", "tmp"):
@@ -211,7 +169,7 @@ def lay_folder(instance: Instance) -> None:
         options.write_text(unwanted.sub("", options.read_text()))
 
 
-def prepare(instance: Instance, java: Path, security: bool, settings: dict[str, str]) -> Record:
+def prepare(instance: Engine, java: Path, security: bool, settings: dict[str, str]) -> Record:
     """Lays an empty folder and chooses ports; the record says all that a later `launch` or a client needs."""
     build = instance.build
     lay_folder(instance)
@@ -232,7 +190,7 @@ def prepare(instance: Instance, java: Path, security: bool, settings: dict[str, 
     return record
 
 
-def launch(instance: Instance, java: Path, record: Record) -> None:
+def launch(instance: Engine, java: Path, record: Record) -> None:
     """Starts the process and waits until the cluster is healthy; a start that fails leaves no process behind."""
     give_to_engine_user(instance.folder)
     (instance.folder / "logs/pid").unlink(missing_ok=True)
@@ -259,7 +217,7 @@ def launch(instance: Instance, java: Path, record: Record) -> None:
         instance.write(record | {"pid": int((instance.folder / "logs/pid").read_text())})
 
 
-def start_failure(instance: Instance, process: subprocess.Popen[bytes], deadline: float) -> str:
+def start_failure(instance: Engine, process: subprocess.Popen[bytes], deadline: float) -> str:
     """Why it is in vain to wait any longer, if so; takes half a second."""
     if interrupted.wait(0.5):
         return "was interrupted while starting"
@@ -270,7 +228,7 @@ def start_failure(instance: Instance, process: subprocess.Popen[bytes], deadline
     return "" if code is None or left_as_it_should else f"ended while starting (code {code})"
 
 
-def end(instance: Instance) -> None:
+def end(instance: Engine) -> None:
     """Ends the engine's process, the one with its tag and no other."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + STOP_SECONDS
@@ -280,6 +238,6 @@ def end(instance: Instance) -> None:
             wait_gone(instance, pid, deadline)
 
 
-def wait_gone(instance: Instance, pid: int, deadline: float) -> None:
+def wait_gone(instance: Engine, pid: int, deadline: float) -> None:
     while instance.is_ours(pid) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -12,17 +12,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from _engines_machine import (
-    Build,
-    EngineError,
-    as_engine_user,
-    fetch_zip,
-    give_to_engine_user,
-    locked,
-    need_java,
-    need_tool,
-    unpack,
-)
+from _engines_machine import Build, fetch_zip, locked, need_java, need_tool, unpack
+from _host import EngineError, as_engine_user, give_to_engine_user
 
 _OPENSEARCH_SSL = {
     f"plugins.security.ssl.{layer}.{key}": value

@@ -12,9 +12,11 @@ import tempfile
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
-from _engines_machine import OLD_JAVA, Build, need_java, say
+from _engines_machine import OLD_JAVA, Build, need_java
+from _host import say
+from _instance import Record
 from _services_machine import ROOT, ServiceError, locked, need_program
-from _services_server import Kind, Record, ask, run
+from _services_server import Kind, ask, run
 
 VERSION = "3.9.1"
 POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">

@@ -3,55 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from _engines_machine import EngineError, apt_install, as_engine_user, say
 from _engines_security import make_certificates
+from _host import EngineError, apt_install, held, make_root, say, see_that_nobody_can_enter
 
-ROOT = Path(os.environ.get("ESFEED_SERVICES_DIR") or f"/var/tmp/esfeed-services-{os.geteuid()}").absolute()
+VARIABLE = "ESFEED_SERVICES_DIR"
+ROOT = Path(os.environ.get(VARIABLE) or f"/var/tmp/esfeed-services-{os.geteuid()}").absolute()
 POLICY = Path("/usr/sbin/policy-rc.d")
 _PLACES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")  # sbin is in few users' PATH
 
 
 class ServiceError(EngineError):
-    """Something that the caller can mend; its text says how."""
+    """Something that the caller can correct; its text says how."""
 
 
 def prepare_root() -> None:
-    """Makes ROOT, and sees that the user who is to run the servers can enter it."""
-    if not Path("/proc/self/stat").exists():
-        raise ServiceError("services can be started on Linux only: processes are told apart by /proc")
-    if " " in str(ROOT):
-        raise ServiceError(
-            f"not every service starts from '{ROOT}' (a space); set ESFEED_SERVICES_DIR to another folder"
-        )
-    os.umask(0o022)
-    (ROOT / "run").mkdir(parents=True, exist_ok=True)
-    if ROOT.stat().st_uid != os.geteuid():
-        raise ServiceError(f"{ROOT} belongs to another user; set ESFEED_SERVICES_DIR to a folder of your own")
-    entered = subprocess.run(["test", "-x", str(ROOT / "run")], cwd="/", check=False, **as_engine_user())
-    if entered.returncode:
-        raise ServiceError(f"user nobody cannot enter {ROOT}; set ESFEED_SERVICES_DIR to a folder under /var/tmp")
+    make_root(ROOT, VARIABLE, "run")
+    see_that_nobody_can_enter(ROOT, VARIABLE)
 
 
-@contextlib.contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Holds ROOT/NAME.lock, so that neither threads nor other calls of this script do the same work at once."""
-    path = ROOT / f"{name}.lock"
-    while True:
-        with path.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
-                continue  # whoever held it before took the file away
-            yield
-            return
+def locked(name: str) -> AbstractContextManager[None]:
+    """Holds ROOT/NAME.lock."""
+    return held(ROOT / f"{name}.lock")
 
 
 def certificates(target: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+from _instance import Record
 from _services_machine import need_program, package_version
-from _services_server import Kind, Record, ask, run
+from _services_server import Kind, ask, run
 
 
 class Mosquitto(Kind):

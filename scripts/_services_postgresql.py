@@ -6,9 +6,10 @@ import signal
 import subprocess
 from pathlib import Path
 
-from _engines_machine import as_engine_user
+from _host import as_engine_user
+from _instance import Record
 from _services_machine import find_program, need_program, package_version
-from _services_server import Kind, Record, run
+from _services_server import Kind, run
 
 PLACES = "/usr/lib/postgresql/*/bin"
 PACKAGES = ("postgresql-15", "postgresql")

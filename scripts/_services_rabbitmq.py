@@ -6,8 +6,9 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from _instance import Record
 from _services_machine import find_program, need_program, package_version
-from _services_server import Kind, Record, ask
+from _services_server import Kind, ask
 
 PLACES = "/usr/lib/rabbitmq/bin"  # the wrappers in /usr/sbin would change to the user rabbitmq and its folders
 PACKAGES = ("rabbitmq-server",)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from _instance import Record
 from _services_machine import need_program, package_version
-from _services_server import Kind, Record, ask
+from _services_server import Kind, ask
 
 
 class Redis(Kind):

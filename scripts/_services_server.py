@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -16,16 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _engines_machine import as_engine_user, give_to_engine_user
-from _engines_node import free_ports, interrupted
+from _host import as_engine_user, give_to_engine_user
+from _instance import Instance, Record, birth, free_ports, interrupted
 from _services_machine import ROOT, ServiceError, certificates
 
 START_SECONDS = 120  # two cores may be starting all of them at once
 STOP_SECONDS = 20
-LOG_LINES = 30
 USER = "esfeed"
-
-Record = dict[str, Any]
 
 
 class Kind:
@@ -73,8 +69,8 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Instance:
-    """One running (or ended) server: its folder under ROOT/run, and what its record file says."""
+class Server(Instance):
+    """One running (or ended) server, in its folder under ROOT/run."""
 
     kind: Kind
     label: str
@@ -86,21 +82,6 @@ class Instance:
     @property
     def folder(self) -> Path:
         return ROOT / "run" / self.key
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "console.log"
-
-    def record(self) -> Record:
-        with contextlib.suppress(OSError, ValueError):
-            return dict(json.loads((self.folder / "record.json").read_text()))
-        return {}
-
-    def write(self, record: Record) -> None:
-        fresh = self.folder / "record.new"
-        fresh.touch(mode=0o600)  # it holds a password
-        fresh.write_text(json.dumps(record, indent=1))
-        fresh.replace(self.folder / "record.json")
 
     def pids(self) -> list[int]:
         """The live processes that were started for it, the server itself first; descendants are theirs to end."""
@@ -116,28 +97,6 @@ class Instance:
             return self.kind.ready(self.record())
         return False
 
-    def state(self) -> str:
-        if not self.record():
-            return "down"
-        if not self.alive():
-            return "ended"
-        return "up" if self.answers() else "not answering"
-
-    def log_tail(self) -> str:
-        with contextlib.suppress(OSError):
-            return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
-        return "(no log)"
-
-
-def birth(pid: int) -> str:
-    """What tells a process from any other that has, had or will have its number; empty for none, or a dead one."""
-    with contextlib.suppress(OSError, IndexError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        if fields[0] not in "ZX":
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-            return f"{boot}/{fields[19]}"
-    return ""
-
 
 def ask(port: int, say: bytes, size: int = 4096) -> bytes:
     """The beginning of what a server on this machine answers to ``say``. Raises ``OSError``."""
@@ -150,15 +109,16 @@ def ask(port: int, say: bytes, size: int = 4096) -> bytes:
 
 def run(kind: Kind, command: list[str], **options: Any) -> str:
     """A step of a preparation, as the server's user; its output. Raises ``ServiceError`` with its last words."""
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, **{"cwd": "/", **options}, **as_engine_user()
+    options = {"cwd": "/", **options, **as_engine_user()}
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        command, capture_output=True, text=True, check=False, **options
     )
     if done.returncode:
         raise ServiceError(f"{kind.name}: {command[0]} failed: {(done.stdout + done.stderr).strip()[-2000:]}")
     return done.stdout
 
 
-def prepare(instance: Instance, settings: dict[str, str]) -> Record:
+def prepare(instance: Server, settings: dict[str, str]) -> Record:
     """Lays an empty folder; the record says all that a later `launch` or a client needs."""
     kind, folder = instance.kind, instance.folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -186,7 +146,7 @@ def prepare(instance: Instance, settings: dict[str, str]) -> Record:
     return record
 
 
-def launch(instance: Instance, record: Record) -> Record:
+def launch(instance: Server, record: Record) -> Record:
     """Starts the processes and waits until the server serves; a start that fails leaves no process behind."""
     kind, folder = instance.kind, instance.folder
     kind.configure(folder, record)
@@ -226,7 +186,7 @@ def start_failure(process: subprocess.Popen[bytes], deadline: float) -> str:
     return "" if code is None else f"ended while starting (code {code})"
 
 
-def end(instance: Instance) -> None:
+def end(instance: Server) -> None:
     """Ends the server in its own way, then its helpers; what does not end in time is killed, with its descendants."""
     for number in (instance.kind.stop_signal, signal.SIGKILL):
         deadline = time.monotonic() + STOP_SECONDS

@@ -6,27 +6,28 @@ Searchlight and Zaqar pin what esfeed does not, so each has an environment of it
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from _engines_machine import EngineError, apt_install, say
+import _services_machine
+from _host import EngineError, held, make_root, say
 
 HERE = Path(__file__).resolve().parent
 FILES = HERE / "stack.d"
 ENGINES = {"es2": "2.4.1", "es5": "5.5.3"}
 """The engines that Searchlight 9.0.0 runs on, and the client that it needs for each."""
 
-_PYTHON_MEND = "install it (pyenv install 3.8), or name one by ESFEED_STACK_PYTHON38"
+_PYTHON_HINT = "install it (pyenv install 3.8), or name one by ESFEED_STACK_PYTHON38"
 
 
 class StackError(EngineError):
-    """Something that the caller can mend; its text says how."""
+    """Something that the caller can correct; its text says how."""
 
 
 def default_root() -> Path:
@@ -34,50 +35,22 @@ def default_root() -> Path:
     return Path(f"/var/tmp/esfeed-stack-{os.geteuid()}")
 
 
-ROOT = Path(os.environ.get("ESFEED_STACK_DIR") or default_root()).absolute()
+VARIABLE = "ESFEED_STACK_DIR"
+ROOT = Path(os.environ.get(VARIABLE) or default_root()).absolute()
 
 
 def prepare_root() -> None:
-    if not Path("/proc/self/stat").exists():
-        raise StackError("the stack can be started on Linux only: processes are told apart by /proc")
-    for name in ("env", "run"):
-        (ROOT / name).mkdir(parents=True, exist_ok=True)
-    if ROOT.stat().st_uid != os.geteuid():
-        raise StackError(f"{ROOT} belongs to another user; set ESFEED_STACK_DIR to a folder of your own")
+    make_root(ROOT, VARIABLE, "env", "run")
 
 
-@contextlib.contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Holds ROOT/NAME.lock, so that two calls of this script do not do the same work at once."""
-    with (ROOT / f"{name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def locked(name: str) -> AbstractContextManager[None]:
+    """Holds ROOT/NAME.lock."""
+    return held(ROOT / f"{name}.lock")
 
 
 def need_program(name: str, package: str) -> str:
     """The path of a program, from Debian's package where it is not there yet."""
-    places = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/lib/rabbitmq/bin"])
-    with locked("install"):
-        if not shutil.which(name, path=places):
-            _install_quietly(package)
-    found = shutil.which(name, path=places)
-    if not found:
-        raise StackError(f"{name} is needed: install Debian's {package} (apt-get install {package})")
-    return found
-
-
-def _install_quietly(package: str) -> None:
-    # Debian starts a server as soon as it is installed; ours runs on its own port, so nothing is to start by itself.
-    policy = Path("/usr/sbin/policy-rc.d")
-    ours = os.geteuid() == 0 and not policy.exists()
-    if ours:
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-    try:
-        apt_install(package)
-    finally:
-        if ours:
-            policy.unlink(missing_ok=True)
+    return str(_services_machine.need_program("the stack", name, (package,)))
 
 
 def searchlight(engine: str) -> Path:
@@ -107,7 +80,7 @@ def _pins(name: str) -> list[str]:
     return [line for line in (FILES / name).read_text().split("\n") if line and not line.startswith("#")]
 
 
-def _environment(name, python, pins, first) -> Path:  # type: ignore[no-untyped-def]  # see the two callers
+def _environment(name: str, python: Callable[[], str], pins: Sequence[str], first: Sequence[str]) -> Path:
     folder, stamp = ROOT / "env" / name, hashlib.sha256("\n".join([*pins, *first]).encode()).hexdigest()
     if (folder / ".installed").is_file() and (folder / ".installed").read_text() == stamp:
         return folder / "bin"
@@ -144,4 +117,4 @@ def _python38() -> str:
             # A shim of pyenv's is there even where its Python is not, so it is asked, not believed.
             if subprocess.run([place, "-c", script], capture_output=True, check=False).returncode == 0:
                 return place
-    raise StackError(f"Searchlight 9.0.0 needs Python 3.8, and none was found: {_PYTHON_MEND}")
+    raise StackError(f"Searchlight 9.0.0 needs Python 3.8, and none was found: {_PYTHON_HINT}")

@@ -22,38 +22,26 @@ from pathlib import Path
 from typing import Any
 
 import _stack_machine as machine
-from _engines_machine import say
-from _engines_node import free_ports
+from _host import say
+from _instance import Record, Recorded, birth, free_ports, tail
 from _stack_machine import FILES, HERE, ROOT, StackError, need_program
 
 START_SECONDS = 120  # two cores may be at other work
 STOP_SECONDS = 20
-LOG_LINES = 30
 PORTS = ("epmd", "rabbitmq", "erlang", "openstack", "redis", "zaqar", "zaqar-keystone")
 
-Record = dict[str, Any]
 _writing = threading.Lock()  # several parts are started at once
 
 
 @dataclass(frozen=True)
-class Stack:
-    """One stack: its folder under ROOT/run, and what its record file says."""
+class Stack(Recorded):
+    """One stack, in its folder under ROOT/run."""
 
     label: str
 
     @property
     def folder(self) -> Path:
         return ROOT / "run" / self.label
-
-    def record(self) -> Record:
-        with contextlib.suppress(OSError, ValueError):
-            return dict(json.loads((self.folder / "record.json").read_text()))
-        return {}
-
-    def write(self, record: Record) -> None:
-        fresh = self.folder / "record.new"
-        fresh.write_text(json.dumps(record, indent=1))
-        fresh.replace(self.folder / "record.json")
 
     def add(self, **more: Any) -> None:
         with _writing:
@@ -71,20 +59,10 @@ class Stack:
     def pid(self, part: str) -> int | None:
         """The live process of a part."""
         noted = self.record().get("processes", {}).get(part)
-        return noted["pid"] if noted and began(noted["pid"]) == noted["began"] else None
+        return noted["pid"] if noted and birth(noted["pid"]) == noted["began"] else None
 
     def tail(self, part: str) -> str:
-        with contextlib.suppress(OSError):
-            return "\n".join(self.log(part).read_text(errors="replace").splitlines()[-LOG_LINES:])
-        return "(no log)"
-
-
-def began(pid: int) -> int:
-    """When a process began, in ticks since the machine did; 0 where there is none, or only what is left of one."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return 0 if after_name[0] in "ZX" else int(after_name[19])
-    return 0
+        return tail(self.log(part))
 
 
 def lay(stack: Stack, engine: str, shards: int) -> Record:
@@ -300,7 +278,7 @@ def start(stack: Stack, part: Part) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # the caller's Ctrl-C is not the server's
         )
-    stack.note(part.name, {"pid": process.pid, "began": began(process.pid)})
+    stack.note(part.name, {"pid": process.pid, "began": birth(process.pid)})
     deadline = time.monotonic() + START_SECONDS
     while not part.alive(stack):
         code = process.poll()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from esfeed.config.types import seconds
 from esfeed.errors import ConfigError
+from esfeed.model.times import moment
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -19,14 +20,12 @@ def milliseconds(option: str, text: str, now: datetime) -> int:
         when = now - timedelta(seconds=seconds(text))
     except ValueError:
         try:
-            when = datetime.fromisoformat(text)
+            when = moment(text)
         except ValueError:
             hint = 'write a time such as "2026-11-24T10:00:00Z", or how long ago, such as "24h" or "7d"'
             raise ConfigError(option, text, hint) from None
     except OverflowError:
         raise ConfigError(option, text, "that is before the beginning of time; write less") from None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
     if when > now:
         raise ConfigError(option, text, f"that is in the future (it is {now:%Y-%m-%dT%H:%M:%SZ} now)")
     return (when - _EPOCH) // timedelta(milliseconds=1)

@@ -14,6 +14,7 @@ from esfeed.cli.feed import settings
 from esfeed.cli.output import errors, out
 from esfeed.config.types import seconds
 from esfeed.errors import ConfigError
+from esfeed.model.times import moment
 from esfeed.model.tokens import Token, digest, new_token
 from esfeed.runtime.factory import App
 
@@ -95,10 +96,9 @@ def _until(text: str, now: datetime) -> datetime:
         until = now + timedelta(seconds=seconds(text))
     except ValueError:
         try:
-            until = datetime.fromisoformat(text)
+            until = moment(text)
         except ValueError:
             raise ConfigError("--expires", text, hint) from None
-    until = until if until.tzinfo else until.replace(tzinfo=UTC)
     if until <= now:
         raise ConfigError("--expires", text, f"that is over already (it is {now:%Y-%m-%dT%H:%M:%SZ}); {hint}")
     return until

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,11 +25,13 @@ from esfeed.cluster.limits import Limit, Limited, Limits, refusal, without_scrol
 from esfeed.cluster.link import Link
 from esfeed.cluster.lots import chain, encoded
 from esfeed.cluster.node import Meter
-from esfeed.cluster.ratelimit import Pace, between_tries, retry_after
 from esfeed.cluster.reasons import of_body, of_error
 from esfeed.cluster.responses import Answers, Failed, SearchResponse, decode, page, whole
+from esfeed.cluster.retries import between_tries
 from esfeed.errors import ClusterError, Forbidden, NameGone, NameMoved, Retryable, brief
 from esfeed.net.bounds import TooLarge
+from esfeed.net.rate import Rate
+from esfeed.net.retry_after import retry_after
 
 _RETRY = frozenset({429, 502, 503, 504})
 _LONGEST_WORD = 1 << 20
@@ -50,7 +53,7 @@ class Client:
         self.meter = Meter()
         self._connection = connection
         self._sleep = sleep
-        self._pace = Pace(connection.most_per_second, sleep)
+        self._rate = Rate(connection.most_per_second)
         self._limits = Limits(_KEEP)
         self._link = link or Link(connection)
         self._own = link is None
@@ -107,7 +110,9 @@ class Client:
             raise ClusterError(f"{error.message} ({self._connection.tries} tries)", error.hint) from error
 
     def _once(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any) -> bytes:
-        self._pace()
+        wait, _ = self._rate.take()
+        if wait:
+            self._sleep(wait)
         # Only responses about documents or indices can be long.
         max_bytes = _LONGEST_WORD if path == "/" or path.startswith("/_nodes") else self._connection.max_bytes
         try:
@@ -161,7 +166,8 @@ class Client:
                 "login page and with the scheme that it has",
             )
         if status in _RETRY:
-            return Retryable(text, "see its load and health", retry_after(error.meta.headers.get("retry-after")))
+            wait = retry_after(error.meta.headers.get("retry-after"), datetime.now(UTC))
+            return Retryable(text, "see its load and health", wait)
         if status == 401:
             return ClusterError(
                 f"cluster {self.name!r} does not accept these credentials (401)",

@@ -15,6 +15,7 @@ from typing import Any
 from esfeed.changes.profiles.searchlight import NEVER_PAIRED, ROLE_FIELD
 from esfeed.demo.demo_index import TYPE_FIELD, DemoIndex, EngineClient
 from esfeed.demo.ledger import Ledger
+from esfeed.model.times import moment
 
 FLAVOR, IMAGE, SERVER = "OS::Nova::Flavor", "OS::Glance::Image", "OS::Nova::Server"
 NETWORK, GROUP, ZONE = "OS::Neutron::Net", "OS::Neutron::SecurityGroup", "OS::Designate::Zone"
@@ -108,5 +109,5 @@ def _stamp(ago: timedelta = timedelta(0)) -> str:
 
 def _version(stamp: str) -> int:
     """Nine digits of the seconds of ``updated_at``, then nine of the milliseconds of the notification."""
-    seconds = int(datetime.fromisoformat(stamp).timestamp())
+    seconds = int(moment(stamp).timestamp())
     return int(f"{seconds % 10**9:09d}{time.time_ns() // 10**6 % 10**9:09d}")

@@ -7,12 +7,11 @@ messages.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import msgspec
 
 from esfeed import __version__
 from esfeed.model.event import Event
+from esfeed.model.times import moment
 
 _OPS = {"created": "c", "updated": "u", "deleted": "d", "read": "r"}
 
@@ -78,8 +77,6 @@ def debezium(event: Event) -> bytes:
 
 def _milliseconds(text: str | None) -> int | None:
     try:
-        time = datetime.fromisoformat(text or "")
-        time = time if time.tzinfo else time.replace(tzinfo=UTC)
-        return int(time.timestamp() * 1000)
-    except (ValueError, OverflowError):
+        return int(moment(text or "").timestamp() * 1000)
+    except ValueError:
         return None

@@ -7,11 +7,12 @@ All are frozen. The ``_source`` of a document keeps the bytes of the engine ever
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+
+from esfeed.model.times import moment
 
 Op = Literal["created", "updated", "deleted", "read"]
 View = Literal["admin", "user"]
@@ -201,6 +202,6 @@ def event_time(event: Event) -> float | None:
 @lru_cache(1000)
 def _epoch(time: str) -> float | None:
     try:
-        return datetime.fromisoformat(time).timestamp()
+        return moment(time).timestamp()
     except ValueError:
         return None

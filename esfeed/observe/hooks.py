@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from datetime import datetime
 
-from esfeed.model.event import Event
+from esfeed.model.event import Event, event_time
 from esfeed.observe.ports import Observer
 from esfeed.ports import Clock, Outcome, Sink
 
@@ -38,15 +37,10 @@ class ObservedSink:
             outcomes = self._inner.send(events)
             took = self._clock.monotonic() - began
             now = self._clock.now().timestamp()
-            delays = [max(0.0, now - epoch(event)) for event in events]
+            delays = [max(0.0, now - (event_time(event) or now)) for event in events]
             for observer in self._observers:
                 observer.sent(self._name, events, outcomes, delays, took)
         return outcomes
 
     def close(self) -> None:
         self._inner.close()
-
-
-def epoch(event: Event) -> float:
-    """When the feed found the event, in epoch seconds."""
-    return datetime.fromisoformat(event.time).timestamp()

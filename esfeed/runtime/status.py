@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from esfeed.model.event import event_time
 from esfeed.ports import Counts
 from esfeed.runtime.factory import App
 from esfeed.runtime.health import SinkHealth, WatchHealth, sink_health, watch_health
@@ -93,7 +93,7 @@ def waiting_since(app: App, sink: str) -> float:
     """How long the first log entry behind the cursor of a sink has been waiting, in seconds; 0 if there is none."""
     cursor, now = app.store.outbox.cursor(sink), app.clock.now().timestamp()
     rows = [] if cursor is None else app.store.log.read(cursor, 1)
-    return max(0.0, now - datetime.fromisoformat(rows[0].event.time).timestamp()) if rows else 0.0
+    return max(0.0, now - (event_time(rows[0].event) or now)) if rows else 0.0
 
 
 def held(app: App, sinks: Mapping[str, object], limit: int) -> list[dict[str, Any]]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from datetime import datetime
 
 import msgspec
 import structlog
 
 from esfeed.config.http import KeystoneSettings
 from esfeed.errors import ConfigError
+from esfeed.model.times import moment
 from esfeed.sinks.common.restricted_http import ThreadLimits
 from esfeed.web.callers import Caller
 from esfeed.web.problems import Problem, unauthorized
@@ -34,11 +34,10 @@ class Keystone:
 
     def __init__(self, settings: KeystoneSettings) -> None:
         try:
-            import requests
             from keystoneauth1 import exceptions, session
             from keystoneauth1.identity import v3
 
-            from esfeed.sinks.common.restricted_requests import GuardedAdapter
+            from esfeed.sinks.common.restricted_requests import restricted_session
         except ImportError:
             hint = "it needs keystoneauth1; run: pip install 'esfeed[keystone]'"
             raise ConfigError("http.keystone", None, hint) from None
@@ -56,9 +55,7 @@ class Keystone:
         verify = True if settings.ca_certs is None else str(settings.ca_certs)
         # Each thread has its own deadline. If a request first needs esfeed's own token, both must fit.
         self._limits = ThreadLimits(allow_private=True)
-        carrier = requests.Session()
-        for scheme in ("http://", "https://"):
-            carrier.mount(scheme, GuardedAdapter(self._limits, verify=True))
+        carrier = restricted_session(self._limits, verify)
         self._session = session.Session(auth=auth, session=carrier, verify=verify, timeout=settings.timeout)
         self._good: dict[str, tuple[float, Caller]] = {}
         self._refused: dict[str, float] = {}
@@ -144,5 +141,5 @@ def _caller(body: _Token, mark: str, admin_roles: frozenset[str]) -> Caller | No
     admin = bool({role.name for role in body.roles} & admin_roles)
     if not project and not admin:
         return None
-    until = datetime.fromisoformat(body.expires_at).timestamp() if body.expires_at else None
+    until = moment(body.expires_at).timestamp() if body.expires_at else None
     return Caller(f"keystone {mark[:12]}", None if admin else project, admin, until)

@@ -18,7 +18,8 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.support.services import ServiceFailure, start
+from tests.support.scripts import ScriptFailure
+from tests.support.services import start
 
 VERSION = "1.5.5"
 _KAFKA = "3.9.1"
@@ -47,7 +48,7 @@ class Connect:
     ) -> None:  # fmt: skip
         try:
             kafka = start("kafka")
-        except ServiceFailure as error:
+        except ScriptFailure as error:
             raise Missing(str(error)) from error
         self._broker = f"{kafka.host}:{kafka.port}"
         self._folder = folder

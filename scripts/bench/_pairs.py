@@ -258,6 +258,11 @@ def redis_() -> Iterator[Pair]:
         client.delete(*names)
 
 
+def _undelayed(client: paho.Client, data: Any, sock: Any) -> None:
+    """As the sink does it."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 @contextmanager
 def mqtt() -> Iterator[Pair]:
     """Topics that nobody subscribes to, at QoS 1; a hundred messages are under way at a time."""
@@ -265,7 +270,7 @@ def mqtt() -> Iterator[Pair]:
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
     client.username_pw_set(server.username, server.password)
     client.max_inflight_messages_set(BATCH)
-    client.on_socket_open = lambda _, __, sock: sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    client.on_socket_open = _undelayed
     client.connect("127.0.0.1", server.port)
     client.loop_start()
 
@@ -305,7 +310,7 @@ def postgresql() -> Iterator[Pair]:
 
         yield Pair("psycopg", _each(send, made), _sink(stack, "postgresql", url=url, table=names[1]))
         for name in names:
-            connection.execute(f"DROP TABLE {name}, {name}_gone")  # type: ignore[call-overload]
+            connection.execute(f"DROP TABLE {name}, {name}_gone")
 
 
 @contextmanager

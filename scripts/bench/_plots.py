@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +89,7 @@ def lines(series: dict[str, Sequence[tuple[float, float]]], across: str, up: str
         _save(figure, path.with_name(f"{path.name}-{theme}.svg"))
 
 
-def over_time(series: dict[str, Sequence[tuple[float, float]]], across: str, up: str, path: Path) -> None:
+def over_time(series: Mapping[str, Sequence[tuple[float, float]]], across: str, up: str, path: Path) -> None:
     """Lines without marks over even axes from 0, both files as above."""
     for theme, colours in THEMES.items():
         figure, axes = _begin(colours, (8.6, 3.4))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-import statistics
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,16 @@ from esfeed.delivery.options import DeliveryOptions
 from esfeed.delivery.target import Target
 from esfeed.errors import StateError
 from esfeed.model.event import Event
-from esfeed.ports import OK, Commit, Entry, Outcome, Settlement, rejected
+from esfeed.ports import Clock, Commit, Entry, Outcome, Settlement, rejected
 from esfeed.routing.router import Router
 from esfeed.runtime.clock import SystemClock
 from esfeed.store.state import SqlState
 from esfeed.testing.events import sample_event
-from tests.delivery.fakes import FakeSink, bad
+from tests.delivery.fakes import FakeClock, FakeSink, bad
 from tests.store.test_sql import key
+from tests.support.clients import eventually
+
+_PRUNES, _ROWS = 20, 25
 
 
 def finish(steps: Dispatcher, seconds: float = 60.0) -> None:
@@ -54,7 +57,7 @@ def fill(store: SqlState, docs: Sequence[str]) -> None:
     store.commits.commit("w", Commit(entries=entries))
 
 
-def dispatcher(store: SqlState, name: str, sink: Any, **options: Any) -> Dispatcher:
+def dispatcher(store: SqlState, name: str, sink: Any, clock: Clock | None = None, **options: Any) -> Dispatcher:
     if store.outbox.cursor(name) is None:
         store.outbox.settle(name, Settlement(0))
     return Dispatcher(
@@ -64,7 +67,7 @@ def dispatcher(store: SqlState, name: str, sink: Any, **options: Any) -> Dispatc
         store.log,
         store.outbox,
         DeliveryOptions(**options),
-        SystemClock(),
+        clock or SystemClock(),
     )
 
 
@@ -97,15 +100,18 @@ def test_a_full_disk_under_the_state(store: SqlState) -> None:
 
 def test_restart_with_parked_documents(store: SqlState) -> None:
     """Over the real store: who waits is known to the next process, and the log may have been pruned meanwhile."""
-    sink = FakeSink(bad("p"))
+    sink, clock = FakeSink(bad("p")), FakeClock()
     fill(store, ["a", "p", "b", "p"])
-    dispatcher(store, "s", sink).run_once()
+    dispatcher(store, "s", sink, clock).run_once()
     assert sink.positions == [1, 3]
     store.retention.prune(int(time.time() * 1000) + 60_000, 1 << 40, {"s": ["w"]})
     assert store.log.first() is None
     fill(store, ["p", "c"])
-    again = dispatcher(store, "s", sink)
+    again = dispatcher(store, "s", sink, clock)
     sink.word = lambda event: None
+    again.run_once()
+    assert sink.positions == [1, 3, 6]
+    clock.passed += 3600
     finish(again)
     assert sink.positions == [1, 3, 6, 2, 4, 5]
     assert store.dead_letters.counts()["s"].dropped == 0
@@ -113,87 +119,81 @@ def test_restart_with_parked_documents(store: SqlState) -> None:
 
 def test_pruning_beside_a_slow_sink(store: SqlState) -> None:
     """Rows go while it sends; each is delivered or counted as dropped, and the sink ends up at the head."""
+    turns, pruned = threading.Semaphore(0), threading.Event()
 
     class Slow(FakeSink):
+        """Each fifth batch lets rows be deleted beside it; the first one waits until they are gone."""
+
         def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-            time.sleep(0.01)
-            self.got += events
-            return [OK] * len(events)
+            if len(self.sends) % 5 == 0:
+                turns.release()
+            outcomes = super().send(events)
+            assert pruned.wait(60)
+            return outcomes
+
+    def prune() -> None:
+        for _ in range(_PRUNES):
+            turns.acquire()
+            store.retention.prune(0, store.log.size_bytes() * 3 // 4, {"s": ["w"]}, rows=_ROWS)
+            pruned.set()
 
     sink = Slow()
     steps = dispatcher(store, "s", sink, batch=10)
-    stop = threading.Event()
-
-    def prune() -> None:
-        while not stop.wait(0.02):
-            store.retention.prune(0, store.log.size_bytes() * 3 // 4, {"s": ["w"]}, rows=25)
-
     fill(store, [f"d{n}" for n in range(1500)])
-    thread = threading.Thread(target=prune)
+    thread = threading.Thread(target=prune, daemon=True)
     thread.start()
     finish(steps)
-    stop.set()
+    turns.release(_PRUNES)
     thread.join()
     assert store.outbox.cursor("s") == 1500
     dropped = store.dead_letters.counts()["s"].dropped
-    assert 0 < dropped < 1500
+    assert _ROWS - 10 <= dropped <= _ROWS * _PRUNES
     assert len(set(sink.positions)) == len(sink.positions)
     # A batch that was being sent while its rows were dropped counts as both.
-    assert 1500 <= len(sink.got) + dropped <= 1500 + 10 * 60
+    assert 1500 <= len(sink.got) + dropped <= 1500 + 10 * _PRUNES
 
 
 # --- sinks beside one another
 
 
 def test_ten_sinks_of_which_one_hangs_and_one_fails(store: SqlState) -> None:
-    """The other eight deliver as if those two were not there: everything, and no later than without them."""
-    alone = delays(store, [FakeSink() for _ in range(8)])
-    hanging = threading.Event()
+    """The other eight deliver as if those two were not there: each batch whole, and before the next one is there."""
+    released = threading.Event()
 
     class Hanging(FakeSink):
         def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
-            hanging.wait(30)
-            return [OK] * len(events)
+            outcomes = super().send(events)
+            released.wait()
+            return outcomes
 
-    good = [FakeSink() for _ in range(8)]
-    beside = delays(store, good, Hanging(), FakeSink(lambda event: Outcome("retry", "500")))
-    hanging.set()
-    assert all(len(sink.got) == 200 for sink in good)
-    # Generous, as tests share a machine: a sink that was held would wait for half a minute.
-    assert statistics.median(beside) < 3 * statistics.median(alone) + 1.0
-    assert max(beside) < 20.0
+    good, hanging, failing = [FakeSink() for _ in range(8)], Hanging(), FakeSink(lambda event: Outcome("retry", "500"))
+    with served(store, [*good, hanging, failing]):
+        for n in range(20):
+            fill(store, [f"d{n}-{doc}" for doc in range(10)])
+            eventually(lambda end=10 * (n + 1): all(len(sink.got) == end for sink in good), 60.0, 0.01)
+            eventually(lambda: hanging.sends and failing.sends, 60.0)
+        assert len(hanging.sends) == 1, "it hung all the while"
+        released.set()
+    assert [sink.sends for sink in good] == [[list(range(n, n + 10)) for n in range(1, 201, 10)]] * 8
 
 
-def delays(store: SqlState, sinks: Sequence[FakeSink], *others: FakeSink) -> list[float]:
-    """Seconds from the commit of each of 200 events to each of ``sinks``."""
-    begin, over = store.log.head(), threading.Event()
-    committed: dict[int, float] = {}
-    found: list[float] = []
+@contextmanager
+def served(store: SqlState, sinks: Sequence[FakeSink]) -> Iterator[None]:
+    """Delivers to each of ``sinks`` in a thread of its own, from now on, until the context ends."""
+    over = threading.Event()
 
-    def serve(name: str, sink: FakeSink) -> None:
-        steps = dispatcher(store, name, sink)
+    def serve(steps: Dispatcher) -> None:
         while not over.is_set():
             told = steps.run_once()
-            now = time.monotonic()
-            if sink in sinks and told.sent:
-                found.extend(now - committed[event.position] for event in sink.got[-told.sent :])
-            if told.idle:
-                over.wait(0.1)
-            else:
-                over.wait(told.wait or 0.0)
+            over.wait(0.01 if told.idle else min(told.wait or 0.0, 0.2))
 
-    threads = []
-    for number, sink in enumerate([*sinks, *others]):
-        name = f"s{begin}-{number}"
-        store.outbox.settle(name, Settlement(begin))
-        threads.append(threading.Thread(target=serve, args=[name, sink], daemon=True))
-        threads[-1].start()
-    for n in range(20):
-        committed |= dict.fromkeys(range(begin + n * 10 + 1, begin + n * 10 + 11), time.monotonic())
-        fill(store, [f"d{n}-{doc}" for doc in range(10)])
-        time.sleep(0.03)
-    until = time.monotonic() + 30
-    while any(len(sink.got) < 200 for sink in sinks) and time.monotonic() < until:
-        time.sleep(0.02)
-    over.set()
-    return found
+    steps = [dispatcher(store, f"s{number}", sink) for number, sink in enumerate(sinks)]
+    threads = [threading.Thread(target=serve, args=[each], daemon=True) for each in steps]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+    for thread in threads:
+        thread.join()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -31,20 +30,6 @@ def engine(request: pytest.FixtureRequest, started: Callable[[str], Engine]) -> 
 def fields(raw: Raw) -> dict[str, Any]:
     """The mapping of these tests."""
     return DATE if not (raw.typed and raw.engine.major < 5) else {**DATE, "name": {"type": "string"}}
-
-
-@pytest.fixture
-def follow(raw: Raw, tmp_path: Path) -> Iterator[Callable[..., Feed]]:
-    """Makes a feed on a name of this engine."""
-    made: list[Feed] = []
-
-    def on(name: str, **watch: Any) -> Feed:
-        made.append(Feed(raw.engine.url, name, tmp_path, **watch))
-        return made[-1]
-
-    yield on
-    for feed in made:
-        feed.close()
 
 
 def fill(raw: Raw, index: str, count: int, version: int = 1, **changes: str) -> None:

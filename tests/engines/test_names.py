@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +26,6 @@ EARLY, LATE = 1_700_000_000_000, 1_700_000_009_000
 def engine(request: pytest.FixtureRequest, started: Callable[[str], Engine]) -> Engine:
     """One of each family; some tests name others."""
     return started(request.param)
-
-
-@pytest.fixture
-def follow(raw: Raw, tmp_path: Path) -> Iterator[Callable[..., Feed]]:
-    """Makes a feed on a name of this engine."""
-    made: list[Feed] = []
-
-    def on(name: str, **watch: Any) -> Feed:
-        made.append(Feed(raw.engine.url, name, tmp_path, **watch))
-        return made[-1]
-
-    yield on
-    for feed in made:
-        feed.close()
 
 
 def copy(raw: Raw, source: str, target: str, **names: str | None) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,20 +15,6 @@ from tests.support.clients import Raw
 from tests.support.world import Replay, truth
 
 pytestmark = pytest.mark.engines
-
-
-@pytest.fixture
-def follow(raw: Raw, tmp_path: Path) -> Iterator[Callable[..., Feed]]:
-    """Makes a feed on a name of this engine."""
-    made: list[Feed] = []
-
-    def on(name: str, **watch: Any) -> Feed:
-        made.append(Feed(raw.engine.url, name, tmp_path, **watch))
-        return made[-1]
-
-    yield on
-    for feed in made:
-        feed.close()
 
 
 def add(raw: Raw, index: str, *ids: str, v: int = 1) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,20 +75,6 @@ def stream(raw: Raw) -> Iterator[Stream]:
     made = Stream(raw, f"qa-{secrets.token_hex(5)}")
     yield made
     made.delete()
-
-
-@pytest.fixture
-def follow(raw: Raw, tmp_path: Path) -> Iterator[Callable[..., Feed]]:
-    """Makes a feed on a name of this engine, with no other setting."""
-    made: list[Feed] = []
-
-    def on(name: str, **watch: Any) -> Feed:
-        made.append(Feed(raw.engine.url, name, tmp_path, **watch))
-        return made[-1]
-
-    yield on
-    for feed in made:
-        feed.close()
 
 
 @pytest.mark.parametrize(

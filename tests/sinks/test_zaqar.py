@@ -27,7 +27,7 @@ from esfeed.sinks.zaqar.settings import ZaqarSettings, legal
 from esfeed.sinks.zaqar.sink import ZaqarSink, body
 from esfeed.testing.events import sample_event
 from esfeed.testing.sink_contract import Received, SinkContract
-from tests.support.proxy import Proxy, answer, cut_after, cut_before, delay
+from tests.support.proxy import Proxy, answer, cut_after, cut_before, hold
 from tests.support.stack import Stack
 from tests.support.zaqar import Consumer
 
@@ -210,11 +210,7 @@ def test_tokens_taken_back_are_replaced(zaqar: Stack, project: str) -> None:
     outcomes = sink.send(sent[1:])
     assert [outcome.kind for outcome in outcomes] == ["retry", "retry"]
     assert "401" in outcomes[0].reason
-    # Zaqar has a token of its own, which it replaces just as well, at its next try.
-    end = time.monotonic() + 20
-    while not all(outcome.ok for outcome in outcomes):
-        assert time.monotonic() < end, outcomes
-        outcomes = sink.send(sent[1:])
+    all_in_the_end(sink, sent[1:])
     assert ids(consumer(zaqar, project).messages("changes"))[-2:] == [event.id for event in sent[1:]]
 
 
@@ -280,21 +276,29 @@ def test_redis_flushed(zaqar: Stack, project: str) -> None:
 
 def test_redis_killed_and_back(zaqar: Stack, project: str) -> None:
     """Zaqar without its storage is slow to say so, and is not waited for; nothing that it took is gone."""
-    sink = make(zaqar, project=project, timeout="2s")
     sent = events(10)
-    assert all(outcome.ok for outcome in sink.send(sent[:5]))
-    zaqar.kill("redis")
-    began = time.monotonic()
-    outcomes = sink.send(sent[5:])
-    assert time.monotonic() - began < 7
-    assert {outcome.kind for outcome in outcomes} == {"retry"}
-    zaqar.up("redis")
-    end = time.monotonic() + 40
-    while not all(outcome.ok for outcome in outcomes):
-        assert time.monotonic() < end, outcomes
+    with Proxy(zaqar.record["zaqar"]) as proxy:
+        sink = make(zaqar, project=project, url=proxy.url, timeout="2s")
+        assert all(outcome.ok for outcome in make(zaqar, project=project).send(sent[:5]))
+        zaqar.kill("redis")
         outcomes = sink.send(sent[5:])
+        assert {outcome.kind for outcome in outcomes} == {"retry"}
+        assert [outcome.tried for outcome in outcomes] == [True, *[False] * 4]
+        assert outcomes[0].reason == "zaqar: no whole answer within 2 s"
+        assert len(proxy.lines()) == 1
+    zaqar.up("redis")
+    all_in_the_end(make(zaqar, project=project), sent[5:])
     found = list(dict.fromkeys(ids(Consumer(zaqar.record["zaqar"], project).messages("changes"))))
     assert found == [event.id for event in sent], "each at least once, in order"
+
+
+def all_in_the_end(sink: ZaqarSink, sent: list[Event], tries: int = 5) -> None:
+    """Sends until all are taken. At its first tries, Zaqar itself may still have a token or connection that is gone."""
+    outcomes = sink.send(sent)
+    while not all(outcome.ok for outcome in outcomes):
+        tries -= 1
+        assert tries, outcomes
+        outcomes = sink.send(sent)
 
 
 def test_killed_and_back(zaqar: Stack, project: str) -> None:
@@ -362,17 +366,21 @@ def test_what_answers_mean(
         assert "as asked" in outcomes[0].reason
 
 
-@pytest.mark.parametrize("action", [cut_before(), cut_after(), delay(5)])
-def test_faults_of_the_connection_end_in_time(zaqar: Stack, project: str, action: Any) -> None:
-    """The client has no time-out; the sink has one."""
+@pytest.mark.parametrize("fault", ["cut before", "cut after", "no answer"])
+def test_faults_of_the_connection_end_in_time(zaqar: Stack, project: str, fault: str) -> None:
+    """The client has no time-out; the sink has one. One try is enough to know."""
+    over = threading.Event()
+    actions = {"cut before": cut_before(), "cut after": cut_after(), "no answer": hold(over)}
     with Proxy(zaqar.record["zaqar"]) as proxy:
-        sink = make(zaqar, project=project, url=proxy.url, timeout="1s")
-        proxy.on(r"POST ", action, times=9)
-        began = time.monotonic()
+        sink = make(zaqar, project=project, url=proxy.url, timeout="1s" if fault == "no answer" else "60s")
+        proxy.on(r"POST ", actions[fault], times=9)
         outcomes = sink.send(events(3))
-        assert time.monotonic() - began < 2.5
+        over.set()  # the answer comes after the sink is done
+        assert len(proxy.lines("POST ")) == 1
     assert [outcome.kind for outcome in outcomes] == ["retry"] * 3
     assert [outcome.tried for outcome in outcomes] == [True, False, False]
+    reason = "no whole answer within 1 s" if fault == "no answer" else "the connection was closed without an answer"
+    assert outcomes[0].reason == f"zaqar: {reason}"
 
 
 @pytest.mark.parametrize("drips", ["zaqar", "keystone"])
@@ -383,9 +391,8 @@ def test_a_server_that_drips_ends_in_time(zaqar: Stack, project: str, drips: str
         threading.Thread(target=drip, args=[listening], daemon=True).start()
         keys = {"project": project, "timeout": "1s"}
         sink = make(zaqar, **keys, url=url) if drips == "zaqar" else with_keystone(zaqar, **keys, auth_url=url)
-        began = time.monotonic()
         outcomes = sink.send(events(3))
-        assert time.monotonic() - began < 2.5
+    # It drips for minutes, and whoever hears it out has another reason.
     assert [outcome.tried for outcome in outcomes] == [True, False, False]
     assert f"{drips}: no whole answer within 1 s" in outcomes[0].reason
 

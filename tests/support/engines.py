@@ -6,15 +6,15 @@ import contextlib
 import fcntl
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "engines"
+from tests.support.scripts import SCRIPTS, call, chosen
+
+SCRIPT = SCRIPTS / "engines"
 NAMES = ("es2", "es5", "es6", "es7", "es8", "es9", "os2", "os3")
 FAMILIES = ("es2", "es6", "es9", "os3")
 """One engine of each way in which a feed works: types and no sequence numbers, both, and the newest of either kind.
@@ -24,10 +24,6 @@ and that a feed is exact in ``tests/engines/test_oracle.py``.
 """
 SECURABLE = ("es7", "es8", "es9", "os2")
 VARIABLE = "ESFEED_TEST_ENGINES"
-
-
-class EngineFailure(Exception):
-    """scripts/engines could not do what it was asked; the text is its own."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +47,8 @@ class Engine:
 
 
 def selected() -> tuple[str, ...]:
-    """The engines that ESFEED_TEST_ENGINES names (comma-separated; "none" for none); all eight when it is not set."""
-    text = os.environ.get(VARIABLE, "").strip()
-    if text == "none":
-        return ()
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip())) or NAMES
-    if unknown := [name for name in names if name not in NAMES]:
-        raise ValueError(f"{VARIABLE}: no engine {', '.join(unknown)}; choose from {', '.join(NAMES)}, or none")
-    return names
+    """The engines that ESFEED_TEST_ENGINES names; see ``scripts.chosen``."""
+    return chosen(VARIABLE, "engine", NAMES)
 
 
 def start(
@@ -100,7 +90,4 @@ def shared(name: str, instance: str, *, security: bool = False) -> Iterator[Engi
 
 
 def _call(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise EngineFailure(f"scripts/engines {' '.join(arguments)}\n{done.stderr.strip()}")
-    return done.stdout
+    return call(SCRIPT, *arguments)

@@ -125,6 +125,16 @@ def delay(seconds: float) -> Action:
     return lambda request, forward: time.sleep(seconds) or forward(request)
 
 
+def hold(until: threading.Event) -> Action:
+    """Answers only once ``until`` is set."""
+
+    def act(request: Request, forward: Forward) -> Answer:
+        until.wait()
+        return forward(request)
+
+    return act
+
+
 def rewrite(change: Callable[[Any], Any]) -> Action:
     """Hands the parsed JSON answer to ``change``, which alters it or returns another.
 

@@ -11,23 +11,18 @@ import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any
 
 from tests.support.freezing import freeze, thaw
+from tests.support.scripts import SCRIPTS, call, chosen
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "services"
+SCRIPT = SCRIPTS / "services"
 NAMES = ("rabbitmq", "redis", "nats", "mosquitto", "postgresql", "kafka")
 VARIABLE = "ESFEED_TEST_SERVICES"
 _BEGUN = "begun-by-tests"
-
-
-class ServiceFailure(Exception):
-    """scripts/services could not do what it was asked; the text is its own."""
 
 
 @dataclass(frozen=True)
@@ -115,14 +110,8 @@ _held: dict[str, tuple[Service, IO[bytes]]] = {}
 
 
 def selected() -> tuple[str, ...]:
-    """The services that ESFEED_TEST_SERVICES names (comma-separated; "none" for none); all when it is not set."""
-    text = os.environ.get(VARIABLE, "").strip()
-    if text == "none":
-        return ()
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip())) or NAMES
-    if unknown := [name for name in names if name not in NAMES]:
-        raise ValueError(f"{VARIABLE}: no service {', '.join(unknown)}; choose from {', '.join(NAMES)}, or none")
-    return names
+    """The services that ESFEED_TEST_SERVICES names; see ``scripts.chosen``."""
+    return chosen(VARIABLE, "service", NAMES)
 
 
 def service(name: str) -> Service:
@@ -208,7 +197,4 @@ def _descendants(pid: int) -> Iterator[int]:
 
 
 def _call(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ServiceFailure(f"scripts/services {' '.join(arguments)}\n{done.stderr.strip()}")
-    return done.stdout
+    return call(SCRIPT, *arguments)

@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -15,14 +13,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.scripts import SCRIPTS, ScriptFailure, call
+
 VARIABLE = "ESFEED_TEST_STACK"
 """Set to ``none``, tests that need the stack are skipped, and the summary says so."""
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "stack"
-
-
-class StackFailure(Exception):
-    """scripts/stack could not do what it was asked; the text is its own."""
+SCRIPT = SCRIPTS / "stack"
 
 
 class Stack:
@@ -61,7 +57,7 @@ class Stack:
             if state in "ZX":
                 return
             time.sleep(0.01)
-        raise StackFailure(f"{part} ({pid}) does not end")
+        raise ScriptFailure(f"{part} ({pid}) does not end")
 
     def flush_redis(self) -> None:
         """Takes all that Zaqar keeps away from it."""
@@ -81,8 +77,4 @@ class Stack:
         urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10).close()
 
     def _call(self, command: str, *arguments: str) -> str:
-        asked = [sys.executable, str(SCRIPT), command, *arguments, f"--instance={self.instance}"]
-        done = subprocess.run(asked, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise StackFailure(f"scripts/stack {command} {' '.join(arguments)}\n{done.stderr.strip()}")
-        return done.stdout
+        return call(SCRIPT, command, *arguments, f"--instance={self.instance}")

@@ -6,30 +6,14 @@ import importlib
 import json
 import os
 import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from tests.support import engines
+from tests.support import engines, scripts
 
 NAMES = "es2 es5 es6 es7 es8 es9 os2 os3"
-
-
-class Result:
-    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
-        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that user nobody can enter too, as the script asks when run by root; pytest's own are private."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as path:
-        Path(path).chmod(0o755)
-        yield Path(path)
 
 
 @pytest.fixture
@@ -39,10 +23,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("_engines_machine")
 
 
-def run(*arguments: str, folder: Path, **environment: str) -> Result:
-    variables = {**os.environ, "ESFEED_ENGINES_DIR": str(folder), **environment}
-    command = [sys.executable, str(engines.SCRIPT), *arguments]
-    return Result(subprocess.run(command, capture_output=True, text=True, env=variables, check=False))
+def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return scripts.run(engines.SCRIPT, *arguments, ESFEED_ENGINES_DIR=str(folder))
 
 
 @pytest.mark.parametrize(
@@ -62,16 +44,16 @@ def run(*arguments: str, folder: Path, **environment: str) -> Result:
 def test_wrong_usage_ends_with_2_and_says_what_is_right(arguments: list[str], words: str, folder: Path) -> None:
     """A mistyped call starts nothing, leaves nothing, and names the choices."""
     result = run(*arguments, folder=folder)
-    assert (result.code, result.out) == (2, "")
-    assert words in result.err
+    assert (result.returncode, result.stdout) == (2, "")
+    assert words in result.stderr
     assert list(folder.iterdir()) == []
 
 
 def test_status_without_engines_lists_all_eight_as_down(folder: Path) -> None:
     """The table has a row an engine, so a reader sees what there could be."""
     result = run("status", folder=folder)
-    rows = [line.split() for line in result.out.splitlines()]
-    assert result.code == 0
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert result.returncode == 0
     assert rows[0] == ["name", "instance", "version", "state", "pid", "url"]
     assert [row[0] for row in rows[1:]] == NAMES.split()
     assert {row[3] for row in rows[1:]} == {"down"}
@@ -79,7 +61,7 @@ def test_status_without_engines_lists_all_eight_as_down(folder: Path) -> None:
 
 def test_status_as_json_of_one(folder: Path) -> None:
     """`--json` gives the same as records."""
-    (record,) = json.loads(run("status", "es8", "--json", folder=folder).out)
+    (record,) = json.loads(run("status", "es8", "--json", folder=folder).stdout)
     assert record == {"name": "es8", "instance": "main", "version": "8.15.0", "state": "down"}
 
 
@@ -91,9 +73,9 @@ def test_status_never_takes_a_foreign_process_for_an_engine(folder: Path) -> Non
     try:
         record = {"name": "es8", "pid": bystander.pid, "url": "http://127.0.0.1:1", "security": False, "settings": {}}
         (instance / "record.json").write_text(json.dumps(record))
-        statuses = json.loads(run("status", "es8", "--json", folder=folder).out)
+        statuses = json.loads(run("status", "es8", "--json", folder=folder).stdout)
         assert [each["state"] for each in statuses] == ["down", "ended"]
-        assert run("down", "es8", "--instance", "old", folder=folder).code == 0
+        assert run("down", "es8", "--instance", "old", folder=folder).returncode == 0
         assert not instance.exists()
         assert bystander.poll() is None
     finally:
@@ -104,15 +86,15 @@ def test_status_never_takes_a_foreign_process_for_an_engine(folder: Path) -> Non
 def test_down_of_what_is_not_up_is_no_error(folder: Path) -> None:
     """`down` may be called twice, or by a clean-up that does not know what ran."""
     result = run("down", folder=folder)
-    assert (result.code, result.out, result.err) == (0, "", "")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
 def test_folder_with_a_space_is_refused(folder: Path) -> None:
     """The engines' own start scripts split such a path."""
     result = run("status", folder=folder / "a b")
-    assert result.code == 1
-    assert result.err.startswith("engines: no engine starts from")
-    assert "ESFEED_ENGINES_DIR" in result.err
+    assert result.returncode == 1
+    assert result.stderr.startswith("engines: not every server starts from")
+    assert "ESFEED_ENGINES_DIR" in result.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root hands engines to another user")
@@ -120,8 +102,8 @@ def test_folder_that_nobody_can_enter_is_refused(folder: Path) -> None:
     """Root hears at once, not from an engine's log, that the folder will not do."""
     folder.chmod(0o700)
     result = run("status", folder=folder / "engines")
-    assert result.code == 1
-    assert result.err == (
+    assert result.returncode == 1
+    assert result.stderr == (
         f"engines: user nobody cannot enter {folder}/engines; set ESFEED_ENGINES_DIR to a folder under /var/tmp\n"
     )
 
@@ -189,5 +171,5 @@ def test_start_and_stop_of_nothing_call_nothing(monkeypatch: pytest.MonkeyPatch)
 
 def test_start_passes_on_what_the_script_says() -> None:
     """A failing start shows the script's own words in the test report."""
-    with pytest.raises(engines.EngineFailure, match="'sp ace' may hold only"):
+    with pytest.raises(scripts.ScriptFailure, match="'sp ace' may hold only"):
         engines.start(["es8"], instance="sp ace")

@@ -1,49 +1,65 @@
-"""Requests are kept apart."""
+"""Requests are spread evenly."""
 
 from __future__ import annotations
 
-from esfeed.cluster.ratelimit import Pace
+from typing import Any
+
+import pytest
+
+from esfeed.cluster.client import Client
+from esfeed.cluster.connection import Connection
+from esfeed.net.rate import Rate
 
 
 class Time:
-    """A clock that only sleeping moves, and what was slept."""
+    """A clock that stands still until it is set."""
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.slept: list[float] = []
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
 
     def monotonic(self) -> float:
         return self.now
 
 
 def test_requests_leave_evenly() -> None:
-    """Five a second: each but the first waits a fifth of a second."""
-    time = Time()
-    pace = Pace(5, time.sleep, time.monotonic)
-    for _ in range(6):
-        pace()
-    assert round(time.now - 100.0, 6) == 1.0
+    """Five a second: each but the first waits a fifth of a second longer."""
+    rate = Rate(5, Time().monotonic)
+    assert [rate.take()[0] for _ in range(6)] == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
 
 
-def test_an_idle_feed_saves_nothing_up() -> None:
+def test_idle_time_saves_nothing_up() -> None:
     """After a minute without requests the next ones are as far apart as ever."""
     time = Time()
-    pace = Pace(2, time.sleep, time.monotonic)
-    pace()
+    rate = Rate(2, time.monotonic)
+    rate.take()
     time.now += 60
-    pace()
-    pace()
-    assert time.slept == [0.5]
+    assert [rate.take() for _ in range(2)] == [(0.0, True), (0.5, True)]
 
 
-def test_without_a_bound_nothing_waits() -> None:
+def test_what_would_wait_too_long_takes_no_turn() -> None:
+    """A refused request does not delay the next one."""
+    rate = Rate(2, Time().monotonic)
+    rate.take()
+    assert [rate.take(0.4) for _ in range(3)] == [(0.5, False)] * 3
+    assert rate.take(0.5) == (0.5, True)
+
+
+def test_without_a_limit_nothing_waits() -> None:
     """No number, no waiting."""
-    time = Time()
-    pace = Pace(None, time.sleep, time.monotonic)
-    for _ in range(1000):
-        pace()
-    assert time.slept == []
+    rate = Rate(None, Time().monotonic)
+    assert {rate.take() for _ in range(1000)} == {(0.0, True)}
+
+
+def test_a_client_keeps_its_requests_apart() -> None:
+    """Each request to a cluster takes its turn. With one in a thousand seconds, no pause is an accident."""
+    naps: list[float] = []
+
+    class Link:
+        def perform(self, *_: object) -> Any:
+            return type("Response", (), {"body": b"{}"})
+
+    connection = Connection("c", ("http://127.0.0.1:9",), most_per_second=0.001)
+    client = Client(connection, naps.append, Link())
+    for _ in range(3):
+        client.request("GET", "/_cluster/health")
+    assert [round(nap / 1000) for nap in naps] == [1, 2]

@@ -8,29 +8,15 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.support import scripts
 from tests.support import services as support
 
 NAMES = "rabbitmq redis nats mosquitto postgresql kafka"
-
-
-class Result:
-    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
-        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that user nobody can enter too, as the script asks when run by root; pytest's own are private."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as path:
-        Path(path).chmod(0o755)
-        yield Path(path)
 
 
 @pytest.fixture
@@ -48,10 +34,8 @@ def server(machine: ModuleType) -> ModuleType:
     return importlib.import_module("_services_server")
 
 
-def run(*arguments: str, folder: Path, **environment: str) -> Result:
-    variables = {**os.environ, "ESFEED_SERVICES_DIR": str(folder), **environment}
-    command = [sys.executable, str(support.SCRIPT), *arguments]
-    return Result(subprocess.run(command, capture_output=True, text=True, env=variables, check=False))
+def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return scripts.run(support.SCRIPT, *arguments, ESFEED_SERVICES_DIR=str(folder))
 
 
 @pytest.mark.parametrize(
@@ -70,16 +54,16 @@ def run(*arguments: str, folder: Path, **environment: str) -> Result:
 def test_wrong_usage_ends_with_2_and_says_what_is_right(arguments: list[str], words: str, folder: Path) -> None:
     """A mistyped call starts nothing, leaves nothing, and names the choices."""
     result = run(*arguments, folder=folder)
-    assert (result.code, result.out) == (2, "")
-    assert words in result.err
+    assert (result.returncode, result.stdout) == (2, "")
+    assert words in result.stderr
     assert list(folder.iterdir()) == []
 
 
 def test_status_without_servers_lists_all_as_down(folder: Path) -> None:
     """The table has a row a service, so a reader sees what there could be."""
     result = run("status", folder=folder)
-    rows = [line.split() for line in result.out.splitlines()]
-    assert result.code == 0
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert result.returncode == 0
     assert rows[0] == ["name", "instance", "version", "state", "pid", "url"]
     assert [row[0] for row in rows[1:]] == NAMES.split()
     assert {row[3] for row in rows[1:]} == {"down"}
@@ -94,9 +78,9 @@ def test_a_foreign_process_is_never_taken_for_a_server(folder: Path) -> None:
         processes = [[bystander.pid, "another-boot/1"]]
         record = {"name": "redis", "pid": bystander.pid, "processes": processes, "port": 1, "settings": {}}
         (instance / "record.json").write_text(json.dumps(record))
-        statuses = json.loads(run("status", "redis", "--json", folder=folder).out)
+        statuses = json.loads(run("status", "redis", "--json", folder=folder).stdout)
         assert [each["state"] for each in statuses] == ["down", "ended"]
-        assert run("down", "redis", "--instance", "old", folder=folder).code == 0
+        assert run("down", "redis", "--instance", "old", folder=folder).returncode == 0
         assert not instance.exists()
         assert bystander.poll() is None
     finally:
@@ -107,16 +91,16 @@ def test_a_foreign_process_is_never_taken_for_a_server(folder: Path) -> None:
 def test_down_of_what_is_not_up_is_no_error(folder: Path) -> None:
     """``down`` may be called twice, or by a clean-up that does not know what ran; it leaves no locks behind."""
     result = run("down", folder=folder)
-    assert (result.code, result.out, result.err) == (0, "", "")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert list((folder / "run").iterdir()) == []
 
 
 def test_folder_with_a_space_is_refused(folder: Path) -> None:
     """Some servers' settings and start scripts split such a path."""
     result = run("status", folder=folder / "a b")
-    assert result.code == 1
-    assert result.err.startswith("services: not every service starts from")
-    assert "ESFEED_SERVICES_DIR" in result.err
+    assert result.returncode == 1
+    assert result.stderr.startswith("services: not every server starts from")
+    assert "ESFEED_SERVICES_DIR" in result.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root hands servers to another user")
@@ -124,8 +108,8 @@ def test_folder_that_nobody_can_enter_is_refused(folder: Path) -> None:
     """Root hears at once, not from a server's log, that the folder will not do."""
     folder.chmod(0o700)
     result = run("status", folder=folder / "services")
-    assert result.code == 1
-    assert result.err == (
+    assert result.returncode == 1
+    assert result.stderr == (
         f"services: user nobody cannot enter {folder}/services; set ESFEED_SERVICES_DIR to a folder under /var/tmp\n"
     )
 
@@ -209,7 +193,7 @@ def test_birth_tells_processes_apart(server: ModuleType) -> None:
 
 def test_pytest_side_knows_the_same_services(folder: Path) -> None:
     """The helper's list and the script's are written twice, since the script stands alone."""
-    assert tuple(each["name"] for each in json.loads(run("status", "--json", folder=folder).out)) == support.NAMES
+    assert tuple(each["name"] for each in json.loads(run("status", "--json", folder=folder).stdout)) == support.NAMES
 
 
 @pytest.mark.parametrize(
@@ -237,7 +221,7 @@ def test_stop_of_nothing_calls_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_start_passes_on_what_the_script_says() -> None:
     """A failing start shows the script's own words in the test report."""
-    with pytest.raises(support.ServiceFailure, match="'sp ace' may hold only"):
+    with pytest.raises(scripts.ScriptFailure, match="'sp ace' may hold only"):
         support.start("redis", instance="sp ace")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
@@ -12,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.support.scripts import run
 from tests.support.stack import SCRIPT
 
 
@@ -30,17 +30,6 @@ def script() -> Iterator[ModuleType]:
     del sys.modules["stack_script"]
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The script itself."""
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        check=False,
-    )
-
-
 def test_a_part_brings_what_it_needs(script: ModuleType) -> None:
     """In an order in which each can start."""
     assert script.with_needs(["zaqar"]) == ["redis", "zaqar"]
@@ -51,17 +40,6 @@ def test_a_part_brings_what_it_needs(script: ModuleType) -> None:
             for name in level:
                 assert set(script.PARTS[name].needs if name in script.PARTS else ()) <= started, name
             started |= set(level)
-
-
-def test_a_process_is_known_by_when_it_began(script: ModuleType) -> None:
-    """So that a pid that was given anew is not taken for it; what is left of an ended process is none."""
-    began = sys.modules["_stack_parts"].began
-    assert began(os.getpid()) > 0
-    child = subprocess.Popen(["true"])
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert began(child.pid) == 0, "a zombie"
-    child.wait()
-    assert began(child.pid) == 0
 
 
 @pytest.mark.parametrize(
@@ -76,12 +54,12 @@ def test_a_process_is_known_by_when_it_began(script: ModuleType) -> None:
 )
 def test_wrong_use_says_what_to_do(arguments: list[str], said: str, tmp_path: os.PathLike[str]) -> None:
     """In words, and with an exit code."""
-    done = run(*arguments, ESFEED_STACK_DIR=str(tmp_path))
+    done = run(SCRIPT, *arguments, ESFEED_STACK_DIR=str(tmp_path))
     assert done.returncode != 0
     assert said in done.stderr
 
 
 def test_nothing_there(tmp_path: os.PathLike[str]) -> None:
     """Neither status nor down minds."""
-    assert "scripts/stack up starts one" in run("status", ESFEED_STACK_DIR=str(tmp_path)).stdout
-    assert run("down", ESFEED_STACK_DIR=str(tmp_path)).returncode == 0
+    assert "scripts/stack up starts one" in run(SCRIPT, "status", ESFEED_STACK_DIR=str(tmp_path)).stdout
+    assert run(SCRIPT, "down", ESFEED_STACK_DIR=str(tmp_path)).returncode == 0

@@ -358,6 +358,16 @@ def test_keystone_is_asked_once_in_a_while(open_desk: Open, openstack: Keystone)
     eventually(lambda: desk.get("/v1/me", headers={"x-auth-token": "gAAAA"}).status_code == 401, seconds=8)
 
 
+def test_keystone_is_asked_directly(open_desk: Open, openstack: Keystone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy of the environment gets neither the password nor tokens: over it, no request would have a deadline."""
+    desk = open_desk(_openstack(openstack))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    openstack.give("gAAAA-one", "p1", "member")
+    assert desk.get("/v1/me", headers={"x-auth-token": "gAAAA-one"}).json()["tenant"] == "p1"
+
+
 def test_a_token_that_keystone_revokes_ends_its_readers(open_desk: Open, openstack: Keystone) -> None:
     """Streams and long polls, within a heartbeat, however long an answer is trusted for what is asked anew."""
     desk = open_desk('heartbeat = "400ms"\n' + _openstack(openstack).replace('"3s"', '"1h"'))

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import ssl
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import urllib3
-
 from esfeed.errors import Retryable
-from esfeed.net.bounds import TooLarge, Undecodable, tls_context, whole
+from esfeed.net.bounds import whole
 from esfeed.sinks.common.address import Address
-from esfeed.sinks.common.http_status import shown
-from esfeed.sinks.common.restricted_http import GuardedHTTP, GuardedHTTPS, Limits
-from esfeed.sinks.common.tls import plain
+from esfeed.sinks.common.http_faults import FAULTS, why
+from esfeed.sinks.common.restricted_http import Connection, Limits, answer_to, connection_to
 
 _MOST_BODY = 64 << 20
 """The limit of an answer. A bulk request of 10,000 events gets at most a few kilobytes for each failed one."""
-_FAULTS = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, TooLarge, Undecodable)
 
 
 class Answer(NamedTuple):
@@ -36,10 +30,10 @@ class HttpClient:
     def __init__(self, hosts: Sequence[Address], headers: Mapping[str, str], context: ssl.SSLContext | None) -> None:
         self._hosts = list(hosts)
         self._headers = {"accept-encoding": "identity"} | dict(headers)
-        self._context = None if context is None else tls_context(context)
+        self._context = context
         self._limits = Limits(allow_private=True)
         self._timeout = 0.0
-        self._connection: GuardedHTTP | GuardedHTTPS | None = None
+        self._connection: Connection | None = None
 
     def start(self, seconds: float) -> None:
         """Starts the deadline: from now on, all calls together have ``seconds``."""
@@ -58,20 +52,16 @@ class HttpClient:
         for _ in self._hosts:
             try:
                 connection = self._connected()
-            except _FAULTS as error:
+            except FAULTS as error:
                 fault = self._fault(error)
                 continue
             try:
-                # A server that has seen enough (413) answers and closes while we still send. Its answer is worth
-                # reading.
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    connection.request(method, path, body=body, headers=headers, preload_content=False)
-                response = connection.getresponse()
+                response = answer_to(connection, method, path, body, headers)
                 said = whole(response, _MOST_BODY)
                 if connection.sock is None:
                     self.close()
                 return Answer(response.status, response.headers, said)
-            except _FAULTS as error:
+            except FAULTS as error:
                 raise self._fault(error) from error
         assert fault is not None
         raise fault
@@ -82,16 +72,12 @@ class HttpClient:
         if connection is not None:
             connection.close()
 
-    def _connected(self) -> GuardedHTTP | GuardedHTTPS:
+    def _connected(self) -> Connection:
         connection = self._connection
         if connection is None or not connection.is_connected:
             self.close()
             host = self._hosts[0]
-            if host.scheme == "http":
-                connection = GuardedHTTP(host.host, host.port)
-            else:
-                connection = GuardedHTTPS(host.host, host.port, ssl_context=self._context)
-            connection.limits = self._limits
+            connection = connection_to(host.scheme, host.host, host.port, self._limits, self._context)
             self._connection = connection
             connection.connect()
         return connection
@@ -100,21 +86,4 @@ class HttpClient:
         where = self.where
         self.close()
         self._hosts.append(self._hosts.pop(0))
-        return Retryable(f"{where}: {self._reason(error)}", "start it, or correct its settings")
-
-    def _reason(self, error: BaseException) -> str:
-        if isinstance(error, urllib3.exceptions.HTTPError) and error.__cause__ is not None:
-            error = error.__cause__
-        if isinstance(error, TooLarge | Undecodable):
-            return str(error)
-        if isinstance(error, TimeoutError):
-            return f"no whole answer within {self._timeout:g} s"
-        if isinstance(error, ssl.SSLError):
-            return shown(f"TLS: {plain(error)}")
-        if isinstance(error, http.client.RemoteDisconnected):
-            return "the connection was closed without an answer"
-        if isinstance(error, http.client.IncompleteRead | urllib3.exceptions.IncompleteRead):
-            return "the connection was closed in the middle of the answer"
-        if isinstance(error, OSError):
-            return shown(plain(error))
-        return shown(f"no HTTP answer ({type(error).__name__})")
+        return Retryable(f"{where}: {why(error, self._timeout)}", "start it, or correct its settings")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import http
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 
+from esfeed.net.retry_after import retry_after
 from esfeed.ports import OK, Outcome, rejected, retry
 
 LONGEST_WAIT = 3600.0
@@ -36,7 +36,7 @@ def judge(status: int, headers: Mapping[str, str], body: bytes, now: datetime, r
         return retry(f"{reason}: {why}; it names {shown(headers.get('location', '')) or '-'}")
     reason = f"{reason}: {said}" if said else reason
     if status in _LATER or status >= 500:
-        return retry(reason, retry_after(headers.get("retry-after"), now))
+        return retry(reason, wait_of(headers, now))
     return rejected(reason)
 
 
@@ -47,20 +47,10 @@ def stops(status: int, headers: Mapping[str, str]) -> bool:
     return status >= 500 and "retry-after" in headers
 
 
-def retry_after(text: str | None, now: datetime) -> float | None:
-    """The seconds that a ``Retry-After`` asks for, up to ``LONGEST_WAIT``; ``None`` if it is missing or unreadable.
-
-    Both forms of RFC 9110 §10.2.3: seconds, or an HTTP date.
-    """
-    text = (text or "").strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text), LONGEST_WAIT)
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return min(max((date - now).total_seconds(), 0.0), LONGEST_WAIT)
+def wait_of(headers: Mapping[str, str], now: datetime) -> float | None:
+    """The seconds that an answer asks to wait, up to ``LONGEST_WAIT``; ``None`` if it does not."""
+    wait = retry_after(headers.get("retry-after"), now)
+    return None if wait is None else min(wait, LONGEST_WAIT)
 
 
 def shown(text: str) -> str:

@@ -8,16 +8,19 @@ byte that arrives, so a server that sends byte by byte would block forever.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.response import BaseHTTPResponse
 
-from esfeed.net.bounds import Bounded
+from esfeed.net.bounds import Bounded, tls_context
 from esfeed.sinks.common.deadline import within
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -89,7 +92,10 @@ def resolve(host: str, port: int, limits: Limits) -> Sequence[tuple[Any, ...]]:
     found = within(limits.left(), look_up, "esfeed-resolve")
     allowed = [one for one in found if limits.allow_private or is_public(str(one[4][0]))]
     if not allowed:
-        raise Refused(f"{host} is {found[0][4][0]}, an address that is not of the open internet")
+        raise Refused(
+            f"{host} is {found[0][4][0]}, an address that is not of the open internet; "
+            "set allow_private = true if that is meant"
+        )
     return allowed
 
 
@@ -134,3 +140,32 @@ class GuardedHTTPS(HTTPSConnection):
         super().connect()
         if isinstance(self.sock, Bounded):
             self.sock.limits = self.limits
+
+
+Connection = GuardedHTTP | GuardedHTTPS
+
+
+def connection_to(
+    scheme: str, host: str, port: int, limits: Limits, context: ssl.SSLContext | None = None
+) -> Connection:
+    """A connection that is not made yet.
+
+    ``context`` is for https, and respects the deadline from now on. The default trusts the authorities of the system.
+    """
+    connection: Connection
+    if scheme == "http":
+        connection = GuardedHTTP(host, port)
+    else:
+        connection = GuardedHTTPS(host, port, ssl_context=tls_context(context or ssl.create_default_context()))
+    connection.limits = limits
+    return connection
+
+
+def answer_to(
+    connection: Connection, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+) -> BaseHTTPResponse:
+    """Sends a request. Returns the response, its body unread and as it was sent."""
+    # A server that has seen enough (413) answers and closes while we still send. Its answer is worth reading.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        connection.request(method, path, body=body, headers=headers, preload_content=False, decode_content=False)
+    return connection.getresponse()

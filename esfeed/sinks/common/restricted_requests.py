@@ -16,7 +16,20 @@ from esfeed.sinks.common.restricted_http import GuardedHTTP, GuardedHTTPS, Limit
 _MOST_BODY = 16 << 20
 
 
-class GuardedAdapter(HTTPAdapter):
+def restricted_session(limits: Limits, verify: bool | str) -> requests.Session:
+    """A session with ``limits`` that ignores proxies and .netrc of the environment.
+
+    ``verify``: whether to verify certificates, or a PEM file with the authorities to trust instead of the system's.
+    """
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = verify
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _Adapter(limits, bool(verify)))
+    return session
+
+
+class _Adapter(HTTPAdapter):
     """Connections with one deadline for everything, from lookup to the last byte of an answer of limited size."""
 
     def __init__(self, limits: Limits, verify: bool) -> None:

@@ -28,17 +28,20 @@ class TlsKeys(Section):
         return self
 
 
-def client_context(keys: TlsKeys) -> ssl.SSLContext:
-    """The SSL context of a client. Raises ``ConfigError`` (``ca_certs``, ``client_cert``) for an unusable file."""
+def server_context(keys: TlsKeys) -> ssl.SSLContext:
+    """The SSL context of a client that shows no certificate. Raises ``ConfigError`` (``ca_certs``)."""
     context = ssl.create_default_context() if keys.ca_certs is None else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if keys.ca_certs is not None:
-        try:
-            context.load_verify_locations(keys.ca_certs)
-        except OSError as error:  # includes ssl.SSLError
-            raise ConfigError("ca_certs", keys.ca_certs, f"cannot be used ({plain(error)})") from error
+        trust(context, keys.ca_certs)
     if not keys.verify_certs:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def client_context(keys: TlsKeys) -> ssl.SSLContext:
+    """The SSL context of a client. Raises ``ConfigError`` (``ca_certs``, ``client_cert``) for an unusable file."""
+    context = server_context(keys)
     if keys.client_cert is not None:
         try:
             # An empty password instead of none: otherwise OpenSSL prompts on the terminal for that of an encrypted key.
@@ -47,6 +50,14 @@ def client_context(keys: TlsKeys) -> ssl.SSLContext:
             hint = f"cannot be used with client_key ({plain(error)}); give PEM files, the key unencrypted"
             raise ConfigError("client_cert", keys.client_cert, hint) from error
     return context
+
+
+def trust(context: ssl.SSLContext, ca_certs: str) -> None:
+    """Makes ``context`` trust the authorities in a PEM file. Raises ``ConfigError`` if it is unusable."""
+    try:
+        context.load_verify_locations(ca_certs)
+    except OSError as error:  # includes ssl.SSLError
+        raise ConfigError("ca_certs", ca_certs, f"cannot be used ({plain(error)})") from error
 
 
 def plain(error: OSError) -> str:

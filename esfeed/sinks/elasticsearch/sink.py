@@ -20,7 +20,7 @@ from esfeed.model.event import Event
 from esfeed.ports import Outcome, not_tried, rejected, retry
 from esfeed.routing.template import TemplateFailed
 from esfeed.sinks.common.http_client import Answer, HttpClient
-from esfeed.sinks.common.http_status import retry_after, shown
+from esfeed.sinks.common.http_status import shown, wait_of
 from esfeed.sinks.common.ordering import in_waves
 from esfeed.sinks.common.tls import client_context
 from esfeed.sinks.elasticsearch import bulk
@@ -192,7 +192,7 @@ class ElasticsearchSink:
             401: "correct user and password, or api_key",
             403: "grant that user write, create_index and manage_index_templates",
         }.get(answer.status, "see its load and health")
-        wait = retry_after(answer.headers.get("retry-after"), datetime.now(UTC))
+        wait = wait_of(answer.headers, datetime.now(UTC))
         raise Retryable(f"{http.where}: {answer.status} {_said(answer)}".strip(), hint, wait)
 
 

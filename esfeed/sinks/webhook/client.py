@@ -6,29 +6,31 @@ to POST, never from TLS to plain HTTP, never to a forbidden address; and to anot
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import ssl
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urljoin
 
-import urllib3
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import make_headers
-from urllib3.util.ssl_ import create_urllib3_context
 
 from esfeed import __version__
 from esfeed.errors import ConfigError, Retryable
-from esfeed.net.bounds import tls_context
-from esfeed.sinks.common.http_status import shown
-from esfeed.sinks.common.restricted_http import GuardedHTTP, GuardedHTTPS, Limits, LookupFailed, Refused, resolve
+from esfeed.sinks.common.http_faults import FAULTS, why
+from esfeed.sinks.common.restricted_http import (
+    Connection,
+    Limits,
+    LookupFailed,
+    Refused,
+    answer_to,
+    connection_to,
+    resolve,
+)
+from esfeed.sinks.common.tls import client_context, server_context
 from esfeed.sinks.webhook.messages import Message
 from esfeed.sinks.webhook.settings import Target, WebhookSettings, target_of
 
 _MOST_BODY = 1 << 16
 _MOST_REDIRECTS = 5
-_FAULTS = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
 _REPEATED = {301, 302, 307, 308}
 """Redirects that repeat the POST. 303 asks for a GET, which would not deliver the event (RFC 9110 §15.4)."""
 
@@ -51,8 +53,8 @@ class Contexts:
 
     def __init__(self, settings: WebhookSettings) -> None:
         """Raises ``ConfigError`` for an unusable file."""
-        self.own = _tls(settings, with_client=True)
-        self.other = _tls(settings, with_client=False) if settings.client_cert is not None else self.own
+        self.own = client_context(settings)
+        self.other = server_context(settings) if settings.client_cert is not None else self.own
 
 
 class WebhookClient:
@@ -68,7 +70,7 @@ class WebhookClient:
             "accept-encoding": "identity",  # error texts must be readable, and compressed answers could be bombs
         }
         self._credentials = _credentials(settings, self._target)
-        self._connections: dict[str, GuardedHTTP | GuardedHTTPS] = {}
+        self._connections: dict[str, Connection] = {}
 
     def look_up(self) -> None:
         """Looks the host up and checks that its address is permitted; sends nothing.
@@ -122,21 +124,16 @@ class WebhookClient:
     def _exchange(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answer:
         try:
             connection = self._connected(target)
-            # A server that has seen enough (413) answers and closes while we still send. Its answer is worth reading.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                connection.request(
-                    "POST", target.path, body=body, headers=headers, preload_content=False, decode_content=False
-                )
-            response = connection.getresponse()
+            response = answer_to(connection, "POST", target.path, body, headers)
             said, whole = _read(response)
-        except _FAULTS as error:
+        except FAULTS as error:
             self._disconnect(target.origin)
             raise Unreachable(f"{target.origin}: {self._reason(error)}") from error
         if not whole or connection.sock is None:
             self._disconnect(target.origin)
         return Answer(response.status, response.headers, said)
 
-    def _connected(self, target: Target) -> GuardedHTTP | GuardedHTTPS:
+    def _connected(self, target: Target) -> Connection:
         connection = self._connections.get(target.origin)
         if connection is None or not connection.is_connected:
             # At most one connection to the own host and one to another are needed at a time.
@@ -144,18 +141,17 @@ class WebhookClient:
                 self._disconnect(origin)
             self._disconnect(target.origin)
             connection = self._connection(target)
-            connection.limits = self._limits
             self._connections[target.origin] = connection
             connection.connect()
         return connection
 
-    def _connection(self, target: Target) -> GuardedHTTP | GuardedHTTPS:
+    def _connection(self, target: Target) -> Connection:
         if target.scheme == "http":
-            return GuardedHTTP(target.host, target.port)
+            return connection_to("http", target.host, target.port, self._limits)
         if self._contexts is None:
             self._contexts = Contexts(self._settings)
-        own = target.origin == self._target.origin
-        return GuardedHTTPS(target.host, target.port, ssl_context=self._contexts.own if own else self._contexts.other)
+        context = self._contexts.own if target.origin == self._target.origin else self._contexts.other
+        return connection_to(target.scheme, target.host, target.port, self._limits, context)
 
     def _disconnect(self, origin: str) -> None:
         connection = self._connections.pop(origin, None)
@@ -163,35 +159,13 @@ class WebhookClient:
             connection.close()
 
     def _reason(self, error: BaseException) -> str:
-        return _reason(error, self._settings.timeout)
+        return why(error, self._settings.timeout)
 
 
 def _credentials(settings: WebhookSettings, target: Target) -> dict[str, str]:
     """Headers for the host of the URL only: its user and password, and the headers of the settings."""
     headers = {} if target.userinfo is None else make_headers(basic_auth=target.userinfo)
     return {**headers, **{name.lower(): value.get_secret_value() for name, value in settings.headers.items()}}
-
-
-def _tls(settings: WebhookSettings, with_client: bool) -> ssl.SSLContext:
-    context = create_urllib3_context()
-    if not settings.verify_certs:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    elif settings.ca_certs is None:
-        context.load_default_certs()
-    else:
-        try:
-            context.load_verify_locations(settings.ca_certs)
-        except OSError as error:  # includes ssl.SSLError
-            raise ConfigError("ca_certs", settings.ca_certs, f"cannot be used ({_plain(error)})") from error
-    if with_client and settings.client_cert is not None:
-        try:
-            # An empty password instead of none: otherwise OpenSSL prompts on the terminal for that of an encrypted key.
-            context.load_cert_chain(settings.client_cert, settings.client_key, password="")
-        except OSError as error:
-            hint = f"cannot be used with client_key ({_plain(error)}); give PEM files, the key unencrypted"
-            raise ConfigError("client_cert", settings.client_cert, hint) from error
-    return tls_context(context)
 
 
 def _read(response: BaseHTTPResponse) -> tuple[bytes, bool]:
@@ -203,28 +177,3 @@ def _read(response: BaseHTTPResponse) -> tuple[bytes, bool]:
             return body, True
         body += part
     return body, False
-
-
-def _plain(error: OSError) -> str:
-    return error.strerror or getattr(error, "reason", None) or str(error)
-
-
-def _reason(error: BaseException, timeout: float) -> str:
-    """The text of a fault: without addresses of objects, and without the URL, which may contain secrets."""
-    if isinstance(error, urllib3.exceptions.HTTPError) and error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, TimeoutError):
-        return f"no whole answer within {timeout:g} s"
-    if isinstance(error, Refused):
-        return f"{error}; set allow_private = true if that is meant"
-    if isinstance(error, LookupFailed):
-        return str(error)
-    if isinstance(error, ssl.SSLError):
-        return shown(f"TLS: {getattr(error, 'verify_message', None) or error.reason or error}")
-    if isinstance(error, http.client.RemoteDisconnected):
-        return "the connection was closed without an answer"
-    if isinstance(error, http.client.IncompleteRead | urllib3.exceptions.IncompleteRead):
-        return "the connection was closed in the middle of the answer"
-    if isinstance(error, OSError):
-        return shown(_plain(error))
-    return shown(f"no HTTP answer ({type(error).__name__})")

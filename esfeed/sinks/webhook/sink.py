@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event
+from esfeed.net.rate import Rate
 from esfeed.ports import Outcome, not_tried, retry, waits
 from esfeed.sinks.common.http_status import GONE, judge, stops
 from esfeed.sinks.common.ordering import DocumentKey, document
-from esfeed.sinks.common.ratelimit import Rate
 from esfeed.sinks.webhook.client import Contexts, Unreachable, WebhookClient
 from esfeed.sinks.webhook.messages import Message, Writer
 from esfeed.sinks.webhook.settings import WebhookSettings, target_of

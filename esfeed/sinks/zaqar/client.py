@@ -7,7 +7,6 @@ https://docs.openstack.org/python-zaqarclient/latest/
 
 from __future__ import annotations
 
-import http.client
 import ssl
 import uuid
 from collections import OrderedDict
@@ -23,10 +22,11 @@ from zaqarclient.transport.http import HttpTransport
 
 from esfeed import __version__
 from esfeed.errors import ConfigError
-from esfeed.net.bounds import TooLarge, Undecodable
+from esfeed.sinks.common.http_faults import why
 from esfeed.sinks.common.http_status import shown
 from esfeed.sinks.common.restricted_http import Limits
-from esfeed.sinks.common.restricted_requests import GuardedAdapter
+from esfeed.sinks.common.restricted_requests import restricted_session
+from esfeed.sinks.common.tls import trust
 from esfeed.sinks.zaqar.settings import ZaqarSettings
 
 _MOST_PROJECTS = 4096
@@ -131,28 +131,7 @@ class ZaqarClient:
         raise Unreachable(f"keystone: {reason}") from None
 
     def _reason(self, error: BaseException) -> str:
-        """The text of a fault: the innermost cause, without addresses of objects."""
-        seen: list[BaseException] = []
-        inner: BaseException | None = error
-        while inner is not None and inner not in seen:
-            seen.append(inner)
-            given = [part for part in (getattr(inner, "reason", None), *inner.args) if isinstance(part, BaseException)]
-            inner = given[0] if given else inner.__cause__ or inner.__context__
-        odd = next((each for each in seen if isinstance(each, TooLarge | Undecodable)), None)
-        if odd is not None:
-            return str(odd)
-        if any(isinstance(each, TimeoutError | requests.Timeout) for each in seen):
-            return f"no whole answer within {self._settings.timeout:g} s"
-        for each in reversed(seen):
-            if isinstance(each, ssl.SSLError):
-                return shown(f"TLS: {getattr(each, 'verify_message', None) or each.reason or each}")
-            if isinstance(each, http.client.RemoteDisconnected):
-                return "the connection was closed without an answer"
-            if isinstance(each, http.client.HTTPException):
-                return f"no HTTP answer ({type(each).__name__})"
-            if isinstance(each, OSError) and not isinstance(each, requests.RequestException):
-                return shown(each.strerror or str(each))
-        return f"no HTTP answer ({type(error).__name__})"
+        return why(error, self._settings.timeout)
 
     # --- authentication
 
@@ -212,17 +191,9 @@ class ZaqarClient:
 
     def _new_session(self) -> requests.Session:
         if self._settings.ca_certs:
-            try:
-                ssl.create_default_context(cafile=self._settings.ca_certs)
-            except OSError as error:  # includes ssl.SSLError
-                hint = f"cannot be used ({error.strerror or error})"
-                raise ConfigError("ca_certs", self._settings.ca_certs, hint) from error
-        session = requests.Session()
-        session.trust_env = False  # ignore proxies and .netrc of the environment
-        session.verify = self._verify()
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, GuardedAdapter(self._limits, self._settings.verify_certs))
-        return session
+            # For its error, which names the key.
+            trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self._settings.ca_certs)
+        return restricted_session(self._limits, self._verify())
 
 
 class _Client(Client):  # type: ignore[misc]  # the client has no types
