@@ -20,7 +20,7 @@ from esfeed.errors import ClusterError
 from esfeed.model.reads import FAR, ODD, Dated, Dates, Span, bucket
 
 _NO_MILLISECONDS = 10**15
-_MOST_SPANS = 400
+_MAX_SPANS = 400
 _NONE = 2**63 - 1
 """The sort value of documents without a date."""
 
@@ -146,4 +146,4 @@ def pieces(spans: Sequence[Span] | None) -> Sequence[Sequence[Span] | None]:
     """Splits ``spans`` into lots that one query can contain."""
     if spans is None:
         return [None]
-    return [spans[start : start + _MOST_SPANS] for start in range(0, len(spans), _MOST_SPANS)]
+    return [spans[start : start + _MAX_SPANS] for start in range(0, len(spans), _MAX_SPANS)]

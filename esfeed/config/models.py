@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 
-from esfeed.cluster.connection import MOST_BYTES, Connection
+from esfeed.cluster.connection import MAX_BYTES, Connection
 from esfeed.config.types import Duration, Misplaced, Secret, Section, Size, Text, from_environment
 from esfeed.routing.patterns import Pattern, Patterns, checked
 from esfeed.routing.template import Templated
@@ -204,7 +204,7 @@ class ClusterSettings(Section):
             timeout=self.timeout,
             tries=self.retries,
             most_per_second=most_per_second,
-            max_bytes=max(MOST_BYTES, 4 * page_bytes),
+            max_bytes=max(MAX_BYTES, 4 * page_bytes),
         )
 
 

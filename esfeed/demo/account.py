@@ -13,11 +13,11 @@ from esfeed.demo.replay import Compared, compare
 from esfeed.demo.screen import Screen
 
 
-def sum_up(screen: Screen, ledger: Ledger, where: DemoIndex, door: EngineClient, folder: Path, idle: int) -> bool:
+def sum_up(screen: Screen, ledger: Ledger, where: DemoIndex, client: EngineClient, folder: Path, idle: int) -> bool:
     """Prints the summary; returns whether the events of each route, replayed, match the index. ``idle``: requests."""
     compared = [
-        compare("admin", folder / "admin.jsonl", where, door),
-        compare("user", folder / "user.jsonl", where, door),
+        compare("admin", folder / "admin.jsonl", where, client),
+        compare("user", folder / "user.jsonl", where, client),
     ]
     screen.say()
     events = ", ".join(f"{screen.ops[op]} {op}" for op in ("read", "created", "updated", "deleted"))

@@ -98,11 +98,11 @@ def demo_index(name: str | None) -> Iterator[tuple[DemoIndex, EngineClient]]:
         where = _describe(url, label)
         if name is None:
             where = replace(where, engine="osmem, an OpenSearch look-alike in memory", in_memory=True)
-        door = EngineClient(url)
-        stack.callback(door.close)
-        stack.callback(_remove, door, where)
-        _create(door, where)
-        yield where, door
+        client = EngineClient(url)
+        stack.callback(client.close)
+        stack.callback(_remove, client, where)
+        _create(client, where)
+        yield where, client
 
 
 def _describe(url: str, label: str) -> DemoIndex:
@@ -120,21 +120,21 @@ def _describe(url: str, label: str) -> DemoIndex:
     return DemoIndex(url, str(engine), index, label or "searchlight-search", old, six)
 
 
-def _create(door: EngineClient, where: DemoIndex) -> None:
+def _create(client: EngineClient, where: DemoIndex) -> None:
     properties: dict[str, Any] = {"properties": {"updated_at": _DATE, "created_at": _DATE}}
     if where.many_types:
         properties = {"_default_": properties}
     elif where.one_type:
         properties = {"_doc": properties}
     settings = {"number_of_shards": 1, "number_of_replicas": 0}
-    door.request("PUT", f"/{where.index}", {"settings": settings, "mappings": properties})
-    door.request("POST", "/_aliases", {"actions": [{"add": {"index": where.index, "alias": where.alias}}]})
+    client.request("PUT", f"/{where.index}", {"settings": settings, "mappings": properties})
+    client.request("POST", "/_aliases", {"actions": [{"add": {"index": where.index, "alias": where.alias}}]})
 
 
-def _remove(door: EngineClient, where: DemoIndex) -> None:
+def _remove(client: EngineClient, where: DemoIndex) -> None:
     """Removes the index, even if its creation was interrupted; an engine that is gone took it along."""
     with contextlib.suppress(ClusterError):
-        door.request("DELETE", f"/{quote(where.index)}")
+        client.request("DELETE", f"/{quote(where.index)}")
 
 
 @contextlib.contextmanager

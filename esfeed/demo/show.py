@@ -95,14 +95,14 @@ class _Show:
     """One run of the demo. ``play`` runs alongside the daemon, and stops it unless the feed must keep running."""
 
     def __init__(
-        self, screen: Screen, where: DemoIndex, door: EngineClient, folder: Path, ledger: Ledger, speed: float
+        self, screen: Screen, where: DemoIndex, client: EngineClient, folder: Path, ledger: Ledger, speed: float
     ) -> None:
         self.screen = screen
         self.where = where
-        self.door = door
+        self.client = client
         self.folder = folder
         self.ledger = ledger
-        self.cloud = Cloud(where, door, ledger)
+        self.cloud = Cloud(where, client, ledger)
         self.settings = folder / "esfeed.toml"
         self.ended = False
         self.equal = False
@@ -152,7 +152,7 @@ class _Show:
             stopping.wait(self._pause * random.uniform(0.8, 1.2))
         self._until_idle(app, stopping)
         if not stopping.is_set():
-            self.equal = sum_up(self.screen, self.ledger, self.where, self.door, self.folder, app.costs[-1])
+            self.equal = sum_up(self.screen, self.ledger, self.where, self.client, self.folder, app.costs[-1])
             suggest(self.screen, self.where, self.settings if keep else None)
             self.ended = True
 
@@ -181,10 +181,10 @@ def show(console: Console, engine: str | None, keep: bool, speed: float, compani
     screen = Screen(console, ledger)
     with _terminable(), contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="esfeed-demo-")))
-        where, door = stack.enter_context(demo_index(engine))
-        this = _Show(screen, where, door, folder, ledger, speed)
+        where, client = stack.enter_context(demo_index(engine))
+        this = _Show(screen, where, client, folder, ledger, speed)
         furnish(this.cloud)
-        door.request("POST", f"/{where.index}/_refresh")
+        client.request("POST", f"/{where.index}/_refresh")
         this.open()
         app = _App(this.write_settings(), screen)
         with app:

@@ -18,12 +18,12 @@ from esfeed.model.event import Event
 
 LONGEST = 1000
 """The limit in characters. Parsing takes quadratic time in the worst case."""
-MOST = 20_000_000
+MAX_STEPS = 20_000_000
 """The limit in steps times bytes for one event: some hundredths of a second."""
-MOST_OF_ROUTE = 100 * MOST
+MAX_STEPS_OF_ROUTE = 100 * MAX_STEPS
 _LONGEST_PATTERN, _LONGEST_PATTERN_OF_ROUTE = 200, 1000
-_MOST_STATES, _MOST_STATES_OF_ROUTE = 5000, 50_000
-_MOST_SUMS = 8
+_MAX_STATES, _MAX_STATES_OF_ROUTE = 5000, 50_000
+_MAX_SUMS = 8
 
 # Wherever these words are: a comment can be between them and their parenthesis.
 _LOOP = re.compile(r"\b(?:all|exists|exists_one|existsOne|map|filter|transformList|transformMap|sortBy)\b")
@@ -56,11 +56,11 @@ class Cost(NamedTuple):
 
 def of_route(text: str) -> Cost:
     """The cost of an expression of a route. Raises ``ValueError`` if its patterns are too expensive for any event."""
-    states = _states(text, _LONGEST_PATTERN_OF_ROUTE, _MOST_STATES_OF_ROUTE)
+    states = _states(text, _LONGEST_PATTERN_OF_ROUTE, _MAX_STATES_OF_ROUTE)
     loops = len(_LOOP.findall(text))
     # A sum in a loop can double with each round.
     steps = (len(_WORD.findall(text)) + states) * (1 + text.count("+")) ** max(1, loops)
-    return Cost(steps, loops + len(_LISTS.findall(text)), MOST_OF_ROUTE)
+    return Cost(steps, loops + len(_LISTS.findall(text)), MAX_STEPS_OF_ROUTE)
 
 
 def of_reader(text: str) -> Cost:
@@ -72,13 +72,13 @@ def of_reader(text: str) -> Cost:
         # A loop within a loop could keep this process busy for minutes.
         raise ValueError("it may use one of all(), exists(), exists_one(), map() and filter(), once")
     sums = text.count("+")
-    if sums > (0 if loops else _MOST_SUMS):
+    if sums > (0 if loops else _MAX_SUMS):
         raise ValueError(
             "it may not add (+) where it loops, as that can make texts without end" if loops
-            else f"it adds (+) {sums} times; {_MOST_SUMS} are the most here"
+            else f"it adds (+) {sums} times; {_MAX_SUMS} are the most here"
         )  # fmt: skip
-    steps = len(_WORD.findall(text)) + _states(text, _LONGEST_PATTERN, _MOST_STATES)
-    return Cost(steps, 2 if _LISTS.search(text) else loops, MOST)
+    steps = len(_WORD.findall(text)) + _states(text, _LONGEST_PATTERN, _MAX_STATES)
+    return Cost(steps, 2 if _LISTS.search(text) else loops, MAX_STEPS)
 
 
 def _states(text: str, longest: int, limit: int) -> int:

@@ -78,7 +78,7 @@ class Template:
             return "true" if value else "false"
         if isinstance(value, int | float | str) and value != "":
             return str(value)
-        if isinstance(value, Decimal) and len(text := str(value)) < _MOST_DIGITS:
+        if isinstance(value, Decimal) and len(text := str(value)) < _MAX_DIGITS:
             return text
         placeholder = "{" + ".".join(path) + "}"
         why = "is not there" if value is None else "is empty" if value == "" else "is no text or number"
@@ -123,7 +123,7 @@ def _of_event(event: Event, name: str) -> str | None:
     return event.doc_id if name == "id" else getattr(event, name)
 
 
-_MOST_DIGITS = 4300  # Python's limit for reading and writing integers
+_MAX_DIGITS = 4300  # Python's limit for reading and writing integers
 _shallow = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -144,7 +144,7 @@ def _document(event: Event) -> dict[str, Any]:
 
 
 def _whole(digits: str) -> Any:
-    return int(digits) if len(digits) < _MOST_DIGITS else ...
+    return int(digits) if len(digits) < _MAX_DIGITS else ...
 
 
 def _find(document: Any, path: tuple[str, ...]) -> Any:

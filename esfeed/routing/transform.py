@@ -26,7 +26,7 @@ from esfeed.text.jsontext import Unreadable, json_equal, parse, text_of
 
 Action = Literal["remove", "mask", "hash"]
 
-_MOST_PATHS = 10_000
+_MAX_PATHS = 10_000
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
@@ -143,7 +143,7 @@ class Transform:
     def _verdict(self, path: str) -> _Verdict:
         found = self._verdicts.get(path)
         if found is None:
-            if len(self._verdicts) >= _MOST_PATHS:  # documents choose the names of their fields, without limit
+            if len(self._verdicts) >= _MAX_PATHS:  # documents choose the names of their fields, without limit
                 self._verdicts.clear()
             found = self._verdicts[path] = self._judge(path)
         return found

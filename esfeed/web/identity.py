@@ -20,9 +20,9 @@ from esfeed.web.problems import Problem, unauthorized
 LINK_WITHIN = 900.0
 """Seconds for which a link is valid, for one use."""
 _VISIT = 86_400.0
-_MOST_VISITS = 100
+_MAX_VISITS = 100
 _TRUST = 5.0
-_MOST_REMEMBERED = 10_000
+_MAX_REMEMBERED = 10_000
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=:-]{1,8192}")
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::[0-9]{1,5})?", re.ASCII)
 _OF_A_PROXY = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
@@ -62,7 +62,7 @@ class Identity:
         if self._links.pop(digest(link), 0.0) < time.monotonic():
             raise unauthorized("this link was used already, or is too old; start esfeed again, or use a token")
         made = new_token()
-        while len(self._visits) >= _MOST_VISITS:
+        while len(self._visits) >= _MAX_VISITS:
             del self._visits[next(iter(self._visits))]
         self._visits[digest(made)] = time.monotonic() + _VISIT
         return made
@@ -126,7 +126,7 @@ class Identity:
             found = await asyncio.to_thread(self._tokens.find, mark)
             self._good.pop(mark, None)
             if found is not None:
-                if len(self._good) >= _MOST_REMEMBERED:
+                if len(self._good) >= _MAX_REMEMBERED:
                     self._good.clear()
                 # As old as the request: the answer may have waited for a thread.
                 self._good[mark] = asked, found

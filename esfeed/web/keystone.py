@@ -21,7 +21,7 @@ from esfeed.web.problems import Problem, unauthorized
 
 log = structlog.get_logger("esfeed")
 
-_MOST_REMEMBERED = 10_000
+_MAX_REMEMBERED = 10_000
 _REFUSED_FOR = 10.0
 
 
@@ -88,7 +88,7 @@ class Keystone:
         self._good.pop(mark, None)
         self._refused.pop(mark, None)
         for kept in (self._good, self._refused):
-            if len(kept) >= _MOST_REMEMBERED:
+            if len(kept) >= _MAX_REMEMBERED:
                 kept.clear()
         if found is None:
             self._refused[mark] = at

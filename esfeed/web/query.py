@@ -21,9 +21,9 @@ from esfeed.web.problems import Problem
 
 Feed = Literal["normal", "longpoll", "eventsource"]
 
-MOST_EVENTS = 1000
-MOST_WAIT = 300.0
-_MOST_NAMES = 100
+MAX_EVENTS = 1000
+MAX_WAIT = 300.0
+_MAX_NAMES = 100
 _LARGEST = 2**63 - 1
 _KNOWN = frozenset({"since", "limit", "feed", "timeout", "type", "id", "watch", "where", "view", "integers"})
 
@@ -34,14 +34,14 @@ def is_stream(request: HTTPConnection) -> bool:
     return feed == "eventsource" or (feed is None and "text/event-stream" in request.headers.get("accept", ""))
 
 
-class Eyes:
+class TenantFields:
     """What tenants see of the fields of a document. ``timestamps``: the date field of each watch."""
 
     def __init__(self, shape: Transform, timestamps: Mapping[str, str]) -> None:
         self._shape = shape
         self._timestamps = timestamps
 
-    def see(self, event: Event) -> Event | None:
+    def apply(self, event: Event) -> Event | None:
         """The event with its visible fields, ``None`` if none of those changed, or if it cannot be transformed."""
         try:
             return self._shape.apply(event, self._timestamps.get(event.watch, ""))
@@ -58,7 +58,7 @@ class Wanted(msgspec.Struct, frozen=True, eq=False):
     watches: frozenset[str] = frozenset()
     where: Where | None = None
     view: View | None = None
-    eyes: Eyes | None = None
+    tenant_fields: TenantFields | None = None
 
     @property
     def everything(self) -> bool:
@@ -76,9 +76,9 @@ class Wanted(msgspec.Struct, frozen=True, eq=False):
         if self.ids and event.doc_id not in self.ids:
             return None
         visible = seen(event, self.caller, self.view)
-        if visible is not None and self.eyes is not None and not self.caller.admin:
+        if visible is not None and self.tenant_fields is not None and not self.caller.admin:
             # Before any condition: a tenant must not query what it may not see.
-            visible = self.eyes.see(visible)
+            visible = self.tenant_fields.apply(visible)
         if visible is None or self.where is None:
             return visible
         if visible is not event or known is None:
@@ -103,7 +103,11 @@ class Query(msgspec.Struct, frozen=True, eq=False):
 
 
 def parse(
-    parameters: QueryParams, headers: Headers, caller: Caller, watches: Collection[str], eyes: Eyes | None = None
+    parameters: QueryParams,
+    headers: Headers,
+    caller: Caller,
+    watches: Collection[str],
+    tenant_fields: TenantFields | None = None,
 ) -> Query:
     """Parses and checks the request. Raises ``Problem`` (400) that says how to write a wrong parameter."""
     for name in parameters:
@@ -126,15 +130,15 @@ def parse(
         named,
         _where(_single(parameters, "where")),
         view or None,  # type: ignore[arg-type]  # it is one of the two, or empty
-        eyes,
+        tenant_fields,
     )
     since = headers.get("last-event-id") if feed == "eventsource" else None
     return Query(
         wanted,
         _since("Last-Event-ID", since) if since else _since("since", _single(parameters, "since")),
-        int(_number(parameters, "limit", 100, 1, MOST_EVENTS)),
+        int(_number(parameters, "limit", 100, 1, MAX_EVENTS)),
         feed,  # type: ignore[arg-type]  # it is one of the three
-        _number(parameters, "timeout", 30.0, 0, MOST_WAIT),
+        _number(parameters, "timeout", 30.0, 0, MAX_WAIT),
         _one_of(parameters, "integers", ("exact", "safe"), "exact") == "safe",
     )
 
@@ -148,8 +152,8 @@ def _single(parameters: QueryParams, name: str) -> str | None:
 
 def _names(parameters: QueryParams, name: str) -> list[str]:
     found = parameters.getlist(name)
-    if len(found) > _MOST_NAMES:
-        raise Problem(400, f"{name} is there {len(found)} times; {_MOST_NAMES} are the most")
+    if len(found) > _MAX_NAMES:
+        raise Problem(400, f"{name} is there {len(found)} times; {_MAX_NAMES} are the most")
     if "" in found:
         raise Problem(400, f"{name} is empty; leave it out for all")
     return found

@@ -30,7 +30,7 @@ class TestSpool(SinkContract):
     def break_target(self) -> None:
         self.folder.rename(self.folder.with_name("away"))
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.folder.with_name("away").rename(self.folder)
 
 

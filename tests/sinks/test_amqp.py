@@ -103,7 +103,7 @@ class TestContract(SinkContract):
         for each in self.queues:
             declare(own.now, each)
         yield
-        self.mend_target()
+        self.restore_target()
         self.wire.close()
 
     def make_sink(self) -> AmqpSink:
@@ -118,7 +118,7 @@ class TestContract(SinkContract):
         self.wire.shut()
         self.down = True
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         if self.down:
             self.wire.open()
             self.down = False

@@ -148,7 +148,7 @@ class TestHttp(SinkContract):
         self.target.stop()
         self.stopped = True
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.target.refused = ()
         if self.stopped:
             self.target.start()
@@ -175,7 +175,7 @@ class TestMail(SinkContract):
     def break_target(self) -> None:
         self.inbox.stop()
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         if self.inbox.refused:
             self.inbox.refused = ()
         else:

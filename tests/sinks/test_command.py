@@ -103,7 +103,7 @@ class _CommandContract(SinkContract):
             assert gone(pid)  # a kill is not felt at once: it could still read a line, and take it with it
             self.pid.unlink()
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.broken.unlink(missing_ok=True)
         self.refused.unlink(missing_ok=True)
 

@@ -134,7 +134,7 @@ class TestMirror(SinkContract):
     def _target(self, engine: Engine, proxy: Proxy, mirror: str) -> None:
         self.engine, self.proxy, self.index = engine, proxy, mirror
         self.recorder = _Recorder()
-        self.mend_target()
+        self.restore_target()
 
     def make_sink(self) -> ElasticsearchSink:
         template = {"settings": {"number_of_shards": 1, "number_of_replicas": 0}, "mappings": unmapped(self.engine)}
@@ -162,7 +162,7 @@ class TestMirror(SinkContract):
         self.proxy.reset()
         self.proxy.on("", cut_before(), times=1000)
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.proxy.reset()
         self.recorder.refused = ()
         self.proxy.on("_bulk", self.recorder, times=1000)
@@ -208,7 +208,7 @@ class TestLog(SinkContract):
     def break_target(self) -> None:
         self.wire.shut()
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.wire.open()
 
 
@@ -227,7 +227,7 @@ class _Killed(TestLog):
         os.kill(self.own[0].pid, signal.SIGKILL)
         engines.stop(["es7"], _label(), keep=True)
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.own[:] = engines.start(["es7"], instance=_label(), keep=True)
 
 

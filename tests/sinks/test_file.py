@@ -95,7 +95,7 @@ class TestFileTooBig(_FileContract):
     def break_target(self) -> None:
         self._limit((self.path.stat().st_size if self.path.exists() else 0) + 100)
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self._limit(None)
 
 
@@ -111,7 +111,7 @@ class TestFullDisk(_FileContract):
             while True:
                 filler.write(b"x" * 4096)
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         (self.path.parent / "filler").unlink()
 
 
@@ -133,7 +133,7 @@ class TestRotating(_FileContract):
     def break_target(self) -> None:
         self._limit(100)
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self._limit(None)
 
 

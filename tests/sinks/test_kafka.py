@@ -107,7 +107,7 @@ class TestContract(SinkContract):
         create(own.now.url, *self.topics)
         yield
         if self.down or self.denied:
-            self.mend_target()
+            self.restore_target()
 
     def make_sink(self) -> KafkaSink:
         return make(f"127.0.0.1:{self.wire.port}", self.topic, timeout=4 if self.down else 8, max_bytes=2_000_000)
@@ -120,7 +120,7 @@ class TestContract(SinkContract):
         self.wire.shut()
         self.down = True
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         if self.down:
             self.wire.open()
             self.down = False

@@ -154,7 +154,7 @@ class TestKilled(_MqttContract):
         self.subscriber.ready.clear()
         self.server.kill()
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         if self.refusing:
             self._allow_all()
             return
@@ -172,7 +172,7 @@ class TestHanging(_MqttContract):
         self._frozen = self.server.frozen()
         self._frozen.__enter__()
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         if self.refusing:
             self._allow_all()
             return

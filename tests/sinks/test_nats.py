@@ -114,7 +114,7 @@ class TestContract(SinkContract):
             create(own.now, stream, subjects=self.subjects)
         yield
         if self.down:
-            self.mend_target()
+            self.restore_target()
 
     def make_sink(self) -> NatsSink:
         return make(self.own.now, self.stream, subject=self.subject, timeout=5)
@@ -127,7 +127,7 @@ class TestContract(SinkContract):
         self.own.stop()
         self.down = True
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         if self.down:
             self.own.start()
             self.down = False

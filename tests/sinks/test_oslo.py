@@ -86,7 +86,7 @@ class TestContract(SinkContract):
     def break_target(self) -> None:
         self.stack.down("rabbitmq")
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.stack.up("rabbitmq")
 
 

@@ -106,7 +106,7 @@ class TestMirror(SinkContract):
         self.admin.close()
         self.server.kill()
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.server.start()
         self.admin("DROP TRIGGER IF EXISTS refuse ON docs")
 
@@ -144,7 +144,7 @@ class TestLog(SinkContract):
         self._frozen = self.server.frozen()
         self._frozen.__enter__()
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self._frozen.__exit__(None, None, None)
 
 

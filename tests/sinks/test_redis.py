@@ -78,7 +78,7 @@ class TestKilled(_RedisContract):
     def break_target(self) -> None:
         self.server.kill()
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.server.start()
 
 
@@ -90,7 +90,7 @@ class TestFull(_RedisContract):
     def break_target(self) -> None:
         self.admin.config_set("maxmemory", "1")
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.admin.config_set("maxmemory", "128mb")
 
 
@@ -106,7 +106,7 @@ class TestHanging(_RedisContract):
         self._frozen = self.server.frozen()
         self._frozen.__enter__()
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self._frozen.__exit__(None, None, None)
 
 
@@ -131,7 +131,7 @@ class TestRefusing(_RedisContract):
     def break_target(self) -> None:
         self.admin.config_set("maxmemory", "1")
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.admin.config_set("maxmemory", "128mb")
         for key in self.admin.scan_iter(match="s-*", _type="STRING"):
             self.admin.delete(key)

@@ -61,7 +61,7 @@ class TestFullDiskBehindIt(SinkContract):
         os.dup2(full, self.stream.fileno())
         os.close(full)
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         os.dup2(self._sound, self.stream.fileno())
         os.close(self._sound)
 

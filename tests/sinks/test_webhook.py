@@ -104,7 +104,7 @@ class _WebhookContract(SinkContract):
     def received(self) -> list[tuple[str, int]]:
         return [(request.event["id"], request.event["data"]["position"]) for request in self.server.requests]
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.server.answer = lambda _: Answer()
 
     def refuse(self, doc_ids: Collection[str]) -> None:

@@ -106,7 +106,7 @@ class TestContract(SinkContract):
     def break_target(self) -> None:
         self.stack.kill("zaqar")
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.proxy.reset()
         self.stack.up("zaqar")
 
@@ -126,7 +126,7 @@ class TestContractWithKeystone(TestContract):
     def break_target(self) -> None:
         self.stack.kill("zaqar-keystone")
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.proxy.reset()
         self.stack.up("zaqar-keystone")
 

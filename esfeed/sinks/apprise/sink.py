@@ -31,7 +31,7 @@ from esfeed.sinks.common.ordering import document
 
 Kind = Literal["info", "success", "warning", "failure"]
 
-_MOST_REMEMBERED = 10_000
+_MAX_REMEMBERED = 10_000
 _KINDS: dict[Op, Kind] = {"created": "success", "updated": "info", "deleted": "warning", "read": "info"}
 
 
@@ -221,7 +221,7 @@ class AppriseSink:
                 )
         kind = settings.types.get(event.op, _KINDS[event.op])
         done = self._done.setdefault(event.id, set())
-        if len(self._done) > _MOST_REMEMBERED:
+        if len(self._done) > _MAX_REMEMBERED:
             self._done.popitem(last=False)
         for service in self._services:
             if service.name in done:

@@ -17,7 +17,7 @@ from esfeed.sinks.common.http_status import shown
 from esfeed.sinks.common.restricted_http import GuardedHTTP, GuardedHTTPS, Limits
 from esfeed.sinks.common.tls import plain
 
-_MOST_BODY = 64 << 20
+_MAX_BODY = 64 << 20
 """The limit of an answer. A bulk request of 10,000 events gets at most a few kilobytes for each failed one."""
 _FAULTS = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, TooLarge, Undecodable)
 
@@ -67,7 +67,7 @@ class HttpClient:
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     connection.request(method, path, body=body, headers=headers, preload_content=False)
                 response = connection.getresponse()
-                said = whole(response, _MOST_BODY)
+                said = whole(response, _MAX_BODY)
                 if connection.sock is None:
                     self.close()
                 return Answer(response.status, response.headers, said)

@@ -14,7 +14,7 @@ LONGEST_WAIT = 3600.0
 
 GONE = "410 Gone: the receiver wants no more events"
 
-_MOST_SHOWN = 200
+_MAX_SHOWN = 200
 _LATER = {401, 403, 404, 405, 407, 408, 410, 425, 429}
 _STOPS = {401, 404, 405, 407, 410, 429}
 
@@ -65,4 +65,4 @@ def retry_after(text: str | None, now: datetime) -> float | None:
 
 def shown(text: str) -> str:
     """Untrusted text, safe to log: its beginning, on one line, without control characters."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text[:_MOST_SHOWN]).split())
+    return " ".join("".join(char if char.isprintable() else " " for char in text[:_MAX_SHOWN]).split())

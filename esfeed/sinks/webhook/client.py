@@ -26,8 +26,8 @@ from esfeed.sinks.common.restricted_http import GuardedHTTP, GuardedHTTPS, Limit
 from esfeed.sinks.webhook.messages import Message
 from esfeed.sinks.webhook.settings import Target, WebhookSettings, target_of
 
-_MOST_BODY = 1 << 16
-_MOST_REDIRECTS = 5
+_MAX_BODY = 1 << 16
+_MAX_REDIRECTS = 5
 _FAULTS = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
 _REPEATED = {301, 302, 307, 308}
 """Redirects that repeat the POST. 303 asks for a GET, which would not deliver the event (RFC 9110 §15.4)."""
@@ -88,7 +88,7 @@ class WebhookClient:
         self._limits.start(self._settings.timeout)
         target = self._target
         headers = {**self._common, **self._credentials, **message.headers}
-        for _ in range(_MOST_REDIRECTS + 1):
+        for _ in range(_MAX_REDIRECTS + 1):
             answer = self._exchange(target, headers, message.body)
             if not 300 <= answer.status < 400:
                 return answer
@@ -98,7 +98,7 @@ class WebhookClient:
             target = following
             own = target.origin == self._target.origin
             headers = {**self._common, **(self._credentials if own else {}), **message.headers}
-        return answer._replace(redirect=f"more than {_MOST_REDIRECTS} redirects")
+        return answer._replace(redirect=f"more than {_MAX_REDIRECTS} redirects")
 
     def close(self) -> None:
         """Closes all connections."""
@@ -197,8 +197,8 @@ def _tls(settings: WebhookSettings, with_client: bool) -> ssl.SSLContext:
 def _read(response: BaseHTTPResponse) -> tuple[bytes, bool]:
     """(the beginning of the body, whether that is all). Raises if the body ends too early."""
     body = b""
-    while len(body) < _MOST_BODY:
-        part = response.read1(_MOST_BODY - len(body))
+    while len(body) < _MAX_BODY:
+        part = response.read1(_MAX_BODY - len(body))
         if not part:
             return body, True
         body += part

@@ -29,7 +29,7 @@ from esfeed.sinks.common.restricted_http import Limits
 from esfeed.sinks.common.restricted_requests import GuardedAdapter
 from esfeed.sinks.zaqar.settings import ZaqarSettings
 
-_MOST_PROJECTS = 4096
+_MAX_PROJECTS = 4096
 _LIMIT = "_max_messages_post_size"
 
 
@@ -161,7 +161,7 @@ class ZaqarClient:
         if found is None:
             if self._session is None:
                 self._session = self._new_session()
-            if len(self._clients) >= _MOST_PROJECTS:
+            if len(self._clients) >= _MAX_PROJECTS:
                 self._clients.popitem(last=False)
             found = self._clients[project] = _Client(self._session, self._settings, self._auth(project))
         self._clients.move_to_end(project)
