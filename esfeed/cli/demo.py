@@ -30,7 +30,7 @@ from esfeed.runtime.factory import App
     type=click.FloatRange(0.1, 100),
     default=1.0,
     show_default=True,
-    help="Speed of the cloud.",
+    help="Speed of the simulated cloud.",
 )
 @click.option(
     "--http",

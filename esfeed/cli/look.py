@@ -32,7 +32,7 @@ _PAGE = 500
 _LOOK_AGAIN = 0.3
 _EVERY = 1.0
 _LISTEN_EVERY = 0.1
-_MOST_ROWS = 200
+_MAX_ROWS = 200
 """The limit of watches in a table: a terminal takes half a minute to lay out ten thousand."""
 
 
@@ -97,7 +97,7 @@ def _shown(status: dict[str, Any]) -> Group:
         parts += ["", Text(hint, style="dim")]
     for name, row in _worth_a_row(status["watches"]):
         if row.get("tracker") == "updated_at" and row["why"]:
-            parts += ["", Text(f"watch {name} is followed by updated_at: {row['why']}", style="dim")]
+            parts += ["", Text(f"watch {name} uses the tracker updated_at: {row['why']}", style="dim")]
     for name, row in status["left"].items():
         parts += ["", Text(f"sink {name} is not in the settings: {Left(**row)}; {HINT}", style="yellow")]
     for kind, part in (("watches", "watch"), ("sinks", "sink")):
@@ -108,10 +108,10 @@ def _shown(status: dict[str, Any]) -> Group:
 
 
 def _worth_a_row(watches: dict[str, Any]) -> list[tuple[str, Any]]:
-    """At most ``_MOST_ROWS`` watches, those with a problem first."""
-    if len(watches) <= _MOST_ROWS:
+    """At most ``_MAX_ROWS`` watches, those with a problem first."""
+    if len(watches) <= _MAX_ROWS:
         return [*watches.items()]
-    return sorted(watches.items(), key=lambda one: one[1]["state"] == "ok")[:_MOST_ROWS]
+    return sorted(watches.items(), key=lambda one: one[1]["state"] == "ok")[:_MAX_ROWS]
 
 
 def _counted(watches: dict[str, Any]) -> str:
