@@ -150,5 +150,5 @@ class HttpSettings(Section):
     @model_validator(mode="after")
     def _whole(self) -> HttpSettings:
         if self.key and not self.certificate:
-            raise Misplaced("key", "write certificate as well; a key alone proves nothing")
+            raise Misplaced("key", "set certificate as well; a key is of no use without its certificate")
         return self

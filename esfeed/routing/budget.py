@@ -66,16 +66,16 @@ def of_route(text: str) -> Cost:
 def of_reader(text: str) -> Cost:
     """The cost of an expression of a reader. Raises ``ValueError`` if it is too expensive for any event."""
     if len(text) > LONGEST:
-        raise ValueError(f"it has {len(text):,} characters; {LONGEST:,} are the most here")
+        raise ValueError(f"it has {len(text):,} characters; the limit here is {LONGEST:,}")
     loops = len(_LOOP.findall(text))
     if loops > 1:
         # A loop within a loop could keep this process busy for minutes.
-        raise ValueError("it may use one of all(), exists(), exists_one(), map() and filter(), once")
+        raise ValueError("it may use only one of all(), exists(), exists_one(), map() and filter(), and only once")
     sums = text.count("+")
     if sums > (0 if loops else _MAX_SUMS):
         raise ValueError(
-            "it may not add (+) where it loops, as that can make texts without end" if loops
-            else f"it adds (+) {sums} times; {_MAX_SUMS} are the most here"
+            "it may not add (+) in a loop, because strings could then grow without limit" if loops
+            else f"it adds (+) {sums} times; the limit here is {_MAX_SUMS}"
         )  # fmt: skip
     steps = len(_WORD.findall(text)) + _states(text, _LONGEST_PATTERN, _MAX_STATES)
     return Cost(steps, 2 if _LISTS.search(text) else loops, MAX_STEPS)
@@ -85,11 +85,11 @@ def _states(text: str, longest: int, limit: int) -> int:
     """The approximate number of states of its regular expressions."""
     patterns = [found[1][1:-1] for found in _LITERAL.finditer(text)]
     if len(patterns) < len(_MATCHES.findall(text)):
-        raise ValueError("matches() takes a text that is written out, such as matches('^web-[0-9]+$')")
+        raise ValueError("matches() needs a literal string, such as matches('^web-[0-9]+$')")
     states = 0
     for pattern in patterns:
         if len(pattern) > longest:
-            raise ValueError(f"a regular expression has {longest} characters at most here")
+            raise ValueError(f"a regular expression may have {longest} characters here")
         times = [int(high or low or 1) for low, high in _TIMES.findall(pattern)]
         states += len(pattern) * math.prod(max(1, number) for number in times)
     if states > limit:

@@ -111,7 +111,7 @@ class Transform:
                 return f"is renamed to {self._rename[here]}"
             was.append(name if old is None else old.rpartition(".")[2])
         verdict = self._verdict(".".join(was))
-        return "" if verdict.kept or verdict.inside else "is taken away by fields or redact"
+        return "" if verdict.kept or verdict.inside else "is removed by fields or redact"
 
     def apply(self, event: Event, timestamp_field: str = "") -> Event | None:
         """The event as the sink may see it; ``None`` if nothing visible changed.
@@ -177,7 +177,7 @@ class Transform:
                 return self._taken_apart(msgspec.Raw(_repaired(bytes(raw))))
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 pass
-        raise TransformFailed("the document cannot be taken apart", "it is nested too deep, or it is no JSON object")
+        raise TransformFailed("the document cannot be transformed", "it is nested too deep, or is not a JSON object")
 
     def _taken_apart(self, raw: msgspec.Raw, around: str = "") -> _Fields:
         shaped: _Fields = {}

@@ -185,7 +185,7 @@ def test_exchange_and_routing_key(shared: Service, bound: str) -> None:
     assert [outcome.kind for outcome in outcomes] == ["ok", "rejected", "rejected", "rejected", "ok"]
     assert "no queue is bound to exchange" in outcomes[1].reason
     assert "'servers.updated.us'" in outcomes[1].reason
-    assert "{zone} is not there" in outcomes[2].reason
+    assert "{zone} is missing" in outcomes[2].reason
     assert "longer than the 255 bytes" in outcomes[3].reason
     lax = make(shared, "{watch}.{op}.{zone}", exchange=exchange, mandatory=False)
     lax.open()

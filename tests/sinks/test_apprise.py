@@ -209,7 +209,7 @@ def test_field_that_is_not_there(target: Target) -> None:
     sink.open()
     outcomes = sink.send([*some(1, after={"x": 1}), *some(2)])
     assert kinds(outcomes) == [("rejected", True), ("ok", True)]
-    assert "{status} is not there" in outcomes[0].reason
+    assert "{status} is missing" in outcomes[0].reason
     sink.close()
 
 

@@ -69,7 +69,7 @@ A_B_A = [
 
 @pytest.fixture
 def mirror(raw: Raw, index: str) -> Iterator[str]:
-    """A name for an index, whose template is taken away afterwards, too."""
+    """A name for an index, whose template is removed afterwards, too."""
     yield index
     raw.call("DELETE", template_path(raw, index))
 

@@ -211,7 +211,7 @@ def test_topic_of_a_template(shared: Service, topic: str) -> None:
     outcomes = sink.send([good, bad, long])
     sink.close()
     assert [outcome.kind for outcome in outcomes] == ["ok", "rejected", "rejected"]
-    assert "{zone} is not there" in outcomes[1].reason
+    assert "{zone} is missing" in outcomes[1].reason
     assert "249 characters at most" in outcomes[2].reason
     assert positions(shared.url, f"{topic}-OS__Nova-eu_1") == [1]
 

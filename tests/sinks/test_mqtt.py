@@ -270,7 +270,7 @@ def test_topic_of_a_field_that_is_not_there(server: Server, subscriber: Subscrib
     sink.open()
     outcomes = sink.send([*some(1), *some(2, after={"p": "x"})])
     assert kinds(outcomes) == [("rejected", True), ("ok", True)]
-    assert "{doc.p} is not there" in outcomes[0].reason or "{p} is not there" in outcomes[0].reason
+    assert "{doc.p} is missing" in outcomes[0].reason or "{p} is not there" in outcomes[0].reason
     sink.close()
 
 

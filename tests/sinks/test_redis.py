@@ -175,7 +175,7 @@ def test_stream_by_document(server: Server, admin: client.Redis) -> None:
     outcomes = sink.send(events)
     sink.close()
     assert [outcome.kind for outcome in outcomes] == ["ok", "ok", "rejected"]
-    assert "{p} is not there" in outcomes[2].reason
+    assert "{p} is missing" in outcomes[2].reason
     assert (positions(admin, "s-a"), positions(admin, "s-b")) == ([1], [2])
 
 

@@ -443,7 +443,7 @@ def test_no_text_for_a_place_is_named(zaqar: Stack, project: str) -> None:
     sent = [sample_event(after={"a": 1}), sample_event(position=2, doc_id="o", after={"project_id": "x"})]
     outcomes = sink.send(sent)
     assert [outcome.kind for outcome in outcomes] == ["rejected", "ok"]
-    assert "{project_id} is not there" in outcomes[0].reason
+    assert "{project_id} is missing" in outcomes[0].reason
 
 
 DEEP = ["[" * 300 + "]" * 300, '{"a":' * 150 + "1" + "}" * 150]
