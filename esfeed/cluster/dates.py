@@ -43,8 +43,8 @@ def dated(client: Client, name: str, field: str, spans: Sequence[Span] | None, b
             none = page.aggregations["without"]["doc_count"] if some is None else 0
             if found.total() + none < page.total:
                 raise ClusterError(
-                    f"of {page.total} documents only {found.total() + none} were counted by {field}",
-                    "nothing was taken from it; it is asked again at the next poll",
+                    f"counting by {field} found only {found.total() + none} of {page.total} documents",
+                    "esfeed discards the answer; the next poll tries again",
                 )
             buckets.update(found)
             without += none

@@ -126,7 +126,7 @@ def documents(page: SearchResponse, of: Resolved, shard: Shard) -> list[Document
     """The documents of a page of that shard."""
     uuid = next((one.uuid for one in of.indices if one.name == shard.name), None)
     if uuid is None:
-        raise NameMoved(f"{shard.name!r} is not behind {of.name!r} any more", "it is read anew at the next poll")
+        raise NameMoved(f"{shard.name!r} is no longer behind {of.name!r}", "the next poll reads it again")
     within = of.within(shard.name)
     return [document(hit, uuid, within, shard.number) for hit in page.hits.hits]
 

@@ -289,7 +289,7 @@ class Dispatcher:
         first = next((item for item in page.items if item.document == document), None)
         one = queue[0] if queue else None
         if one is None and first is not None:
-            one = self._new(step, first, "retry", "waits to be tried by itself")
+            one = self._new(step, first, "retry", "waits for a try on its own")
         if one is not None and (said is not None or not queue):
             step.parked[one.position] = one if said is None else self._failed(step, one, said)
 

@@ -114,7 +114,7 @@ def test_check_says_what_a_poll_says_of_sequence_numbers(raw: Raw, index: str, f
     feed = follow(f"{index}-alias", tracker="seq_no")
     said = []
     for act in (lambda: feed.app.trackers["w"].check(None), feed.poll):
-        with pytest.raises(ConfigError, match="several indices at once") as caught:
+        with pytest.raises(ConfigError, match="points to several indices") as caught:
             act()
         said.append(str(caught.value))
     assert said[0] == said[1]
