@@ -72,9 +72,7 @@ def _watch(app: App, as_json: bool) -> None:
 def _shown(status: dict[str, Any]) -> Group:
     running = f"held by {status['running']}" if status["running"] else "no feed is running"
     parts: list[RenderableType] = [Text(f"state {status['state']}, position {status['position']:,}; {running}"), ""]
-    watches = _table(
-        "watch", "state", "index", "engine", "followed by", "documents", "lag", "last poll", "a poll costs"
-    )
+    watches = _table("watch", "state", "index", "engine", "tracker", "documents", "lag", "last poll", "poll cost")
     for name, row in _worth_a_row(status["watches"]):
         polled = "tracker" in row
         ago = _ago(row["last_poll_seconds_ago"]) if polled else "-"

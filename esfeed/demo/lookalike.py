@@ -135,7 +135,7 @@ class _Proxy(BaseHTTPRequestHandler):
                 self.command, self.behind + path, body=body or None, headers=headers, retries=False, redirect=False
             )
         except urllib3.exceptions.HTTPError:
-            self.send_error(502, "the engine behind is gone")
+            self.send_error(502, "the engine is gone")
             return
         data = answer.data
         if stats and answer.status == 200:

@@ -37,7 +37,7 @@ _IDLE_POLLS = 5
 _IDLE_WITHIN = 10.0
 
 _SETTINGS = """\
-# Made by `esfeed demo`, and gone when it ends.
+# Written by `esfeed demo`, which removes it at the end.
 state = {state}
 
 [clusters.demo]
@@ -123,11 +123,11 @@ class _Show:
     def open(self) -> None:
         self.screen.row("engine", f"{self.where.engine}, {self.where.url}")
         self.screen.row("index", f"{self.where.index}, followed as {self.where.alias} every 200 ms")
-        self.screen.row("routes", "the admin's and the user's, each to a file of JSON lines")
+        self.screen.row("routes", "one for admins and one for users, each to a file of JSON lines")
         if not self.where.many_types:
-            note = "This engine has no types: a field holds Searchlight's, and is shown in their place."
+            note = "This engine has no types: a field has those of Searchlight, and is shown instead."
             self.screen.row("", note, "dim")
-        self.screen.caption("before: what is there when the feed begins comes as read events")
+        self.screen.caption("before: documents that exist at the start arrive as read events")
 
     def play(self, app: _App, stopping: threading.Event, keep: bool) -> None:
         try:
@@ -160,7 +160,7 @@ class _Show:
         until = time.monotonic() + _SHOWN_WITHIN
         while not self.ledger.all_shown(0.1) and not stopping.is_set():
             if time.monotonic() > until:
-                raise EsfeedError(f"an event did not arrive within {_SHOWN_WITHIN:g} s", "what was logged may tell why")
+                raise EsfeedError(f"an event did not arrive within {_SHOWN_WITHIN:g} s", "see the log for why")
 
     def _until_idle(self, app: _App, stopping: threading.Event) -> None:
         """Waits until several polls in a row cost the same: the cost of an idle poll."""
@@ -190,7 +190,7 @@ def show(console: Console, engine: str | None, keep: bool, speed: float, compani
         with app:
             interrupted = _follow(this, app, keep, companion)
     if interrupted:
-        screen.say(Text("\nStopped; what the demo had made is removed.", "dim"))
+        screen.say(Text("\nStopped; the demo has removed everything that it created.", "dim"))
     if screen.gone:
         return 1
     return 130 if not this.ended else 0 if this.equal else 1

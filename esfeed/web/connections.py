@@ -27,11 +27,11 @@ BODY_WITHIN = 30.0
 _BESIDE = 4
 """The bytes between a name and its value, and behind the value."""
 _WHY = {
-    HTTPStatus.REQUEST_TIMEOUT: f"the head of a request has to come within {HEAD_WITHIN:g} s",
-    HTTPStatus(413): f"the body of a request has {MAX_BODY:,} bytes at most",
-    HTTPStatus(414): f"a URL has {MAX_URL:,} bytes at most",
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"the head of a request has {MAX_HEAD:,} bytes at most",
-    HTTPStatus.SERVICE_UNAVAILABLE: "there are too many connections (http.connections, http.connections_of_one)",
+    HTTPStatus.REQUEST_TIMEOUT: f"the head of a request must arrive within {HEAD_WITHIN:g} s",
+    HTTPStatus(413): f"the body of a request may have up to {MAX_BODY:,} bytes",
+    HTTPStatus(414): f"a URL may have up to {MAX_URL:,} bytes",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"the head of a request may have up to {MAX_HEAD:,} bytes",
+    HTTPStatus.SERVICE_UNAVAILABLE: "too many connections (http.connections, http.connections_of_one)",
 }
 
 

@@ -90,7 +90,7 @@ class Feed:
         if since < 0:
             return head
         if since > head:
-            detail = f"the log ends at position {head}: {since} is of another log, or of this one before a restore"
+            detail = f"the log ends at position {head}; {since} is from another log, or from before a restore"
             raise Problem(409, detail, {"last": head})
         if since + 1 < left:
             raise _gone(since, left, head)
@@ -99,10 +99,10 @@ class Feed:
     def _have_room(self, caller: Caller) -> None:
         """Raises ``Problem`` if the limit of readers is reached."""
         if sum(self._readers.values()) >= self._settings.readers:
-            raise Problem(503, f"{self._settings.readers} readers are the most (http.readers); try again", None, _FULL)
+            raise Problem(503, f"{self._settings.readers} readers is the limit (http.readers); try again", None, _FULL)
         if not caller.admin and self._readers.get(caller.name, 0) >= self._settings.readers_of_one:
             limit = self._settings.readers_of_one
-            raise Problem(429, f"{limit} readers of one token are the most (http.readers_of_one)", None, _FULL)
+            raise Problem(429, f"{limit} readers per token is the limit (http.readers_of_one)", None, _FULL)
 
     @contextmanager
     def _among_the_readers(self, caller: Caller, kind: str) -> Iterator[None]:
@@ -155,7 +155,7 @@ class Feed:
         while True:
             slots = await self._tail.after(position, max(0.0, min(until - time.monotonic(), check.due_in)))
             if not await check.passes():
-                raise unauthorized("the token was removed or has expired while this request waited")
+                raise unauthorized("the token was removed or expired while this request waited")
             if slots or self._tail.closing or time.monotonic() >= until:
                 return slots
 
@@ -193,7 +193,7 @@ class Feed:
 
 
 def _gone(since: int, first: int, head: int | None = None) -> Problem:
-    detail = f"the log no longer holds position {since + 1}; the first left is {first}: read since={first - 1}"
+    detail = f"the log no longer holds position {since + 1}; the first one left is {first}: read with since={first - 1}"
     return Problem(410, detail, {"first": first, **({} if head is None else {"last": head})})
 
 

@@ -108,13 +108,13 @@ class Keystone:
         except self._failures as error:
             # The text of the error may quote the request, and with it a token.
             log.error("web.keystone_failed", error=type(error).__name__)
-            raise Problem(503, "Keystone does not answer; try again", None, {"retry-after": "5"}) from None
+            raise Problem(503, "Keystone does not answer; try again later", None, {"retry-after": "5"}) from None
         try:
             body = msgspec.convert(answer.json(), _Answer).token
             return _caller(body, mark, frozenset(self._settings.admin_roles))
         except (msgspec.ValidationError, ValueError, RecursionError):
-            log.error("web.keystone_failed", error="it answered something else than what a token is worth")
-            raise Problem(503, "Keystone does not answer; try again", None, {"retry-after": "5"}) from None
+            log.error("web.keystone_failed", error="its answer does not describe a token")
+            raise Problem(503, "Keystone does not answer; try again later", None, {"retry-after": "5"}) from None
 
 
 def _mark(token: str) -> str:

@@ -118,7 +118,7 @@ def parse(
         feed = "eventsource" if "text/event-stream" in headers.get("accept", "") else "normal"
     view = _one_of(parameters, "view", ("admin", "user"), "")
     if view == "admin" and not caller.admin:
-        raise Problem(403, "view=admin is for administrators; leave it out to read your tenant's view")
+        raise Problem(403, "view=admin is for administrators; omit it to read the view of your tenant")
     named = frozenset(_names(parameters, "watch"))
     # A tenant must not learn which watches exist: an unknown one has no events for it, as those of others.
     if caller.admin and (unknown := sorted(named - {*watches})):
@@ -146,16 +146,16 @@ def parse(
 def _single(parameters: QueryParams, name: str) -> str | None:
     found = parameters.getlist(name)
     if len(found) > 1:
-        raise Problem(400, f"{name} is there {len(found)} times; write it once")
+        raise Problem(400, f"{name} appears {len(found)} times; write it once")
     return found[0] if found else None
 
 
 def _names(parameters: QueryParams, name: str) -> list[str]:
     found = parameters.getlist(name)
     if len(found) > _MAX_NAMES:
-        raise Problem(400, f"{name} is there {len(found)} times; {_MAX_NAMES} are the most")
+        raise Problem(400, f"{name} appears {len(found)} times; the limit is {_MAX_NAMES}")
     if "" in found:
-        raise Problem(400, f"{name} is empty; leave it out for all")
+        raise Problem(400, f"{name} is empty; omit it for all")
     return found
 
 
@@ -164,7 +164,7 @@ def _one_of(parameters: QueryParams, name: str, choices: tuple[str, ...], defaul
     if found is None:
         return default
     if found not in choices:
-        raise Problem(400, f"{name} is one of {', '.join(choices)}, not {found[:50]!r}")
+        raise Problem(400, f"{name} must be one of {', '.join(choices)}, not {found[:50]!r}")
     return found
 
 
@@ -173,10 +173,10 @@ def _number(parameters: QueryParams, name: str, default: float, least: float, li
     if found is None:
         return default
     if not re.fullmatch(r"\d{1,9}" if isinstance(default, int) else r"\d{1,9}(\.\d{1,9})?", found, re.ASCII):
-        raise Problem(400, f"{name} is a number from {least:g} to {limit:g}, not {found[:50]!r}")
+        raise Problem(400, f"{name} must be a number from {least:g} to {limit:g}, not {found[:50]!r}")
     number = float(found)
     if not least <= number <= limit:
-        raise Problem(400, f"{name} is a number from {least:g} to {limit:g}, not {found}")
+        raise Problem(400, f"{name} must be a number from {least:g} to {limit:g}, not {found}")
     return number
 
 
@@ -186,7 +186,7 @@ def _since(name: str, found: str | None) -> int | None:
     if found == "now":
         return -1
     if not re.fullmatch(r"\d{1,19}", found, re.ASCII) or int(found) > _LARGEST:
-        raise Problem(400, f'{name} is a position of the log, such as 1841, or "now", not {found[:50]!r}')
+        raise Problem(400, f'{name} must be a position of the log, such as 1841, or "now", not {found[:50]!r}')
     return int(found)
 
 
@@ -196,7 +196,7 @@ def _where(text: str | None) -> Where | None:
     try:
         of_reader(text)
     except ValueError as error:
-        raise Problem(422, f"where costs too much: {error}") from None
+        raise Problem(422, f"where is too expensive: {error}") from None
     try:
         return _compiled(text)
     except ValueError as error:

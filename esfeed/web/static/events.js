@@ -27,7 +27,7 @@ function row(event, fresh) {
   );
 }
 
-/** Adds events (oldest first) on top; what is too much falls off at the end. */
+/** Adds events (oldest first) on top; removes the oldest beyond the limit. */
 function add(events, fresh = true) {
   if (paused) {
     waiting = [...waiting, ...events].slice(-MAX_ROWS);
