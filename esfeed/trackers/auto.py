@@ -86,12 +86,12 @@ class AutoTracker:
         Makes the same decisions as a poll, so it raises what a poll would raise.
         """
         if self._choice == updated_at.NAME or (self._choice == "auto" and self._by_date_before(since)):
-            return f"{self._by_date.check(since)}, followed by updated_at"
+            return f"{self._by_date.check(since)}, tracker updated_at"
         try:
-            return f"{self._by_number.check(since)}, followed by seq_no"
+            return f"{self._by_number.check(since)}, tracker seq_no"
         except Unsuited as error:
             self._refuse(error)
-            return f"{self._by_date.check(since)}, followed by updated_at ({error.message})"
+            return f"{self._by_date.check(since)}, tracker updated_at ({error.message})"
 
     def _refuse(self, why: Unsuited) -> None:
         """Raises ``ConfigError`` if the settings ask for sequence numbers."""

@@ -67,7 +67,7 @@ def test_a_healthy_watch_goes_on(raw: Raw, index: str, follow: Callable[..., Fee
         events = feed.poll()
         assert told(events) == [("deleted", f"c{number}")]
         replay.apply(events)
-        assert f"followed by {tracker.name}" in tracker.check(feed.app.store.commits.checkpoint("w"))
+        assert f"tracker {tracker.name}" in tracker.check(feed.app.store.commits.checkpoint("w"))
     assert replay.differences(truth(raw, alias)) == []
     raw.call("DELETE", f"/{names[0]}")
     replay.apply(feed.poll())
@@ -88,7 +88,7 @@ def test_the_commands_say_the_same(raw: Raw, index: str, tmp_path: Path) -> None
     checked = feed("check")
     assert checked.returncode == 0, checked.stderr
     assert "2 indices behind" in checked.stdout
-    assert "followed by updated_at" in checked.stdout
+    assert "tracker updated_at" in checked.stdout
     feed.poll()
 
 

@@ -389,8 +389,8 @@ def test_nobody_there(queue: str) -> None:
     ("keys", "words"),
     [
         ({"url": "http://x"}, "begins with amqp:// or amqps://"),
-        ({"url": "amqp://u:hunter2@x", "password": "other"}, "stands in url and in password"),
-        ({"url": f"amqp://x/{'v' * 256}"}, "vhost of 255 bytes at most"),
+        ({"url": "amqp://u:hunter2@x", "password": "other"}, "in both url and password"),
+        ({"url": f"amqp://x/{'v' * 256}"}, "vhost of up to 255 bytes"),
         ({"exchange": "e" * 256}, "at most 255 characters"),
         ({"routing_key": "{"}, "is alone"),
     ],

@@ -344,7 +344,7 @@ def test_interval(target: Target) -> None:
 @pytest.mark.parametrize("url", ["nonsense://s3cret", "slack://s3cret", "s3cret"])
 def test_url_that_apprise_cannot_use(url: str, capfd: pytest.CaptureFixture[str]) -> None:
     """A url that means nothing to Apprise is an error of ``urls`` that names its number and shows none of it."""
-    with pytest.raises(ConfigError, match=r"number 2.*cannot use it") as caught:
+    with pytest.raises(ConfigError, match=r"number 2.*cannot use this URL") as caught:
         make("json://127.0.0.1", url).open()
     assert caught.value.key == "urls"
     assert "s3cret" not in str(caught.value)

@@ -232,7 +232,9 @@ def test_stream_that_takes_other_subjects(shared: Service, stream: str) -> None:
     sink.close()
     assert [outcome.kind for outcome in outcomes] == ["ok", "retry", "retry"]
     assert "expected stream does not match" in outcomes[1].reason
-    assert f"no stream takes the subject '{stream}.c': let stream '{stream}' take it" in outcomes[2].reason
+    assert (
+        f"no stream takes the subject '{stream}.c': add it to the subjects of stream '{stream}'" in outcomes[2].reason
+    )
     assert positions(shared, stream) == [1]
     assert positions(shared, other) == []
 
@@ -482,10 +484,10 @@ def test_nobody_there(shared: Service, stream: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"user": "u"}, "user and password go together"),
+        ({"user": "u"}, "set both user and password"),
         ({"user": "u", "password": "hunter2", "token": "hunter2"}, "write one of user and password, token, or cred"),
-        ({"hosts": ["nats://u:hunter2@x"]}, "is no host"),
-        ({"stream": "a.b"}, "a stream's name without spaces"),
+        ({"hosts": ["nats://u:hunter2@x"]}, "is not a host"),
+        ({"stream": "a.b"}, "the name of a stream without spaces"),
         ({"hosts": []}, "at least 1 item"),
     ],
 )

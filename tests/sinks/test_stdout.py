@@ -115,7 +115,7 @@ def test_reader_gone() -> None:
         sink = make(stream)
         sink.open()
         os.close(reader)
-        with pytest.raises(ReaderGone, match="whoever read standard output is gone"):
+        with pytest.raises(ReaderGone, match="the reader of standard output is gone"):
             sink.send([sample_event()])
         sink.close()
 

@@ -100,7 +100,7 @@ class HttpClient:
         where = self.where
         self.close()
         self._hosts.append(self._hosts.pop(0))
-        return Retryable(f"{where}: {self._reason(error)}", "start it, or correct its settings")
+        return Retryable(f"{where}: {self._reason(error)}", "start the server, or correct the settings of the sink")
 
     def _reason(self, error: BaseException) -> str:
         if isinstance(error, urllib3.exceptions.HTTPError) and error.__cause__ is not None:
@@ -108,7 +108,7 @@ class HttpClient:
         if isinstance(error, TooLarge | Undecodable):
             return str(error)
         if isinstance(error, TimeoutError):
-            return f"no whole answer within {self._timeout:g} s"
+            return f"no complete answer within {self._timeout:g} s"
         if isinstance(error, ssl.SSLError):
             return shown(f"TLS: {plain(error)}")
         if isinstance(error, http.client.RemoteDisconnected):

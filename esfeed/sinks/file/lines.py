@@ -41,7 +41,7 @@ def take(path: str, mode: int) -> int:
             os.close(file)
             raise
         os.close(file)
-    raise BlockingIOError(errno.EAGAIN, "somebody keeps moving it")
+    raise BlockingIOError(errno.EAGAIN, "another process keeps moving it")
 
 
 def is_current(path: str, file: int) -> bool:
@@ -74,7 +74,7 @@ def _hint(file: int) -> None:
     elif _is_ours(file):
         os.ftruncate(file, start)
     else:
-        raise Foreign("it ends in half a line and holds something other than events")
+        raise Foreign("it ends in a partial line and contains something other than events")
     os.fsync(file)
 
 

@@ -108,13 +108,13 @@ class WebhookClient:
     def _following(self, target: Target, answer: Answer) -> tuple[Target | None, str]:
         """The target of a redirect, or why it is not followed."""
         if not self._settings.follow_redirects:
-            return None, "redirects are not followed"
+            return None, "esfeed does not follow redirects"
         if answer.status not in _REPEATED:
-            return None, "it is no redirect of a POST"
+            return None, "the status is not a redirect of a POST"
         try:
             following = target_of(urljoin(target.origin + target.path, answer.headers.get("location", "")))
         except ValueError:
-            return None, "it names no url"
+            return None, "it has no url"
         if target.scheme == "https" and following.scheme == "http":
             return None, "it leads from https to http"
         return following, ""
@@ -189,7 +189,7 @@ def _tls(settings: WebhookSettings, with_client: bool) -> ssl.SSLContext:
             # An empty password instead of none: otherwise OpenSSL prompts on the terminal for that of an encrypted key.
             context.load_cert_chain(settings.client_cert, settings.client_key, password="")
         except OSError as error:
-            hint = f"cannot be used with client_key ({_plain(error)}); give PEM files, the key unencrypted"
+            hint = f"cannot be used with client_key ({_plain(error)}); use PEM files with an unencrypted key"
             raise ConfigError("client_cert", settings.client_cert, hint) from error
     return tls_context(context)
 
@@ -214,9 +214,9 @@ def _reason(error: BaseException, timeout: float) -> str:
     if isinstance(error, urllib3.exceptions.HTTPError) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, TimeoutError):
-        return f"no whole answer within {timeout:g} s"
+        return f"no complete answer within {timeout:g} s"
     if isinstance(error, Refused):
-        return f"{error}; set allow_private = true if that is meant"
+        return f"{error}; set allow_private = true to permit it"
     if isinstance(error, LookupFailed):
         return str(error)
     if isinstance(error, ssl.SSLError):
