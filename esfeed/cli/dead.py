@@ -78,10 +78,11 @@ def dead(
 def redrive(
     path: Path, sink: str | None, position: int | None, of: str | None, every: bool, force: bool, timeout: float
 ) -> None:
-    """Send dead events again: one by SINK and POSITION, those of --sink, or --all.
+    """Send dead events again: one, those of a sink, or all.
 
-    An event is not sent if a newer state of its document was delivered in the meantime, unless --force is set. A
-    running feed sends the events; otherwise this command does.
+    Use SINK and POSITION for one event, --sink for those of a sink, or --all. An event is not sent if a newer state of
+    its document was delivered in the meantime, unless --force is set. A running feed sends the events; otherwise this
+    command does.
     """
     sink = _one_sink(sink, of)
     if every == (sink is not None):

@@ -39,7 +39,7 @@ from esfeed.runtime.factory import App
 )
 @click.pass_context
 def demo(context: click.Context, engine: str | None, keep: bool, speed: float, http: str | None) -> None:
-    """Show a feed at work, without settings or network, in half a minute.
+    """Show a feed at work in half a minute, without settings.
 
     It simulates a small cloud on an engine in memory, follows it with a real feed, and leaves nothing behind.
     """

@@ -107,7 +107,7 @@ def poll(path: Path, watches: tuple[str, ...], timeout: float) -> None:
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for delivery.")
 @click.pass_obj
 def reconcile(path: Path, watches: tuple[str, ...], allow_mass_delete: bool, timeout: float) -> None:
-    """Compare all ids and versions with the state, and deliver what differs.
+    """Compare all ids and versions, and deliver what differs.
 
     A watch that stopped because too many documents disappeared continues after `reconcile --allow-mass-delete`. If a
     feed is running, the command asks the feed to do it.

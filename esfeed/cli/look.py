@@ -156,7 +156,10 @@ def _ago(seconds: float) -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines, also on a terminal.")
 @click.pass_obj
 def events(path: Path, since: int, follow: bool, as_json: bool) -> None:
-    """Show the log: readable on a terminal, as JSON lines (CloudEvents) elsewhere."""
+    """Show the log: as text on a terminal, as CloudEvents elsewhere.
+
+    CloudEvents are JSON, one object per line.
+    """
     pretty = sys.stdout.isatty() and not as_json
     with App(settings(path), "events") as app:
         while True:
@@ -176,7 +179,7 @@ def events(path: Path, since: int, follow: bool, as_json: bool) -> None:
 @click.command()
 @click.pass_obj
 def check(path: Path) -> None:
-    """Check settings, clusters, watches and sinks, without sending or changing anything."""
+    """Check settings, clusters, watches and sinks; change nothing."""
     good = bad = 0
     with App(settings(path), "check") as app:
         click.echo(f"ok      settings {path}")

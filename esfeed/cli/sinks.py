@@ -23,9 +23,10 @@ from esfeed.runtime.left import HINT, Left, known
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def sinks(context: click.Context, as_json: bool) -> None:
-    """List sinks, also those no longer in the settings; rename or forget them.
+    """List, rename or forget sinks.
 
-    A sink that is no longer in the settings receives nothing. Its events are removed with the rest of the log.
+    The list includes sinks that are no longer in the settings. Such a sink receives
+    nothing. Its events are removed with the rest of the log.
     """
     if context.invoked_subcommand is not None:
         return

@@ -168,7 +168,7 @@ def test_a_check_that_quotes_a_value_does_not_show_its_password() -> None:
         @field_validator("host")
         @classmethod
         def _host(cls, host: str) -> str:
-            raise ValueError(f"{host} is no host, nor is u:hunter2@x:5")
+            raise ValueError(f"{host} is not a host, nor is u:hunter2@x:5")
 
     for model, raw in (
         (Quoting, {"type": "x", "host": "nats://u:hunter2@x"}),
@@ -177,5 +177,5 @@ def test_a_check_that_quotes_a_value_does_not_show_its_password() -> None:
         with pytest.raises(ValidationError) as caught:
             model.model_validate(raw)
         text = "".join(str(fault) for fault in of_section(model, raw, "sinks.audit", caught.value))
-        assert "is no host" in text
+        assert "is not a host" in text
         assert "hunter2" not in text
