@@ -19,7 +19,7 @@ from typing import Any
 
 
 class EngineError(Exception):
-    """Something that the caller can mend; its text says how."""
+    """An error that the caller can correct; its text says how."""
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ FILES = HERE / "stack.d"
 ENGINES = {"es2": "2.4.1", "es5": "5.5.3"}
 """The engines that Searchlight 9.0.0 runs on, and the client that it needs for each."""
 
-_PYTHON_MEND = "install it (pyenv install 3.8), or name one by ESFEED_STACK_PYTHON38"
+_PYTHON_HINT = "install it (pyenv install 3.8), or name one by ESFEED_STACK_PYTHON38"
 
 
 class StackError(EngineError):
-    """Something that the caller can mend; its text says how."""
+    """An error that the caller can correct; its text says how."""
 
 
 def default_root() -> Path:
@@ -144,4 +144,4 @@ def _python38() -> str:
             # A shim of pyenv's is there even where its Python is not, so it is asked, not believed.
             if subprocess.run([place, "-c", script], capture_output=True, check=False).returncode == 0:
                 return place
-    raise StackError(f"Searchlight 9.0.0 needs Python 3.8, and none was found: {_PYTHON_MEND}")
+    raise StackError(f"Searchlight 9.0.0 needs Python 3.8, and none was found: {_PYTHON_HINT}")

@@ -381,7 +381,7 @@ def test_tls(services: Services, stream: str) -> None:
 def test_server_that_does_not_ask_for_tls(services: Services, stream: str) -> None:
     """Where TLS is wanted, neither password nor event goes out in the clear."""
     own = services.own("nats", trace="true", logtime="true", tls="none", allow_non_tls="none")
-    with pytest.raises(ConfigError, match=r"tls = True: the server does not ask for TLS"):
+    with pytest.raises(ConfigError, match=r"tls = True: the server does not offer TLS"):
         make(own.now, stream, tls=True, ca_certs=own.now.ca_certs).open()
     assert b"CONNECT" not in Path(own.now.record["log"]).read_bytes()
 

@@ -126,7 +126,9 @@ class NatsSink:
             return error
         settings, said = self._settings, _said(error, noted)
         if isinstance(error, nats.errors.SecureConnWantedError):
-            return ConfigError("tls", True, "the server does not ask for TLS; set its tls block, or tls = false")
+            return ConfigError(
+                "tls", True, "the server does not offer TLS; configure its tls block, or set tls = false"
+            )
         if isinstance(error, nats.errors.InvalidUserCredentialsError):
             return ConfigError("credentials", settings.credentials, "it is not a .creds file; create one with nsc")
         if isinstance(error, nats.errors.AuthorizationError) or "authorization" in said.lower():

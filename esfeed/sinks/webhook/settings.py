@@ -97,8 +97,8 @@ class WebhookSettings(TlsKeys, SinkSection):
     timeout: Duration = Field(10.0, gt=0, description="The timeout of one request, from lookup to last byte.")
     allow_private: bool = Field(
         False,
-        description="Whether to permit loopback, link-local, private and reserved addresses. If false, nobody who can "
-        "set the URL can reach what only this machine can reach.",
+        description="Whether to permit loopback, link-local, private and reserved addresses. If false, the URL "
+        "cannot point to what only this machine can reach.",
     )
 
     @field_validator("url")
