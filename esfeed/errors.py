@@ -95,7 +95,7 @@ class Unforeseen(EsfeedError):
         said = " ".join(str(error).split())[:300]
         super().__init__(
             f"{part} raised {type(error).__name__}{f' ({said})' if said else ''}",
-            "that is a mistake in its code: please report it, with this",
+            "this is a bug in its code; please report it with this message",
         )
 
 

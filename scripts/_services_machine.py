@@ -22,7 +22,7 @@ _PLACES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin"
 
 
 class ServiceError(EngineError):
-    """Something that the caller can correct; its text says how."""
+    """An error that the caller can correct; its text says how."""
 
 
 def prepare_root() -> None:

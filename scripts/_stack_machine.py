@@ -27,7 +27,7 @@ _PYTHON_HINT = "install it (pyenv install 3.8), or name one by ESFEED_STACK_PYTH
 
 
 class StackError(EngineError):
-    """Something that the caller can correct; its text says how."""
+    """An error that the caller can correct; its text says how."""
 
 
 def default_root() -> Path:

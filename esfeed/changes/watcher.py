@@ -112,10 +112,10 @@ class Watcher:
         known = self._known_before
         if batch.losing > self.watch.mass_delete_limit * known:
             raise MassDelete(
-                f"{batch.losing:,} of {known:,} documents are gone at once, more than "
+                f"{batch.losing:,} of {known:,} documents would be deleted at once, more than "
                 f"{self.watch.mass_delete_limit:.0%} (watches.{self.watch.name}.mass_delete_limit)",
-                f"if that is right, run `esfeed reconcile --watch {self.watch.name} --allow-mass-delete`; "
-                "nothing was told or forgotten so far",
+                f"if this is right, run `esfeed reconcile --watch {self.watch.name} --allow-mass-delete`; "
+                "so far, esfeed has neither sent nor removed anything",
             )
 
     def _settle(self, batch: Batch) -> Commit | None:

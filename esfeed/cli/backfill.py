@@ -34,10 +34,10 @@ _LOOK_AGAIN = 0.2
     "watches",
     multiple=True,
     shell_complete=complete.watches,
-    help="Only this watch (may be repeated).",
+    help="Only this watch; can be repeated.",
 )
 @click.option(
-    "-s", "--sink", "sinks", multiple=True, shell_complete=complete.sinks, help="Only this sink (may be repeated)."
+    "-s", "--sink", "sinks", multiple=True, shell_complete=complete.sinks, help="Only this sink; can be repeated."
 )
 @click.option("--undated", is_flag=True, help="Also send documents without a date.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for the last delivery.")
@@ -75,7 +75,11 @@ def _logged(app: App, wanted: tuple[str, ...]) -> list[str]:
     """The sinks to send to. A backfill goes through the log, so sinks with ``persist = false`` are left out."""
     for name in some(wanted, app.config.sinks, "--sink") if wanted else ():
         if not app.config.sinks[name].persist:
-            raise ConfigError("--sink", name, "it has persist = false, and a backfill goes through the log")
+            raise ConfigError(
+                "--sink",
+                name,
+                "the sink has persist = false, but a backfill needs its log; name another sink, or remove persist",
+            )
     return [name for name in some(wanted, app.config.sinks, "--sink") if app.config.sinks[name].persist]
 
 
@@ -84,7 +88,7 @@ def _holds(app: App, stack: ExitStack) -> bool:
     try:
         stack.enter_context(app.lock)
     except StateError as error:
-        errors.print(f"{error.message}, which delivers what this reads")
+        errors.print(f"{error.message}; that process delivers what this command reads")
         return False
     return True
 
@@ -116,7 +120,7 @@ def _run(
             failed += 1
             continue
         done += 1
-        note = "" if finished else "; stopped, and goes on from there when asked for the same again"
+        note = "" if finished else "; stopped, the same command continues from there"
         errors.print(f"{watch}: {sent:,} documents read for {', '.join(routed)}{note}")
         if stop():
             return 1
@@ -147,5 +151,5 @@ def _others(app: App, sinks: list[str], timeout: float, stop: Stop) -> list[str]
         return []
     stuck = [sink for sink in sinks if (app.store.outbox.cursor(sink) or 0) < goal]
     for sink in stuck:
-        fail("the running feed has not delivered all of it yet; it goes on", f"sink {sink}")
+        fail("the running feed has not delivered everything yet; it continues", f"sink {sink}")
     return stuck

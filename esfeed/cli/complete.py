@@ -40,8 +40,8 @@ def _names(context: click.Context, table: str, incomplete: str) -> list[Completi
 
 
 some_watches = click.option(
-    "-w", "--watch", "watches", multiple=True, shell_complete=watches, help="Only this watch (may be repeated)."
+    "-w", "--watch", "watches", multiple=True, shell_complete=watches, help="Only this watch; can be repeated."
 )
 some_sinks = click.option(
-    "-s", "--sink", "sinks", multiple=True, shell_complete=sinks, help="Only this sink (may be repeated)."
+    "-s", "--sink", "sinks", multiple=True, shell_complete=sinks, help="Only this sink; can be repeated."
 )

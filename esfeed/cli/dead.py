@@ -36,9 +36,9 @@ _LIVE = ("retry", "waiting")
 @click.argument("sink", required=False, shell_complete=complete.sinks)
 @click.argument("position", type=int, required=False)
 @click.option("-s", "--sink", "of", shell_complete=complete.sinks, help="Only events of this sink.")
-@click.option("--parked", is_flag=True, help="Also list events that are still retried.")
+@click.option("--parked", is_flag=True, help="Also list events that esfeed still retries.")
 @click.option("--discard", is_flag=True, help="Delete them: the one named, those of --sink, or all with --all.")
-@click.option("--all", "every", is_flag=True, help="With --discard: of every sink.")
+@click.option("--all", "every", is_flag=True, help="With --discard: the events of every sink.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a list, or one object with the whole event.")
 @click.pass_obj
 def dead(
@@ -78,26 +78,29 @@ def dead(
 def redrive(
     path: Path, sink: str | None, position: int | None, of: str | None, every: bool, force: bool, timeout: float
 ) -> None:
-    """Send dead events again: one by SINK and POSITION, those of --sink, or --all.
+    """Send dead events again: one, those of a sink, or all.
 
-    An event is not sent if a newer state of its document was delivered in the meantime, unless --force is set. A
-    running feed sends the events; otherwise this command does.
+    Use SINK and POSITION for one event, --sink for those of a sink, or --all. An event is not sent if a newer state of
+    its document was delivered in the meantime, unless --force is set. A running feed sends the events; otherwise this
+    command does.
     """
     sink = _one_sink(sink, of)
     if every == (sink is not None):
-        raise ConfigError("redrive", None, "name one by SINK and POSITION, or give either --sink SINK or --all")
+        raise ConfigError("redrive", None, "use SINK and POSITION for one event, or either --sink SINK or --all")
     with App(settings(path), "redrive") as app, ExitStack() as stack:
         names = some([sink] if sink else [], app.config.sinks, "--sink")
         names = [name for name in names if app.config.sinks[name].persist]
         if sink and not names:
             raise ConfigError(
-                f"sinks.{sink}.persist", False, "without the log nothing is kept that could be sent again"
+                f"sinks.{sink}.persist", False, "the sink stores no events, so there are none to send again"
             )
         own = _holds(app, stack)
         if sink is not None and position is not None:
             one = _found(app, sink, position)
             if one.state in _LIVE:
-                raise ConfigError("POSITION", position, f"it is not dead but still tried (attempt {one.attempts})")
+                raise ConfigError(
+                    "POSITION", position, f"the event is not dead; esfeed still retries it (attempt {one.attempts})"
+                )
         asked = app.store.dead_letters.redrive(names, position, force=force)
         older = _superseded(app, names, position, asked)
         if asked and own:
@@ -110,7 +113,7 @@ def redrive(
 
 def _one_sink(sink: str | None, of: str | None) -> str | None:
     if sink and of and sink != of:
-        raise ConfigError("--sink", of, f"leave it out, as {sink!r} is named already")
+        raise ConfigError("--sink", of, f"remove it; the argument already names {sink!r}")
     return sink or of
 
 
@@ -125,7 +128,7 @@ def _known(app: App, sink: str | None) -> list[str]:
 def _found(app: App, sink: str, position: int) -> Parked:
     one = app.store.dead_letters.get(sink, position)
     if one is None:
-        hint = f"sink {sink} has no dead event at that position; `esfeed dead --sink {sink}` lists those it has"
+        hint = f"sink {sink} has no dead event at that position; `esfeed dead --sink {sink}` lists its dead events"
         raise ConfigError("POSITION", position, hint)
     return one
 
@@ -195,9 +198,9 @@ def _show_one(one: Parked, as_json: bool) -> None:
 
 def _discard(app: App, names: Sequence[str], sink: str | None, position: int | None, every: bool) -> None:
     if every == (sink is not None):
-        raise ConfigError("--discard", None, "name one by SINK and POSITION, or give either --sink SINK or --all")
+        raise ConfigError("--discard", None, "use SINK and POSITION for one event, or either --sink SINK or --all")
     if sink is not None and position is not None and _found(app, sink, position).state in _LIVE:
-        raise ConfigError("POSITION", position, "it is not dead but still tried")
+        raise ConfigError("POSITION", position, "the event is not dead; esfeed still retries it")
     errors.print(f"{app.store.dead_letters.discard(names, position):,} dead events discarded")
 
 
@@ -230,8 +233,8 @@ def _superseded(app: App, names: Sequence[str], position: int | None, asked: Seq
         if one.state == "dead" and (one.sink, one.position) not in passed and position in (None, one.position)
     ]
     for one in left[:20]:
-        what = f"the target has a newer state of its document (position {one.newer}), which this would take back"
-        fail(f"{what}: give --force to send it all the same, or `esfeed dead --discard {one.sink} {one.position}`",
+        what = f"not sent: it would overwrite a newer state of its document (position {one.newer})"
+        fail(f"{what}; use --force to send it anyway, or `esfeed dead --discard {one.sink} {one.position}`",
              f"sink {one.sink}, position {one.position}")  # fmt: skip
     if len(left) > 20:
         fail(f"and {len(left) - 20:,} more, for the same reason")
@@ -262,12 +265,12 @@ def _report(app: App, asked: Sequence[Parked]) -> int:
         if now is None:
             sent += 1
         elif now.state == "dead" and now.newer is not None:
-            fail(f"left as it is: a newer state of its document was delivered just now ({now.newer})", where)
+            fail(f"not sent: a newer state of its document has just been delivered (position {now.newer})", where)
         elif now.state == "dead":
             fail(f"dead again: {now.error}", where)
         elif app.running() or now.state in _LIVE:
-            fail(f"not sent yet, the feed goes on trying: {now.error or 'its turn has not come'}", where)
+            fail(f"not sent yet, the feed keeps trying: {now.error or 'waiting for its turn'}", where)
         else:
-            fail("not sent yet: the next run of the feed tries", where)
+            fail("not sent yet: the next run of the feed sends it", where)
     errors.print(f"{sent:,} of {len(asked):,} sent")
     return sent

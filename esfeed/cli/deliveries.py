@@ -37,7 +37,7 @@ def delivering(app: App, names: Iterable[str], timeout: float) -> Iterator[list[
         thread.join(max(0.0, work.until + 1 - app.clock.monotonic()))
     for thread in threads:
         if thread.is_alive():
-            fail(f"it did not answer within {timeout:g} s; what is logged waits for the next time", thread.name)
+            fail(f"the sink did not answer within {timeout:g} s; the next run delivers the logged events", thread.name)
             work.stuck.append(thread.name.removeprefix("sink "))
 
 
@@ -95,7 +95,7 @@ class _Deliveries:
             if delivery.idle and delivery.wait is None:
                 if dead:
                     with self._lock:
-                        fail(f"{dead:,} events are dead now; see `esfeed dead`", f"sink {name}")
+                        fail(f"{dead:,} events became dead; `esfeed dead` lists them", f"sink {name}")
                         self.stuck.append(name)
                 return
             reason = delivery.error or reason
@@ -103,7 +103,7 @@ class _Deliveries:
                 break
             self._app.sleep(delivery.wait or 0.0)
         with self._lock:
-            fail(f"{_left(self._app, name)} for the next time ({reason})", f"sink {name}")
+            fail(f"{_left(self._app, name)} for the next run ({reason})", f"sink {name}")
             self.stuck.append(name)
 
 
@@ -114,5 +114,5 @@ def _left(app: App, name: str) -> str:
         waits = f"{app.backlog(name):,} log entries" + (f" and {parked:,} parked events" if parked else "")
     except EsfeedError:
         # The state is what failed, and the reason says so.
-        return "what is logged waits"
+        return "logged events wait"
     return f"{waits} wait"

@@ -24,22 +24,22 @@ from esfeed.runtime.factory import App
     metavar="NAME|URL",
     help="Use a real engine instead of one in memory: a URL, or (in a source tree) es2, es5, … es9, os2 or os3.",
 )
-@click.option("--keep", is_flag=True, help="Keep running until Ctrl-C, to try things.")
+@click.option("--keep", is_flag=True, help="Keep running until Ctrl-C, to experiment.")
 @click.option(
     "--speed",
     type=click.FloatRange(0.1, 100),
     default=1.0,
     show_default=True,
-    help="Speed of the cloud.",
+    help="Speed of the simulated cloud.",
 )
 @click.option(
     "--http",
     metavar="ADDRESS",
-    help=f"Also serve the dashboard and a page of servers, for example at {DEFAULT_LISTEN}; best with --keep.",
+    help=f"Also serve the dashboard and a page of servers, for example at {DEFAULT_LISTEN}; use it with --keep.",
 )
 @click.pass_context
 def demo(context: click.Context, engine: str | None, keep: bool, speed: float, http: str | None) -> None:
-    """Show a feed at work, without settings or network, in half a minute.
+    """Show a feed at work in half a minute, without settings.
 
     It simulates a small cloud on an engine in memory, follows it with a real feed, and leaves nothing behind.
     """

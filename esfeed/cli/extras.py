@@ -59,7 +59,7 @@ def _invited(server: WebProcess) -> Iterator[WebProcess]:
     """Serves, and prints a link to the dashboard if a terminal is attached. The link is never logged."""
     with server:
         if sys.stderr.isatty() and (link := server.link()):
-            click.echo(f"\n  The dashboard: {link}\n  (good once, within 15 minutes)\n", err=True)
+            click.echo(f"\n  The dashboard: {link}\n  (valid once, for 15 minutes)\n", err=True)
         yield server
 
 

@@ -75,7 +75,7 @@ def run(path: Path, http: str | None) -> None:
     "watches",
     multiple=True,
     shell_complete=complete.watches,
-    help="Only this watch (may be repeated).",
+    help="Only this watch; can be repeated.",
 )
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for delivery.")
 @click.pass_obj
@@ -101,13 +101,13 @@ def poll(path: Path, watches: tuple[str, ...], timeout: float) -> None:
     "watches",
     multiple=True,
     shell_complete=complete.watches,
-    help="Only this watch (may be repeated).",
+    help="Only this watch; can be repeated.",
 )
 @click.option("--allow-mass-delete", is_flag=True, help="Accept that most documents are gone.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for delivery.")
 @click.pass_obj
 def reconcile(path: Path, watches: tuple[str, ...], allow_mass_delete: bool, timeout: float) -> None:
-    """Compare all ids and versions with the state, and deliver what differs.
+    """Compare all ids and versions, and deliver what differs.
 
     A watch that stopped because too many documents disappeared continues after `reconcile --allow-mass-delete`. If a
     feed is running, the command asks the feed to do it.
@@ -147,14 +147,14 @@ def _wish(app: App, watches: list[str], allow_mass_delete: bool, timeout: float)
             if health is None or health.at <= began:
                 continue
             if health.reconciled > began:
-                errors.print(f"{name}: the running feed has reconciled it")
+                errors.print(f"{name}: reconciled by the running feed")
                 left.discard(name)
             elif health.error:
                 fail(health.error, f"watch {name}")
                 failed.append(name)
                 left.discard(name)
     for name in left:
-        fail("the running feed has not come to it yet; it will", f"watch {name}")
+        fail("the running feed has not reconciled it yet; it will", f"watch {name}")
     _exit(len(failed) + len(left), len(watches) - len(failed) - len(left))
 
 

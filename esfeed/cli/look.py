@@ -32,7 +32,7 @@ _PAGE = 500
 _LOOK_AGAIN = 0.3
 _EVERY = 1.0
 _LISTEN_EVERY = 0.1
-_MOST_ROWS = 200
+_MAX_ROWS = 200
 """The limit of watches in a table: a terminal takes half a minute to lay out ten thousand."""
 
 
@@ -72,9 +72,7 @@ def _watch(app: App, as_json: bool) -> None:
 def _shown(status: dict[str, Any]) -> Group:
     running = f"held by {status['running']}" if status["running"] else "no feed is running"
     parts: list[RenderableType] = [Text(f"state {status['state']}, position {status['position']:,}; {running}"), ""]
-    watches = _table(
-        "watch", "state", "index", "engine", "followed by", "documents", "lag", "last poll", "a poll costs"
-    )
+    watches = _table("watch", "state", "index", "engine", "tracker", "documents", "lag", "last poll", "poll cost")
     for name, row in _worth_a_row(status["watches"]):
         polled = "tracker" in row
         ago = _ago(row["last_poll_seconds_ago"]) if polled else "-"
@@ -97,7 +95,7 @@ def _shown(status: dict[str, Any]) -> Group:
         parts += ["", Text(hint, style="dim")]
     for name, row in _worth_a_row(status["watches"]):
         if row.get("tracker") == "updated_at" and row["why"]:
-            parts += ["", Text(f"watch {name} is followed by updated_at: {row['why']}", style="dim")]
+            parts += ["", Text(f"watch {name} uses the tracker updated_at: {row['why']}", style="dim")]
     for name, row in status["left"].items():
         parts += ["", Text(f"sink {name} is not in the settings: {Left(**row)}; {HINT}", style="yellow")]
     for kind, part in (("watches", "watch"), ("sinks", "sink")):
@@ -108,10 +106,10 @@ def _shown(status: dict[str, Any]) -> Group:
 
 
 def _worth_a_row(watches: dict[str, Any]) -> list[tuple[str, Any]]:
-    """At most ``_MOST_ROWS`` watches, those with a problem first."""
-    if len(watches) <= _MOST_ROWS:
+    """At most ``_MAX_ROWS`` watches, those with a problem first."""
+    if len(watches) <= _MAX_ROWS:
         return [*watches.items()]
-    return sorted(watches.items(), key=lambda one: one[1]["state"] == "ok")[:_MOST_ROWS]
+    return sorted(watches.items(), key=lambda one: one[1]["state"] == "ok")[:_MAX_ROWS]
 
 
 def _counted(watches: dict[str, Any]) -> str:
@@ -158,7 +156,10 @@ def _ago(seconds: float) -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines, also on a terminal.")
 @click.pass_obj
 def events(path: Path, since: int, follow: bool, as_json: bool) -> None:
-    """Show the log: readable on a terminal, as JSON lines (CloudEvents) elsewhere."""
+    """Show the log: as text on a terminal, as CloudEvents elsewhere.
+
+    CloudEvents are JSON, one object per line.
+    """
     pretty = sys.stdout.isatty() and not as_json
     with App(settings(path), "events") as app:
         while True:
@@ -178,7 +179,7 @@ def events(path: Path, since: int, follow: bool, as_json: bool) -> None:
 @click.command()
 @click.pass_obj
 def check(path: Path) -> None:
-    """Check settings, clusters, watches and sinks, without sending or changing anything."""
+    """Check settings, clusters, watches and sinks; change nothing."""
     good = bad = 0
     with App(settings(path), "check") as app:
         click.echo(f"ok      settings {path}")

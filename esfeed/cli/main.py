@@ -22,26 +22,16 @@ WAYS = {
     "reconcile": CommandRef(
         "esfeed.cli.feed",
         "reconcile",
-        "Compare all ids and versions with the state, and deliver what differs.",
+        "Compare all ids and versions, and deliver what differs.",
     ),
     "status": CommandRef("esfeed.cli.look", "status", "Show the state of every watch and sink."),
-    "events": CommandRef(
-        "esfeed.cli.look", "events", "Show the log: readable on a terminal, as JSON lines (CloudEvents) elsewhere."
-    ),
+    "events": CommandRef("esfeed.cli.look", "events", "Show the log: as text on a terminal, as CloudEvents elsewhere."),
     "dead": CommandRef("esfeed.cli.dead", "dead", "List dead events; with SINK and POSITION, show one whole."),
-    "redrive": CommandRef(
-        "esfeed.cli.dead", "redrive", "Send dead events again: one by SINK and POSITION, those of --sink, or --all."
-    ),
-    "check": CommandRef(
-        "esfeed.cli.look", "check", "Check settings, clusters, watches and sinks, without sending or changing anything."
-    ),
-    "sinks": CommandRef(
-        "esfeed.cli.sinks", "sinks", "List sinks, also those no longer in the settings; rename or forget them."
-    ),
+    "redrive": CommandRef("esfeed.cli.dead", "redrive", "Send dead events again: one, those of a sink, or all."),
+    "check": CommandRef("esfeed.cli.look", "check", "Check settings, clusters, watches and sinks; change nothing."),
+    "sinks": CommandRef("esfeed.cli.sinks", "sinks", "List, rename or forget sinks."),
     "token": CommandRef("esfeed.cli.token", "token", "Manage the tokens of readers over HTTP."),
-    "demo": CommandRef(
-        "esfeed.cli.demo", "demo", "Show a feed at work, without settings or network, in half a minute."
-    ),
+    "demo": CommandRef("esfeed.cli.demo", "demo", "Show a feed at work in half a minute, without settings."),
 }
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from esfeed.errors import EsfeedError
-from esfeed.ports import Progress as Told
+from esfeed.ports import Progress
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
@@ -23,7 +23,7 @@ def fail(error: EsfeedError | str, what: str = "") -> None:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Told]:
+def progress(what: str) -> Iterator[Progress]:
     """A bar with rate and remaining time, on a terminal only; yields the callback for progress."""
     if not errors.is_terminal:
         yield lambda read, total: None

@@ -23,9 +23,10 @@ from esfeed.runtime.left import HINT, Left, known
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def sinks(context: click.Context, as_json: bool) -> None:
-    """List sinks, also those no longer in the settings; rename or forget them.
+    """List, rename or forget sinks.
 
-    A sink that is no longer in the settings receives nothing. Its events are removed with the rest of the log.
+    The list includes sinks that are no longer in the settings. Such a sink receives
+    nothing. Its events are removed with the rest of the log.
     """
     if context.invoked_subcommand is not None:
         return
@@ -58,13 +59,13 @@ def rename(path: Path, old: str, new: str) -> None:
         found = known(app)
         one = _left(app, found, "OLD", old)
         if new not in app.config.sinks:
-            raise ConfigError("NEW", new, f"write the name of a sink of the settings; {one_of(app.config.sinks, new)}")
+            raise ConfigError("NEW", new, f"the settings have no such sink; {one_of(app.config.sinks, new)}")
         if found[new].parked or found[new].dead:
             aside = found[new].parked + found[new].dead
-            hint = f"{aside:,} events of its own are set aside; redrive or discard them first"
+            hint = f"it has {aside:,} parked or dead events of its own; redrive or discard them first"
             raise ConfigError("NEW", new, hint)
         app.store.sinks.rename(old, new)
-    errors.print(f"{new} goes on where {old} was: {one}")
+    errors.print(f"{new} continues where {old} stopped: {one}")
 
 
 @sinks.command()
@@ -76,12 +77,12 @@ def forget(path: Path, name: str) -> None:
         app.hold()
         one = _left(app, known(app), "NAME", name)
         app.store.sinks.forget(name)
-    errors.print(f"{name} is forgotten: {one} no more")
+    errors.print(f"{name}: forgotten; {one} no more")
 
 
 def _left(app: App, found: Mapping[str, Left], option: str, name: str) -> Left:
     if name in app.config.sinks:
-        raise ConfigError(option, name, "it is in the settings; take it out of them first")
+        raise ConfigError(option, name, "the settings still define it; remove it from them first")
     if name not in found:
-        raise ConfigError(option, name, f"the state knows no such sink; {one_of(found, name)}")
+        raise ConfigError(option, name, f"the state has no such sink; {one_of(found, name)}")
     return found[name]

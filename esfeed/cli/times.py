@@ -25,7 +25,7 @@ def milliseconds(option: str, text: str, now: datetime) -> int:
             hint = 'write a time such as "2026-11-24T10:00:00Z", or how long ago, such as "24h" or "7d"'
             raise ConfigError(option, text, hint) from None
     except OverflowError:
-        raise ConfigError(option, text, "that is before the beginning of time; write less") from None
+        raise ConfigError(option, text, "that is too long ago; write a shorter duration") from None
     if when > now:
         raise ConfigError(option, text, f"that is in the future (it is {now:%Y-%m-%dT%H:%M:%SZ} now)")
     return (when - _EPOCH) // timedelta(milliseconds=1)

@@ -30,17 +30,15 @@ def token() -> None:
 
 
 @token.command()
-@click.option("-t", "--tenant", help="The tenant whose documents the token shows: the id of a project.")
-@click.option(
-    "--admin", is_flag=True, help="The token shows everything, in the view of administrators, and may redrive."
-)
+@click.option("-t", "--tenant", help="The tenant whose documents the token can read: the id of a project.")
+@click.option("--admin", is_flag=True, help="For administrators: the token reads everything and can redrive.")
 @click.option("--expires", metavar="TIME", help='When the token expires: "90d", "12h", or a date such as "2027-01-31".')
 @click.option("--name", help="The name for `list` and `remove` (default: made from the tenant).")
 @click.pass_obj
 def add(path: Path, tenant: str | None, admin: bool, expires: str | None, name: str | None) -> None:
     """Create a token, and print it."""
     if bool(tenant) == admin:
-        raise ConfigError("--tenant", tenant, "name a tenant, or write --admin, and not both")
+        raise ConfigError("--tenant", tenant, "use either --tenant or --admin")
     if name is not None and not _NAME.fullmatch(name):
         raise ConfigError("--name", name, "a name has 1 to 64 letters, digits, _, -, . or @")
     with App(settings(path), "token") as app:
@@ -51,8 +49,8 @@ def add(path: Path, tenant: str | None, admin: bool, expires: str | None, name: 
         base = re.sub(r"[^A-Za-z0-9_.@-]", "-", tenant or "admin")[:50].lstrip("-.@") or "token"
         chosen = name or f"{base}-{mark[:6]}"
         if not app.store.tokens.add(Token(mark, chosen, tenant, admin, int(now.timestamp()), until)):
-            raise ConfigError("--name", chosen, "a token of that name is there already; remove it, or take another")
-    errors.print(f"{chosen}: {_whose(tenant)}{_end(until)}; it is shown this once")
+            raise ConfigError("--name", chosen, "a token with this name exists; remove it, or choose another name")
+    errors.print(f"{chosen}: {_whose(tenant)}{_end(until)}; esfeed shows it only once")
     click.echo(text)
 
 
@@ -76,7 +74,7 @@ def list_(path: Path, as_json: bool) -> None:
         gone = one.expires is not None and one.expires <= now
         ends = "never" if one.expires is None else _date(one.expires)
         table.add_row(one.name, _whose(one.tenant), _date(one.created), f"{ends} (expired)" if gone else ends)
-    out.print(table if found else "there are no tokens; `esfeed token add` makes one")
+    out.print(table if found else "no tokens; `esfeed token add` creates one")
 
 
 @token.command()
@@ -86,12 +84,12 @@ def remove(path: Path, name: str) -> None:
     """Remove a token; a running feed refuses it within five seconds."""
     with App(settings(path), "token") as app:
         if not app.store.tokens.remove(name):
-            raise ConfigError("NAME", name, "there is no such token; `esfeed token list` shows them")
+            raise ConfigError("NAME", name, "no such token; `esfeed token list` lists all")
     errors.print(f"{name}: removed")
 
 
 def _until(text: str, now: datetime) -> datetime:
-    hint = 'write how long it is good, such as "90d", or a date such as "2027-01-31"'
+    hint = 'write how long the token is valid, such as "90d", or a date such as "2027-01-31"'
     try:
         until = now + timedelta(seconds=seconds(text))
     except ValueError:
@@ -100,7 +98,7 @@ def _until(text: str, now: datetime) -> datetime:
         except ValueError:
             raise ConfigError("--expires", text, hint) from None
     if until <= now:
-        raise ConfigError("--expires", text, f"that is over already (it is {now:%Y-%m-%dT%H:%M:%SZ}); {hint}")
+        raise ConfigError("--expires", text, f"that is in the past (it is {now:%Y-%m-%dT%H:%M:%SZ} now); {hint}")
     return until
 
 

@@ -252,7 +252,7 @@ def _locations(of: Resolved) -> Callable[[str], tuple[str, str | None]]:
 
     def location(index: str) -> tuple[str, str | None]:
         if index not in places:
-            raise NameMoved(f"{of.name!r} now leads to {index!r} as well", "it is read anew at the next poll")
+            raise NameMoved(f"{of.name!r} now leads to {index!r} as well", "the next poll reads it again")
         return places[index]
 
     return location

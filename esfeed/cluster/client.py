@@ -122,18 +122,18 @@ class Client:
         except elastic_transport.TlsError as error:
             hint = f"set `clusters.{self.name}.ca_certs` to the CA that signed it, and `hosts` to a name on it"
             if self._connection.client_cert is not None:
-                hint += ", and see that `client_cert` and `client_key` belong together"
+                hint += ", and check that `client_key` belongs to `client_cert`"
             raise ClusterError(f"cluster {self.name!r}: no trusted TLS connection ({_short(error)})", hint) from error
         except elastic_transport.ConnectionTimeout as error:
             raise Retryable(
                 f"cluster {self.name!r} did not answer within {self._connection.timeout:g} s",
-                f"see its load, or raise `clusters.{self.name}.timeout`",
+                f"check its load, or raise `clusters.{self.name}.timeout`",
             ) from error
         except elastic_transport.TransportError as error:
             if isinstance(large := error.__cause__, TooLarge):
                 raise ClusterError(
                     f"cluster {self.name!r} answered more than {large.max_bytes:,} bytes to {path}",
-                    "lower the watch's `max_page_bytes`, if its documents are that large; else see what stands between",
+                    "lower `max_page_bytes` of the watch if documents are so large; else check the proxies in between",
                 ) from error
             raise Retryable(
                 f"cluster {self.name!r} cannot be reached at {', '.join(self._connection.addresses)} ({_short(error)})",
@@ -142,8 +142,8 @@ class Client:
         raw = answer.body
         if not isinstance(raw, bytes):
             raise ClusterError(
-                f"cluster {self.name!r} answered {str(raw)[:80]!r}, which is no JSON",
-                f"`clusters.{self.name}.hosts` must be Elasticsearch or OpenSearch itself",
+                f"cluster {self.name!r} answered {str(raw)[:80]!r}, which is not JSON",
+                f"set `clusters.{self.name}.hosts` to nodes of Elasticsearch or OpenSearch",
             )
         return raw
 
@@ -161,13 +161,13 @@ class Client:
             asked = f"{node.scheme}://{host}:{node.port}{node.path_prefix}{path}"
             where = leads_to(error.meta.headers.get("location") or "", asked)
             return ClusterError(
-                f"cluster {self.name!r} redirects {path} to {where or 'nowhere that can be told'} ({status})",
-                f"write the address of Elasticsearch or OpenSearch itself as `clusters.{self.name}.hosts`, past any "
-                "login page and with the scheme that it has",
+                f"cluster {self.name!r} redirects {path} to {where or 'an unreadable address'} ({status})",
+                f"set `clusters.{self.name}.hosts` to the address of Elasticsearch or OpenSearch itself, without a "
+                "login page in front, and with the right scheme (http or https)",
             )
         if status in _RETRY:
             wait = retry_after(error.meta.headers.get("retry-after"), datetime.now(UTC))
-            return Retryable(text, "see its load and health", wait)
+            return Retryable(text, "check its load and health", wait)
         if status == 401:
             return ClusterError(
                 f"cluster {self.name!r} does not accept these credentials (401)",
@@ -178,15 +178,15 @@ class Client:
         if status == 403:
             return Forbidden(
                 f"cluster {self.name!r} does not allow {path} (403: {reason})",
-                "grant that user `read`, `view_index_metadata` and `monitor` on the watched indices, and `monitor` on "
-                "the cluster, to tell its version (docs/secured-cluster.rst has a role for each engine)",
+                "grant this user `read`, `view_index_metadata` and `monitor` on the watched indices, and `monitor` on "
+                "the cluster, for its version (docs/secured-cluster.rst has a role for each engine)",
             )
         if kind == "index_not_found_exception":
             return NameGone(
                 f"cluster {self.name!r} has no index, alias or data stream {named!r} ({reason})",
-                "correct the watch's `index`",
+                "correct `index` of the watch",
             )
-        return ClusterError(text, "see the cluster's log")
+        return ClusterError(text, "check the log of the cluster")
 
     def _find_engine(self) -> Engine:
         try:
@@ -217,7 +217,7 @@ class Client:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
             raise ClusterError(
-                f"cluster {self.name!r} is neither Elasticsearch nor OpenSearch, as far as one can tell",
+                f"cluster {self.name!r} does not answer as Elasticsearch or OpenSearch",
                 f"correct `clusters.{self.name}.hosts`",
             ) from why
 
@@ -299,7 +299,7 @@ class Client:
             if got < total:
                 raise ClusterError(
                     f"a scroll ended after {got} of {total} documents",
-                    "nothing was taken from it; it is read again",
+                    "esfeed discards them and reads again",
                 )
         finally:
             self._release(page.scroll_id)
@@ -319,7 +319,7 @@ class Client:
         if len(answer.responses) != len(searches):
             raise ClusterError(
                 f"cluster {self.name!r} answered {len(answer.responses)} of {len(searches)} searches",
-                "nothing was taken from it; look at what stands between",
+                "esfeed discards the answer; check the proxies between esfeed and the cluster",
             )
         pages = []
         for (header, body), raw in zip(searches, answer.responses, strict=True):
@@ -338,7 +338,7 @@ class Client:
             error = NameMoved if kind == "index_not_found_exception" else refusal
             raise error(
                 f"cluster {self.name!r} failed a search: {kind}: {reason}",
-                way(reason) if unreadable(kind) else "it is asked again at the next poll",
+                way(reason) if unreadable(kind) else "the next poll tries again",
             )
         return whole(decode(raw, SearchResponse))
 
@@ -364,10 +364,10 @@ class Client:
 def way(reason: str) -> str:
     """A hint about an index that is closed or blocked, from the reason of the engine."""
     if "index metadata" in reason:
-        return "take `index.blocks.metadata` off that index, or leave it out of the watched name"
+        return "remove `index.blocks.metadata` from that index, or exclude it from the watched name"
     if "index read" in reason:
-        return "take `index.blocks.read` off that index, or leave it out of the watched name"
-    return "open that index, or leave it out of the watched name"
+        return "remove `index.blocks.read` from that index, or exclude it from the watched name"
+    return "open that index, or exclude it from the watched name"
 
 
 def unreadable(kind: str | None) -> bool:

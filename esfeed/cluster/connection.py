@@ -8,7 +8,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 _PORT = 9200
 
-MOST_BYTES = 256 << 20
+MAX_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Connection:
     timeout: float = 30.0
     tries: int = 4
     most_per_second: float | None = None
-    max_bytes: int = MOST_BYTES
+    max_bytes: int = MAX_BYTES
 
     def __repr__(self) -> str:
         return f"Connection({self.name!r}, {list(self.hosts)!r})"

@@ -20,7 +20,7 @@ from esfeed.errors import ClusterError
 from esfeed.model.reads import FAR, ODD, Dated, Dates, Span, bucket
 
 _NO_MILLISECONDS = 10**15
-_MOST_SPANS = 400
+_MAX_SPANS = 400
 _NONE = 2**63 - 1
 """The sort value of documents without a date."""
 
@@ -43,8 +43,8 @@ def dated(client: Client, name: str, field: str, spans: Sequence[Span] | None, b
             none = page.aggregations["without"]["doc_count"] if some is None else 0
             if found.total() + none < page.total:
                 raise ClusterError(
-                    f"of {page.total} documents only {found.total() + none} were counted by {field}",
-                    "nothing was taken from it; it is asked again at the next poll",
+                    f"counting by {field} found only {found.total() + none} of {page.total} documents",
+                    "esfeed discards the answer; the next poll tries again",
                 )
             buckets.update(found)
             without += none
@@ -146,4 +146,4 @@ def pieces(spans: Sequence[Span] | None) -> Sequence[Sequence[Span] | None]:
     """Splits ``spans`` into lots that one query can contain."""
     if spans is None:
         return [None]
-    return [spans[start : start + _MOST_SPANS] for start in range(0, len(spans), _MOST_SPANS)]
+    return [spans[start : start + _MAX_SPANS] for start in range(0, len(spans), _MAX_SPANS)]

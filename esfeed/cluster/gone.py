@@ -83,15 +83,15 @@ def _found(client: Client, watched: str, one: Held, name: str) -> Mapping[str, S
         hint = error.hint
         if isinstance(error, Forbidden):
             hint = (
-                f"grant `read`, `view_index_metadata` and `monitor` on {name!r} again, or leave it out of the watched "
+                f"grant `read`, `view_index_metadata` and `monitor` on {name!r} again, or exclude it from the watched "
                 f"name ({brief(f'{watched},-{name}')!r})"
             )
-        raise type(error)(f"{_start(client, watched, one)} cannot be asked for: {error.message}", hint) from error
+        raise type(error)(f"{_start(client, watched, one)} cannot be looked up: {error.message}", hint) from error
     found = decode(raw, dict[str, Settings])
     if not found:
         raise ClusterError(
-            f"{_start(client, watched, one)} was asked for by the name {name!r}, and the answer is empty",
-            f"look at `clusters.{client.name}.hosts`, and at what stands between",
+            f"{_start(client, watched, one)} was looked up as {name!r}, and the answer is empty",
+            f"check `clusters.{client.name}.hosts`, and the proxies in between",
         )
     return found
 
@@ -99,14 +99,14 @@ def _found(client: Client, watched: str, one: Held, name: str) -> Mapping[str, S
 def _there(client: Client, watched: str, one: Held, found: Settings) -> ClusterError:
     hidden = str(found.settings.get("index.hidden")) == "true"
     return ClusterError(
-        f"{_start(client, watched, one)} is still there, though the name does not lead to it",
-        ("set its `index.hidden` to false" if hidden else "open it, if it is closed")
-        + f", or write it out ({brief(f'{watched},{one.name}')!r})",
+        f"{_start(client, watched, one)} still exists, although the name no longer resolves to it",
+        ("set its `index.hidden` to false" if hidden else "open it if it is closed")
+        + f", or name it explicitly ({brief(f'{watched},{one.name}')!r})",
     )
 
 
 def _start(client: Client, watched: str, one: Held) -> str:
     return (
-        f"cluster {client.name!r}: {brief(watched)!r} does not show {one.name!r} any more; nothing of it counts as "
+        f"cluster {client.name!r}: {brief(watched)!r} no longer includes {one.name!r}; none of its documents count as "
         "deleted, since it"
     )

@@ -54,7 +54,7 @@ class Limited(ClusterError):
     """The cluster refuses to do that much at once. ``allowed`` is its limit: a number, or a time with its unit."""
 
     def __init__(self, message: str, limit: Limit, allowed: str) -> None:
-        super().__init__(message, f"raise {limit.value} there")
+        super().__init__(message, f"raise {limit.value} on the cluster")
         self.limit = limit
         self.allowed = allowed
 
@@ -131,8 +131,8 @@ def without_scroll(
         if page.total > page.count:
             if step == 1:
                 raise ClusterError(
-                    f"{page.total} documents have one sequence number, and only {page.count} are given at once",
-                    f"raise {Limit.WINDOW.value} above the number of shards",
+                    f"{page.total} documents have the same sequence number, but one page returns only {page.count}",
+                    f"set {Limit.WINDOW.value} to more than the number of shards",
                 )
             step = max(1, step // 2)
             continue

@@ -36,8 +36,8 @@ def mget(client: Client, wanted: Sequence[tuple[str, Key]], preference: str = ""
     answer = decode(client.request("POST", "/_mget", params=params, body={"docs": docs}), Multi)
     if [hit.id for hit in answer.docs] != [key.id for _, key in wanted]:
         raise ClusterError(
-            f"cluster {client.name!r} answered {len(answer.docs)} of {len(docs)} lookups, or others than those",
-            "nothing was taken from it; look at what stands between",
+            f"cluster {client.name!r} answered {len(answer.docs)} of {len(docs)} lookups, or other ones",
+            "esfeed discards the answer; check the proxies between esfeed and the cluster",
         )
     for hit in answer.docs:
         if hit.error is not None:
@@ -49,11 +49,11 @@ def _check(client: Client, hit: Hit) -> None:
     """Raises the error of a failed lookup, unless the document itself causes it (see ``_UNREADABLE``)."""
     kind, reason = of_error(hit.error)
     if kind == "index_not_found_exception":
-        raise NameMoved(f"cluster {client.name!r}: {reason}", "it is read anew at the next poll")
+        raise NameMoved(f"cluster {client.name!r}: {reason}", "the next poll reads it again")
     if unreadable(kind):
         raise NameGone(f"cluster {client.name!r}: index {hit.index!r} cannot be read ({reason})", way(reason))
     if kind != _UNREADABLE:
         raise ClusterError(
             f"cluster {client.name!r} could not look up {hit.id!r} ({kind}: {reason})",
-            "nothing was taken from it, and it is asked again; see the cluster's health",
+            "esfeed discards the answer and tries again; check the health of the cluster",
         )

@@ -42,7 +42,7 @@ def resolve(client: Client, name: str, watch: str) -> Resolved:
     if not settings:
         raise NothingThere(
             f"cluster {client.name!r} has no index behind {brief(name)!r} that these credentials may see",
-            "correct the watch's `index`, or grant `view_index_metadata` on it",
+            "correct `index` of the watch, or grant `view_index_metadata` on it",
         )
     if [*settings] == [name]:
         # An index itself. Nothing else can have its name, so no alias matters.
@@ -55,8 +55,8 @@ def resolve(client: Client, name: str, watch: str) -> Resolved:
                 raise ConfigError(
                     f"watches.{watch}.index",
                     name,
-                    f"this alias filters or routes, so what leaves it cannot be told from what is deleted; "
-                    f"watch {index!r} and put the filter into a route's `where`",
+                    f"this alias has a filter or routing, so a document that leaves it looks like a deleted one; "
+                    f"watch {index!r} and filter with `where` of a route",
                 )
     pattern = is_pattern(name) or streams
     indices = [
@@ -135,7 +135,7 @@ def addresses(name: str, one: str) -> bool:
 
 def _index(name: str, settings: dict[str, Any], alias: str) -> Index:
     if "index.uuid" not in settings:
-        raise ClusterError(f"the settings of {name!r} lack its uuid", "look at what stands before the cluster")
+        raise ClusterError(f"the settings of {name!r} lack its uuid", "check the proxies in front of the cluster")
     try:
         return Index(
             name,
@@ -146,8 +146,8 @@ def _index(name: str, settings: dict[str, Any], alias: str) -> Index:
             alias,
         )
     except (TypeError, ValueError) as error:
-        what = f"the settings of {name!r} are not such as an engine has ({error})"
-        raise ClusterError(what, "look at what stands before the cluster") from error
+        what = f"the settings of {name!r} are not those of an engine ({error})"
+        raise ClusterError(what, "check the proxies in front of the cluster") from error
 
 
 def _seconds(text: str) -> float:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _DEEPEST = 100
-_MOST_CAUSES = 100
+_MAX_CAUSES = 100
 _LONGEST = 300
 _SHORT = 200
 _SAYS_LITTLE = re.compile(r"(?i)(all shards failed|partial shards failure|no reason given|null)?\W*")
@@ -54,7 +54,7 @@ def of_error(error: object) -> Reason:
 
 def of_failures(failures: object) -> Reason | None:
     """The reason in the first failure of a shard that has one."""
-    for failure in failures[:_MOST_CAUSES] if isinstance(failures, list) else ():
+    for failure in failures[:_MAX_CAUSES] if isinstance(failures, list) else ():
         if isinstance(failure, dict) and failure.get("reason"):
             return of_error(failure["reason"])
     return None
@@ -63,7 +63,7 @@ def of_failures(failures: object) -> Reason | None:
 def _causes(error: dict[str, object]) -> Iterator[dict[str, object]]:
     """The causes of an error, the most informative first: root causes, the error, its causes, failed shards."""
     roots = error.get("root_cause")
-    yield from (one for one in (roots[:_MOST_CAUSES] if isinstance(roots, list) else ()) if isinstance(one, dict))
+    yield from (one for one in (roots[:_MAX_CAUSES] if isinstance(roots, list) else ()) if isinstance(one, dict))
     cause: object = error
     for _ in range(_DEEPEST):
         if not isinstance(cause, dict):
@@ -71,7 +71,7 @@ def _causes(error: dict[str, object]) -> Iterator[dict[str, object]]:
         yield cause
         cause = cause.get("caused_by")
     shards = error.get("failed_shards")
-    for shard in shards[:_MOST_CAUSES] if isinstance(shards, list) else ():
+    for shard in shards[:_MAX_CAUSES] if isinstance(shards, list) else ():
         cause = shard.get("reason") if isinstance(shard, dict) else None
         for _ in range(_DEEPEST):
             if not isinstance(cause, dict):

@@ -171,12 +171,12 @@ def decode(raw: bytes | msgspec.Raw, kind: type[_Answer]) -> _Answer:
             return decode(repaired, kind)
         beginning = text[:80].decode("utf-8", "replace")
         raise ClusterError(
-            f"the answer is cut short or not of Elasticsearch or OpenSearch ({error}): {beginning!r}",
-            "look at `hosts` of that cluster, and at what stands between",
+            f"the answer is truncated, or not from Elasticsearch or OpenSearch ({error}): {beginning!r}",
+            "check `hosts` of that cluster, and the proxies in between",
         ) from error
     except RecursionError as error:
         raise ClusterError(
-            "a document is nested too deep to be read (about 900 levels)", "correct or delete that document"
+            "a document is nested too deep to read (about 900 levels)", "correct or delete that document"
         ) from error
 
 
@@ -213,7 +213,7 @@ def whole(page: SearchResponse, counted: bool = False) -> SearchResponse:
     shards = page.shards
     if shards.total == 0:
         raise NothingThere(
-            "no open index is behind the name that was searched", "correct the watch's `index`, or open it"
+            "the searched name resolves to no open index", "correct `index` of the watch, or open the index"
         )
     reasons = []
     if page.timed_out:
@@ -222,11 +222,11 @@ def whole(page: SearchResponse, counted: bool = False) -> SearchResponse:
         reasons.append("it was terminated early")
     if shards.failed or shards.successful < shards.total:
         missing = f"{shards.total - shards.successful} of {many(shards.total, 'shard')}"
-        reasons.append(f"{missing} gave none{_why(shards.failures)}")
+        reasons.append(f"{missing} did not answer{_why(shards.failures)}")
     if reasons:
         raise refusal(
-            f"the cluster gave a partial answer: {', '.join(reasons)}",
-            "nothing was taken from it; see the cluster's health (`_cluster/health`, `_cat/shards`)",
+            f"the cluster returned a partial answer: {', '.join(reasons)}",
+            "esfeed discards the answer; check the health of the cluster (`_cluster/health`, `_cat/shards`)",
         )
     return page
 

@@ -17,7 +17,7 @@ from esfeed.errors import ClusterError, NameMoved, many
 from esfeed.model.event import Document
 from esfeed.model.reads import Ends, Resolved, Shard, Span, Tail
 
-_MOST_SPANS = 400
+_MAX_SPANS = 400
 _BY_NUMBER = [{"_seq_no": {"order": "asc", "unmapped_type": "long"}}]
 
 
@@ -97,8 +97,8 @@ def histogram(
     also = [only] if only else []
     found: dict[int, int] = {}
     buckets = {"histogram": {"field": "_seq_no", "interval": 1 << bits, "min_doc_count": 1}}
-    for start in range(0, len(spans), _MOST_SPANS):
-        query = {"bool": {"filter": [_within(spans[start : start + _MOST_SPANS]), *also]}}
+    for start in range(0, len(spans), _MAX_SPANS):
+        query = {"bool": {"filter": [_within(spans[start : start + _MAX_SPANS]), *also]}}
         body = {"size": 0, "query": query, "aggs": {"numbers": buckets}}
         page = client.search(shard.name, body, preference(shard))
         for bucket in page.aggregations["numbers"]["buckets"]:
@@ -115,8 +115,8 @@ def numbered(client: Client, of: Resolved, shard: Shard, numbers: Collection[int
 
     found: list[Document] = []
     wanted = sorted(numbers)
-    for start in range(0, len(wanted), _MOST_SPANS):
-        some = wanted[start : start + _MOST_SPANS]
+    for start in range(0, len(wanted), _MAX_SPANS):
+        some = wanted[start : start + _MAX_SPANS]
         for page in in_pieces(ask, some):
             found += documents(page, of, shard)
     return found
@@ -126,7 +126,7 @@ def documents(page: SearchResponse, of: Resolved, shard: Shard) -> list[Document
     """The documents of a page of that shard."""
     uuid = next((one.uuid for one in of.indices if one.name == shard.name), None)
     if uuid is None:
-        raise NameMoved(f"{shard.name!r} is not behind {of.name!r} any more", "it is read anew at the next poll")
+        raise NameMoved(f"{shard.name!r} is no longer behind {of.name!r}", "the next poll reads it again")
     within = of.within(shard.name)
     return [document(hit, uuid, within, shard.number) for hit in page.hits.hits]
 

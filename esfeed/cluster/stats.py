@@ -161,7 +161,7 @@ def _reading(indices: Mapping[str, _Index]) -> StatsSnapshot:
             primary = next((copy for copy in copies if copy.routing.primary), None)
             if primary is None or primary.routing.state not in _STARTED:
                 raise ClusterError(
-                    f"the primary of shard {number} of {index!r} is not there (red)", "see the cluster's health"
+                    f"the primary of shard {number} of {index!r} is missing (red)", "check the health of the cluster"
                 )
             docs += primary.docs.count
             size_bytes += primary.store.size_in_bytes
@@ -179,12 +179,13 @@ def _whole(client: Client, name: str) -> _Stats:
     stats = _read(client, name)
     if stats.shards.failed:
         raise ClusterError(
-            f"{many(stats.shards.failed, 'shard')} of {brief(name)!r} gave no statistics", "see the cluster's health"
+            f"{many(stats.shards.failed, 'shard')} of {brief(name)!r} returned no statistics",
+            "check the health of the cluster",
         )
     if not stats.indices:
         raise NothingThere(
             f"cluster {client.name!r} has no open index behind {brief(name)!r} that these credentials may see",
-            "correct the watch's `index`, open the index, or grant `monitor` and `view_index_metadata` on it",
+            "correct `index` of the watch, open the index, or grant `monitor` and `view_index_metadata` on it",
         )
     return stats
 

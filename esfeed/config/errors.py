@@ -26,7 +26,7 @@ _QUERY = re.compile(r"(?<=\?)\S+")
 
 _EXPECTED = {
     "missing": "is missing",
-    "string_type": 'write a text in quotes, such as "…"',
+    "string_type": 'write a string in quotes, such as "…"',
     "bool_type": "write true or false, without quotes",
     "int_type": "write a whole number, without quotes",
     "int_from_float": "write a whole number",
@@ -38,7 +38,7 @@ _EXPECTED = {
     "dict_type": "write a table, such as {{ name = … }}",
     "model_type": "write a table, such as {{ name = … }}",
     "path_type": 'write the path of a file in quotes, such as "…"',
-    "is_instance_of": 'write a text in quotes, such as "…"',
+    "is_instance_of": 'write a string in quotes, such as "…"',
     "finite_number": "write a finite number",
     "greater_than": "write more than {gt}",
     "greater_than_equal": "write {ge} or more",

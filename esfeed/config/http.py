@@ -80,8 +80,8 @@ class HttpSettings(Section):
     )
     anonymous: Literal["loopback", "never"] = Field(
         "never",
-        description="who needs no token: never: nobody; loopback: every local request, which then sees everything "
-        "(including requests that a local proxy forwards)",
+        description="the requests that need no token: never: none; loopback: local ones, which then see everything "
+        "(including those that a local proxy forwards)",
     )
     cors: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_tuple)] = Field(
         (),
@@ -150,5 +150,5 @@ class HttpSettings(Section):
     @model_validator(mode="after")
     def _whole(self) -> HttpSettings:
         if self.key and not self.certificate:
-            raise Misplaced("key", "write certificate as well; a key alone proves nothing")
+            raise Misplaced("key", "set certificate as well; a key is of no use without its certificate")
         return self

@@ -111,7 +111,9 @@ class Config(Section):
             pairs = [(sink, watch, route.admin) for sink in route.sinks for watch in route.watches or self.watches]
             earlier = [taken.get(pair) for pair in pairs]
             if pairs and None not in earlier:
-                found.append(f"routes[{index}]: routes[{earlier[0]}] takes all that it could; put the narrower first")
+                found.append(
+                    f"routes[{index}]: routes[{earlier[0]}] takes all its events; put the narrower route first"
+                )
             if route.where is None and route.types is None and route.tenant is None:
                 for pair in pairs:
                     taken.setdefault(pair, index)
@@ -127,8 +129,8 @@ class Config(Section):
         if self.http is None or self.http.anonymous == "never":
             return []
         return [
-            "http.anonymous: whatever on this machine connects sees everything and may redrive, and so does the world "
-            "through a proxy here; leave it out, and use a token or the link that `esfeed run` prints"
+            "http.anonymous: every program on this machine can read everything and redrive, and so can every client "
+            "of a proxy here; remove the key, and use a token or the link that `esfeed run` prints"
         ]
 
     def _not_kept(self) -> list[str]:
@@ -151,10 +153,10 @@ def load(path: Path) -> Config:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         first = "; ".join(_EXAMPLES.values())
-        hint = f"no such file; name it by --config or ESFEED_CONFIG, or write a first one: {first}"
+        hint = f"no such file; set --config or ESFEED_CONFIG, or create it: {first}"
         raise ConfigError("--config", str(path), hint) from None
     except IsADirectoryError:
-        raise ConfigError("--config", str(path), "that is a directory; name a file in it") from None
+        raise ConfigError("--config", str(path), "it is a directory; name a file") from None
     except UnicodeDecodeError as error:
         hint = f"not UTF-8 at byte {error.start}; save it as UTF-8"
         raise ConfigError("--config", str(path), hint) from None
@@ -221,13 +223,13 @@ class _Builder:
                 self.faults.append(fault)
         for table, example in _EXAMPLES.items():
             if self.data.get(table, {}) == {} and table not in guessed:
-                self._fault(table, None, f"at least one is needed; write {example}")
+                self._fault(table, None, f"define at least one, such as {example}")
 
     def _tables(self, table: str) -> list[tuple[str, str, Mapping[str, Any]]]:
         """The named sections of a kind: name, key, content. Anything that is not a table is an error, and left out."""
         raw = self.data.get(table, {})
         if not isinstance(raw, dict):
-            self._fault(table, None, f"write a section for each, such as {_EXAMPLES[table]}")
+            self._fault(table, None, f"write one section for each, such as {_EXAMPLES[table]}")
             return []
         found: list[tuple[str, str, Mapping[str, Any]]] = []
         for name, section in raw.items():
@@ -248,7 +250,7 @@ class _Builder:
         except Exception as error:
             # A validator can fail in any way on an unexpected value (one of a plugin, or an absurd number).
             if not any(key.startswith(at) for key in self.numbers):
-                self._fault(at, None, f"it cannot be used ({type(error).__name__})")
+                self._fault(at, None, f"the value is not usable ({type(error).__name__})")
         return None
 
     def _watch(self, at: str, raw: Mapping[str, Any]) -> WatchSettings | None:
@@ -258,7 +260,7 @@ class _Builder:
         made = self._section(WatchSettings, at, raw)
         cluster, profile = raw.get("cluster"), raw.get("profile", "plain")
         if "cluster" not in raw and clusters:
-            self._fault(join(at, "cluster"), None, f"is missing, as several are defined; {one_of(clusters)}")
+            self._fault(join(at, "cluster"), None, f"is missing, because several are defined; {one_of(clusters)}")
         elif isinstance(cluster, str) and clusters:
             self._names(join(at, "cluster"), [cluster], clusters)
         if isinstance(profile, str):
@@ -271,7 +273,7 @@ class _Builder:
     def _sink(self, at: str, raw: Mapping[str, Any]) -> SinkSection | None:
         key, kind = join(at, "type"), raw.get("type")
         if not isinstance(kind, str):
-            hint = f"{'is missing' if kind is None else 'write a text in quotes'}; {one_of(plugins.sink_names())}"
+            hint = f"{'is missing' if kind is None else 'write a string in quotes'}; {one_of(plugins.sink_names())}"
             self._fault(key, kind, hint)
             return None
         try:
@@ -319,15 +321,15 @@ class _Builder:
             if not isinstance(watch, dict) or (route.watches and name not in route.watches):
                 continue
             if watch.get("profile", "plain") == "plain":
-                hint = f'watch "{name}" does not know whose its documents are; write profile = "searchlight" there'
+                hint = f'watch "{name}" does not know the owners of its documents; set profile = "searchlight" there'
                 self._fault(join(at, "tenant"), route.tenant, hint)
             if watch.get("keep_documents") is False:
-                hint = f'watch "{name}" would not know whose a deleted document was; leave out keep_documents there'
+                hint = f'watch "{name}" would not know the owner of a deleted document; remove keep_documents there'
                 self._fault(join(at, "tenant"), route.tenant, hint)
             if watch.get("initial") == "now":
                 hint = (
-                    f'watch "{name}" would not know whose a document was that is deleted before it changes; leave out '
-                    "initial there, and write where = \"op != 'read'\" here if what is there at first is not wanted"
+                    f'watch "{name}" would not know the owner of a document that is deleted before it changes; remove '
+                    "initial there, and set where = \"op != 'read'\" here if you do not want the existing documents"
                 )
                 self._fault(join(at, "tenant"), route.tenant, hint)
 
@@ -338,7 +340,7 @@ class _Builder:
     def _names(self, key: str, names: list[object], known: list[str]) -> None:
         for name in names:
             if isinstance(name, str) and name not in known:
-                self._fault(key, name, f"none has that name; {one_of(known, name)}")
+                self._fault(key, name, f"no such name; {one_of(known, name)}")
 
 
 def _broken(text: str, path: Path, error: Exception) -> ConfigError:
@@ -346,7 +348,7 @@ def _broken(text: str, path: Path, error: Exception) -> ConfigError:
     what = str(error) if isinstance(error, ValueError) else "nested too deep"
     match = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", what)
     what = what[: match.start()] if match else what
-    what = re.sub(r"Cannot (overwrite|mutate|declare) .*", "a key or section is there twice", what)
+    what = re.sub(r"Cannot (overwrite|mutate|declare) .*", "a key or section appears twice", what)
     what = re.sub(r"Illegal character '\\n'", "a quote is not closed on its line", what)
     what = what[:1].lower() + what[1:300]
     if not match:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 
-from esfeed.cluster.connection import MOST_BYTES, Connection
+from esfeed.cluster.connection import MAX_BYTES, Connection
 from esfeed.config.types import Duration, Misplaced, Secret, Section, Size, Text, from_environment
 from esfeed.routing.patterns import Pattern, Patterns, checked
 from esfeed.routing.template import Templated
@@ -40,11 +40,11 @@ def _host(url: str) -> str:
     except ValueError:
         raise ValueError('not a url; write one such as "http://127.0.0.1:9200"') from None
     if "@" in parts.netloc:
-        raise ValueError("no user or password belongs into a url; write them as basic_auth")
+        raise ValueError("remove user and password from the url; write them as basic_auth")
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or re.search(r"[\s\x00-\x1f]", url):
         raise ValueError('write a url with http:// or https://, such as "http://127.0.0.1:9200"')
     if parts.query or parts.fragment:
-        raise ValueError("leave out what follows ? or #")
+        raise ValueError("remove ? or # and what follows it")
     return url.rstrip("/")
 
 
@@ -65,7 +65,7 @@ def _credentials(value: object) -> object:
     if isinstance(value, list):
         parts = [from_environment(part) for part in value]
         if len(parts) != 2 or not all(isinstance(part, str) for part in parts) or ":" in str(parts[0]):
-            raise ValueError('write two texts, ["user", "password"]; a user has no ":" in its name')
+            raise ValueError('write two strings, ["user", "password"]; a user has no ":" in its name')
         return f"{parts[0]}:{parts[1]}"
     return from_environment(value)
 
@@ -85,7 +85,7 @@ def _one_line(value: SecretStr) -> SecretStr:
 def _encoded(value: SecretStr) -> SecretStr:
     text = _one_line(value).get_secret_value()
     if not text or not text.isascii() or " " in text:
-        raise ValueError('write the key as the cluster gave it: its "encoded" form, or "id:api_key"')
+        raise ValueError('write the key as the cluster returned it: its "encoded" form, or "id:api_key"')
     return SecretStr(base64.b64encode(text.encode()).decode()) if ":" in text else value
 
 
@@ -97,7 +97,7 @@ def _share(value: object) -> object:
     if value == 0 and not isinstance(value, bool):
         value = 0.0
     if not isinstance(value, float) or math.isnan(value) or not 0 <= value <= 1:
-        raise ValueError(hint if not isinstance(value, int) else f'{hint}: is "{value}%" meant?')
+        raise ValueError(hint if not isinstance(value, int) else f'{hint}: did you mean "{value}%"?')
     return value
 
 
@@ -111,7 +111,7 @@ def _weekdays(field: str) -> str:
         match = re.fullmatch(r"(?:(\*)|([0-7]|[a-z]{3})(?:-([0-7]|[a-z]{3}))?)(?:/([1-7]))?", part)
         names = [name for name in match.groups()[1:3] if name] if match else []
         if not match or any(not name.isdigit() and name not in _WEEK for name in names):
-            raise ValueError(f'"{part}" is no day of the week; write 0 to 7 or sun to sat')
+            raise ValueError(f'"{part}" is not a day of the week; write 0 to 7 or sun to sat')
         first, *rest = [int(name) if name.isdigit() else _WEEK.index(name) for name in names] or [0, 6]
         last = rest[0] if rest else 6 if match[4] else first
         last += 7 if last < first else 0
@@ -138,13 +138,13 @@ def _index(name: str) -> str:
         if not part.strip():
             raise ValueError("write the name of an index or alias, or a pattern such as logs-*")
         if re.search(r"\s", part):
-            raise ValueError("names have no spaces; separate several by a comma alone")
+            raise ValueError("names have no spaces; separate several names with a comma only")
         if part.startswith("_"):
-            raise ValueError("no name begins with _; for all indices write *")
+            raise ValueError("a name cannot begin with _; for all indices write *")
         if part.startswith("-") and number == 0:
-            raise ValueError("no name begins with -; what to leave out follows what to take: a*,-ab*")
+            raise ValueError("a name cannot begin with -; exclusions follow what they exclude from: a*,-ab*")
         if part.startswith("+") or (not part.startswith("<") and re.search(r'[\\/?"|#\x00-\x1f]', part)):
-            raise ValueError(r'no name begins with + or holds any of \ / ? " | #')
+            raise ValueError(r'a name cannot begin with + or contain any of \ / ? " | #')
     return name
 
 
@@ -181,9 +181,9 @@ class ClusterSettings(Section):
     @model_validator(mode="after")
     def _one_of_a_kind(self) -> ClusterSettings:
         if self.basic_auth and self.api_key:
-            raise Misplaced("api_key", "leave out this or basic_auth; a request can carry only one of them")
+            raise Misplaced("api_key", "remove api_key or basic_auth; a request can have only one of them")
         if self.client_key and not self.client_cert:
-            raise Misplaced("client_key", "write client_cert as well; a key alone proves nothing")
+            raise Misplaced("client_key", "set client_cert as well; a key is of no use without its certificate")
         return self
 
     def connection(self, name: str, most_per_second: float | None = None, page_bytes: int = 0) -> Connection:
@@ -204,7 +204,7 @@ class ClusterSettings(Section):
             timeout=self.timeout,
             tries=self.retries,
             most_per_second=most_per_second,
-            max_bytes=max(MOST_BYTES, 4 * page_bytes),
+            max_bytes=max(MAX_BYTES, 4 * page_bytes),
         )
 
 
@@ -262,13 +262,13 @@ class WatchSettings(Section):
     @model_validator(mode="after")
     def _one_schedule(self) -> WatchSettings:
         if self.cron is not None and "interval" in self.model_fields_set:
-            raise Misplaced("cron", "leave out this or interval; a watch has one schedule")
+            raise Misplaced("cron", "remove cron or interval; a watch has one schedule")
         return self
 
 
 def _takes(text: str) -> str:
     if text.startswith("-"):
-        raise ValueError("a rule only names what it is for; leave out the - before it")
+        raise ValueError("a rule lists the fields to hide; remove the - in front")
     return checked(text)
 
 
@@ -294,13 +294,13 @@ class RedactSettings(Section):
     @model_validator(mode="after")
     def _fits_the_action(self) -> RedactSettings:
         if self.action == "hash" and self.key is None:
-            raise Misplaced("action", 'write key as well, a secret to hash with, such as "env:ESFEED_HASH_KEY"')
+            raise Misplaced("action", 'set key as well, the secret of the hash, such as "env:ESFEED_HASH_KEY"')
         if self.action != "hash" and self.key is not None:
-            raise Misplaced("key", 'leave it out, or write action = "hash"')
+            raise Misplaced("key", 'remove it, or set action = "hash"')
         if self.key is not None and len(self.key.get_secret_value()) < _SHORTEST_KEY:
-            raise Misplaced("key", f"write {_SHORTEST_KEY} characters or more, or the values can be guessed")
+            raise Misplaced("key", f"write {_SHORTEST_KEY} characters or more; otherwise the values can be guessed")
         if self.action != "mask" and "mask" in self.model_fields_set:
-            raise Misplaced("mask", 'leave it out, or write action = "mask"')
+            raise Misplaced("mask", 'remove it, or set action = "mask"')
         return self
 
     def rule(self) -> Redaction:
@@ -350,7 +350,7 @@ class RouteSettings(Section):
     @classmethod
     def _some(cls, value: Any) -> Any:
         if not value:
-            raise ValueError("name at least one watch, or leave the key out for all of them")
+            raise ValueError("name at least one watch, or remove the key for all watches")
         return value
 
     @field_validator("rename")
@@ -361,7 +361,7 @@ class RouteSettings(Section):
             if not old or not all(old.split(".")):
                 raise ValueError('write the name of a field on the left, such as "flavor.id"')
             if not new or "." in new:
-                raise Misplaced(old, "write the new name alone: the field stays where it is")
+                raise Misplaced(old, "write only the new name: the field stays in its object")
             around = old.rpartition(".")[0]
             if taken.setdefault((around, new), old) != old:
                 raise Misplaced(old, f"two fields of one object would be named {new}")
@@ -370,7 +370,7 @@ class RouteSettings(Section):
     @model_validator(mode="after")
     def _tenants_are_no_administrators(self) -> RouteSettings:
         if self.tenant is not None and self.admin:
-            raise Misplaced("admin", "leave it out: a tenant has the user's view")
+            raise Misplaced("admin", "remove it: a tenant has the view of users")
         return self
 
     @model_validator(mode="after")
@@ -380,10 +380,10 @@ class RouteSettings(Section):
             if template is None or shape is None:
                 continue
             if key == "route" and "route" in template.of_event:
-                raise Misplaced(key, "{route} is what this makes; name a field of the document, or {type}")
+                raise Misplaced(key, "this key defines {route}; name a field of the document, or {type}")
             for path in template.fields:
                 if why := shape.why_not(path):
-                    raise Misplaced(key, f"{{{path}}} {why}, so it cannot be told here")
+                    raise Misplaced(key, f"{{{path}}} {why}, so this text cannot use it")
         return self
 
     def shape(self) -> Transform | None:

@@ -42,7 +42,7 @@ def sink_class(type_name: str) -> type:
     found = _load(SINKS, "type", type_name)
     settings = getattr(found, "Settings", None)
     if not (isinstance(found, type) and isinstance(settings, type) and issubclass(settings, SinkSection)):
-        raise ConfigError("type", type_name, f"{found!r} is no sink: it has no Settings made from SinkSection")
+        raise ConfigError("type", type_name, f"{found!r} is not a sink: it has no Settings based on SinkSection")
     return found
 
 
@@ -52,9 +52,9 @@ def profile(name: str) -> Profile:
     try:
         made = found()  # type: ignore[operator]  # whatever the entry point names; the check follows
     except Exception as error:
-        raise ConfigError("profile", name, f"it cannot be made: {_text(error)}") from error
+        raise ConfigError("profile", name, f"it cannot be created: {_text(error)}") from error
     if not callable(getattr(made, "describe", None)):
-        raise ConfigError("profile", name, f"{found!r} is no profile: it has no describe(change)")
+        raise ConfigError("profile", name, f"{found!r} is not a profile: it has no method describe(change)")
     return made  # type: ignore[no-any-return]
 
 
@@ -64,7 +64,7 @@ def one_of(names: Iterable[str], near: object = None) -> str:
     close = difflib.get_close_matches(near, names, 1) if isinstance(near, str) and len(near) < 100 else []
     if close:
         return f'did you mean "{close[0]}"?'
-    return "there is none" if not names else "known: " + ", ".join(f'"{name}"' for name in names)
+    return "none is defined" if not names else "known: " + ", ".join(f'"{name}"' for name in names)
 
 
 def _load(group: str, key: str, name: str) -> object:
@@ -72,7 +72,7 @@ def _load(group: str, key: str, name: str) -> object:
     if not points:
         names = {point.name for point in declared(group)}
         if not names:
-            raise ConfigError(key, name, f"nothing declares {group}; install esfeed itself with pip")
+            raise ConfigError(key, name, f"no package declares {group}; install esfeed with pip")
         raise ConfigError(key, name, f"no such {key}; {one_of(names, name)}")
     if len(points) > 1:
         raise ConfigError(key, name, f"two packages declare it ({', '.join(sorted(points))}); uninstall one of them")

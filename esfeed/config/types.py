@@ -31,7 +31,7 @@ def seconds(value: object) -> float:
     if found is not None and 0 <= found <= _LONGEST:
         return found
     if found is not None and found > _LONGEST:
-        raise ValueError("write a duration of ten years at most")
+        raise ValueError("write a duration of up to ten years")
     raise ValueError('write a duration such as "250ms", "1s", "5m", "24h" or "7d"')
 
 
@@ -51,7 +51,7 @@ def from_environment(value: object) -> object:
         return value
     name = value.removeprefix("env:")
     if name not in os.environ:
-        raise ValueError(f"the environment variable {name} is not set; set it, or write the value itself")
+        raise ValueError(f"the environment variable {name} is not set; set it, or write the value in the settings")
     return os.environ[name]
 
 
@@ -105,7 +105,7 @@ class SinkSection(Section):
     def _what_needs_the_log(self) -> Self:
         if not self.persist and (needs := sorted({"attempts", "coalesce"} & self.model_fields_set)):
             raise Misplaced(
-                needs[0], "leave out this or persist = false: without the log nothing is tried again or merged"
+                needs[0], "remove it or persist = false: a sink without the log does not retry or merge events"
             )
         return self
 

@@ -18,7 +18,7 @@ from esfeed.delivery.failures import Decision, FailureState, decide
 from esfeed.delivery.options import DeliveryOptions
 from esfeed.delivery.page import DeliveryPage, Item, pick
 from esfeed.delivery.reader import LogReader, left_of
-from esfeed.delivery.retry_queue import Parking
+from esfeed.delivery.retry_queue import RetryQueue
 from esfeed.delivery.target import Target
 from esfeed.errors import Retryable
 from esfeed.ports import Clock, Doc, Log, Outbox, Outcome, Parked, ParkedState, Settlement, retry
@@ -92,7 +92,7 @@ class Dispatcher:
         self._steady = steady or clock
         self._chance = chance
         self._loaded = False
-        self._parking = Parking()
+        self._retry_queue = RetryQueue()
         self._dead: set[Doc] = set()
         self._taken: set[int] = set()
         self._owed: dict[int, Doc] = {}
@@ -119,7 +119,7 @@ class Dispatcher:
         left = self._left()
         if left and not self._probe_now:
             return Delivery(wait=left, error=self._why)
-        due = None if left else self._parking.due(step.steady)
+        due = None if left else self._retry_queue.due(step.steady)
         if due and not (self._parked_last or self._failing.suspects):
             self._parked_last = True
             return self._send_parked(step, due)
@@ -136,7 +136,7 @@ class Dispatcher:
         """Reads the parked events once, and at intervals the events that an operator wants to redrive."""
         if not self._loaded:
             parked = self._outbox.parked(self.name)
-            self._parking = Parking(parked)
+            self._retry_queue = RetryQueue(parked)
             self._dead = {one.document for one in parked if one.state not in ("retry", "waiting")}
             at = self._outbox.cursor(self.name) or 0
             self._taken |= {one.position for one in parked if one.position > at}
@@ -155,7 +155,7 @@ class Dispatcher:
             self._outbox.settle(self.name, Settlement(0, again))
         for one in again:
             if one.state == "retry":
-                self._parking.put(one)
+                self._retry_queue.put(one)
         self._asked_at = self._clock.monotonic()
 
     # --- two kinds of step
@@ -163,9 +163,9 @@ class Dispatcher:
     def _send_logged(self, step: _Step, left: float) -> Delivery:
         """Sends what lies behind the cursor. ``left``: seconds that the suspects still have to wait."""
         at = self._outbox.cursor(self.name) or 0
-        page = self._reader.page(at, step.now, self._parking, self._taken, bool(self._failing.suspects))
+        page = self._reader.page(at, step.now, self._retry_queue, self._taken, bool(self._failing.suspects))
         if page is None:
-            waits = self._parking.next_in(step.steady)
+            waits = self._retry_queue.next_in(step.steady)
             return Delivery(idle=True, wait=waits if waits is None else max(waits, left), error=self._why)
         batch, full = pick(page.items, self._limit, self._options.batch_bytes, self._failing.suspects)
         wait = page.wait
@@ -191,12 +191,12 @@ class Dispatcher:
         if page.waiting or page.broken or page.late or self._cursor(step, page, at) > at:
             return _replace(self._settle(step, page, at), wait=wait, wake=True)
         if not page.items and not wait:
-            return Delivery(idle=True, wait=self._parking.next_in(step.steady), error=self._why)
+            return Delivery(idle=True, wait=self._retry_queue.next_in(step.steady), error=self._why)
         return Delivery(wait=wait, wake=True, error=self._why)
 
     def _send_parked(self, step: _Step, document: Doc) -> Delivery:
         """Sends the parked events of one document, and no others, so any failure is due to that document."""
-        queue = {one.position: one for one in self._parking.queue(document) if one.position not in self._owed}
+        queue = {one.position: one for one in self._retry_queue.queue(document) if one.position not in self._owed}
         wanted = [*queue][: self._options.batch]
         rows = self._outbox.parked_events(self.name, wanted, self._options.batch_bytes) if wanted else ()
         page = DeliveryPage(0)
@@ -245,7 +245,7 @@ class Dispatcher:
         return decision
 
     def _tried(self, document: Doc) -> bool:
-        queue = self._parking.queue(document)
+        queue = self._retry_queue.queue(document)
         return bool(queue and queue[0].attempts)
 
     def _pause(self, asked: float | None, why: str, probe_now: bool) -> None:
@@ -285,11 +285,11 @@ class Dispatcher:
 
     def _convict(self, step: _Step, page: DeliveryPage, document: Doc, said: Outcome | None) -> None:
         """Parks the first event of a document that this step did not send. Without ``said``, it is then tried alone."""
-        queue = self._parking.queue(document)
+        queue = self._retry_queue.queue(document)
         first = next((item for item in page.items if item.document == document), None)
         one = queue[0] if queue else None
         if one is None and first is not None:
-            one = self._new(step, first, "retry", "waits to be tried by itself")
+            one = self._new(step, first, "retry", "waits for a try on its own")
         if one is not None and (said is not None or not queue):
             step.parked[one.position] = one if said is None else self._failed(step, one, said)
 
@@ -328,20 +328,20 @@ class Dispatcher:
         if page is not None:
             self._hold_back(step, page)
         position = at if page is None else self._cursor(step, page, at)
-        self._owed |= {over: document for over, document in step.over.items() if document in self._parking}
+        self._owed |= {over: document for over, document in step.over.items() if document in self._retry_queue}
         parked = [*step.parked.values()]
         self._outbox.settle(self.name, Settlement(position, parked, [*self._owed], self._newer, step.dropped))
         for owed, document in self._owed.items():
-            self._parking.take(document, [owed])
+            self._retry_queue.take(document, [owed])
         self._owed, self._newer = {}, {}
-        new = [one for one in parked if one.state != "dead" and one.document not in self._parking]
+        new = [one for one in parked if one.state != "dead" and one.document not in self._retry_queue]
         waits = {one.document for one in new}
         for one in parked:
             if one.state == "dead":
-                self._parking.take(one.document, [one.position])
+                self._retry_queue.take(one.document, [one.position])
                 self._dead.add(one.document)
             else:
-                self._parking.put(one)
+                self._retry_queue.put(one)
         if page is not None:
             self._taken = {each for each in {*self._taken, *step.over, *step.parked} if each > position}
             self._reader.settled(position, page)

@@ -22,7 +22,7 @@ from esfeed.model.event import Event, weight
 from esfeed.ports import Clock, LogRow, retry
 from esfeed.routing.router import RouteFailed, Router
 
-MOST_EVENTS, MOST_BYTES = 10_000, 64 << 20
+MAX_EVENTS, MAX_BYTES = 10_000, 64 << 20
 """The limits of the memory of one sink: events, bytes."""
 
 
@@ -77,7 +77,7 @@ class MemoryDispatcher:
                 with self._lock:
                     self._queue.append(shaped)
                     self._size_bytes += weight(shaped)
-                    while len(self._queue) > MOST_EVENTS or (self._size_bytes > MOST_BYTES and len(self._queue) > 1):
+                    while len(self._queue) > MAX_EVENTS or (self._size_bytes > MAX_BYTES and len(self._queue) > 1):
                         self._size_bytes -= weight(self._queue.popleft())
                         self._lost += 1
 

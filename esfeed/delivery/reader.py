@@ -11,12 +11,12 @@ from collections.abc import Collection, Sequence
 
 from esfeed.delivery.options import DeliveryOptions
 from esfeed.delivery.page import DeliveryPage, Unsure, grouped, seconds, within
-from esfeed.delivery.retry_queue import Parking
+from esfeed.delivery.retry_queue import RetryQueue
 from esfeed.model.event import Event
 from esfeed.ports import Log, LogRow
 from esfeed.routing.router import RouteFailed, Router
 
-MOST_PARKED = 10_000
+MAX_PARKED = 10_000
 """The limit of events of a sink that are parked for a retry. Beyond it, the cursor waits."""
 
 _LOOK_FURTHER = 1000
@@ -45,7 +45,9 @@ class LogReader:
         except RouteFailed as error:
             raise Unsure(str(error)) from error
 
-    def page(self, at: int, now: float, parking: Parking, taken: Collection[int], doubt: bool) -> DeliveryPage | None:
+    def page(
+        self, at: int, now: float, retry_queue: RetryQueue, taken: Collection[int], doubt: bool
+    ) -> DeliveryPage | None:
         """What lies behind ``at``, without ``taken``; ``None`` for nothing. ``doubt``: look further than usual.
 
         ``wait`` of the page is the time in seconds until the window closes. Until then, the page has no items.
@@ -62,7 +64,7 @@ class LogReader:
         page = DeliveryPage(rows[-1].position, more=len(rows) >= limit)
         page.done += {row.position for row in rows}.difference(row.position for row in mine)
         if not (self._options.coalesce and mine):
-            self._fill(page, [(row.event, [row]) for row in mine], now, parking, taken)
+            self._fill(page, [(row.event, [row]) for row in mine], now, retry_queue, taken)
             return page
         if self._window is None:
             count = within(mine, self._options.coalesce)
@@ -74,7 +76,7 @@ class LogReader:
             self._window = mine[count - 1].position
         window = [row for row in mine if row.position <= (self._window or 0)]
         page.last = page.last if len(window) == len(mine) else self._window
-        self._fill(page, grouped(window), now, parking, taken)
+        self._fill(page, grouped(window), now, retry_queue, taken)
         return page
 
     def settled(self, position: int, page: DeliveryPage) -> None:
@@ -87,15 +89,15 @@ class LogReader:
         page: DeliveryPage,
         groups: Sequence[tuple[Event | None, Sequence[LogRow]]],
         now: float,
-        parking: Parking,
+        retry_queue: RetryQueue,
         taken: Collection[int],
     ) -> None:
         oldest = self._options.oldest(now)
         for index, (raw, group) in enumerate(groups):
             if group[-1].position in taken:
                 continue
-            parked = group[0].document in parking
-            if parked and parking.count + len(page.waiting) >= MOST_PARKED:
+            parked = group[0].document in retry_queue
+            if parked and retry_queue.count + len(page.waiting) >= MAX_PARKED:
                 page.last = min(rows[0].position for _, rows in groups[index:]) - 1
                 return
             page.add(raw, group, self.shape, oldest, parked)

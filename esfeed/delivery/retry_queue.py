@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from esfeed.ports import Doc, Parked
 
 
-class Parking:
+class RetryQueue:
     """The waiting events of each document, the next one to try first. ``count`` counts all of them."""
 
     def __init__(self, parked: Iterable[Parked] = ()) -> None:

@@ -41,7 +41,7 @@ class Target:
             self.close()
             raise
         if len(outcomes) != len(events):
-            hint = f"it answered {len(outcomes)} of {len(events)} events, its own fault"
+            hint = f"the sink answered {len(outcomes)} of {len(events)} events, which is a bug in it"
             raise ConfigError(f"sinks.{self._name}.type", None, hint)
         return outcomes
 

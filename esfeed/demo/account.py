@@ -13,24 +13,22 @@ from esfeed.demo.replay import Compared, compare
 from esfeed.demo.screen import Screen
 
 
-def sum_up(screen: Screen, ledger: Ledger, where: DemoIndex, door: EngineClient, folder: Path, idle: int) -> bool:
+def sum_up(screen: Screen, ledger: Ledger, where: DemoIndex, client: EngineClient, folder: Path, idle: int) -> bool:
     """Prints the summary; returns whether the events of each route, replayed, match the index. ``idle``: requests."""
     compared = [
-        compare("admin", folder / "admin.jsonl", where, door),
-        compare("user", folder / "user.jsonl", where, door),
+        compare("admin", folder / "admin.jsonl", where, client),
+        compare("user", folder / "user.jsonl", where, client),
     ]
     screen.say()
     events = ", ".join(f"{screen.ops[op]} {op}" for op in ("read", "created", "updated", "deleted"))
     screen.row("events", events)
     if ledger.delays:
         middle, longest = statistics.median(ledger.delays), max(ledger.delays)
-        screen.row(
-            "delay", f"p50 {middle:.2f} s, longest {longest:.2f} s, from the write's acknowledgement to this screen"
-        )
+        screen.row("delay", f"p50 {middle:.2f} s, longest {longest:.2f} s, from the acknowledged write to this screen")
         screen.row("", _refresh(where))
     screen.row("idle poll", f"{idle} request{'s' * (idle != 1)}")
     for one in compared:
-        screen.row("replayed" if one.role == "admin" else "", _told(one), "green" if one.equal else "bold red")
+        screen.row("replayed" if one.role == "admin" else "", _verdict(one), "green" if one.equal else "bold red")
     return all(one.equal for one in compared)
 
 
@@ -40,27 +38,27 @@ def suggest(screen: Screen, where: DemoIndex, settings: Path | None) -> None:
     if settings is None:
         screen.say(Text("Try next:", "bold"))
         commands = [
-            ("esfeed demo --keep", "leaves it running, to write to it yourself"),
-            ("esfeed demo --engine http://127.0.0.1:9200", "on an engine of yours, in an index of its own"),
-            ("esfeed --config esfeed.toml check", "with your own settings; it says how to begin"),
+            ("esfeed demo --keep", "keeps it running, for writes of your own"),
+            ("esfeed demo --engine http://127.0.0.1:9200", "uses your engine, with an index of its own"),
+            ("esfeed --config esfeed.toml check", "checks your settings; shows how to start"),
         ]
     else:
-        screen.say(Text("The feed goes on until Ctrl-C. Try, in another terminal:", "bold"))
+        screen.say(Text("The feed runs until Ctrl-C. Try in another terminal:", "bold"))
         commands = [
-            (f"esfeed -c {settings} status", "how the feed is doing"),
-            (f"esfeed -c {settings} events --follow", "its log, as it grows"),
-            (_put(where), "a write of yours, which then appears here"),
+            (f"esfeed -c {settings} status", "shows the status of the feed"),
+            (f"esfeed -c {settings} events --follow", "shows its log as it grows"),
+            (_put(where), "writes a document, which appears here"),
         ]
     screen.suggest(commands)
 
 
 def _refresh(where: DemoIndex) -> str:
     if where.in_memory:
-        return "(this engine shows a write at once; a real one when it refreshes, within 1 s by default)"
-    return "(of it, up to 1 s until the engine shows a write: its refresh_interval)"
+        return "(this engine shows a write at once; a real one shows it when it refreshes, by default every 1 s)"
+    return "(up to 1 s of it until the engine shows a write: its refresh_interval)"
 
 
-def _told(one: Compared) -> str:
+def _verdict(one: Compared) -> str:
     if one.equal:
         return f"the {one.role}'s events give exactly the {one.documents} documents that the index has for {one.role}s"
     wrong = {"missing": one.missing, "left over": one.left_over, "different": one.different}

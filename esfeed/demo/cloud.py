@@ -28,9 +28,9 @@ Fields = dict[str, Any]
 class Cloud:
     """Writes resources and remembers them by name. For one thread."""
 
-    def __init__(self, demo_index: DemoIndex, door: EngineClient, ledger: Ledger) -> None:
+    def __init__(self, demo_index: DemoIndex, client: EngineClient, ledger: Ledger) -> None:
         self._place = demo_index
-        self._door = door
+        self._client = client
         self._ledger = ledger
         self._resources: dict[str, tuple[str, Fields]] = {}
         self._versions: dict[str, int] = {}
@@ -59,7 +59,7 @@ class Cloud:
         version = max(_version(_stamp()), *(self._versions[doc_id] + 1 for doc_id in ids))
         for doc_id in ids:
             self._ledger.expect(doc_id, None)
-        self._door.bulk([{"delete": self._target(kind, doc_id, version)} for doc_id in ids])
+        self._client.bulk([{"delete": self._target(kind, doc_id, version)} for doc_id in ids])
         for doc_id in ids:
             self._ledger.acknowledged(doc_id, None)
 
@@ -77,7 +77,7 @@ class Cloud:
                 self._ledger.expect(doc_id, version)
             lines += [{"index": self._target(kind, doc_id, version)}, body]
             written.append((doc_id, version))
-        self._door.bulk(lines)
+        self._client.bulk(lines)
         for doc_id, version in written:
             self._ledger.acknowledged(doc_id, version)
 

@@ -63,7 +63,7 @@ class EngineClient:
         try:
             answer = self._pool.request(method, self._url + path, body=raw, headers={"content-type": kind})
         except urllib3.exceptions.HTTPError as error:
-            raise ClusterError(f"{self._url} cannot be reached ({error})", "start the engine there") from error
+            raise ClusterError(f"{self._url} cannot be reached ({error})", "start an engine there") from error
         text = answer.data.decode(errors="replace")
         if answer.status >= 300:
             raise ClusterError(f"{self._url} answered {answer.status} to {method} {path}: {text[:300]}")
@@ -94,15 +94,17 @@ def demo_index(name: str | None) -> Iterator[tuple[DemoIndex, EngineClient]]:
         elif name.startswith(("http://", "https://")):
             url, label = name.rstrip("/"), f"esfeed-demo-{uuid.uuid4().hex[:6]}"
         else:
-            raise ConfigError("--engine", name, f"write one of {', '.join(ENGINES)}, or a url: http://127.0.0.1:9200")
+            raise ConfigError(
+                "--engine", name, f"write one of {', '.join(ENGINES)}, or a url such as http://127.0.0.1:9200"
+            )
         where = _describe(url, label)
         if name is None:
             where = replace(where, engine="osmem, an OpenSearch look-alike in memory", in_memory=True)
-        door = EngineClient(url)
-        stack.callback(door.close)
-        stack.callback(_remove, door, where)
-        _create(door, where)
-        yield where, door
+        client = EngineClient(url)
+        stack.callback(client.close)
+        stack.callback(_remove, client, where)
+        _create(client, where)
+        yield where, client
 
 
 def _describe(url: str, label: str) -> DemoIndex:
@@ -110,7 +112,7 @@ def _describe(url: str, label: str) -> DemoIndex:
     try:
         engine = cluster.engine
     except ClusterError as error:
-        raise EsfeedError(error.message, "start it, or leave out --engine for one in memory") from error
+        raise EsfeedError(error.message, "start it, or omit --engine to use one in memory") from error
     finally:
         cluster.close()
     elastic = engine.distribution == "elasticsearch"
@@ -120,28 +122,28 @@ def _describe(url: str, label: str) -> DemoIndex:
     return DemoIndex(url, str(engine), index, label or "searchlight-search", old, six)
 
 
-def _create(door: EngineClient, where: DemoIndex) -> None:
+def _create(client: EngineClient, where: DemoIndex) -> None:
     properties: dict[str, Any] = {"properties": {"updated_at": _DATE, "created_at": _DATE}}
     if where.many_types:
         properties = {"_default_": properties}
     elif where.one_type:
         properties = {"_doc": properties}
     settings = {"number_of_shards": 1, "number_of_replicas": 0}
-    door.request("PUT", f"/{where.index}", {"settings": settings, "mappings": properties})
-    door.request("POST", "/_aliases", {"actions": [{"add": {"index": where.index, "alias": where.alias}}]})
+    client.request("PUT", f"/{where.index}", {"settings": settings, "mappings": properties})
+    client.request("POST", "/_aliases", {"actions": [{"add": {"index": where.index, "alias": where.alias}}]})
 
 
-def _remove(door: EngineClient, where: DemoIndex) -> None:
+def _remove(client: EngineClient, where: DemoIndex) -> None:
     """Removes the index, even if its creation was interrupted; an engine that is gone took it along."""
     with contextlib.suppress(ClusterError):
-        door.request("DELETE", f"/{quote(where.index)}")
+        client.request("DELETE", f"/{quote(where.index)}")
 
 
 @contextlib.contextmanager
 def _from_source_tree(name: str) -> Iterator[str]:
     script = Path(esfeed.__file__).resolve().parents[1] / "scripts" / "engines"
     if not script.is_file():
-        hint = f"esfeed was not installed from a source tree, which has scripts/engines ({script}); name a url instead"
+        hint = f"only a source tree has scripts/engines ({script}); write a url instead"
         raise ConfigError("--engine", name, hint)
     instance = f"--instance=demo-{os.getpid()}"
     try:
@@ -149,7 +151,7 @@ def _from_source_tree(name: str) -> Iterator[str]:
             [sys.executable, str(script), "up", name, instance, "--json"], stdout=subprocess.PIPE, check=False
         )
         if up.returncode:
-            raise EsfeedError(f"scripts/engines up {name} failed", "what it said above tells why")
+            raise EsfeedError(f"scripts/engines up {name} failed", "see its output above")
         yield str(json.loads(up.stdout)[0]["url"])
     finally:
         # In its own session: a second Ctrl-C must not leave the engine behind.

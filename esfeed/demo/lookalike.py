@@ -40,7 +40,7 @@ def lookalike() -> Iterator[str]:
         binary = resolve_binary()
     except OsmemError as error:
         raise EsfeedError(str(error), "name a real engine: esfeed demo --engine http://127.0.0.1:9200") from error
-    with _process(binary) as behind, _door(behind) as url:
+    with _process(binary) as behind, _proxy(behind) as url:
         yield url
 
 
@@ -98,9 +98,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _door(behind: str) -> Iterator[str]:
+def _proxy(behind: str) -> Iterator[str]:
     with urllib3.PoolManager(maxsize=20) as pool:
-        server = _Server(("127.0.0.1", 0), type("Door", (_Door,), {"behind": behind, "pool": pool}))
+        server = _Server(("127.0.0.1", 0), type("Proxy", (_Proxy,), {"behind": behind, "pool": pool}))
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="demo engine", daemon=True)
         thread.start()
         try:
@@ -118,7 +118,7 @@ class _Server(ThreadingHTTPServer):
         """Ignores callers that hang up."""
 
 
-class _Door(BaseHTTPRequestHandler):
+class _Proxy(BaseHTTPRequestHandler):
     behind: str
     pool: urllib3.PoolManager
     protocol_version = "HTTP/1.1"
@@ -135,7 +135,7 @@ class _Door(BaseHTTPRequestHandler):
                 self.command, self.behind + path, body=body or None, headers=headers, retries=False, redirect=False
             )
         except urllib3.exceptions.HTTPError:
-            self.send_error(502, "the engine behind is gone")
+            self.send_error(502, "the engine is gone")
             return
         data = answer.data
         if stats and answer.status == 200:

@@ -12,7 +12,7 @@ from esfeed.changes.profiles.searchlight import ROLE_FIELD, SUFFIXES
 from esfeed.demo.demo_index import DemoIndex, EngineClient
 from esfeed.model.event import View
 
-_MOST = 1000
+_MAX_DOCUMENTS = 1000
 
 
 class Compared(msgspec.Struct, frozen=True):
@@ -29,10 +29,10 @@ class Compared(msgspec.Struct, frozen=True):
         return not (self.missing or self.left_over or self.different)
 
 
-def compare(role: View, events: Path, demo_index: DemoIndex, door: EngineClient) -> Compared:
+def compare(role: View, events: Path, demo_index: DemoIndex, client: EngineClient) -> Compared:
     """Replays ``events`` (CloudEvents, one per line) and compares the result with a new search of the index."""
     replayed = _replayed(events)
-    there = _indexed(role, demo_index, door)
+    there = _indexed(role, demo_index, client)
     return Compared(
         role,
         len(there),
@@ -54,9 +54,9 @@ def _replayed(events: Path) -> dict[str, Any]:
     return state
 
 
-def _indexed(role: View, demo_index: DemoIndex, door: EngineClient) -> dict[str, Any]:
-    door.request("POST", f"/{demo_index.index}/_refresh")
-    hits = door.request("POST", f"/{demo_index.index}/_search", {"size": _MOST})["hits"]["hits"]
+def _indexed(role: View, demo_index: DemoIndex, client: EngineClient) -> dict[str, Any]:
+    client.request("POST", f"/{demo_index.index}/_refresh")
+    hits = client.request("POST", f"/{demo_index.index}/_search", {"size": _MAX_DOCUMENTS})["hits"]["hits"]
     found = {}
     for hit in hits:
         roles = hit["_source"][ROLE_FIELD]

@@ -75,9 +75,9 @@ SCENES = (
     Scene("nova: a flavor, and a server that boots (two documents: the admin's view and the user's)", _large),
     Scene("", _boot),
     Scene("", _booted),
-    Scene("nova: it moves to another host, which only the admin's view has: nothing for users", _moved),
+    Scene("nova: it moves to another host, a field of the admin's view only: no event for users", _moved),
     Scene("nova: it is renamed and resized", _resized),
-    Scene("neutron: a rule is added, and updated_at stays yesterday's: the engine's counters tell", _rule),
+    Scene("neutron: a rule is added, but updated_at stays the same: the engine's counters show it", _rule),
     Scene("designate: a zone arrives late, dated two hours ago", _late),
     Scene("nova, glance: the server and the old image are deleted", _gone),
 )

@@ -37,7 +37,7 @@ _IDLE_POLLS = 5
 _IDLE_WITHIN = 10.0
 
 _SETTINGS = """\
-# Made by `esfeed demo`, and gone when it ends.
+# Written by `esfeed demo`, which removes it at the end.
 state = {state}
 
 [clusters.demo]
@@ -95,14 +95,14 @@ class _Show:
     """One run of the demo. ``play`` runs alongside the daemon, and stops it unless the feed must keep running."""
 
     def __init__(
-        self, screen: Screen, where: DemoIndex, door: EngineClient, folder: Path, ledger: Ledger, speed: float
+        self, screen: Screen, where: DemoIndex, client: EngineClient, folder: Path, ledger: Ledger, speed: float
     ) -> None:
         self.screen = screen
         self.where = where
-        self.door = door
+        self.client = client
         self.folder = folder
         self.ledger = ledger
-        self.cloud = Cloud(where, door, ledger)
+        self.cloud = Cloud(where, client, ledger)
         self.settings = folder / "esfeed.toml"
         self.ended = False
         self.equal = False
@@ -123,11 +123,11 @@ class _Show:
     def open(self) -> None:
         self.screen.row("engine", f"{self.where.engine}, {self.where.url}")
         self.screen.row("index", f"{self.where.index}, followed as {self.where.alias} every 200 ms")
-        self.screen.row("routes", "the admin's and the user's, each to a file of JSON lines")
+        self.screen.row("routes", "one for admins and one for users, each to a file of JSON lines")
         if not self.where.many_types:
-            note = "This engine has no types: a field holds Searchlight's, and is shown in their place."
+            note = "This engine has no types: a field has those of Searchlight, and is shown instead."
             self.screen.row("", note, "dim")
-        self.screen.caption("before: what is there when the feed begins comes as read events")
+        self.screen.caption("before: documents that exist at the start arrive as read events")
 
     def play(self, app: _App, stopping: threading.Event, keep: bool) -> None:
         try:
@@ -152,7 +152,7 @@ class _Show:
             stopping.wait(self._pause * random.uniform(0.8, 1.2))
         self._until_idle(app, stopping)
         if not stopping.is_set():
-            self.equal = sum_up(self.screen, self.ledger, self.where, self.door, self.folder, app.costs[-1])
+            self.equal = sum_up(self.screen, self.ledger, self.where, self.client, self.folder, app.costs[-1])
             suggest(self.screen, self.where, self.settings if keep else None)
             self.ended = True
 
@@ -160,7 +160,7 @@ class _Show:
         until = time.monotonic() + _SHOWN_WITHIN
         while not self.ledger.all_shown(0.1) and not stopping.is_set():
             if time.monotonic() > until:
-                raise EsfeedError(f"an event did not arrive within {_SHOWN_WITHIN:g} s", "what was logged may tell why")
+                raise EsfeedError(f"an event did not arrive within {_SHOWN_WITHIN:g} s", "see the log for why")
 
     def _until_idle(self, app: _App, stopping: threading.Event) -> None:
         """Waits until several polls in a row cost the same: the cost of an idle poll."""
@@ -181,16 +181,16 @@ def show(console: Console, engine: str | None, keep: bool, speed: float, compani
     screen = Screen(console, ledger)
     with _terminable(), contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="esfeed-demo-")))
-        where, door = stack.enter_context(demo_index(engine))
-        this = _Show(screen, where, door, folder, ledger, speed)
+        where, client = stack.enter_context(demo_index(engine))
+        this = _Show(screen, where, client, folder, ledger, speed)
         furnish(this.cloud)
-        door.request("POST", f"/{where.index}/_refresh")
+        client.request("POST", f"/{where.index}/_refresh")
         this.open()
         app = _App(this.write_settings(), screen)
         with app:
             interrupted = _follow(this, app, keep, companion)
     if interrupted:
-        screen.say(Text("\nStopped; what the demo had made is removed.", "dim"))
+        screen.say(Text("\nStopped; the demo has removed everything that it created.", "dim"))
     if screen.gone:
         return 1
     return 130 if not this.ended else 0 if this.equal else 1

@@ -85,7 +85,7 @@ def whole(response: Any, max_bytes: int) -> bytes:
 
 def _read(response: Any, max_bytes: int, coding: str) -> bytes:
     if coding not in ("identity", "gzip", "x-gzip", "deflate"):
-        raise Undecodable(f"the answer is compressed as {coding[:30]!r}, which nobody asked for")
+        raise Undecodable(f"the answer is compressed as {coding[:30]!r}, which esfeed did not request")
     plain = coding == "identity"
     decoder = zlib.decompressobj(_GZIP_OR_ZLIB)
     parts: list[bytes] = []
@@ -95,7 +95,7 @@ def _read(response: Any, max_bytes: int, coding: str) -> bytes:
             try:
                 piece = decoder.decompress(piece, room + 1)
             except zlib.error as error:
-                raise Undecodable(f"the answer is no {coding}: {error}") from error
+                raise Undecodable(f"the answer is not valid {coding}: {error}") from error
         room -= len(piece)
         if room < 0:
             raise TooLarge(max_bytes)

@@ -18,12 +18,12 @@ from esfeed.model.event import Event
 
 LONGEST = 1000
 """The limit in characters. Parsing takes quadratic time in the worst case."""
-MOST = 20_000_000
+MAX_STEPS = 20_000_000
 """The limit in steps times bytes for one event: some hundredths of a second."""
-MOST_OF_ROUTE = 100 * MOST
+MAX_STEPS_OF_ROUTE = 100 * MAX_STEPS
 _LONGEST_PATTERN, _LONGEST_PATTERN_OF_ROUTE = 200, 1000
-_MOST_STATES, _MOST_STATES_OF_ROUTE = 5000, 50_000
-_MOST_SUMS = 8
+_MAX_STATES, _MAX_STATES_OF_ROUTE = 5000, 50_000
+_MAX_SUMS = 8
 
 # Wherever these words are: a comment can be between them and their parenthesis.
 _LOOP = re.compile(r"\b(?:all|exists|exists_one|existsOne|map|filter|transformList|transformMap|sortBy)\b")
@@ -56,40 +56,40 @@ class Cost(NamedTuple):
 
 def of_route(text: str) -> Cost:
     """The cost of an expression of a route. Raises ``ValueError`` if its patterns are too expensive for any event."""
-    states = _states(text, _LONGEST_PATTERN_OF_ROUTE, _MOST_STATES_OF_ROUTE)
+    states = _states(text, _LONGEST_PATTERN_OF_ROUTE, _MAX_STATES_OF_ROUTE)
     loops = len(_LOOP.findall(text))
     # A sum in a loop can double with each round.
     steps = (len(_WORD.findall(text)) + states) * (1 + text.count("+")) ** max(1, loops)
-    return Cost(steps, loops + len(_LISTS.findall(text)), MOST_OF_ROUTE)
+    return Cost(steps, loops + len(_LISTS.findall(text)), MAX_STEPS_OF_ROUTE)
 
 
 def of_reader(text: str) -> Cost:
     """The cost of an expression of a reader. Raises ``ValueError`` if it is too expensive for any event."""
     if len(text) > LONGEST:
-        raise ValueError(f"it has {len(text):,} characters; {LONGEST:,} are the most here")
+        raise ValueError(f"it has {len(text):,} characters; the limit here is {LONGEST:,}")
     loops = len(_LOOP.findall(text))
     if loops > 1:
         # A loop within a loop could keep this process busy for minutes.
-        raise ValueError("it may use one of all(), exists(), exists_one(), map() and filter(), once")
+        raise ValueError("it may use only one of all(), exists(), exists_one(), map() and filter(), and only once")
     sums = text.count("+")
-    if sums > (0 if loops else _MOST_SUMS):
+    if sums > (0 if loops else _MAX_SUMS):
         raise ValueError(
-            "it may not add (+) where it loops, as that can make texts without end" if loops
-            else f"it adds (+) {sums} times; {_MOST_SUMS} are the most here"
+            "it may not add (+) in a loop, because strings could then grow without limit" if loops
+            else f"it adds (+) {sums} times; the limit here is {_MAX_SUMS}"
         )  # fmt: skip
-    steps = len(_WORD.findall(text)) + _states(text, _LONGEST_PATTERN, _MOST_STATES)
-    return Cost(steps, 2 if _LISTS.search(text) else loops, MOST)
+    steps = len(_WORD.findall(text)) + _states(text, _LONGEST_PATTERN, _MAX_STATES)
+    return Cost(steps, 2 if _LISTS.search(text) else loops, MAX_STEPS)
 
 
 def _states(text: str, longest: int, limit: int) -> int:
     """The approximate number of states of its regular expressions."""
     patterns = [found[1][1:-1] for found in _LITERAL.finditer(text)]
     if len(patterns) < len(_MATCHES.findall(text)):
-        raise ValueError("matches() takes a text that is written out, such as matches('^web-[0-9]+$')")
+        raise ValueError("matches() needs a literal string, such as matches('^web-[0-9]+$')")
     states = 0
     for pattern in patterns:
         if len(pattern) > longest:
-            raise ValueError(f"a regular expression has {longest} characters at most here")
+            raise ValueError(f"a regular expression may have {longest} characters here")
         times = [int(high or low or 1) for low, high in _TIMES.findall(pattern)]
         states += len(pattern) * math.prod(max(1, number) for number in times)
     if states > limit:

@@ -81,7 +81,7 @@ class Where:
                 return False
             raise ValueError(_why(error, values)) from None
         if not isinstance(answer, bool):
-            raise ValueError(f"it gives {_kind(answer)}, not true or false")
+            raise ValueError(f"it returns {_kind(answer)}, not true or false")
         return answer
 
     def _asks_null(self, error: Exception, values: Mapping[str, Any]) -> bool:
@@ -93,9 +93,9 @@ class Where:
 def compile_where(text: str) -> Where:
     """Compiles an expression. Raises ``ValueError`` with the error and its position, marked by a caret."""
     if len(text) > LONGEST:
-        raise ValueError(f"the expression has {len(text):,} characters; {LONGEST:,} are the most")
+        raise ValueError(f"the expression has {len(text):,} characters; the limit is {LONGEST:,}")
     if not text.strip():
-        raise ValueError("the expression is empty; leave the key out to let every event through")
+        raise ValueError("the expression is empty; remove the key to let every event through")
     cost = of_route(text)
     import cel
 
@@ -106,7 +106,7 @@ def compile_where(text: str) -> Where:
         raise ValueError(_mistake(text, str(error))) from None
     names = set(found["variables"])
     for name in sorted(names - {*VARIABLES} - _TYPES - set(_BOUND.findall(text))):
-        known = f"known: {', '.join(VARIABLES)}; a field of the document is written after.{name}"
+        known = f"known: {', '.join(VARIABLES)}; write after.{name} for a field of the document"
         known = f'write "{_INSTEAD[name]}"' if name in _INSTEAD else known
         raise ValueError(_at(text, name, f'unknown name "{name}"; {known}'))
     for name in found["functions"]:
@@ -127,7 +127,7 @@ def _refuse_no_pattern(text: str, pattern: re.Match[str]) -> None:
     try:
         cel.evaluate(f"''.matches({pattern[1]})")
     except RuntimeError:
-        raise ValueError(_at(text, pattern[1], f"{pattern[1]} is no regular expression (RE2 syntax)")) from None
+        raise ValueError(_at(text, pattern[1], f"{pattern[1]} is not a regular expression (RE2 syntax)")) from None
     except ValueError:  # the quotes found here are not those that CEL pairs
         return
 
@@ -138,7 +138,7 @@ def _refuse_no_condition(program: cel.Program) -> None:
     except Exception:  # the sample can be the reason: int(id) > 5
         return
     if not isinstance(answer, bool):
-        raise ValueError(f"it gives {_kind(answer)}, not true or false; write a condition, such as op != 'read'")
+        raise ValueError(f"it returns {_kind(answer)}, not true or false; write a condition, such as op != 'read'")
 
 
 def _fields(text: str, name: str) -> Fields:
@@ -187,20 +187,20 @@ def _why(error: Exception, values: Mapping[str, Any]) -> str:
     if isinstance(error, KeyError):
         of = "after" if "after" in values else "before"
         name = str(error.args[0]).strip("'")
-        return f'the document has no field "{name}"; ask for it first, such as has({of}.{name}) && …'
+        return f'the document has no field "{name}"; check first, such as has({of}.{name}) && …'
     if isinstance(error, TypeError):
-        return "it mixes kinds of value that do not go together; convert with int(), double() or string()"
+        return "it mixes types of values that do not match; convert with int(), double() or string()"
     if function:
-        return f"{function[1]}() cannot take the value that it is given"
+        return f"{function[1]}() does not accept this value"
     # The texts of CEL can quote the document.
     plain = {
         ZeroDivisionError: "it divides by zero",
-        OverflowError: "its arithmetic goes beyond 64 bits",
-        IndexError: "it asks for an element beyond the end of a list; ask for size(…) first",
+        OverflowError: "its arithmetic exceeds 64 bits",
+        IndexError: "it reads an element beyond the end of a list; check size(…) first",
     }
-    return plain.get(type(error), f"CEL gives up on it ({type(error).__name__})")
+    return plain.get(type(error), f"CEL fails to evaluate it ({type(error).__name__})")
 
 
 def _kind(value: object) -> str:
-    kinds = {str: "a text", int: "a number", float: "a number", list: "a list", dict: "a map", type(None): "null"}
+    kinds = {str: "a string", int: "a number", float: "a number", list: "a list", dict: "a map", type(None): "null"}
     return kinds.get(type(value), f"a {type(value).__name__}")

@@ -30,7 +30,7 @@ class Pattern:
         self._start: str | None = None
         if text.startswith("/"):
             if len(text) < 3 or not text.endswith("/"):
-                raise ValueError('a regular expression stands between two slashes, such as "/^os-/"')
+                raise ValueError('write a regular expression between two slashes, such as "/^os-/"')
             self._find = _regex(text[1:-1]).search
             return
         if not text or text != text.strip() or not all(text.split(".")):

@@ -220,7 +220,7 @@ def holds(where: Where, event: Event) -> bool:
     return where.holds(context, values)
 
 
-_TOO_MUCH = "it would take too long on an event of this size; use fewer loops, or a simpler pattern"
+_TOO_MUCH = "the evaluation would take too long for an event of this size; use fewer loops, or a simpler pattern"
 
 
 class _Unreadable(Exception):
@@ -262,7 +262,7 @@ def _context(values: dict[str, Any]) -> cel.Context:
         # Beyond what CEL can hold: an integer beyond doubles, half of a surrogate pair.
         return cel.Context({name: _clean(value) for name, value in values.items()})
     except (ValueError, RecursionError):
-        raise _Unreadable("the document holds what CEL cannot") from None
+        raise _Unreadable("the document contains a value that CEL cannot represent") from None
 
 
 _shallow = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -285,14 +285,14 @@ def _parse(raw: bytes) -> Any:
     try:
         return msgspec.json.decode(raw)
     except RecursionError:
-        raise _Unreadable("the document is nested too deep to be looked into") from None
+        raise _Unreadable("the document is nested too deep for CEL") from None
     except (msgspec.MsgspecError, UnicodeDecodeError):
         pass
     try:
         # Numbers out of range and half surrogates are valid JSON, and engines store them unchanged.
         return _clean(json.loads(raw.decode(errors="replace"), parse_int=_number))
     except (ValueError, RecursionError):
-        raise _Unreadable("the document cannot be read as JSON") from None
+        raise _Unreadable("the document is not valid JSON") from None
 
 
 def _number(digits: str) -> int | float:

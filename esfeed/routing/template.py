@@ -78,12 +78,12 @@ class Template:
             return "true" if value else "false"
         if isinstance(value, int | float | str) and value != "":
             return str(value)
-        if isinstance(value, Decimal) and len(text := str(value)) < _MOST_DIGITS:
+        if isinstance(value, Decimal) and len(text := str(value)) < _MAX_DIGITS:
             return text
         placeholder = "{" + ".".join(path) + "}"
-        why = "is not there" if value is None else "is empty" if value == "" else "is no text or number"
+        why = "is missing" if value is None else "is empty" if value == "" else "is not a string or number"
         raise TemplateFailed(
-            f"{self.text!r} has no text for this event: {placeholder} {why}", "name a field that all have"
+            f"{self.text!r} has no value for this event: {placeholder} {why}", "use a field that every event has"
         )
 
     def __repr__(self) -> str:
@@ -99,7 +99,7 @@ def _parse(text: str) -> tuple[str | tuple[str, ...], ...]:
         if match[0] in ("{{", "}}"):
             parts.append(match[0][0])
         elif match[1] is None:
-            raise ValueError(f'"{match[0]}" at character {match.start() + 1} is alone; write it twice if it is meant')
+            raise ValueError(f'"{match[0]}" at character {match.start() + 1} is alone; double it for a literal brace')
         else:
             path = tuple(match[1].split("."))
             if not all(path) or match[1] != match[1].strip():
@@ -123,7 +123,7 @@ def _of_event(event: Event, name: str) -> str | None:
     return event.doc_id if name == "id" else getattr(event, name)
 
 
-_MOST_DIGITS = 4300  # Python's limit for reading and writing integers
+_MAX_DIGITS = 4300  # Python's limit for reading and writing integers
 _shallow = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -144,7 +144,7 @@ def _document(event: Event) -> dict[str, Any]:
 
 
 def _whole(digits: str) -> Any:
-    return int(digits) if len(digits) < _MOST_DIGITS else ...
+    return int(digits) if len(digits) < _MAX_DIGITS else ...
 
 
 def _find(document: Any, path: tuple[str, ...]) -> Any:
@@ -165,7 +165,7 @@ def _template(value: object) -> Template:
     if isinstance(value, Template):
         return value
     if not isinstance(value, str) or not value:
-        raise ValueError("write a text")
+        raise ValueError("write a string")
     return Template(value)
 
 

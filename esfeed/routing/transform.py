@@ -26,7 +26,7 @@ from esfeed.text.jsontext import Unreadable, json_equal, parse, text_of
 
 Action = Literal["remove", "mask", "hash"]
 
-_MOST_PATHS = 10_000
+_MAX_PATHS = 10_000
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
@@ -111,7 +111,7 @@ class Transform:
                 return f"is renamed to {self._rename[here]}"
             was.append(name if old is None else old.rpartition(".")[2])
         verdict = self._verdict(".".join(was))
-        return "" if verdict.kept or verdict.inside else "is taken away by fields or redact"
+        return "" if verdict.kept or verdict.inside else "is removed by fields or redact"
 
     def apply(self, event: Event, timestamp_field: str = "") -> Event | None:
         """The event as the sink may see it; ``None`` if nothing visible changed.
@@ -143,7 +143,7 @@ class Transform:
     def _verdict(self, path: str) -> _Verdict:
         found = self._verdicts.get(path)
         if found is None:
-            if len(self._verdicts) >= _MOST_PATHS:  # documents choose the names of their fields, without limit
+            if len(self._verdicts) >= _MAX_PATHS:  # documents choose the names of their fields, without limit
                 self._verdicts.clear()
             found = self._verdicts[path] = self._judge(path)
         return found
@@ -177,7 +177,7 @@ class Transform:
                 return self._taken_apart(msgspec.Raw(_repaired(bytes(raw))))
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 pass
-        raise TransformFailed("the document cannot be taken apart", "it is nested too deep, or it is no JSON object")
+        raise TransformFailed("the document cannot be transformed", "it is nested too deep, or is not a JSON object")
 
     def _taken_apart(self, raw: msgspec.Raw, around: str = "") -> _Fields:
         shaped: _Fields = {}

@@ -83,7 +83,7 @@ class Daemon:
         while not (stop_signal() or self.stopping.is_set()):
             time.sleep(_LISTEN_EVERY)
             if step := self._schedule.look():
-                log.warning("clock.stepped", seconds=round(step, 1), what="every watch is polled now")
+                log.warning("clock.stepped", seconds=round(step, 1), what="esfeed polls every watch now")
         self.stopping.set()
         self._end(sinks)
 
@@ -207,7 +207,7 @@ class Daemon:
         try:
             thread.start()
         except RuntimeError as error:
-            raise EsfeedError(f"no thread can be started for {name}: {error}", NO_THREAD) from error
+            raise EsfeedError(f"cannot start a thread for {name}: {error}", NO_THREAD) from error
         return thread
 
     def _failed(self, event: str, part: str, error: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-MOST = 2
+MAX_HEAPS = 2
 _OWN_WORD = "MALLOC_ARENA_MAX"
 _ARENA_MAX = -8  # M_ARENA_MAX of <malloc.h>
 
@@ -21,6 +21,6 @@ def share_heaps() -> bool:
     if _OWN_WORD in os.environ:
         return False
     try:
-        return bool(ctypes.CDLL(None).mallopt(_ARENA_MAX, MOST))
+        return bool(ctypes.CDLL(None).mallopt(_ARENA_MAX, MAX_HEAPS))
     except (OSError, AttributeError):
         return False

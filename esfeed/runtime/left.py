@@ -9,7 +9,7 @@ import msgspec
 from esfeed.ports import Counts
 from esfeed.runtime.factory import App
 
-HINT = "`esfeed sinks rename OLD NEW` has another one go on there, `esfeed sinks forget NAME` gives it up"
+HINT = "`esfeed sinks rename OLD NEW` lets another sink continue, `esfeed sinks forget NAME` deletes what waits"
 
 
 class Left(msgspec.Struct, frozen=True):

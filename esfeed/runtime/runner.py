@@ -175,7 +175,12 @@ class Runner:
         for name in fed:
             gone = self._app.store.dead_letters.trim(name, _MAX_DEAD)
             if gone:
-                log.warning("dead.dropped", sink=name, events=gone, hint="see `esfeed dead`, and redrive or discard")
+                log.warning(
+                    "dead.dropped",
+                    sink=name,
+                    events=gone,
+                    hint="redrive or discard dead events in time",
+                )
 
     def _at(self) -> float:
         return self._app.steady.now().timestamp()

@@ -76,8 +76,12 @@ class SinkContract:
         """Makes the target fail for every sink from now on. Without it, the tests of faults are skipped."""
         pytest.skip("break_target is not defined")
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         """Undoes ``break_target`` and ``refuse``."""
+        self.mend_target()
+
+    def mend_target(self) -> None:
+        """The former name of ``restore_target``. The suite still calls it where ``restore_target`` is not defined."""
 
     def refuse(self, doc_ids: Collection[str]) -> None:
         """Makes the target refuse events of those documents, and no others, from now on.
@@ -116,7 +120,7 @@ class SinkContract:
         except (Retryable, ConfigError):
             return ()
         finally:
-            self.mend_target()
+            self.restore_target()
 
     # --- the contract
 
@@ -216,7 +220,7 @@ class SinkContract:
             sink.close()
             sink.close()
         finally:
-            self.mend_target()
+            self.restore_target()
         kinds = {outcome.kind for outcome in outcomes}
         assert kinds <= {"retry"}, f"a fault of the target is no fault of the event: {outcomes}"
 
@@ -263,7 +267,7 @@ class SinkContract:
         )
         received = self._await(others)
         assert (events[refused].id, events[refused].position) not in received, "refused, but in the target"
-        self.mend_target()
+        self.restore_target()
         self._send_until_taken(sink, [events[refused]])
         self._await(events)
         sink.close()
@@ -289,7 +293,7 @@ class SinkContract:
         )
         received = self._await(others)
         assert not [position for _, position in received if position % 2], "refused, but in the target"
-        self.mend_target()
+        self.restore_target()
         late = [event for event in events if event not in others]
         self._send_until_taken(sink, late)
         positions = [position for _, position in dict.fromkeys(self._await(events)) if position % 2]

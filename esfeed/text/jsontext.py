@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 _WIDE = decimal.Context(prec=decimal.MAX_PREC, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX)
-_MOST_DIGITS = 4300  # Python's limit for integers
+_MAX_DIGITS = 4300  # Python's limit for integers
 _SURE = 16  # a double keeps any 15 digits; the point is one more character
 _MANY = 16  # with more points than this in a text, it is faster to search for long numbers first than to check each
 
@@ -96,7 +96,7 @@ def may_be_inexact(raw: bytes) -> bool:
 
 
 def _whole(digits: str) -> int | Decimal:
-    return int(digits) if len(digits) <= _MOST_DIGITS else Decimal(digits)
+    return int(digits) if len(digits) <= _MAX_DIGITS else Decimal(digits)
 
 
 def text_of(value: Any, *, indent: int | None = None, ordered: bool = True) -> str:

@@ -43,7 +43,7 @@ class AutoTracker:
         self._thought: float | None = None
         self._counted: tuple[Checkpoint | None, int | None] = None, None
         self.name = "" if choice == "auto" else choice
-        self.why = "" if choice == "auto" else "the settings say so"
+        self.why = "" if choice == "auto" else "set in the settings"
         self.reconcile = False
         self.accept = False
 
@@ -59,7 +59,7 @@ class AutoTracker:
             yield from self._by_date.poll(since)
             return
         if self._choice == "auto" and self._by_date_before(since):
-            self._say(updated_at.NAME, self.why or "sequence numbers did not serve when it was last tried")
+            self._say(updated_at.NAME, self.why or "sequence numbers were not usable at the last attempt")
             yield from self._by_date.poll(since)
             return
         try:
@@ -86,12 +86,12 @@ class AutoTracker:
         Makes the same decisions as a poll, so it raises what a poll would raise.
         """
         if self._choice == updated_at.NAME or (self._choice == "auto" and self._by_date_before(since)):
-            return f"{self._by_date.check(since)}, followed by updated_at"
+            return f"{self._by_date.check(since)}, tracker updated_at"
         try:
-            return f"{self._by_number.check(since)}, followed by seq_no"
+            return f"{self._by_number.check(since)}, tracker seq_no"
         except Unsuited as error:
             self._refuse(error)
-            return f"{self._by_date.check(since)}, followed by updated_at ({error.message})"
+            return f"{self._by_date.check(since)}, tracker updated_at ({error.message})"
 
     def _refuse(self, why: Unsuited) -> None:
         """Raises ``ConfigError`` if the settings ask for sequence numbers."""

@@ -53,9 +53,9 @@ class Behind:
         if uuid and origin.cluster not in ("", uuid) and not self.accept:
             watch = self._options.watch
             raise ClusterError(
-                f"another cluster answers for {self._cluster.name!r} than watch {watch!r} followed so far (its uuid is "
-                f"{uuid}, and was {origin.cluster})",
-                f"correct `clusters.{self._cluster.name}.hosts`; if the watch is to go on there, run `esfeed reconcile "
+                f"{self._cluster.name!r} is not the cluster that watch {watch!r} has followed (its uuid is "
+                f"{uuid}, not {origin.cluster})",
+                f"correct `clusters.{self._cluster.name}.hosts`; to follow the new cluster, run `esfeed reconcile "
                 f"--watch {watch} --allow-mass-delete`",
             )
         return uuid or origin.cluster
@@ -90,8 +90,8 @@ class Behind:
         except Forbidden as error:
             without = brief(f"{self._options.index},-{one.name}")
             raise ClusterError(
-                f"cluster {self._cluster.name!r} tells no counters of {one.name!r}: {error.message}",
-                f"grant `monitor` on it, or leave it out of the watched name ({without!r})",
+                f"cluster {self._cluster.name!r} does not show the counters of {one.name!r}: {error.message}",
+                f"grant `monitor` on it, or exclude it from the watched name ({without!r})",
             ) from error
         except NameGone:
             if one.uuid in held:

@@ -111,9 +111,7 @@ class SeqNoTracker:
         """The indices behind the name, and the uuid of the cluster. Its search makes search-idle shards refresh."""
         of, uuid = self.behind.resolve(since, now)
         if of.overlap:
-            raise Unsuited(
-                f"an alias behind {brief(of.name)!r} leads to several indices at once, where an id may stand twice"
-            )
+            raise Unsuited(f"an alias behind {brief(of.name)!r} points to several indices, so an id may appear twice")
         if why := self._cluster.without_seq_no(of):
             raise Unsuited(why)
         return of, uuid
@@ -254,7 +252,7 @@ class SeqNoTracker:
             raise
         except Forbidden as error:
             raise Unsuited(
-                "these credentials may not read the counters (`_stats`), which tell when to look; "
+                "these credentials may not read the counters (`_stats`), which show when to search; "
                 "grant `monitor` on the watched indices"
             ) from error
 

@@ -94,7 +94,7 @@ class UpdatedAtTracker:
         self._dated(State(of.indices, of.pattern), now)
         indices = many(len(of.indices), "index", "indices")
         if now.blind:
-            return f"{indices} behind {of.name!r}, without counters, as these credentials may not read them"
+            return f"{indices} behind {of.name!r}, without counters because these credentials may not read them"
         return f"{indices} behind {of.name!r}, about {many(now.docs, 'document')}"
 
     def _counters(self, since: Checkpoint | None = None) -> StatsSnapshot:
@@ -247,7 +247,7 @@ def _no_date(field: str, types: Any) -> str:
     said = f"it is mapped as {types[field]}, not as a date" if field in types else "no document has such a field"
     near = get_close_matches(field, dates, 1) or dates[:5]
     what = f"name a date field ({', '.join(near)})" if near else "name a date field (this index has none)"
-    return f'{said}; {what}, or write timestamp_field = "" to follow by the operation counters alone (reads all ids)'
+    return f'{said}; {what}, or set timestamp_field = "" to use only the operation counters (reads all ids)'
 
 
 def behind(checkpoint: Checkpoint) -> int | None:

@@ -20,7 +20,7 @@ from esfeed.model.reads import ShardStats, Span, another
 LADDER = (20, 16, 12, 8, 4, 0)
 """Widths of buckets in bits, down to a bucket for each number. The store keeps the widest ones."""
 
-_MOST_PENDING = 12
+_MAX_PENDING = 12
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -74,7 +74,7 @@ def advanced(mark: ShardMark, now: ShardStats, at: float, asked: float = 0.0, sl
     if checkpoint > max([highest, *(one.checkpoint for one in waiting)]):
         waiting.append(Pending(checkpoint, at))
     # The oldest becomes safe first, and the newest moves the watermark farthest; those in between can go.
-    while len(waiting) > _MOST_PENDING:
+    while len(waiting) > _MAX_PENDING:
         del waiting[len(waiting) // 2]
     return msgspec.structs.replace(mark, mark=highest, pending=tuple(waiting), history=now.history)
 

@@ -24,8 +24,8 @@ from esfeed.web.texts import safe
 
 log = structlog.get_logger("esfeed")
 
-_MOST_BODY = 64 << 10
-_MOST_DEAD = 500
+_MAX_BODY = 64 << 10
+_MAX_DEAD = 500
 
 
 class Admin:
@@ -60,7 +60,7 @@ class Admin:
     def _dead(self, sinks: list[str]) -> dict[str, Any]:
         counts = self._app.store.dead_letters.counts()
         total = sum(counts[sink].parked + counts[sink].dead for sink in sinks if sink in counts)
-        return {"events": held(self._app, dict.fromkeys(sinks), _MOST_DEAD), "total": total}
+        return {"events": held(self._app, dict.fromkeys(sinks), _MAX_DEAD), "total": total}
 
     async def redrive(self, request: Request) -> Response:
         """``POST /v1/redrive``: sends dead events of a ``sink`` again, all or those at ``positions``.
@@ -71,18 +71,18 @@ class Admin:
         asked = await _body(request)
         sink, positions = asked.get("sink"), asked.get("positions")
         if not isinstance(sink, str) or sink not in self._app.config.sinks:
-            raise Problem(400, "sink: name one of the sinks of the settings")
+            raise Problem(400, "sink: name a sink of the settings")
         if positions is not None and not (
             isinstance(positions, list)
-            and 1 <= len(positions) <= _MOST_DEAD
+            and 1 <= len(positions) <= _MAX_DEAD
             and all(type(one) is int and 0 < one < 2**63 for one in positions)
         ):
-            raise Problem(400, f"positions: a list of 1 to {_MOST_DEAD} positions of the log, or left out for all")
+            raise Problem(400, f"positions: a list of 1 to {_MAX_DEAD} positions of the log; omit it for all")
         force = asked.get("force", False)
         if not isinstance(force, bool):
-            raise Problem(400, "force: true or false")
+            raise Problem(400, "force: must be true or false")
         if unknown := asked.keys() - {"sink", "positions", "force"}:
-            raise Problem(400, f"unknown: {sorted(unknown)[0][:50]!r}; known: sink, positions, force")
+            raise Problem(400, f"unknown key {sorted(unknown)[0][:50]!r}; known: sink, positions, force")
         body = await asyncio.to_thread(self._redrive, sink, positions or [None], force)
         log.info("sink.redriven", sink=sink, events=body["redriven"], by=request.state.caller.name)
         return JSONResponse(body)
@@ -158,7 +158,7 @@ def _word(watches: Mapping[str, int], sinks: Mapping[str, int]) -> str:
 def _administrator(request: Request) -> None:
     caller: Caller = request.state.caller
     if not caller.admin:
-        raise Problem(403, "that is for administrators; your token reads /v1/changes")
+        raise Problem(403, "only administrators may do this; your token can read /v1/changes")
 
 
 async def _body(request: Request) -> dict[str, Any]:
@@ -168,8 +168,8 @@ async def _body(request: Request) -> dict[str, Any]:
     raw = b""
     async for chunk in request.stream():
         raw += chunk
-        if len(raw) > _MOST_BODY:
-            raise Problem(413, f"send {_MOST_BODY:,} bytes at most")
+        if len(raw) > _MAX_BODY:
+            raise Problem(413, f"the body may have up to {_MAX_BODY:,} bytes")
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError):

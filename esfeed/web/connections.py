@@ -16,9 +16,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from esfeed.web.problems import Problem
 
-MOST_URL = 8 << 10
-MOST_HEAD = 16 << 10
-MOST_BODY = 1 << 20
+MAX_URL = 8 << 10
+MAX_HEAD = 16 << 10
+MAX_BODY = 1 << 20
 HEAD_WITHIN = 10.0
 """Seconds for the head of a request, from the connection or the end of the previous answer."""
 BODY_WITHIN = 30.0
@@ -27,11 +27,11 @@ BODY_WITHIN = 30.0
 _BESIDE = 4
 """The bytes between a name and its value, and behind the value."""
 _WHY = {
-    HTTPStatus.REQUEST_TIMEOUT: f"the head of a request has to come within {HEAD_WITHIN:g} s",
-    HTTPStatus(413): f"the body of a request has {MOST_BODY:,} bytes at most",
-    HTTPStatus(414): f"a URL has {MOST_URL:,} bytes at most",
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"the head of a request has {MOST_HEAD:,} bytes at most",
-    HTTPStatus.SERVICE_UNAVAILABLE: "there are too many connections (http.connections, http.connections_of_one)",
+    HTTPStatus.REQUEST_TIMEOUT: f"the head of a request must arrive within {HEAD_WITHIN:g} s",
+    HTTPStatus(413): f"the body of a request may have up to {MAX_BODY:,} bytes",
+    HTTPStatus(414): f"a URL may have up to {MAX_URL:,} bytes",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"the head of a request may have up to {MAX_HEAD:,} bytes",
+    HTTPStatus.SERVICE_UNAVAILABLE: "too many connections (http.connections, http.connections_of_one)",
 }
 
 
@@ -100,7 +100,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._size_bytes += len(data)
         super().data_received(data)
         # The parser makes no callback for the beginning of an unfinished line.
-        if self._in_head and self._size_bytes > MOST_HEAD:
+        if self._in_head and self._size_bytes > MAX_HEAD:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_message_begin(self) -> None:
@@ -110,12 +110,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
-        if len(self.url) > MOST_URL:
+        if len(self.url) > MAX_URL:
             self._why = HTTPStatus(414)
             raise _Refused
 
     def on_headers_complete(self) -> None:
-        if len(self.url) + sum(len(name) + len(value) + _BESIDE for name, value in self.headers) > MOST_HEAD:
+        if len(self.url) + sum(len(name) + len(value) + _BESIDE for name, value in self.headers) > MAX_HEAD:
             self._why = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             raise _Refused
         self._in_head, self._size_bytes = False, 0
@@ -123,7 +123,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        if self._size_bytes > MOST_BODY:
+        if self._size_bytes > MAX_BODY:
             self._why = HTTPStatus(413)
             raise _Refused
         super().on_body(body)

@@ -27,14 +27,14 @@ from esfeed.web.callers import Caller
 from esfeed.web.identity import Identity
 from esfeed.web.metrics import HttpMetrics
 from esfeed.web.problems import Problem, unauthorized
-from esfeed.web.query import Eyes, Query
+from esfeed.web.query import Query, TenantFields
 from esfeed.web.tail import PAGE, Slot, Tail
 from esfeed.web.texts import text
 
 log = structlog.get_logger("esfeed")
 
 _RETRY_MS = 2000
-_MOST_PAGES = 20
+_MAX_PAGES = 20
 _MAX_PAGE_BYTES = 4 << 20
 _CHUNK = 256 << 10
 _FULL = {"retry-after": "5"}
@@ -58,24 +58,26 @@ class Feed:
         self._settings = settings
         self._watches = watches
         shape = settings.shape()
-        self._eyes = Eyes(shape, {name: one.timestamp_field for name, one in watches.items()}) if shape else None
+        self._tenant_fields = (
+            TenantFields(shape, {name: one.timestamp_field for name, one in watches.items()}) if shape else None
+        )
         self._metrics = metrics
         self._readers: dict[str, int] = {}
 
     async def changes(self, request: Request) -> Response:
         """The endpoint. Raises ``Problem``."""
         caller: Caller = request.state.caller
-        asked = query.parse(request.query_params, request.headers, caller, self._watches, self._eyes)
+        asked = query.parse(request.query_params, request.headers, caller, self._watches, self._tenant_fields)
         since = await self._begin(asked.since)
         if asked.feed == "normal" or request.method == "HEAD":
             return await self._page(asked, since)
         self._have_room(caller)
         if asked.feed == "longpoll":
             with self._among_the_readers(caller, "longpoll"):
-                return await self._page(asked, since, self._welcome(request, caller), asked.timeout)
+                return await self._page(asked, since, self._token_check(request, caller), asked.timeout)
         seat = self._among_the_readers(caller, "eventsource")
         return _Stream(
-            self._stream(asked, since, self._welcome(request, caller)), self._settings.cut_off, seat, self._metrics
+            self._stream(asked, since, self._token_check(request, caller)), self._settings.cut_off, seat, self._metrics
         )
 
     async def _begin(self, since: int | None) -> int:
@@ -88,7 +90,7 @@ class Feed:
         if since < 0:
             return head
         if since > head:
-            detail = f"the log ends at position {head}: {since} is of another log, or of this one before a restore"
+            detail = f"the log ends at position {head}; {since} is from another log, or from before a restore"
             raise Problem(409, detail, {"last": head})
         if since + 1 < left:
             raise _gone(since, left, head)
@@ -97,10 +99,10 @@ class Feed:
     def _have_room(self, caller: Caller) -> None:
         """Raises ``Problem`` if the limit of readers is reached."""
         if sum(self._readers.values()) >= self._settings.readers:
-            raise Problem(503, f"{self._settings.readers} readers are the most (http.readers); try again", None, _FULL)
+            raise Problem(503, f"{self._settings.readers} readers is the limit (http.readers); try again", None, _FULL)
         if not caller.admin and self._readers.get(caller.name, 0) >= self._settings.readers_of_one:
             limit = self._settings.readers_of_one
-            raise Problem(429, f"{limit} readers of one token are the most (http.readers_of_one)", None, _FULL)
+            raise Problem(429, f"{limit} readers per token is the limit (http.readers_of_one)", None, _FULL)
 
     @contextmanager
     def _among_the_readers(self, caller: Caller, kind: str) -> Iterator[None]:
@@ -115,21 +117,21 @@ class Feed:
             if not self._readers[caller.name]:
                 del self._readers[caller.name]
 
-    def _welcome(self, request: Request, caller: Caller) -> Welcome:
+    def _token_check(self, request: Request, caller: Caller) -> TokenCheck:
         """Created when a reader is admitted, right after its token was checked."""
-        return Welcome(lambda: self._identity.still_good(request, caller), self._identity.recheck)
+        return TokenCheck(lambda: self._identity.still_good(request, caller), self._identity.recheck)
 
-    async def _page(self, asked: Query, since: int, welcome: Welcome | None = None, timeout: float = 0.0) -> Response:
+    async def _page(self, asked: Query, since: int, check: TokenCheck | None = None, timeout: float = 0.0) -> Response:
         """Up to ``limit`` events; with a ``timeout``, waits until there is one or the time is over.
 
         Raises ``Problem`` 401 if the token of the reader becomes invalid while it waits.
         """
         until = time.monotonic() + timeout
         page = _ChangesPage(asked, since)
-        for _ in range(_MOST_PAGES):
+        for _ in range(_MAX_PAGES):
             wait = 0.0 if page.events else until - time.monotonic()
-            if timeout > 0 and welcome is not None:
-                slots = await self._wait(page.position, wait, welcome)
+            if timeout > 0 and check is not None:
+                slots = await self._wait(page.position, wait, check)
             else:
                 slots = await self._tail.page(page.position, page.room)
             if slots and slots[0].position > page.position + 1 and (first := await self._dropped(page.position)):
@@ -147,24 +149,24 @@ class Feed:
         body = b'{"events":[%b],"last":%d,"head":%d}' % (b",".join(page.events), page.position, head)
         return Response(body, media_type="application/json")
 
-    async def _wait(self, position: int, seconds: float, welcome: Welcome) -> Sequence[Slot]:
+    async def _wait(self, position: int, seconds: float, check: TokenCheck) -> Sequence[Slot]:
         """The slots after ``position``, as soon as there are any; rechecks the reader at intervals."""
         until = time.monotonic() + seconds
         while True:
-            slots = await self._tail.after(position, max(0.0, min(until - time.monotonic(), welcome.left)))
-            if not await welcome.holds():
-                raise unauthorized("the token was removed or has expired while this request waited")
+            slots = await self._tail.after(position, max(0.0, min(until - time.monotonic(), check.due_in)))
+            if not await check.passes():
+                raise unauthorized("the token was removed or expired while this request waited")
             if slots or self._tail.closing or time.monotonic() >= until:
                 return slots
 
-    async def _stream(self, asked: Query, since: int, welcome: Welcome) -> AsyncIterator[bytes]:
+    async def _stream(self, asked: Query, since: int, check: TokenCheck) -> AsyncIterator[bytes]:
         position, told_of = since, -1
         spoke = time.monotonic()
         yield b"retry: %d\n\n" % _RETRY_MS
-        while not self._tail.closing and await welcome.holds():
+        while not self._tail.closing and await check.passes():
             silent = time.monotonic() - spoke
             try:
-                slots = await self._tail.after(position, min(max(0.0, self._settings.heartbeat - silent), welcome.left))
+                slots = await self._tail.after(position, min(max(0.0, self._settings.heartbeat - silent), check.due_in))
             except EsfeedError as error:
                 log.error("web.log_unreadable", error=str(error))
                 return
@@ -173,7 +175,7 @@ class Feed:
                 yield b"event: gone\ndata: %b\n\n" % msgspec.json.encode({"first": first})
                 return
             for chunk, number, last in _chunks(slots, asked):
-                if not await welcome.holds():
+                if not await check.passes():
                     return
                 self._metrics.events_out("eventsource", number)
                 told_of, spoke = last, time.monotonic()
@@ -191,11 +193,11 @@ class Feed:
 
 
 def _gone(since: int, first: int, head: int | None = None) -> Problem:
-    detail = f"the log no longer holds position {since + 1}; the first left is {first}: read since={first - 1}"
+    detail = f"the log no longer holds position {since + 1}; the first one left is {first}: read with since={first - 1}"
     return Problem(410, detail, {"first": first, **({} if head is None else {"last": head})})
 
 
-class Welcome:
+class TokenCheck:
     """Whether an admitted reader may stay: calls ``good`` again every ``recheck`` seconds, and not more often."""
 
     def __init__(self, good: Callable[[], Awaitable[bool]], recheck: float) -> None:
@@ -204,12 +206,12 @@ class Welcome:
         self._asked = time.monotonic()
 
     @property
-    def left(self) -> float:
+    def due_in(self) -> float:
         """Seconds until the next check."""
         return max(0.0, self._asked + self._recheck - time.monotonic())
 
-    async def holds(self) -> bool:
-        if self.left:
+    async def passes(self) -> bool:
+        if self.due_in:
             return True
         self._asked = time.monotonic()
         return await self._good()

@@ -49,7 +49,7 @@ class FeedMetrics(Observer):
         watch, sink = ["watch"], ["sink"]
         self._events = Counter("esfeed_events", "Events logged.", ["watch", "op"], registry=registry)
         self._polls = Histogram(
-            "esfeed_poll_duration_seconds", "How long polls took.", watch, buckets=_POLLS, registry=registry
+            "esfeed_poll_duration_seconds", "Duration of polls.", watch, buckets=_POLLS, registry=registry
         )
         self._poll_failures = Counter("esfeed_poll_failures", "Polls that failed.", watch, registry=registry)
         self._requests = Counter(
@@ -60,21 +60,21 @@ class FeedMetrics(Observer):
         )
         self._delays = Histogram(
             "esfeed_sink_delay_seconds",
-            "From when an event was found until its sink had it.",
+            "Time from finding an event to its delivery.",
             sink,
             buckets=_DELAYS,
             registry=registry,
         )
         self._sending = Histogram(
-            "esfeed_sink_send_duration_seconds", "How long a sink took for a batch.", sink, buckets=_POLLS,
+            "esfeed_sink_send_duration_seconds", "Duration of a batch at a sink.", sink, buckets=_POLLS,
             registry=registry,
         )  # fmt: skip
         self._outcomes = Counter(
-            "esfeed_sink_events", "Events that were tried, by what came of it.", ["sink", "outcome"],
+            "esfeed_sink_events", "Events that were tried, by outcome.", ["sink", "outcome"],
             registry=registry,
         )  # fmt: skip
         self._retries = Counter(
-            "esfeed_sink_retries", "Events that a sink could not take and that are tried again.", sink,
+            "esfeed_sink_retries", "Events that a sink did not take and that esfeed retries.", sink,
             registry=registry,
         )  # fmt: skip
         Gauge("esfeed_build_info", "The version.", ["version"], registry=registry).labels(__version__).set(1)

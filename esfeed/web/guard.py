@@ -26,7 +26,7 @@ _HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 _A_YEAR = "max-age=31536000"
-_MOST_REMEMBERED = 10_000
+_MAX_REMEMBERED = 10_000
 
 
 class Headers:
@@ -76,7 +76,7 @@ class Pace:
             wait = max(1, round((1 - left) / self._rate + 0.5))
             detail = f"more than {self._rate:g} requests a second (http.requests_per_second); wait {wait} s"
             raise Problem(429, detail, headers={"retry-after": str(wait)})
-        if name not in self._buckets and len(self._buckets) >= _MOST_REMEMBERED:
+        if name not in self._buckets and len(self._buckets) >= _MAX_REMEMBERED:
             # A caller without recent requests has a full bucket, as an unknown caller does.
             self._buckets = {
                 each: (rest, then)

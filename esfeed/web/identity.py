@@ -20,9 +20,9 @@ from esfeed.web.problems import Problem, unauthorized
 LINK_WITHIN = 900.0
 """Seconds for which a link is valid, for one use."""
 _VISIT = 86_400.0
-_MOST_VISITS = 100
+_MAX_VISITS = 100
 _TRUST = 5.0
-_MOST_REMEMBERED = 10_000
+_MAX_REMEMBERED = 10_000
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=:-]{1,8192}")
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::[0-9]{1,5})?", re.ASCII)
 _OF_A_PROXY = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
@@ -60,9 +60,9 @@ class Identity:
     def enter(self, link: str) -> str:
         """The secret for the cookie of a browser that used ``link``. Raises ``Problem`` for a used or old link."""
         if self._links.pop(digest(link), 0.0) < time.monotonic():
-            raise unauthorized("this link was used already, or is too old; start esfeed again, or use a token")
+            raise unauthorized("this link was used or has expired; restart esfeed for a new one, or use a token")
         made = new_token()
-        while len(self._visits) >= _MOST_VISITS:
+        while len(self._visits) >= _MAX_VISITS:
             del self._visits[next(iter(self._visits))]
         self._visits[digest(made)] = time.monotonic() + _VISIT
         return made
@@ -89,15 +89,15 @@ class Identity:
         token, openstack = _tokens(request.headers)
         for given in filter(None, (token, openstack)):
             if not _TOKEN.fullmatch(given):
-                raise unauthorized("that is no token: it has other signs than letters, digits and -._~+/=:")
+                raise unauthorized("this is not a token: a token has only letters, digits and -._~+/=:")
         if token:
             return await self._by_token(token)
         if "authorization" in request.headers and not openstack:
-            raise unauthorized("the authorization must be Bearer, with a token of `esfeed token add`")
+            raise unauthorized("the authorization must be Bearer with a token from `esfeed token add`")
         if openstack:
             return await self._by_keystone(openstack, trust)
         if "x-auth-token" in request.headers:
-            raise unauthorized("X-Auth-Token is empty; send a token, or leave the header out")
+            raise unauthorized("X-Auth-Token is empty; send a token, or omit the header")
         return self._visitor(request) or self._anonymous(request)
 
     def _visitor(self, request: Request) -> Caller | None:
@@ -106,13 +106,13 @@ class Identity:
         if shown is None or self._visits.get(digest(shown), 0.0) < time.monotonic():
             return None
         if not same_origin(request.headers):
-            raise Problem(403, "no page of another origin may ask; send a token (`esfeed token add`)")
+            raise Problem(403, "pages of other origins have no access; send a token (`esfeed token add`)")
         return LOCAL
 
     async def _by_token(self, token: str) -> Caller:
         found = await self._find(digest(token))
         if found is None:
-            raise unauthorized("no such token, or it was removed or has expired; `esfeed token add` makes one")
+            raise unauthorized("unknown token, or it was removed or has expired; `esfeed token add` creates one")
         return Caller(f"token {found.name}", found.tenant, found.admin, found.expires)
 
     async def _find(self, mark: str) -> Token | None:
@@ -126,7 +126,7 @@ class Identity:
             found = await asyncio.to_thread(self._tokens.find, mark)
             self._good.pop(mark, None)
             if found is not None:
-                if len(self._good) >= _MOST_REMEMBERED:
+                if len(self._good) >= _MAX_REMEMBERED:
                     self._good.clear()
                 # As old as the request: the answer may have waited for a thread.
                 self._good[mark] = asked, found
@@ -135,23 +135,23 @@ class Identity:
 
     async def _by_keystone(self, token: str, trust: float) -> Caller:
         if self._keystone is None:
-            raise unauthorized("OpenStack's tokens are not taken here; write [http.keystone] in the settings")
+            raise unauthorized("this server does not accept OpenStack tokens; define [http.keystone] in the settings")
         return await self._keystone.caller(token, trust)
 
     def _anonymous(self, request: Request) -> Caller:
         """A caller on this machine, which uses a name of this machine and comes from no foreign page."""
         if any(name in request.headers for name in _OF_A_PROXY):
-            raise unauthorized("send a token: through a proxy nobody counts as being on this machine")
+            raise unauthorized("send a token: requests through a proxy do not count as local")
         at_socket = bool(self._settings.socket)  # the mode of the socket controls access
         client = request.client.host if request.client else ""
         if not at_socket and (self._settings.anonymous == "never" or not is_loopback(client)):
-            raise unauthorized("send a token: authorization: Bearer …, made by `esfeed token add`")
+            raise unauthorized("send a token: authorization: Bearer … (create one with `esfeed token add`)")
         if not at_socket and not is_loopback(_host(request.headers.get("host", ""))):
             # Otherwise a foreign DNS name that resolves here would let any page on the web read the feed.
-            raise unauthorized("without a token, ask for http://127.0.0.1 or http://localhost")
+            raise unauthorized("without a token, use http://127.0.0.1 or http://localhost")
         if not same_origin(request.headers):
             # Not even those of `cors`: an origin says where a page is from, not who uses it.
-            raise Problem(403, "without a token, no page of another origin may ask; send one (`esfeed token add`)")
+            raise Problem(403, "without a token, pages of other origins have no access; send one (`esfeed token add`)")
         return LOCAL
 
 

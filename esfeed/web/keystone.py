@@ -21,7 +21,7 @@ from esfeed.web.problems import Problem, unauthorized
 
 log = structlog.get_logger("esfeed")
 
-_MOST_REMEMBERED = 10_000
+_MAX_REMEMBERED = 10_000
 _REFUSED_FOR = 10.0
 
 
@@ -85,7 +85,7 @@ class Keystone:
         self._good.pop(mark, None)
         self._refused.pop(mark, None)
         for kept in (self._good, self._refused):
-            if len(kept) >= _MOST_REMEMBERED:
+            if len(kept) >= _MAX_REMEMBERED:
                 kept.clear()
         if found is None:
             self._refused[mark] = at
@@ -105,13 +105,13 @@ class Keystone:
         except self._failures as error:
             # The text of the error may quote the request, and with it a token.
             log.error("web.keystone_failed", error=type(error).__name__)
-            raise Problem(503, "Keystone does not answer; try again", None, {"retry-after": "5"}) from None
+            raise Problem(503, "Keystone does not answer; try again later", None, {"retry-after": "5"}) from None
         try:
             body = msgspec.convert(answer.json(), _Answer).token
             return _caller(body, mark, frozenset(self._settings.admin_roles))
         except (msgspec.ValidationError, ValueError, RecursionError):
-            log.error("web.keystone_failed", error="it answered something else than what a token is worth")
-            raise Problem(503, "Keystone does not answer; try again", None, {"retry-after": "5"}) from None
+            log.error("web.keystone_failed", error="its answer does not describe a token")
+            raise Problem(503, "Keystone does not answer; try again later", None, {"retry-after": "5"}) from None
 
 
 def _mark(token: str) -> str:

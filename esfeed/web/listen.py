@@ -58,7 +58,7 @@ def _at_file(settings: HttpSettings) -> socket.socket:
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
-        raise _taken(settings, error, "name another path, in a folder that is there") from None
+        raise _taken(settings, error, "name a path in a folder that exists") from None
     finally:
         os.umask(mask)
     return sock

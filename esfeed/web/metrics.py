@@ -36,10 +36,10 @@ class HttpMetrics:
         self._readers = Gauge("esfeed_http_readers", "Readers that wait for events.", ["feed"], registry=registry)
         self._out = Counter("esfeed_http_events", "Events sent to readers.", ["feed"], registry=registry)
         self._cut_off = Counter(
-            "esfeed_http_readers_cut_off", "Readers cut off because they did not read.", registry=registry
+            "esfeed_http_readers_cut_off", "Readers disconnected because they did not read.", registry=registry
         )
         self._answers = Counter("esfeed_http_requests", "Requests answered.", ["status"], registry=registry)
-        self._up = Gauge("esfeed_up", "Whether the feed itself answers.", registry=registry)
+        self._up = Gauge("esfeed_up", "Whether the feed process answers.", registry=registry)
         ProcessCollector(namespace="esfeed_http", registry=registry)
         registry.register(_State(app))
         self._reading = {"longpoll": 0, "eventsource": 0}
@@ -96,15 +96,13 @@ class _State(Collector):
         store, now = self._app.store, self._app.steady.now().timestamp()
         notes = watch_health(store.notes)
         stuck = stalled(self._app, notes)
-        up = _gauge("esfeed_watch_up", "Whether the last poll went well.", "watch")
+        up = _gauge("esfeed_watch_up", "Whether the last poll succeeded.", "watch")
         held_up = _gauge(
-            "esfeed_watch_stalled", "Whether it was not polled for three intervals, with no error to say why.", "watch"
+            "esfeed_watch_stalled", "Whether three intervals passed without a poll and without an error.", "watch"
         )
-        lag = _gauge(
-            "esfeed_watch_lag_seconds", "Since when the feed last was sure to know all: its last good poll.", "watch"
-        )
+        lag = _gauge("esfeed_watch_lag_seconds", "Time since the last successful poll.", "watch")
         behind = _gauge(
-            "esfeed_watch_lag_operations", "Operations on the index that the feed is not sure to have seen.", "watch"
+            "esfeed_watch_lag_operations", "Operations on the index that the feed may not have seen.", "watch"
         )
         for name in self._app.config.watches:
             health = notes.get(name)
@@ -117,12 +115,12 @@ class _State(Collector):
         yield from (up, held_up, lag, behind)
         head, first = store.log.head(), store.log.first()
         backlog = _gauge("esfeed_sink_backlog", "Log entries behind a sink's cursor.", "sink")
-        waiting = _gauge("esfeed_sink_lag_seconds", "How long the first of them has been waiting.", "sink")
-        parked = _gauge("esfeed_sink_parked", "Events of a sink that wait for another try.", "sink")
-        dead = _gauge("esfeed_sink_dead", "Events that a sink did not take and that are tried no more.", "sink")
+        waiting = _gauge("esfeed_sink_lag_seconds", "How long the first of them has waited.", "sink")
+        parked = _gauge("esfeed_sink_parked", "Events of a sink that wait for a retry.", "sink")
+        dead = _gauge("esfeed_sink_dead", "Events that a sink did not take and that esfeed no longer retries.", "sink")
         dropped = CounterMetricFamily(
             "esfeed_sink_dropped",
-            "Events that a sink will never get: discarded, or gone.",
+            "Events that a sink will never receive: discarded, or removed from the log.",
             labels=["sink"],
         )
         counts, sinks = store.dead_letters.counts(), sink_health(store.notes)
@@ -138,9 +136,9 @@ class _State(Collector):
         yield from (backlog, waiting, parked, dead, dropped)
         yield GaugeMetricFamily("esfeed_log_position", "The newest position of the log.", head)
         entries = 0 if first is None else head - first + 1
-        yield GaugeMetricFamily("esfeed_log_entries", "Entries that the log holds.", entries)
+        yield GaugeMetricFamily("esfeed_log_entries", "Entries in the log.", entries)
         yield GaugeMetricFamily("esfeed_log_bytes", "Bytes of the events in the log.", store.log.size_bytes())
-        yield GaugeMetricFamily("esfeed_state_bytes", "Bytes that the state takes.", size(self._app))
+        yield GaugeMetricFamily("esfeed_state_bytes", "Size of the state in bytes.", size(self._app))
 
 
 def size(app: App) -> int:

@@ -11,8 +11,8 @@ from esfeed import __version__
 
 _JSON = "application/json"
 _PROBLEM = "application/problem+json"
-_POSITION = {"type": "integer", "minimum": 0, "description": "A place in the log."}
-_NUMBER = {"type": ["integer", "string"], "description": "A string where it is beyond 2**53 and integers=safe."}
+_POSITION = {"type": "integer", "minimum": 0, "description": "A position in the log."}
+_NUMBER = {"type": ["integer", "string"], "description": "A string if it is beyond 2**53 and integers=safe."}
 _TEXT_OR_NULL = {"type": ["string", "null"]}
 
 
@@ -29,19 +29,19 @@ def description() -> dict[str, Any]:
         "security": [{"bearer": []}, {"keystone": []}, {}],
         "paths": {
             "/v1/changes": {"get": _changes()},
-            "/v1/me": {"get": _get("Who you are to this server", "Me")},
-            "/v1/status": {"get": _get("How every watch and sink is doing (administrators)", "Status", 403)},
+            "/v1/me": {"get": _get("Your identity at this server", "Me")},
+            "/v1/status": {"get": _get("The status of every watch and sink (administrators)", "Status", 403)},
             "/v1/dead": {"get": _dead()},
             "/v1/redrive": {"post": _redrive()},
             "/v1/openapi.json": {"get": _get("This description", "Description", public=True)},
             "/metrics": {"get": _metrics()},
-            "/healthz": {"get": _get("Whether the process lives", "Word", public=True, health=True)},
-            "/readyz": {"get": _get("Whether the feed does its work", "Ready", public=True, health=True)},
+            "/healthz": {"get": _get("Whether the process is alive", "Word", public=True, health=True)},
+            "/readyz": {"get": _get("Whether the feed is working", "Ready", public=True, health=True)},
         },
         "components": {
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "A token of `esfeed token add`."},
-                "keystone": {"type": "apiKey", "in": "header", "name": "X-Auth-Token", "description": "OpenStack's."},
+                "bearer": {"type": "http", "scheme": "bearer", "description": "A token from `esfeed token add`."},
+                "keystone": {"type": "apiKey", "in": "header", "name": "X-Auth-Token", "description": "For OpenStack."},
             },
             "schemas": _schemas(),
         },
@@ -53,7 +53,7 @@ def _get(
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"summary": summary, "responses": {"200": _answer(schema)}, **parts}
     if health:
-        found["responses"]["503"] = _answer(schema, "It is not so.")
+        found["responses"]["503"] = _answer(schema, "No.")
     if public:
         found["security"] = [{}]
     codes = (414, 431, 429, *more) if public else (401, 403, 414, 431, 429, 503, *more)
@@ -61,23 +61,23 @@ def _get(
     return found
 
 
-def _answer(schema: str, what: str = "As asked.") -> dict[str, Any]:
+def _answer(schema: str, what: str = "OK.") -> dict[str, Any]:
     return {"description": what, "content": {_JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}}
 
 
 _WHY = {
     400: "A parameter is wrong; detail says how to write it.",
-    401: "No token, or none that is good.",
-    403: "Not for you.",
-    409: "The position is beyond the end of the log: it is of another log.",
-    410: "The log no longer holds that position; first is the first one that is left.",
-    413: "Too much was sent.",
+    401: "No token, or an invalid one.",
+    403: "Not permitted.",
+    409: "The position is beyond the end of the log: it is from another log.",
+    410: "The log no longer has this position; `first` is the first one left.",
+    413: "The body is too large.",
     414: "The URL is longer than 8 KB.",
-    422: "The condition would cost too much; detail says what to leave out.",
+    422: "The condition would cost too much; detail says what to remove.",
     431: "The head of the request is longer than 16 KB.",
     415: "Send application/json.",
-    429: "Too often, or too many readers at once; wait as long as retry-after says.",
-    503: "Not now; try again after retry-after seconds.",
+    429: "Too many requests, or too many readers; wait for retry-after seconds.",
+    503: "Temporarily unavailable; try again after retry-after seconds.",
 }
 
 
@@ -99,36 +99,37 @@ def _changes() -> dict[str, Any]:
     parameters = [
         _parameter(
             "since",
-            'Events after this position; the beginning of what is left where it is left out; "now" for the end.',
+            'Events after this position; default: the first event left; "now": the end.',
             {"type": "string", "pattern": "^(now|[0-9]{1,18})$"},
         ),
         _parameter(
             "feed",
-            "A page at once, a page that waits for its first event, or a stream (also by Accept: text/event-stream).",
+            "normal: a page; longpoll: a page that waits for its first event; eventsource (or Accept: "
+            "text/event-stream): a stream.",
             {"type": "string", "enum": ["normal", "longpoll", "eventsource"]},
         ),
-        _parameter("limit", "The most events of a page.", {"type": "integer", "minimum": 1, "maximum": 1000}),
+        _parameter("limit", "The limit of events of a page.", {"type": "integer", "minimum": 1, "maximum": 1000}),
         _parameter("timeout", "How many seconds a long poll waits.", {"type": "number", "minimum": 0, "maximum": 300}),
         _names("type", "Only events of these types of document."),
         _names("id", "Only events of these documents."),
         _names("watch", "Only events of these watches."),
         _parameter(
             "where",
-            "Only events of which this CEL expression is true: op == 'deleted' || after.status == 'ACTIVE'.",
+            "Only events for which this CEL expression is true: op == 'deleted' || after.status == 'ACTIVE'.",
             {"type": "string", "maxLength": 4000},
         ),
-        _parameter("view", "Searchlight: which view of resources an administrator reads.", {"enum": ["admin", "user"]}),
+        _parameter("view", "Searchlight: the view that an administrator reads.", {"enum": ["admin", "user"]}),
         _parameter(
             "integers",
-            "safe: integers beyond 2**53 come as strings, for JavaScript.",
+            "safe: integers beyond 2**53 are strings, for JavaScript.",
             {"type": "string", "enum": ["exact", "safe"]},
         ),
-        _parameter("Last-Event-ID", "Where a stream goes on; counts more than since.", {"type": "string"}, "header"),
+        _parameter("Last-Event-ID", "Where a stream continues; overrides since.", {"type": "string"}, "header"),
     ]
     operation = _get("Events of the log, in order", "Page", 400, 409, 410, 422, parameters=parameters)
     operation["description"] = (
-        "Each event is a CloudEvents 1.0 object. A stream sends `id:` with each, which a client brings back as "
-        "Last-Event-ID; `event: gone` ends a stream whose place was dropped from the log. Tenants see their own "
+        "Each event is a CloudEvents 1.0 object. A stream sends an `id:` with each, which a client returns as "
+        "Last-Event-ID; `event: gone` ends a stream if its position was dropped from the log. Tenants see their own "
         "documents' events, in the user's view."
     )
     operation["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
@@ -136,12 +137,12 @@ def _changes() -> dict[str, Any]:
 
 
 def _dead() -> dict[str, Any]:
-    sink = _parameter("sink", "Only of this sink.", {"type": "string"})
+    sink = _parameter("sink", "Only events of this sink.", {"type": "string"})
     return _get("Events that sinks did not take (administrators)", "Dead", 400, parameters=[sink])
 
 
 def _redrive() -> dict[str, Any]:
-    operation = _get("Sends dead events again (administrators)", "Redriven", 400, 413, 415)
+    operation = _get("Send dead events again (administrators)", "Redriven", 400, 413, 415)
     operation["requestBody"] = {
         "required": True,
         "content": {_JSON: {"schema": {"$ref": "#/components/schemas/Redrive"}}},
@@ -150,7 +151,7 @@ def _redrive() -> dict[str, Any]:
 
 
 def _metrics() -> dict[str, Any]:
-    operation = _get("Measures, for Prometheus (administrators)", "Me")
+    operation = _get("Metrics for Prometheus (administrators)", "Me")
     operation["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
     return operation
 
@@ -165,7 +166,7 @@ def _object(required: dict[str, Any], more: bool = False, **optional: Any) -> di
 
 
 def _schemas() -> dict[str, Any]:
-    document = {"description": "The document, as the engine has it; null where there is none or it is not known."}
+    document = {"description": "The document as the engine stores it; null if there is none, or if it is unknown."}
     origin = _object(
         {
             "cluster": {"type": "string"},
@@ -213,7 +214,7 @@ def _schemas() -> dict[str, Any]:
             "attempts": {"type": "integer"},
             "error": {"type": "string"},
             "since": {"type": "number", "description": "Epoch seconds."},
-            "newer": {"type": ["integer", "null"], "description": "Where a newer state of it was delivered."},
+            "newer": {"type": ["integer", "null"], "description": "The position of a newer state that was delivered."},
             "document": _TEXT_OR_NULL,
             "op": _TEXT_OR_NULL,
         },
@@ -224,7 +225,7 @@ def _schemas() -> dict[str, Any]:
         "Page": _object(
             {
                 "events": {"type": "array", "items": {"$ref": "#/components/schemas/Event"}},
-                "last": {**_POSITION, "description": "Ask for the next page with since= this."},
+                "last": {**_POSITION, "description": "Use it as since of the next page."},
                 "head": {**_POSITION, "description": "The end of the log."},
             }
         ),
@@ -250,11 +251,11 @@ def _schemas() -> dict[str, Any]:
                 "items": {"type": "integer", "minimum": 1},
                 "minItems": 1,
                 "maxItems": 500,
-                "description": "Only these; all of the sink's dead events where left out.",
+                "description": "Only these positions; default: all dead events of the sink.",
             },
             force={
                 "type": "boolean",
-                "description": "Also those whose document the sink has a newer state of, which this takes back.",
+                "description": "Also send events that overwrite a newer state of their document.",
             },
         ),
         "Redriven": _object({"redriven": {"type": "integer"}, "superseded": {"type": "integer"}}),

@@ -80,14 +80,14 @@ class WebProcess:
             self._start()
         except OSError as error:
             self._sock.close()
-            raise EsfeedError(f"the process that serves HTTP cannot be started: {error}") from error
+            raise EsfeedError(f"cannot start the process that serves HTTP: {error}") from error
         for work in (self._keep, self._tell):
             self._threads.append(threading.Thread(target=work, name=f"web {work.__name__}", daemon=True))
             self._threads[-1].start()
         self._ready.wait(_STARTS_WITHIN)
         if self._refused is None and not self._ready.is_set():
             self._refused = EsfeedError(
-                f"the process that serves HTTP was not ready within {_STARTS_WITHIN:g} s", "the log may tell why"
+                f"the process that serves HTTP was not ready within {_STARTS_WITHIN:g} s", "see the log for why"
             )
         if self._refused is not None:
             self._end()
@@ -159,13 +159,13 @@ class WebProcess:
             code = self._process.wait()
             if not self._ready.is_set():
                 self._refused = self._refused or EsfeedError(
-                    f"the process that serves HTTP ended with code {code} before it was ready", "the log may tell why"
+                    f"the process that serves HTTP ended with code {code} before it was ready", "see the log for why"
                 )
                 self._ready.set()
                 return
             if self._leaving.is_set():
                 return
-            log.error("web.died", code=code, hint="the feed goes on; HTTP is served again in a moment")
+            log.error("web.died", code=code, hint="the feed continues; the server restarts in a moment")
             if self._leaving.wait(pause):
                 return
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -21,9 +21,9 @@ from esfeed.web.problems import Problem
 
 Feed = Literal["normal", "longpoll", "eventsource"]
 
-MOST_EVENTS = 1000
-MOST_WAIT = 300.0
-_MOST_NAMES = 100
+MAX_EVENTS = 1000
+MAX_WAIT = 300.0
+_MAX_NAMES = 100
 _LARGEST = 2**63 - 1
 _KNOWN = frozenset({"since", "limit", "feed", "timeout", "type", "id", "watch", "where", "view", "integers"})
 
@@ -34,14 +34,14 @@ def is_stream(request: HTTPConnection) -> bool:
     return feed == "eventsource" or (feed is None and "text/event-stream" in request.headers.get("accept", ""))
 
 
-class Eyes:
+class TenantFields:
     """What tenants see of the fields of a document. ``timestamps``: the date field of each watch."""
 
     def __init__(self, shape: Transform, timestamps: Mapping[str, str]) -> None:
         self._shape = shape
         self._timestamps = timestamps
 
-    def see(self, event: Event) -> Event | None:
+    def apply(self, event: Event) -> Event | None:
         """The event with its visible fields, ``None`` if none of those changed, or if it cannot be transformed."""
         try:
             return self._shape.apply(event, self._timestamps.get(event.watch, ""))
@@ -58,7 +58,7 @@ class Wanted(msgspec.Struct, frozen=True, eq=False):
     watches: frozenset[str] = frozenset()
     where: Where | None = None
     view: View | None = None
-    eyes: Eyes | None = None
+    tenant_fields: TenantFields | None = None
 
     @property
     def everything(self) -> bool:
@@ -76,9 +76,9 @@ class Wanted(msgspec.Struct, frozen=True, eq=False):
         if self.ids and event.doc_id not in self.ids:
             return None
         visible = seen(event, self.caller, self.view)
-        if visible is not None and self.eyes is not None and not self.caller.admin:
+        if visible is not None and self.tenant_fields is not None and not self.caller.admin:
             # Before any condition: a tenant must not query what it may not see.
-            visible = self.eyes.see(visible)
+            visible = self.tenant_fields.apply(visible)
         if visible is None or self.where is None:
             return visible
         if visible is not event or known is None:
@@ -103,7 +103,11 @@ class Query(msgspec.Struct, frozen=True, eq=False):
 
 
 def parse(
-    parameters: QueryParams, headers: Headers, caller: Caller, watches: Collection[str], eyes: Eyes | None = None
+    parameters: QueryParams,
+    headers: Headers,
+    caller: Caller,
+    watches: Collection[str],
+    tenant_fields: TenantFields | None = None,
 ) -> Query:
     """Parses and checks the request. Raises ``Problem`` (400) that says how to write a wrong parameter."""
     for name in parameters:
@@ -114,7 +118,7 @@ def parse(
         feed = "eventsource" if "text/event-stream" in headers.get("accept", "") else "normal"
     view = _one_of(parameters, "view", ("admin", "user"), "")
     if view == "admin" and not caller.admin:
-        raise Problem(403, "view=admin is for administrators; leave it out to read your tenant's view")
+        raise Problem(403, "view=admin is for administrators; omit it to read the view of your tenant")
     named = frozenset(_names(parameters, "watch"))
     # A tenant must not learn which watches exist: an unknown one has no events for it, as those of others.
     if caller.admin and (unknown := sorted(named - {*watches})):
@@ -126,15 +130,15 @@ def parse(
         named,
         _where(_single(parameters, "where")),
         view or None,  # type: ignore[arg-type]  # it is one of the two, or empty
-        eyes,
+        tenant_fields,
     )
     since = headers.get("last-event-id") if feed == "eventsource" else None
     return Query(
         wanted,
         _since("Last-Event-ID", since) if since else _since("since", _single(parameters, "since")),
-        int(_number(parameters, "limit", 100, 1, MOST_EVENTS)),
+        int(_number(parameters, "limit", 100, 1, MAX_EVENTS)),
         feed,  # type: ignore[arg-type]  # it is one of the three
-        _number(parameters, "timeout", 30.0, 0, MOST_WAIT),
+        _number(parameters, "timeout", 30.0, 0, MAX_WAIT),
         _one_of(parameters, "integers", ("exact", "safe"), "exact") == "safe",
     )
 
@@ -142,16 +146,16 @@ def parse(
 def _single(parameters: QueryParams, name: str) -> str | None:
     found = parameters.getlist(name)
     if len(found) > 1:
-        raise Problem(400, f"{name} is there {len(found)} times; write it once")
+        raise Problem(400, f"{name} appears {len(found)} times; write it once")
     return found[0] if found else None
 
 
 def _names(parameters: QueryParams, name: str) -> list[str]:
     found = parameters.getlist(name)
-    if len(found) > _MOST_NAMES:
-        raise Problem(400, f"{name} is there {len(found)} times; {_MOST_NAMES} are the most")
+    if len(found) > _MAX_NAMES:
+        raise Problem(400, f"{name} appears {len(found)} times; the limit is {_MAX_NAMES}")
     if "" in found:
-        raise Problem(400, f"{name} is empty; leave it out for all")
+        raise Problem(400, f"{name} is empty; omit it for all")
     return found
 
 
@@ -160,7 +164,7 @@ def _one_of(parameters: QueryParams, name: str, choices: tuple[str, ...], defaul
     if found is None:
         return default
     if found not in choices:
-        raise Problem(400, f"{name} is one of {', '.join(choices)}, not {found[:50]!r}")
+        raise Problem(400, f"{name} must be one of {', '.join(choices)}, not {found[:50]!r}")
     return found
 
 
@@ -169,10 +173,10 @@ def _number(parameters: QueryParams, name: str, default: float, least: float, li
     if found is None:
         return default
     if not re.fullmatch(r"\d{1,9}" if isinstance(default, int) else r"\d{1,9}(\.\d{1,9})?", found, re.ASCII):
-        raise Problem(400, f"{name} is a number from {least:g} to {limit:g}, not {found[:50]!r}")
+        raise Problem(400, f"{name} must be a number from {least:g} to {limit:g}, not {found[:50]!r}")
     number = float(found)
     if not least <= number <= limit:
-        raise Problem(400, f"{name} is a number from {least:g} to {limit:g}, not {found}")
+        raise Problem(400, f"{name} must be a number from {least:g} to {limit:g}, not {found}")
     return number
 
 
@@ -182,7 +186,7 @@ def _since(name: str, found: str | None) -> int | None:
     if found == "now":
         return -1
     if not re.fullmatch(r"\d{1,19}", found, re.ASCII) or int(found) > _LARGEST:
-        raise Problem(400, f'{name} is a position of the log, such as 1841, or "now", not {found[:50]!r}')
+        raise Problem(400, f'{name} must be a position of the log, such as 1841, or "now", not {found[:50]!r}')
     return int(found)
 
 
@@ -192,7 +196,7 @@ def _where(text: str | None) -> Where | None:
     try:
         of_reader(text)
     except ValueError as error:
-        raise Problem(422, f"where costs too much: {error}") from None
+        raise Problem(422, f"where is too expensive: {error}") from None
     try:
         return _compiled(text)
     except ValueError as error:

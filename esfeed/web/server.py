@@ -81,7 +81,7 @@ class WebServer:
             config.load()
         except (OSError, ValueError) as error:
             sock.close()
-            hint = f"it cannot be used with http.key: {error}"
+            hint = f"it is not usable with http.key: {error}"
             raise ConfigError("http.certificate", str(self._settings.certificate), hint) from error
         except EsfeedError:
             sock.close()
@@ -94,7 +94,7 @@ class WebServer:
         while not self._server.started and self._thread.is_alive() and time.monotonic() < until:
             time.sleep(_LOOK_AGAIN)
         if not self._server.started:
-            raise EsfeedError(f"the web server did not start within {_STARTS_WITHIN:g} s", "the log may tell why")
+            raise EsfeedError(f"the web server did not start within {_STARTS_WITHIN:g} s", "see the log for why")
         self.url = address(self._settings, sock)
         return self
 

@@ -169,7 +169,7 @@ async def _static(request: Request) -> Response:
     name = request.path_params["name"]
     known = await asyncio.to_thread(lambda: {file.name: file for file in STATIC.iterdir()})
     if name not in known or Path(name).suffix not in _KINDS:
-        raise Problem(404, "there is no such file")
+        raise Problem(404, "no such file")
     return FileResponse(known[name], media_type=_KINDS[Path(name).suffix], headers={"cache-control": "no-cache"})
 
 
@@ -181,16 +181,16 @@ async def _problem(request: Request, error: Exception) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     """Errors of the router itself: no such path, or no such method on it."""
     assert isinstance(error, HTTPException)
-    detail = {404: "there is no such path; /v1/openapi.json lists them", 405: "that method is not for this path"}
+    detail = {404: "no such path; /v1/openapi.json lists all paths", 405: "this path does not support this method"}
     return Problem(error.status_code, detail.get(error.status_code, str(error.detail)), None, error.headers).response()
 
 
 async def _failed(request: Request, error: Exception) -> Response:
     """The state is unreadable now; the details are for the log, not for the reader."""
     log.error("web.failed", path=request.url.path, error=str(error))
-    return Problem(503, "the feed's state cannot be read now; try again", None, {"retry-after": "5"}).response()
+    return Problem(503, "the state of the feed is not readable now; try again", None, {"retry-after": "5"}).response()
 
 
 async def _broken(request: Request, error: Exception) -> Response:
     log.error("web.broken", path=request.url.path, exc_info=error)
-    return Problem(500, "esfeed made a mistake; its log says more").response()
+    return Problem(500, "internal error; see the log of esfeed").response()

@@ -1,4 +1,4 @@
-"""A sink for esfeed: each event is a file of its own in a folder, as in a mail spool."""
+"""A sink for esfeed that writes each event to its own file in a folder, like a mail spool."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from esfeed.ports import OK, Outcome, retry, waits
 
 
 class SpoolSettings(SinkSection):
-    """Events as files in a folder, one each."""
+    """Events as files in a folder, one file per event."""
 
     type: Literal["spool"] = Field("spool", description="A folder of files.")
     folder: Text = Field(min_length=1, description="The folder, which must exist.")
 
 
 class SpoolSink:
-    """Writes each event under another name, has the disk confirm it, and renames it: nobody ever sees half a file."""
+    """Writes each event under a temporary name, syncs it to disk, and renames it: no reader sees a partial file."""
 
     Settings = SpoolSettings
 
@@ -34,13 +34,13 @@ class SpoolSink:
 
     def open(self) -> None:
         if not self._folder.is_dir():
-            raise ConfigError("folder", str(self._folder), "it is no folder; make it first, or name another")
+            raise ConfigError("folder", str(self._folder), "it is not a folder; create it, or name another")
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
         for number, event in enumerate(events):
             try:
                 self._write(event)
-            except OSError as error:  # no fault of this event: the others would fare alike
+            except OSError as error:  # the fault of the folder, not of this event: the others would fail too
                 failed = retry(f"cannot write to {self._folder} ({error.strerror})")
                 return [OK] * number + [failed] + [waits(failed.reason)] * (len(events) - number - 1)
         return [OK] * len(events)

@@ -1,4 +1,4 @@
-"""The contract of a sink, over this one."""
+"""Runs the contract of sinks for this sink."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from esfeed.testing.sink_contract import SinkContract
 
 
 class TestSpool(SinkContract):
-    """The target breaks by losing its folder."""
+    """The target breaks when its folder is moved away."""
 
     @pytest.fixture(autouse=True)
     def _target(self, tmp_path: Path) -> None:
@@ -30,11 +30,11 @@ class TestSpool(SinkContract):
     def break_target(self) -> None:
         self.folder.rename(self.folder.with_name("away"))
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.folder.with_name("away").rename(self.folder)
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    """A folder that is not there is a fault of the settings, told with its key."""
-    with pytest.raises(ConfigError, match=r"^folder = .*make it first"):
+    """A missing folder is an error in the settings that names the key."""
+    with pytest.raises(ConfigError, match=r"^folder = .*create it"):
         SpoolSink(SpoolSettings(folder=str(tmp_path / "none"))).open()

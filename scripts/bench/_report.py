@@ -21,7 +21,7 @@ _RATIOS = (
     ("esfeed-snapshot", "scan", 1.2, "first poll : helpers.scan + orjson, defaults"),
     ("esfeed-snapshot", "scan-5000", 1.2, "first poll : helpers.scan + orjson, size=5000"),
 )
-_MOST_MB = 150
+_MAX_MB = 150
 _UNREAD = ("ids", "native-1", "native-2", "esfeed-learn")
 """Only counted: they write no documents."""
 
@@ -112,5 +112,5 @@ def _targets(told: Sequence[Result]) -> str:
     ]  # fmt: skip
     if "esfeed-backfill" in by_key:
         peak = by_key["esfeed-backfill"]["peak_mb"]
-        rows.append(("peak memory of the backfill", f"≤ {_MOST_MB} MB", f"{peak:.0f} MB", peak <= _MOST_MB))
+        rows.append(("peak memory of the backfill", f"≤ {_MAX_MB} MB", f"{peak:.0f} MB", peak <= _MAX_MB))
     return targets(rows) if rows else ""

@@ -44,7 +44,7 @@ from tests.web.test_budget import STALLS
 
 _HTTP = "[http]\nrequests_per_second = 100000.0\n"
 _SLOW = 1700
-_MOST_GROWTH = 1.25
+_MAX_GROWTH = 1.25
 _PIECES = (
     b"GET", b"POST", b"HEAD", b"OPTIONS", b"PRI", b"/v1/changes", b"/v1/status", b"/v1/dead", b"/v1/redrive", b"/enter",
     b"/static/../x", b"?since=", b"&where=", b"&limit=-1", b"%00", b"%ff", b"\xff\xfe", b"HTTP/1.1", b"HTTP/9.9",
@@ -212,7 +212,7 @@ def faults(told: list[dict[str, Any]], log: str) -> list[str]:
             found += [
                 f"{one['phase']}: memory of {who} {before} to {after} MB"
                 for who, (before, after) in one["memory_mb"].items()
-                if after > _MOST_GROWTH * before
+                if after > _MAX_GROWTH * before
             ]
     return found + [line for line in log.splitlines() if "web.broken" in line or "web.died" in line]
 

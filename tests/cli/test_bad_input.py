@@ -86,7 +86,7 @@ def test_every_command_refuses_wrong_settings(feed: Feed, args: list[str]) -> No
     ("text", "words"),
     [
         ('hosts = "http://127.0.0.1:9200"', ["clusters.main.hosts", "list"]),
-        ("hosts = [9200]", ["clusters.main.hosts[0] = 9200", "text in quotes"]),
+        ("hosts = [9200]", ["clusters.main.hosts[0] = 9200", "string in quotes"]),
         ('hosts = ["http://127.0.0.1:9200"]\nretries = "many"', ["clusters.main.retries", "whole number"]),
         ('hosts = ["http://127.0.0.1:9200"]\nbasic_auth = "env:NOT_SET_HERE"', ["basic_auth", "NOT_SET_HERE"]),
         ('hosts = ["http://127.0.0.1:9200"]\nca_certs = "/not/there.pem"', ["ca_certs", "/not/there.pem"]),

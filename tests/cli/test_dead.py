@@ -189,8 +189,8 @@ def test_parked_events(feed: Feed, hook: Hook) -> None:
     told = feed.status()
     assert (told["state"], told["parked"], told["dead"], told["backlog"]) == ("parked", 2, 0, 0)
     assert "500" in told["error"]
-    feed.says(2, "still tried", args=("redrive", "hook", "1"))
-    feed.says(2, "still tried", args=("dead", "--discard", "hook", "1"))
+    feed.says(2, "still retries it", args=("redrive", "hook", "1"))
+    feed.says(2, "still retries it", args=("dead", "--discard", "hook", "1"))
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_a_sink_that_cannot_be_written_is_named_once_and_holds_nobody(
     said = capfd.readouterr().err
     assert stuck == ["bad"]
     assert said.count("sink bad") == 1
-    assert "1 log entries wait for the next time" in said
+    assert "1 log entries wait for the next run" in said
     assert "good" not in said
 
 
@@ -122,4 +122,4 @@ def test_a_sink_that_does_not_answer(app: App, capfd: pytest.CaptureFixture[str]
     stuck: list[str] = []
     assert timed(lambda: stuck.extend(deliver(app, ["good"], 0.2))) < 5
     assert stuck == ["good"]
-    assert "sink good: it did not answer within 0.2 s" in capfd.readouterr().err.replace("\n", " ")
+    assert "sink good: the sink did not answer within 0.2 s" in capfd.readouterr().err.replace("\n", " ")

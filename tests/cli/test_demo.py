@@ -107,7 +107,7 @@ def test_the_demo_shows_every_kind_of_event_and_adds_up(whole: tuple[int, str, s
 
 def test_an_administrators_change_is_told_to_the_admin_route_alone(whole: tuple[int, str, str, list[str]]) -> None:
     """Between that scene's caption and the next there is one event, of the admin's view."""
-    scene = whole[1].split("nothing for users\n")[1].split("\n\n")[0]
+    scene = whole[1].split("no event for users\n")[1].split("\n\n")[0]
     assert [line.split()[1:4:2] for line in scene.splitlines()] == [["updated", "(admin)"]]
 
 
@@ -177,7 +177,7 @@ def test_a_reader_that_leaves_ends_it(tmp_path: Path) -> None:
 def test_keep_goes_on_until_told_and_its_settings_are_real(tmp_path: Path) -> None:
     """The url, settings and commands it names work while it runs: a write of one's own appears, `status` tells."""
     with running(tmp_path, "--keep", "--speed", "20") as demo:
-        demo.line("The feed goes on")
+        demo.line("The feed runs")
         settings = re.search(r"-c (\S+) status", demo.line(" status"))
         put = re.search(r"curl -X PUT (\S+) -H \S+ -d '(.*)'", demo.line("curl"))
         assert settings
@@ -230,7 +230,7 @@ def test_an_engine_that_is_not_there_is_said_so(tmp_path: Path) -> None:
         code, _, err = demo.end()
         assert code == 1
         assert "http://127.0.0.1:1" in err
-        assert "leave out --engine" in err
+        assert "omit --engine" in err
         assert demo.left() == []
 
 

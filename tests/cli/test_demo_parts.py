@@ -17,23 +17,23 @@ from esfeed.errors import ClusterError
 def test_the_look_alike_counts_every_operation() -> None:
     """Updates and deletes move its counters as an engine's, a refused write does not, and refreshes follow."""
     with lookalike() as url:
-        door = EngineClient(url)
-        door.request("PUT", "/one", {"settings": {"number_of_shards": 1}})
+        client = EngineClient(url)
+        client.request("PUT", "/one", {"settings": {"number_of_shards": 1}})
 
         def counted(path: str) -> tuple[int, int, int]:
-            (copies,) = door.request("GET", path)["indices"]["one"]["shards"].values()
+            (copies,) = client.request("GET", path)["indices"]["one"]["shards"].values()
             indexing, refresh = copies[0]["indexing"], copies[0]["refresh"]
             return indexing["index_total"], indexing["delete_total"], refresh["external_total"]
 
         stats = "/one/_stats?level=shards&filter_path=indices.*.shards.*.indexing,indices.*.shards.*.refresh"
         seen = [counted(stats)]
         for body in ({"n": 1}, {"n": 2}):
-            door.request("PUT", "/one/_doc/1", body)
+            client.request("PUT", "/one/_doc/1", body)
             seen.append(counted(stats))
         with pytest.raises(ClusterError, match="409"):
-            door.request("PUT", "/one/_doc/1?version=1&version_type=external", {"n": 3})
+            client.request("PUT", "/one/_doc/1?version=1&version_type=external", {"n": 3})
         seen.append(counted(stats))
-        door.request("DELETE", "/one/_doc/1")
+        client.request("DELETE", "/one/_doc/1")
         seen.append(counted(stats))
         assert seen == [(0, 0, 0), (1, 0, 1), (2, 0, 2), (2, 0, 2), (3, 0, 3)]
         assert counted("/one/_stats?level=shards") == (3, 0, 3)

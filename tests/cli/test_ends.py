@@ -95,7 +95,7 @@ def test_a_poll_with_dead_events_fails(feed: Feed, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(FileSink, "send", lambda _, events: [rejected("no") for _ in events])
     polled = feed("poll")
     assert polled.exit_code == 3
-    assert "3 events are dead now" in polled.output
+    assert "3 events became dead" in polled.output
     assert feed("poll").exit_code == 0
 
 

@@ -59,7 +59,7 @@ def test_rename(feed: Feed, hook: Hook) -> None:
     """The new one goes on where the old one was, also where it has a place of its own by now."""
     feed("poll")
     assert hook.ids() == ["a"]
-    feed.says(0, "new goes on where hook was: 2 log entries", args=("sinks", "rename", "hook", "new"))
+    feed.says(0, "new continues where hook stopped: 2 log entries", args=("sinks", "rename", "hook", "new"))
     feed("poll")
     assert hook.ids() == ["a", "b", "c"]
     assert listed(feed) == {"new": (0, 1)}
@@ -69,7 +69,7 @@ def test_rename(feed: Feed, hook: Hook) -> None:
 
 def test_forget(feed: Feed) -> None:
     """Nothing of it is left, and nobody hears of it any more."""
-    feed.says(0, "hook is forgotten", args=("sinks", "forget", "hook"))
+    feed.says(0, "hook: forgotten", args=("sinks", "forget", "hook"))
     assert listed(feed) == {"new": (0, 0)}
     store = SqlState(f"sqlite:///{feed.folder}/state.db")
     assert "hook" not in {*store.sinks.cursors(), *store.dead_letters.counts(), *store.notes.all("sink")}
@@ -79,10 +79,10 @@ def test_forget(feed: Feed) -> None:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("forget", "new"), "it is in the settings"),
-        (("rename", "new", "hook"), "it is in the settings"),
-        (("forget", "hok"), 'the state knows no such sink; did you mean "hook"'),
-        (("rename", "hook", "nwe"), 'write the name of a sink of the settings; did you mean "new"'),
+        (("forget", "new"), "the settings still define it"),
+        (("rename", "new", "hook"), "the settings still define it"),
+        (("forget", "hok"), 'the state has no such sink; did you mean "hook"'),
+        (("rename", "hook", "nwe"), 'the settings have no such sink; did you mean "new"'),
     ],
 )
 def test_wrong_names(feed: Feed, args: tuple[str, ...], words: str) -> None:

@@ -1,1 +1,1 @@
-"""The door to the cluster, on real engines and through a proxy that spoils answers."""
+"""The access to the cluster, on real engines and through a proxy that spoils answers."""

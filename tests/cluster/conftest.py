@@ -1,4 +1,4 @@
-"""The door to the cluster as tests open it: straight, or through the proxy with naps that only are noted."""
+"""The cluster as tests open it: directly, or through a proxy, with pauses that are recorded instead of slept."""
 
 from __future__ import annotations
 

@@ -97,13 +97,13 @@ def test_a_target_that_is_down() -> None:
 
 def test_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """By count and by bytes: the oldest go, and are counted."""
-    monkeypatch.setattr(module, "MOST_EVENTS", 5)
+    monkeypatch.setattr(module, "MAX_EVENTS", 5)
     bench = Bench(batch=10)
     bench.hear(*"abcdefgh")
     assert bench.steps.backlog == 5
     bench.run()
     assert (bench.sink.positions, bench.dropped) == ([4, 5, 6, 7, 8], 3)
-    monkeypatch.setattr(module, "MOST_BYTES", 1200)
+    monkeypatch.setattr(module, "MAX_BYTES", 1200)
     bench.hear(*"abcd")
     bench.run()
     assert (bench.sink.positions[5:], bench.dropped) == ([11, 12], 5)

@@ -129,7 +129,7 @@ def test_an_alias_of_two_indices_under_seq_no_is_refused_until_it_is_one_again(
     raw.create(f"{index}-2", DATE)
     raw.alias(f"{index}-2", f"{index}-alias")
     for _ in range(2):
-        with pytest.raises(ConfigError, match="several indices at once"):
+        with pytest.raises(ConfigError, match="points to several indices"):
             feed.poll()
     assert feed.new() == []
     copy(raw, f"{index}-1", f"{index}-2", d1="other", d4=None)

@@ -52,7 +52,7 @@ def test_a_healthy_watch_goes_on(raw: Raw, index: str, follow: Callable[..., Fee
         events = feed.poll()
         assert told(events) == [("deleted", f"c{number}")]
         replay.apply(events)
-        assert f"followed by {tracker.name}" in tracker.check(feed.app.store.commits.checkpoint("w"))
+        assert f"tracker {tracker.name}" in tracker.check(feed.app.store.commits.checkpoint("w"))
     assert replay.differences(truth(raw, alias)) == []
     raw.call("DELETE", f"/{names[0]}")
     replay.apply(feed.poll())
@@ -73,7 +73,7 @@ def test_the_commands_say_the_same(raw: Raw, index: str, tmp_path: Path) -> None
     checked = feed("check")
     assert checked.returncode == 0, checked.stderr
     assert "2 indices behind" in checked.stdout
-    assert "followed by updated_at" in checked.stdout
+    assert "tracker updated_at" in checked.stdout
     feed.poll()
 
 
@@ -99,7 +99,7 @@ def test_check_says_what_a_poll_says_of_sequence_numbers(raw: Raw, index: str, f
     feed = follow(f"{index}-alias", tracker="seq_no")
     said = []
     for act in (lambda: feed.app.trackers["w"].check(None), feed.poll):
-        with pytest.raises(ConfigError, match="several indices at once") as caught:
+        with pytest.raises(ConfigError, match="points to several indices") as caught:
             act()
         said.append(str(caught.value))
     assert said[0] == said[1]

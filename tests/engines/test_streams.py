@@ -124,7 +124,7 @@ def test_a_stream_behind_an_alias(stream: Stream, follow: Callable[..., Feed]) -
     stream.raw.call("DELETE", f"/{stream.backing()[0]}")
     assert told(feed.poll()) == [("deleted", "a")]
     stream.raw.alias(stream.name, f"{alias}-filtered", filter={"term": {"v": 1}})
-    with pytest.raises(ConfigError, match="this alias filters"):
+    with pytest.raises(ConfigError, match="this alias has a filter"):
         feed.app.clusters["w"].resolve(f"{alias}-filtered", "w")
 
 

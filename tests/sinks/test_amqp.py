@@ -103,7 +103,7 @@ class TestContract(SinkContract):
         for each in self.queues:
             declare(own.now, each)
         yield
-        self.mend_target()
+        self.restore_target()
         self.wire.close()
 
     def make_sink(self) -> AmqpSink:
@@ -118,7 +118,7 @@ class TestContract(SinkContract):
         self.wire.shut()
         self.down = True
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         if self.down:
             self.wire.open()
             self.down = False
@@ -185,7 +185,7 @@ def test_exchange_and_routing_key(shared: Service, bound: str) -> None:
     assert [outcome.kind for outcome in outcomes] == ["ok", "rejected", "rejected", "rejected", "ok"]
     assert "no queue is bound to exchange" in outcomes[1].reason
     assert "'servers.updated.us'" in outcomes[1].reason
-    assert "{zone} is not there" in outcomes[2].reason
+    assert "{zone} is missing" in outcomes[2].reason
     assert "longer than the 255 bytes" in outcomes[3].reason
     lax = make(shared, "{watch}.{op}.{zone}", exchange=exchange, mandatory=False)
     lax.open()
@@ -389,8 +389,8 @@ def test_nobody_there(queue: str) -> None:
     ("keys", "words"),
     [
         ({"url": "http://x"}, "begins with amqp:// or amqps://"),
-        ({"url": "amqp://u:hunter2@x", "password": "other"}, "stands in url and in password"),
-        ({"url": f"amqp://x/{'v' * 256}"}, "vhost of 255 bytes at most"),
+        ({"url": "amqp://u:hunter2@x", "password": "other"}, "in both url and password"),
+        ({"url": f"amqp://x/{'v' * 256}"}, "vhost of up to 255 bytes"),
         ({"exchange": "e" * 256}, "at most 255 characters"),
         ({"routing_key": "{"}, "is alone"),
     ],

@@ -148,7 +148,7 @@ class TestHttp(SinkContract):
         self.target.stop()
         self.stopped = True
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.target.refused = ()
         if self.stopped:
             self.target.start()
@@ -175,7 +175,7 @@ class TestMail(SinkContract):
     def break_target(self) -> None:
         self.inbox.stop()
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         if self.inbox.refused:
             self.inbox.refused = ()
         else:
@@ -209,7 +209,7 @@ def test_field_that_is_not_there(target: Target) -> None:
     sink.open()
     outcomes = sink.send([*some(1, after={"x": 1}), *some(2)])
     assert kinds(outcomes) == [("rejected", True), ("ok", True)]
-    assert "{status} is not there" in outcomes[0].reason
+    assert "{status} is missing" in outcomes[0].reason
     sink.close()
 
 
@@ -344,7 +344,7 @@ def test_interval(target: Target) -> None:
 @pytest.mark.parametrize("url", ["nonsense://s3cret", "slack://s3cret", "s3cret"])
 def test_url_that_apprise_cannot_use(url: str, capfd: pytest.CaptureFixture[str]) -> None:
     """A url that means nothing to Apprise is an error of ``urls`` that names its number and shows none of it."""
-    with pytest.raises(ConfigError, match=r"number 2.*cannot use it") as caught:
+    with pytest.raises(ConfigError, match=r"number 2.*cannot use this URL") as caught:
         make("json://127.0.0.1", url).open()
     assert caught.value.key == "urls"
     assert "s3cret" not in str(caught.value)

@@ -103,7 +103,7 @@ class _CommandContract(SinkContract):
             assert gone(pid)  # a kill is not felt at once: it could still read a line, and take it with it
             self.pid.unlink()
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.broken.unlink(missing_ok=True)
         self.refused.unlink(missing_ok=True)
 
@@ -291,7 +291,7 @@ for line in sys.stdin:
     docs = {1: "a", 2: "b", 3: "c", 4: "d", 5: "b"}
     outcomes = sink.send([sample_event(position=n, doc_id=doc) for n, doc in docs.items()])
     assert kinds(outcomes) == [("ok", True), ("retry", True), ("rejected", True), ("ok", True), ("retry", False)]
-    assert [outcome.reason for outcome in outcomes[1:3]] == ["busy [31m", "the program will not have it"]
+    assert [outcome.reason for outcome in outcomes[1:3]] == ["busy [31m", "the program rejects it"]
     sink.close()
     assert positions(out) == [1, 2, 3, 4]
 
@@ -324,10 +324,10 @@ for line in sys.stdin:
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        ("read -r x; echo yes; cat > /dev/null", 'it answered "yes", which is not ok'),
-        (r"read -r x; printf 'ok\nok\n'; cat > /dev/null", 'it answered "ok"'),
-        ("read -r x; echo; cat > /dev/null", 'it answered ""'),
-        ("read -r x; head -c 100000 /dev/zero; cat > /dev/null", "which is not ok"),
+        ("read -r x; echo yes; cat > /dev/null", 'answered "yes" instead of ok'),
+        (r"read -r x; printf 'ok\nok\n'; cat > /dev/null", 'answered "ok"'),
+        ("read -r x; echo; cat > /dev/null", 'answered ""'),
+        ("read -r x; head -c 100000 /dev/zero; cat > /dev/null", "instead of ok"),
     ],
 )
 def test_nonsense_answers(script: str, said: str) -> None:
@@ -444,7 +444,7 @@ def test_program_taken_away(tmp_path: Path) -> None:
     sink = make(str(program), mode="batch")
     sink.open()
     program.rename(tmp_path / "away")
-    with pytest.raises(Retryable, match="put it back"):
+    with pytest.raises(Retryable, match="restore it"):
         sink.send(some(1))
     (tmp_path / "away").rename(program)
     assert sink.send(some(1))[0].ok
@@ -456,10 +456,10 @@ def test_program_taken_away(tmp_path: Path) -> None:
     [
         ({"command": []}, "at least 1"),
         ({"command": "ls -l"}, "tuple"),
-        ({"command": [""]}, "begins with the name"),
-        ({"mode": "batch", "ack": True}, "leave out ack"),
-        ({"environment": {"A=B": "s3cret"}}, "cannot be a variable"),
-        ({"environment": {"A": "s3cret\0"}}, "cannot be a variable"),
+        ({"command": [""]}, "the name of a program first"),
+        ({"mode": "batch", "ack": True}, "remove ack"),
+        ({"environment": {"A=B": "s3cret"}}, "is not a valid name"),
+        ({"environment": {"A": "s3cret\0"}}, "is not a valid name"),
     ],
 )
 def test_wrong_settings(keys: dict[str, Any], message: str) -> None:

@@ -69,7 +69,7 @@ A_B_A = [
 
 @pytest.fixture
 def mirror(raw: Raw, index: str) -> Iterator[str]:
-    """A name for an index, whose template is taken away afterwards, too."""
+    """A name for an index, whose template is removed afterwards, too."""
     yield index
     raw.call("DELETE", template_path(raw, index))
 
@@ -134,7 +134,7 @@ class TestMirror(SinkContract):
     def _target(self, engine: Engine, proxy: Proxy, mirror: str) -> None:
         self.engine, self.proxy, self.index = engine, proxy, mirror
         self.recorder = _Recorder()
-        self.mend_target()
+        self.restore_target()
 
     def make_sink(self) -> ElasticsearchSink:
         template = {"settings": {"number_of_shards": 1, "number_of_replicas": 0}, "mappings": unmapped(self.engine)}
@@ -162,7 +162,7 @@ class TestMirror(SinkContract):
         self.proxy.reset()
         self.proxy.on("", cut_before(), times=1000)
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.proxy.reset()
         self.recorder.refused = ()
         self.proxy.on("_bulk", self.recorder, times=1000)
@@ -208,7 +208,7 @@ class TestLog(SinkContract):
     def break_target(self) -> None:
         self.wire.shut()
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.wire.open()
 
 
@@ -227,7 +227,7 @@ class _Killed(TestLog):
         os.kill(self.own[0].pid, signal.SIGKILL)
         engines.stop(["es7"], _label(), keep=True)
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.own[:] = engines.start(["es7"], instance=_label(), keep=True)
 
 
@@ -268,7 +268,7 @@ def test_frozen_engine(own: list[Engine]) -> None:
     try:
         begin = time.monotonic()
         out = send(sink, *A_B_A)
-        with pytest.raises(Retryable, match=r"no whole answer within 1 s"):
+        with pytest.raises(Retryable, match=r"no complete answer within 1 s"):
             sink.open()
         assert time.monotonic() - begin < 3
         assert kinds(out) == [("retry", True), ("retry", False), ("retry", False)]
@@ -454,7 +454,7 @@ def test_event_over_the_real_limit(raw: Raw, mirror: str, keys: dict[str, Any]) 
     big = sample_event(position=1, doc_id="big", after=b'{"a":"' + b"x" * (101 << 20) + b'"}')
     out = send(sink, big, sample_event(position=2, doc_id="small"))
     assert (out[0].kind, out[1].kind) == ("rejected", "ok")
-    assert ("413" if keys else "at most 104857600 are taken (max_bytes)") in out[0].reason
+    assert ("413" if keys else "the limit is 104857600 (max_bytes)") in out[0].reason
     assert list(documents(raw, mirror)) == ["small"]
     sink.close()
 
@@ -506,9 +506,9 @@ def test_item_that_is_turned_away(raw: Raw, proxy: Proxy, mirror: str) -> None:
         (answer(503), "503"),
         (answer(429, headers={"retry-after": "7"}), "429"),
         (answer(502, b"<html>bad gateway"), "bad gateway"),
-        (answer(200, b"<html>"), "no answer to _bulk"),
+        (answer(200, b"<html>"), "not one to _bulk"),
         (answer(200, {"items": []}), "answered 0 of 2"),
-        (answer(403), "grant that user"),
+        (answer(403), "grant this user"),
         (answer(401), "correct user"),
         (cut_before(), "without an answer"),
         (cut_after(), "without an answer"),
@@ -538,7 +538,7 @@ def test_hang(proxy: Proxy, mirror: str) -> None:
     begin = time.monotonic()
     out = send(sink, sample_event())
     assert time.monotonic() - begin < 1.5
-    assert "no whole answer within 0.5 s" in out[0].reason
+    assert "no complete answer within 0.5 s" in out[0].reason
     sink.close()
 
 
@@ -568,7 +568,7 @@ def test_something_else() -> None:
                 connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")
 
         threading.Thread(target=talk, daemon=True).start()
-        with pytest.raises(ConfigError, match="neither Elasticsearch nor OpenSearch") as caught:
+        with pytest.raises(ConfigError, match="does not answer as Elasticsearch") as caught:
             make(f"http://127.0.0.1:{listener.getsockname()[1]}", "x").open()
     assert caught.value.key == "hosts"
 
@@ -625,12 +625,12 @@ def test_judge(item: dict[str, Any], kind: str) -> None:
     ("keys", "message"),
     [
         ({"hosts": ["ftp://h"]}, "begins with https:// or http://"),
-        ({"hosts": ["http://u:s3cret@h"]}, "no user belongs into a url"),
+        ({"hosts": ["http://u:s3cret@h"]}, "remove the user from the url"),
         ({"hosts": []}, "at least 1"),
-        ({"user": "u"}, "need each other"),
+        ({"user": "u"}, "set both user and password"),
         ({"api_key": "k", "user": "u", "password": "p"}, "only one of them"),
-        ({"index": "{watch}"}, "indices of others"),
-        ({"template": {"mapping": {}}}, "mapping is no part"),
+        ({"index": "{watch}"}, "other indices"),
+        ({"template": {"mapping": {}}}, "mapping is not allowed here"),
     ],
 )
 def test_wrong_settings(keys: dict[str, Any], message: str) -> None:

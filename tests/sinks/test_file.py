@@ -95,7 +95,7 @@ class TestFileTooBig(_FileContract):
     def break_target(self) -> None:
         self._limit((self.path.stat().st_size if self.path.exists() else 0) + 100)
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self._limit(None)
 
 
@@ -111,7 +111,7 @@ class TestFullDisk(_FileContract):
             while True:
                 filler.write(b"x" * 4096)
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         (self.path.parent / "filler").unlink()
 
 
@@ -133,7 +133,7 @@ class TestRotating(_FileContract):
     def break_target(self) -> None:
         self._limit(100)
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self._limit(None)
 
 
@@ -318,7 +318,7 @@ def test_full_disk_names_the_mend(small_disk: Path) -> None:
     sink = make(path)
     sink.open()
     send(sink, 1)
-    with pytest.raises(Retryable, match=r"No space left on device.*make room"):
+    with pytest.raises(Retryable, match=r"No space left on device.*free space"):
         sink.send([sample_event(position=2, after={"x": "y" * (5 << 20)})])
     assert positions(path) == [1]
     sink.close()
@@ -459,7 +459,7 @@ def test_deleted_while_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     sink.open()
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", lambda _: path.unlink())
-        with pytest.raises(Retryable, match="it was deleted meanwhile"):
+        with pytest.raises(Retryable, match="it was deleted in the meantime"):
             sink.send([sample_event()])
     send(sink, 1)
     assert positions(path) == [1]
@@ -523,7 +523,7 @@ def test_lock_of_another_process(tmp_path: Path) -> None:
 
 def test_missing_folder(tmp_path: Path) -> None:
     """A missing folder is an error of the key ``path`` that says what to do."""
-    with pytest.raises(ConfigError, match=r"path = '.*/none/e.jsonl': its folder does not exist; make it first"):
+    with pytest.raises(ConfigError, match=r"path = '.*/none/e.jsonl': its folder does not exist; create it"):
         make(tmp_path / "none" / "e.jsonl").open()
 
 
@@ -532,7 +532,7 @@ def test_folder_instead_of_a_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="it is a folder"):
         make(tmp_path).open()
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="should be its folder is a file"):
+    with pytest.raises(ConfigError, match="a part of its path is a file"):
         make(tmp_path / "file" / "e.jsonl").open()
 
 

@@ -154,7 +154,7 @@ class TestKilled(_MqttContract):
         self.subscriber.ready.clear()
         self.server.kill()
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         if self.refusing:
             self._allow_all()
             return
@@ -172,7 +172,7 @@ class TestHanging(_MqttContract):
         self._frozen = self.server.frozen()
         self._frozen.__enter__()
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         if self.refusing:
             self._allow_all()
             return
@@ -259,7 +259,7 @@ def test_too_large(server: Server, subscriber: Subscriber) -> None:
         ]
     )
     assert kinds(outcomes) == [("rejected", True), ("ok", True)]
-    assert "the message has 600001 bytes, and the broker takes 600000 at most" in outcomes[0].reason
+    assert "the message has 600001 bytes; the limit of the broker is 600000" in outcomes[0].reason
     assert seen(subscriber.wait(1))[0][1] == 2
     sink.close()
 
@@ -270,7 +270,7 @@ def test_topic_of_a_field_that_is_not_there(server: Server, subscriber: Subscrib
     sink.open()
     outcomes = sink.send([*some(1), *some(2, after={"p": "x"})])
     assert kinds(outcomes) == [("rejected", True), ("ok", True)]
-    assert "{doc.p} is not there" in outcomes[0].reason or "{p} is not there" in outcomes[0].reason
+    assert "{doc.p} is missing" in outcomes[0].reason or "{p} is not there" in outcomes[0].reason
     sink.close()
 
 
@@ -370,7 +370,7 @@ def test_topic_that_the_user_may_not_write() -> None:
             [sample_event(watch="yes"), sample_event(watch="no"), sample_event(watch="no", position=2)]
         )
         assert kinds(outcomes) == [("ok", True), ("retry", True), ("retry", False)]
-        assert "Not authorized: let that user publish" in outcomes[1].reason
+        assert "Not authorized: allow this user to publish" in outcomes[1].reason
         sink.close()
     finally:
         server.close()
@@ -396,9 +396,9 @@ def test_tls(server: Server) -> None:
     ("keys", "message"),
     [
         ({"url": "http://u:s3cret@h"}, "begins with mqtt://"),
-        ({"url": "mqtt://u:s3cret@h/t"}, "topic is a key"),
+        ({"url": "mqtt://u:s3cret@h/t"}, "topic has its own key"),
         ({"topic": "a{"}, "is alone"),
-        ({"clear_deleted": True}, "needs retain"),
+        ({"clear_deleted": True}, "set retain = true"),
     ],
 )
 def test_wrong_settings(keys: dict[str, Any], message: str) -> None:

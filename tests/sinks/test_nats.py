@@ -114,7 +114,7 @@ class TestContract(SinkContract):
             create(own.now, stream, subjects=self.subjects)
         yield
         if self.down:
-            self.mend_target()
+            self.restore_target()
 
     def make_sink(self) -> NatsSink:
         return make(self.own.now, self.stream, subject=self.subject, timeout=5)
@@ -127,7 +127,7 @@ class TestContract(SinkContract):
         self.own.stop()
         self.down = True
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         if self.down:
             self.own.start()
             self.down = False
@@ -188,7 +188,7 @@ def test_subject_of_a_template(shared: Service, stream: str) -> None:
     outcomes = sink.send([good, bad])
     sink.close()
     assert [outcome.kind for outcome in outcomes] == ["ok", "rejected"]
-    assert "{zone} is not there" in outcomes[1].reason
+    assert "{zone} is missing" in outcomes[1].reason
     (message,) = messages(shared, stream)
     assert message.subject == f"{stream}.a_b_c_d_e.z-eu.updated"
 
@@ -197,7 +197,7 @@ def test_wildcard_takes_in_every_subject() -> None:
     """Levels with a place become ``*``, others stay."""
     subject = Subject("es.{watch}.x{{y}}.{a.b}-{op}")
     assert subject.wildcard == "es.*.x{{y}}.*"
-    with pytest.raises(TemplateFailed, match=r"\{a.b\} is not there"):
+    with pytest.raises(TemplateFailed, match=r"\{a.b\} is missing"):
         subject.render(sample_event())
     assert subject.render(sample_event(after={"a": {"b": "1.2"}})) == "es.servers.x{y}.1_2-updated"
 
@@ -232,7 +232,9 @@ def test_stream_that_takes_other_subjects(shared: Service, stream: str) -> None:
     sink.close()
     assert [outcome.kind for outcome in outcomes] == ["ok", "retry", "retry"]
     assert "expected stream does not match" in outcomes[1].reason
-    assert f"no stream takes the subject '{stream}.c': let stream '{stream}' take it" in outcomes[2].reason
+    assert (
+        f"no stream takes the subject '{stream}.c': add it to the subjects of stream '{stream}'" in outcomes[2].reason
+    )
     assert positions(shared, stream) == [1]
     assert positions(shared, other) == []
 
@@ -379,7 +381,7 @@ def test_tls(services: Services, stream: str) -> None:
 def test_server_that_does_not_ask_for_tls(services: Services, stream: str) -> None:
     """Where TLS is wanted, neither password nor event goes out in the clear."""
     own = services.own("nats", trace="true", logtime="true", tls="none", allow_non_tls="none")
-    with pytest.raises(ConfigError, match=r"tls = True: the server does not ask for TLS"):
+    with pytest.raises(ConfigError, match=r"tls = True: the server does not offer TLS"):
         make(own.now, stream, tls=True, ca_certs=own.now.ca_certs).open()
     assert b"CONNECT" not in Path(own.now.record["log"]).read_bytes()
 
@@ -482,10 +484,10 @@ def test_nobody_there(shared: Service, stream: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"user": "u"}, "user and password go together"),
+        ({"user": "u"}, "set both user and password"),
         ({"user": "u", "password": "hunter2", "token": "hunter2"}, "write one of user and password, token, or cred"),
-        ({"hosts": ["nats://u:hunter2@x"]}, "is no host"),
-        ({"stream": "a.b"}, "a stream's name without spaces"),
+        ({"hosts": ["nats://u:hunter2@x"]}, "is not a host"),
+        ({"stream": "a.b"}, "the name of a stream without spaces"),
         ({"hosts": []}, "at least 1 item"),
     ],
 )

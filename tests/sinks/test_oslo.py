@@ -86,7 +86,7 @@ class TestContract(SinkContract):
     def break_target(self) -> None:
         self.stack.down("rabbitmq")
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.stack.up("rabbitmq")
 
 
@@ -146,6 +146,6 @@ def test_settings() -> None:
     with pytest.raises(ValidationError, match="transport url") as told:
         OsloSettings.model_validate({"url": "hunter2"})
     assert "hunter2" not in str(told.value)
-    with pytest.raises(ConfigError, match="no transport"):
+    with pytest.raises(ConfigError, match="not a usable transport url"):
         OsloSink(OsloSettings.model_validate({"url": "pigeon://u:hunter2@h/"})).open()
     assert isinstance(OsloSettings.model_validate({"url": "rabbit://h/"}).topic, Template)

@@ -106,7 +106,7 @@ class TestMirror(SinkContract):
         self.admin.close()
         self.server.kill()
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.server.start()
         self.admin("DROP TRIGGER IF EXISTS refuse ON docs")
 
@@ -144,7 +144,7 @@ class TestLog(SinkContract):
         self._frozen = self.server.frozen()
         self._frozen.__enter__()
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self._frozen.__exit__(None, None, None)
 
 
@@ -232,7 +232,7 @@ def test_too_large(server: Server, admin: Admin) -> None:
     sink.open()
     outcomes = sink.send([sample_event(position=1, doc_id="big", after={"x": "y" * 3000}), *some(2)])
     assert [outcome.kind for outcome in outcomes] == ["rejected", "ok"]
-    assert "at most 2048 are taken" in outcomes[0].reason
+    assert "the limit is 2048" in outcomes[0].reason
     assert list(documents(admin)) == ["doc-2"]
     sink.close()
 
@@ -383,15 +383,15 @@ def test_hang(server: Server, admin: Admin) -> None:
     with server.frozen():
         for _ in range(2):
             begin = time.monotonic()
-            assert "no whole answer within 0.5 s" in sink.send(some(1, 2))[0].reason
+            assert "no complete answer within 0.5 s" in sink.send(some(1, 2))[0].reason
             assert time.monotonic() - begin < 1.5
-        with pytest.raises(Retryable, match=r"no whole answer within 0\.5 s"):
+        with pytest.raises(Retryable, match=r"no complete answer within 0\.5 s"):
             sink.open()
     sink.open()
     with psycopg.connect(server.url) as other:
         other.execute("LOCK TABLE docs")
         begin = time.monotonic()
-        assert "no whole answer within 0.5 s: see its load and locks" in sink.send(some(3))[0].reason
+        assert "no complete answer within 0.5 s: see its load and locks" in sink.send(some(3))[0].reason
         assert time.monotonic() - begin < 1.5
     assert sink.send(some(3))[0].ok
     sink.close()
@@ -454,7 +454,7 @@ def test_tls(server: Server, admin: Admin) -> None:
         ({"table": 'a"; DROP TABLE x; --'}, "write a name"),
         ({"table": "a.b.c"}, "write a name"),
         ({"table": "x" * 60}, "write a name"),
-        ({"ca_certs": "x"}, "need tls = true"),
+        ({"ca_certs": "x"}, "set tls = true"),
     ],
 )
 def test_wrong_settings(keys: dict[str, Any], message: str) -> None:

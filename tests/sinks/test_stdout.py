@@ -61,7 +61,7 @@ class TestFullDiskBehindIt(SinkContract):
         os.dup2(full, self.stream.fileno())
         os.close(full)
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         os.dup2(self._sound, self.stream.fileno())
         os.close(self._sound)
 
@@ -115,7 +115,7 @@ def test_reader_gone() -> None:
         sink = make(stream)
         sink.open()
         os.close(reader)
-        with pytest.raises(ReaderGone, match="whoever read standard output is gone"):
+        with pytest.raises(ReaderGone, match="the reader of standard output is gone"):
             sink.send([sample_event()])
         sink.close()
 

@@ -104,7 +104,7 @@ class _WebhookContract(SinkContract):
     def received(self) -> list[tuple[str, int]]:
         return [(request.event["id"], request.event["data"]["position"]) for request in self.server.requests]
 
-    def mend_target(self) -> None:
+    def restore_target(self) -> None:
         self.server.answer = lambda _: Answer()
 
     def refuse(self, doc_ids: Collection[str]) -> None:
@@ -236,7 +236,7 @@ def test_never(server: Server, status: int) -> None:
 def test_redirect_is_not_followed(server: Server) -> None:
     """A redirect is ``retry``, since the url can be corrected, and the error names where it leads."""
     server.answer = lambda _: Answer(307, {"Location": "http://169.254.169.254/latest"})
-    expected = "307 Temporary Redirect: redirects are not followed; it names http://169.254.169.254/latest"
+    expected = "307 Temporary Redirect: esfeed does not follow redirects; its location is http://169.254.169.254/latest"
     assert post(server.url) == Outcome("retry", expected)
 
 
@@ -310,7 +310,7 @@ def test_hang(raw_server: Callable[[Callable[[socket.socket], None]], str]) -> N
     sink.close()
     assert {outcome.kind for outcome in outcomes} == {"retry"}
     assert [outcome.tried for outcome in outcomes] == [True, *[False] * 49]
-    assert outcomes[0].reason == f"{url[:-1]}: no whole answer within 0.3 s"
+    assert outcomes[0].reason == f"{url[:-1]}: no complete answer within 0.3 s"
     assert outcomes[1].reason.startswith("not tried after an earlier fault: ")
 
 
@@ -333,7 +333,7 @@ def test_drip(raw_server: Callable[[Callable[[socket.socket], None]], str], wher
 
     outcome = post(raw_server(talk), timeout=0.4)
     assert outcome.kind == "retry"
-    assert outcome.reason.endswith("no whole answer within 0.4 s")
+    assert outcome.reason.endswith("no complete answer within 0.4 s")
 
 
 def test_server_that_does_not_read(raw_server: Callable[[Callable[[socket.socket], None]], str]) -> None:
@@ -342,7 +342,7 @@ def test_server_that_does_not_read(raw_server: Callable[[Callable[[socket.socket
     sink.open()
     outcomes = sink.send([sample_event(after={"x": "y" * (32 << 20)})])
     assert outcomes[0].kind == "retry"
-    assert outcomes[0].reason.endswith("no whole answer within 0.4 s")
+    assert outcomes[0].reason.endswith("no complete answer within 0.4 s")
     sink.close()
 
 
@@ -417,7 +417,7 @@ def test_slow_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
         return []
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    with pytest.raises(Retryable, match="no whole answer within"):
+    with pytest.raises(Retryable, match="no complete answer within"):
         make("http://example.org/", timeout=0.2).open()
 
 
@@ -428,7 +428,7 @@ def test_slow_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_private_host_is_refused(server: Server, host: str) -> None:
     """Without ``allow_private`` no spelling of this machine is connected to, and the error names the key."""
     sink = make(f"http://{host}:{server.port}/", allow_private=False)
-    with pytest.raises(ConfigError, match=r"not of the open internet; set allow_private = true"):
+    with pytest.raises(ConfigError, match=r"not a public address; set allow_private = true"):
         sink.open()
     outcome = sink.send([sample_event()])[0]
     assert outcome.kind == "retry"
@@ -575,7 +575,7 @@ def test_tls_hang(tls_server: Callable[..., Server], raw_server: Any, ca_file: s
         server.answer = lambda _: time.sleep(6)
         url = f"https://127.0.0.1:{server.port}/"
     outcome = post(url, ca_certs=ca_file, timeout=0.4)
-    assert outcome.reason.endswith("no whole answer within 0.4 s")
+    assert outcome.reason.endswith("no complete answer within 0.4 s")
 
 
 def test_tls_drip(
@@ -594,7 +594,7 @@ def test_tls_drip(
                 time.sleep(0.01)
 
     outcome = post(raw_server(talk).replace("http:", "https:"), ca_certs=ca_file, timeout=0.4)
-    assert outcome.reason.endswith("no whole answer within 0.4 s")
+    assert outcome.reason.endswith("no complete answer within 0.4 s")
 
 
 def test_plain_http_at_a_tls_port(tls_server: Callable[..., Server], server: Server) -> None:
@@ -628,7 +628,7 @@ def test_encrypted_key_does_not_ask(tmp_path: Path, authority: trustme.CA) -> No
     )
     cert.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
     files = {"client_cert": str(tmp_path / "cert.pem"), "client_key": str(tmp_path / "key.pem")}
-    with pytest.raises(ConfigError, match="the key unencrypted"):
+    with pytest.raises(ConfigError, match="an unencrypted key"):
         make("https://127.0.0.1/", **files).open()
 
 
@@ -648,7 +648,7 @@ def test_encrypted_key_does_not_ask(tmp_path: Path, authority: trustme.CA) -> No
         ({"url": "http://h/", "headers": {"x a": "s3cret"}}, "'x a'"),
         ({"url": "http://h/", "headers": {"Content-Type": "s3cret"}}, "set by esfeed"),
         ({"url": "http://h/", "timeout": 0}, "greater than 0"),
-        ({"url": "http://h/", "client_key": "k.pem"}, "needs client_cert"),
+        ({"url": "http://h/", "client_key": "k.pem"}, "set client_cert"),
     ],
 )
 def test_wrong_settings(keys: dict[str, Any], message: str) -> None:

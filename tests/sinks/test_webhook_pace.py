@@ -250,7 +250,7 @@ def test_gone(server: Server) -> None:
     (outcome,) = sink.send([sample_event()])
     assert (outcome.kind, outcome.reason) == ("retry", "410 Gone")
     server.answer = lambda _: Answer()
-    with pytest.raises(Retryable, match="the receiver wants no more events"):
+    with pytest.raises(Retryable, match="the receiver accepts no more events"):
         sink.send([sample_event()])
     sink.close()
     with pytest.raises(ConfigError, match=r"^url = .*410 Gone: .*remove the sink, or restart esfeed"):

@@ -73,10 +73,10 @@ def test_redirect_to_another_host_has_no_credentials(server: Server, second: Ser
 @pytest.mark.parametrize(
     ("status", "location", "why"),
     [
-        (303, "/there", "it is no redirect of a POST"),
-        (300, "/there", "it is no redirect of a POST"),
-        (307, "ftp://example.org/", "it names no url"),
-        (307, "http://[x", "it names no url"),
+        (303, "/there", "the status is not a redirect of a POST"),
+        (300, "/there", "the status is not a redirect of a POST"),
+        (307, "ftp://example.org/", "it has no url"),
+        (307, "http://[x", "it has no url"),
         (307, "/hook", "more than 5 redirects"),
     ],
 )
@@ -98,7 +98,7 @@ def test_redirect_to_a_forbidden_address(server: Server, monkeypatch: pytest.Mon
         server.answer = lambda _: Answer(307, {"Location": f"http://127.0.0.2:{port}/latest/meta-data"})
         (outcome,) = send(server.url, [sample_event()], follow_redirects=True, allow_private=False)
         assert outcome.kind == "retry"
-        assert f"http://127.0.0.2:{port}: 127.0.0.2 is 127.0.0.2, an address that is not of the open" in outcome.reason
+        assert f"http://127.0.0.2:{port}: 127.0.0.2 is 127.0.0.2, which is not a public address" in outcome.reason
         with pytest.raises(TimeoutError):
             inner.accept()
 
@@ -131,7 +131,7 @@ def test_redirect_never_leaves_tls(tls_server: Callable[[], Server], server: Ser
     secure.answer = lambda _: Answer(307, {"Location": server.url})
     with authority.cert_pem.tempfile() as ca:
         (outcome,) = send(f"https://localhost:{secure.port}/", [sample_event()], follow_redirects=True, ca_certs=ca)
-    assert outcome.reason.startswith("307 Temporary Redirect: it leads from https to http; it names http://")
+    assert outcome.reason.startswith("307 Temporary Redirect: it leads from https to http; its location is http://")
     assert server.connections == 0
 
 

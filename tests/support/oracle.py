@@ -20,7 +20,7 @@ KINDS = ("lost", "phantom", "stale", "out of order", "malformed")
 """What a fault can be: a state that was not told, one that is told but not there, one that is not the latest, one told
 at the wrong time or twice as if it were new, and a line that is not the event that it should be."""
 
-_MOST_KEPT = 200
+_MAX_KEPT = 200
 _OPS = ("created", "updated", "deleted", "read")
 
 
@@ -104,7 +104,7 @@ class Oracle:
 
     def _fault(self, kind: str, text: str) -> None:
         self.totals[kind] += 1
-        if len(self.faults) < _MOST_KEPT:
+        if len(self.faults) < _MAX_KEPT:
             self.faults.append(Fault(kind, text))
 
     def _line(self, line: bytes) -> None:

@@ -161,10 +161,8 @@ def test_load(tmp_path: Path) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    """A missing file is told with the ways to name one, and how to write a first one."""
-    with pytest.raises(
-        ConfigError, match="no such file; name it by --config or ESFEED_CONFIG, or write a first one"
-    ) as caught:
+    """A missing file is told with the ways to name one, and how to create it."""
+    with pytest.raises(ConfigError, match="no such file; set --config or ESFEED_CONFIG, or create it") as caught:
         load(tmp_path / "no.toml")
     assert (caught.value.key, caught.value.value) == ("--config", str(tmp_path / "no.toml"))
 

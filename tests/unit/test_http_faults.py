@@ -33,9 +33,9 @@ REFUSED = ConnectionRefusedError(111, "Connection refused")
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (TimeoutError("timed out"), "no whole answer within 3 s"),
-        (requests.ReadTimeout(ReadTimeoutError(POOL, URL, "slow")), "no whole answer within 3 s"),
-        (within(ProtocolError("broken"), TimeoutError()), "no whole answer within 3 s"),
+        (TimeoutError("timed out"), "no complete answer within 3 s"),
+        (requests.ReadTimeout(ReadTimeoutError(POOL, URL, "slow")), "no complete answer within 3 s"),
+        (within(ProtocolError("broken"), TimeoutError()), "no complete answer within 3 s"),
         (requests.ConnectionError(TooLarge(5)), "the answer is larger than 5 bytes"),
         (Refused("h is 10.0.0.1, a forbidden address"), "h is 10.0.0.1, a forbidden address"),
         (

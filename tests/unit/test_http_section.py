@@ -70,7 +70,7 @@ def test_faults(section: dict[str, Any], key: str, hint: str) -> None:
 def test_a_key_alone_proves_nothing(tmp_path: Path) -> None:
     """The certificate is named as what is missing."""
     (tmp_path / "key.pem").write_text("")
-    with pytest.raises(ConfigError, match=r"http\.key.*write certificate as well"):
+    with pytest.raises(ConfigError, match=r"http\.key.*set certificate as well"):
         build({**REST, "http": {"key": str(tmp_path / "key.pem")}})
 
 

@@ -139,7 +139,7 @@ def test_more_documents_of_one_number_than_a_page_has() -> None:
     """Each shard may have one: they come together, or it is an error where not even these are given; and no loop."""
     (one,) = without_scroll(of_one_number(5, 10), {"size": 1})
     assert (one.count, one.total) == (5, 5)
-    with pytest.raises(ClusterError, match="5 documents have one sequence number"):
+    with pytest.raises(ClusterError, match="5 documents have the same sequence number"):
         [*without_scroll(of_one_number(5, 4), {"size": 3})]
 
 

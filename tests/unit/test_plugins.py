@@ -68,7 +68,7 @@ def test_unknown_name(monkeypatch: pytest.MonkeyPatch, name: str, hint: str) -> 
 def test_nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any entry point the text says that esfeed itself is not installed."""
     monkeypatch.setattr(plugins, "declared", lambda group: ())
-    with pytest.raises(ConfigError, match=r"nothing declares esfeed\.profiles; install esfeed"):
+    with pytest.raises(ConfigError, match=r"no package declares esfeed\.profiles; install esfeed"):
         plugins.profile("plain")
 
 
@@ -105,9 +105,9 @@ def test_other_exception_on_import(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         (f"{HERE}:NoSink", "sink", "it has no Settings"),
         (f"{HERE}:Nowhere", "sink", "cannot be loaded: AttributeError"),
         (f"{HERE}:HERE", "sink", "it has no Settings"),
-        (f"{HERE}:NoProfile", "profile", "it has no describe"),
-        (f"{HERE}:BrokenProfile", "profile", "cannot be made: OSError: no disk"),
-        (f"{HERE}:HERE", "profile", "cannot be made: TypeError"),
+        (f"{HERE}:NoProfile", "profile", "it has no method describe"),
+        (f"{HERE}:BrokenProfile", "profile", "cannot be created: OSError: no disk"),
+        (f"{HERE}:HERE", "profile", "cannot be created: TypeError"),
     ],
 )
 def test_not_what_it_should_be(monkeypatch: pytest.MonkeyPatch, value: str, kind: str, hint: str) -> None:

@@ -321,10 +321,10 @@ sinks = ["audit"]
 @pytest.mark.parametrize(
     ("change", "hint"),
     [
-        (("{route}", 'tenant = "t"\nadmin = true'), "a tenant has the user's view"),
-        (('profile = "searchlight"', ""), 'write profile = "searchlight" there'),
-        (('profile = "searchlight"', 'profile = "searchlight"\nkeep_documents = false'), "leave out keep_documents"),
-        (('profile = "searchlight"', 'profile = "searchlight"\ninitial = "now"'), "leave out initial there"),
+        (("{route}", 'tenant = "t"\nadmin = true'), "a tenant has the view of users"),
+        (('profile = "searchlight"', ""), 'set profile = "searchlight" there'),
+        (('profile = "searchlight"', 'profile = "searchlight"\nkeep_documents = false'), "remove keep_documents"),
+        (('profile = "searchlight"', 'profile = "searchlight"\ninitial = "now"'), "remove initial there"),
         (("{route}", 'tenant = ""'), "write at least one"),
     ],
 )

@@ -62,15 +62,15 @@ StageMaker = Callable[..., Stage]
 def stage(engine: str, tmp_path: Path) -> Iterator[StageMaker]:
     """Makes a running feed, with more settings where a test wants them."""
     made: list[Live] = []
-    door = EngineClient(engine)
+    client = EngineClient(engine)
 
     def make(more: str = "", ready: bool = True) -> Stage:
         index = f"cloud-{secrets.token_hex(5)}"
         place = DemoIndex(engine, "osmem", index, index, False, False, in_memory=True)
         properties = {"updated_at": {"type": "date"}, "created_at": {"type": "date"}}
         settings = {"number_of_shards": 1, "number_of_replicas": 0}
-        door.request("PUT", f"/{index}", {"settings": settings, "mappings": {"properties": properties}})
-        cloud = Cloud(place, door, Ledger())
+        client.request("PUT", f"/{index}", {"settings": settings, "mappings": {"properties": properties}})
+        cloud = Cloud(place, client, Ledger())
         cloud.create(FLAVOR, "m1.small", vcpus=1)
         live = Live(tmp_path, engine, index, more)
         made.append(live)
@@ -80,4 +80,4 @@ def stage(engine: str, tmp_path: Path) -> Iterator[StageMaker]:
     yield make
     for each in made:
         each.clean_up()
-    door.close()
+    client.close()

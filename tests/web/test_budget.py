@@ -33,7 +33,7 @@ def test_a_condition_that_would_cost_too_much_is_refused(desk: Desk, where: str)
     desk.put(sample_event(after={"a": "a" * 5000, "n": 1}, op="created"))
     answer = desk.get("/v1/changes", where=where)
     assert answer.status_code == 422, answer.text
-    assert answer.json()["detail"].startswith("where costs too much: ")
+    assert answer.json()["detail"].startswith("where is too expensive: ")
 
 
 @pytest.mark.parametrize(

@@ -54,9 +54,9 @@ def test_tokens_from_end_to_end(stage: StageMaker) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("add",), "name a tenant, or write --admin"),
-        (("add", "--tenant", "p1", "--admin"), "and not both"),
-        (("add", "--tenant", "p1", "--expires", "2020-01-01"), "over already"),
+        (("add",), "use either --tenant or --admin"),
+        (("add", "--tenant", "p1", "--admin"), "use either --tenant or --admin"),
+        (("add", "--tenant", "p1", "--expires", "2020-01-01"), "in the past"),
         (("add", "--tenant", "p1", "--expires", "soon"), '"90d"'),
         (("add", "--tenant", "p1", "--name", "a b"), "letters"),
         (("remove", "nobody"), "esfeed token list"),

@@ -65,7 +65,7 @@ def test_a_server_turns_active_without_a_reload(stage: StageMaker, page: Page) -
     staged.cloud.create(SERVER, "web-1", status="BUILD", flavor="m1.small")
     page.goto(staged.live.url + "/demo/instances")
     expect(page.locator("#stream")).to_have_text("live")
-    page.evaluate("window.here = 'never reloaded'")
+    page.evaluate("window.here = 'not reloaded'")
     eventually(lambda: status_of(page, "web-1") == "BUILD")
     staged.cloud.change("web-1", status="ACTIVE")
     eventually(lambda: status_of(page, "web-1") == "ACTIVE")
@@ -77,7 +77,7 @@ def test_a_server_turns_active_without_a_reload(stage: StageMaker, page: Page) -
     staged.cloud.delete("web-2")
     eventually(lambda: status_of(page, "web-2") == "")
     assert page.locator("#instances tr").count() == 1
-    assert page.evaluate("window.here") == "never reloaded"
+    assert page.evaluate("window.here") == "not reloaded"
 
 
 def test_a_page_survives_a_restart_of_the_server(stage: StageMaker, page: Page) -> None:
@@ -86,7 +86,7 @@ def test_a_page_survives_a_restart_of_the_server(stage: StageMaker, page: Page) 
     staged.cloud.create(SERVER, "web-1", status="BUILD")
     page.goto(staged.live.url + "/")
     expect(page.locator("#stream")).to_have_text("live")
-    page.evaluate("window.here = 'never reloaded'")
+    page.evaluate("window.here = 'not reloaded'")
     expect(page.locator("#events tr")).to_have_count(2)
     for number, how in enumerate((signal.SIGKILL, signal.SIGTERM)):
         staged.live.stop(how)
@@ -102,7 +102,7 @@ def test_a_page_survives_a_restart_of_the_server(stage: StageMaker, page: Page) 
     shown = page.locator("#events td:first-child").all_inner_texts()
     told = page.evaluate("fetch('/v1/changes').then(answer => answer.json())")
     assert shown == [str(event["data"]["position"]) for event in reversed(told["events"])]
-    assert page.evaluate("window.here") == "never reloaded"
+    assert page.evaluate("window.here") == "not reloaded"
 
 
 def test_a_server_that_dies_while_the_page_opens(stage: StageMaker, page: Page) -> None:
@@ -230,7 +230,7 @@ def test_two_tenants_see_each_their_own(open_desk: Open, browser: Browser) -> No
         page.goto(desk.url + "/demo/instances")
         page.get_by_label("Token").fill("esfeed_wrong")
         page.keyboard.press("Enter")
-        expect(page.locator("#token-fault")).to_contain_text("no such token")
+        expect(page.locator("#token-fault")).to_contain_text("unknown token")
         page.get_by_label("Token").fill(desk.token(tenant))
         page.keyboard.press("Enter")
         expect(page.locator("#stream")).to_have_text("live")

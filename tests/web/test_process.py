@@ -115,7 +115,7 @@ def test_what_it_cannot_start_with(tmp_path: Path, section: str) -> None:
     done = live.run("run", "--http", "127.0.0.1:0")
     assert done.returncode == 2, done.stderr
     assert "http.certificate" in done.stderr
-    assert "it cannot be used with http.key" in done.stderr
+    assert "it is not usable with http.key" in done.stderr
 
 
 def test_a_side_that_does_not_read_holds_nobody_up() -> None:

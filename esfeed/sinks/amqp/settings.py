@@ -47,13 +47,13 @@ class AmqpSettings(TlsKeys, SinkSection):
     def _url(cls, url: SecretStr) -> SecretStr:
         address = address_of(url.get_secret_value(), SCHEMES)
         if len(address.path.encode()) > SHORT:
-            raise ValueError(f"write a vhost of {SHORT} bytes at most")
+            raise ValueError(f"write a vhost of up to {SHORT} bytes")
         return url
 
     @model_validator(mode="after")
     def _one_password(self) -> Self:
         if self.password is not None and self.address.password is not None:
-            raise ValueError("the password stands in url and in password; take it out of url")
+            raise ValueError("the password is in both url and password; remove it from url")
         return self
 
     @property

@@ -31,7 +31,7 @@ from esfeed.sinks.common.ordering import document
 
 Kind = Literal["info", "success", "warning", "failure"]
 
-_MOST_REMEMBERED = 10_000
+_MAX_REMEMBERED = 10_000
 _KINDS: dict[Op, Kind] = {"created": "success", "updated": "info", "deleted": "warning", "read": "info"}
 
 
@@ -113,7 +113,9 @@ class _Service:
         with _ears.listening(self._said):
             plugin: Any = apprise.Apprise.instantiate(url, asset=asset)
         if plugin is None:
-            raise ConfigError("urls", f"number {number}", f"Apprise cannot use it ({self.said() or 'unknown service'})")
+            raise ConfigError(
+                "urls", f"number {number}", f"Apprise cannot use this URL ({self.said() or 'unknown service'})"
+            )
         self.name = f"urls[{number - 1}] ({plugin.service_name})"
         timeout = settings.timeout / 2
         if settings.interval is not None:
@@ -190,7 +192,7 @@ class AppriseSink:
             elif in_a_row > 1:
                 outcome = not_tried(why)
             elif outcomes and time.monotonic() >= end:
-                outcome = waits("not tried: the messages before it took all the time that there was")
+                outcome = waits("not tried: the messages before it used the whole timeout")
             else:
                 outcome = self._event(event)
                 in_a_row = in_a_row + 1 if outcome.kind == "retry" else 0
@@ -216,12 +218,12 @@ class AppriseSink:
         for service in self._services:
             if service.longest is not None and len(body) > service.longest:
                 return rejected(
-                    f"the text has {len(body)} characters, and {service.name} takes {service.longest} at most; "
+                    f"the text has {len(body)} characters, and {service.name} accepts up to {service.longest}; "
                     "write a shorter body, or add overflow=truncate to that url"
                 )
         kind = settings.types.get(event.op, _KINDS[event.op])
         done = self._done.setdefault(event.id, set())
-        if len(self._done) > _MOST_REMEMBERED:
+        if len(self._done) > _MAX_REMEMBERED:
             self._done.popitem(last=False)
         for service in self._services:
             if service.name in done:
@@ -233,7 +235,7 @@ class AppriseSink:
             except Exception as error:  # any error of the plugin of a service
                 return retry(f"{service.name}: {service.said() or type(error).__name__}")
             if not taken:
-                return retry(f"{service.name}: {service.said() or 'it did not take the message, and said no more'}")
+                return retry(f"{service.name}: {service.said() or 'it did not accept the message and gave no reason'}")
             done.add(service.name)
         self._done.pop(event.id, None)
         return OK

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from esfeed.sinks.common.http_status import shown
 
-_MOST_KEPT = 4096
+_MAX_KEPT = 4096
 _LONGEST_ANSWER = 1 << 16
 _GRACE = 1.0
 _INHERITED = {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR"}
@@ -201,4 +201,4 @@ class Process:
         assert self._popen.stderr is not None
         with self._popen.stderr as file:
             while data := os.read(file.fileno(), 1 << 16):
-                self._said = (self._said + data)[-_MOST_KEPT:]
+                self._said = (self._said + data)[-_MAX_KEPT:]

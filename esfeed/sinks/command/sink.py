@@ -61,12 +61,12 @@ class CommandSettings(SinkSection):
     @model_validator(mode="after")
     def _ack_needs_a_stream(self) -> Self:
         if self.ack and self.mode == "batch":
-            raise ValueError("leave out ack, or write mode = stream: a batch is answered by the exit code")
+            raise ValueError("remove ack, or set mode = stream; in mode batch, the exit code is the answer")
         for name, value in self.environment.items():
             if not name or "=" in name or "\0" in name + value.get_secret_value():
-                raise ValueError(f"{name!r} cannot be a variable of the environment")
+                raise ValueError(f"{name!r} is not a valid name of an environment variable")
         if any("\0" in part for part in self.command) or not self.command[0]:
-            raise ValueError("command begins with the name of a program, and has no NUL in it")
+            raise ValueError("write the name of a program first, and no NUL characters")
         return self
 
 
@@ -93,7 +93,7 @@ class CommandSink:
         if self._settings.mode == "stream":
             self._process = self._start()
         elif shutil.which(self._settings.command[0]) is None:
-            raise ConfigError("command", self._settings.command[0], "there is no such program that may be run")
+            raise ConfigError("command", self._settings.command[0], "there is no executable program with this name")
 
     def send(self, events: Sequence[Event]) -> Sequence[Outcome]:
         """Sends the events. Raises ``Retryable`` if the program cannot start.
@@ -159,9 +159,9 @@ class CommandSink:
         code = process.stop()
         words = process.last_words()
         if isinstance(error, Stray):
-            what = f'it answered "{shown(str(error))}", which is not ok, retry REASON or rejected REASON'
+            what = f'the program answered "{shown(str(error))}" instead of ok, retry REASON or rejected REASON'
         elif isinstance(error, TimeoutError):
-            what = f"it did not take the events within {self._settings.timeout:g} s, and was killed"
+            what = f"it did not accept the events within {self._settings.timeout:g} s, and was killed"
         else:
             what = f"it {_code(code)}"
         return f"{self._name}: {what}" + (f": {words}" if words else "")
@@ -219,12 +219,12 @@ class CommandSink:
         try:
             return Process(settings.command, environment(os.environ, more), settings.ack)
         except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-            hint = f"it cannot be run ({error.strerror}); name a program that may be run, each argument by itself"
+            hint = f"it cannot be run ({error.strerror}); name an executable; each argument is its own string"
             if self._end:  # it could be run when the sink was opened
-                raise Retryable(f"{settings.command[0]} cannot be run ({error.strerror})", "put it back") from error
+                raise Retryable(f"{settings.command[0]} cannot be run ({error.strerror})", "restore it") from error
             raise ConfigError("command", settings.command[0], hint) from error
         except OSError as error:
-            raise Retryable(f"{self._name} cannot be started ({error.strerror})", "see the machine's load") from error
+            raise Retryable(f"{self._name} cannot be started ({error.strerror})", "check the load") from error
 
 
 def _answer(line: str) -> Outcome:
@@ -232,9 +232,9 @@ def _answer(line: str) -> Outcome:
     if word == "ok":
         return OK
     if word == "retry":
-        return retry(shown(reason) or "the program asks to try again")
+        return retry(shown(reason) or "the program requests a retry")
     if word == "rejected":
-        return rejected(shown(reason) or "the program will not have it")
+        return rejected(shown(reason) or "the program rejects it")
     raise Stray(line)
 
 

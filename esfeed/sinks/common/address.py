@@ -30,17 +30,17 @@ def address_of(url: str, schemes: Mapping[str, int]) -> Address:
     """
     example = f"{next(iter(schemes))}://example.org"
     if any(char <= " " or char == "\x7f" for char in url):
-        raise ValueError("take the spaces and control characters out of the url")
+        raise ValueError("remove spaces and control characters from the url")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ValueError(f"write a url such as {example}; what is special in a password is written as %XX") from None
+        raise ValueError(f"write a url such as {example}; write special characters of a password as %XX") from None
     if parts.scheme not in schemes or not parts.hostname:
         names = " or ".join(f"{scheme}://" for scheme in schemes)
         raise ValueError(f"write a url that begins with {names} and names a host, such as {example}")
     if parts.query or parts.fragment:
-        raise ValueError("leave out what follows ? or #; all else has a key of its own")
+        raise ValueError("remove ? or # and what follows; every other setting has its own key")
     user, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
     return Address(
         parts.scheme,

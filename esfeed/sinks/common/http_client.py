@@ -12,7 +12,7 @@ from esfeed.sinks.common.address import Address
 from esfeed.sinks.common.http_faults import FAULTS, why
 from esfeed.sinks.common.restricted_http import Connection, Limits, answer_to, connection_to
 
-_MOST_BODY = 64 << 20
+_MAX_BODY = 64 << 20
 """The limit of an answer. A bulk request of 10,000 events gets at most a few kilobytes for each failed one."""
 
 
@@ -57,7 +57,7 @@ class HttpClient:
                 continue
             try:
                 response = answer_to(connection, method, path, body, headers)
-                said = whole(response, _MOST_BODY)
+                said = whole(response, _MAX_BODY)
                 if connection.sock is None:
                     self.close()
                 return Answer(response.status, response.headers, said)
@@ -86,4 +86,6 @@ class HttpClient:
         where = self.where
         self.close()
         self._hosts.append(self._hosts.pop(0))
-        return Retryable(f"{where}: {why(error, self._timeout)}", "start it, or correct its settings")
+        return Retryable(
+            f"{where}: {why(error, self._timeout)}", "start the server, or correct the settings of the sink"
+        )

@@ -26,7 +26,7 @@ def why(error: BaseException, timeout: float) -> str:
     if ours := next((each for each in causes if isinstance(each, _OURS)), None):
         return str(ours)
     if any(isinstance(each, _TIMEOUTS) for each in causes):
-        return f"no whole answer within {timeout:g} s"
+        return f"no complete answer within {timeout:g} s"
     for each in reversed(causes):
         if isinstance(each, ssl.SSLError):
             return shown(f"TLS: {plain(each)}")

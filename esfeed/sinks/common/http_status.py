@@ -12,9 +12,9 @@ from esfeed.ports import OK, Outcome, rejected, retry
 LONGEST_WAIT = 3600.0
 """The limit in seconds for a ``Retry-After``: a typo must not stop a feed for years."""
 
-GONE = "410 Gone: the receiver wants no more events"
+GONE = "410 Gone: the receiver accepts no more events"
 
-_MOST_SHOWN = 200
+_MAX_SHOWN = 200
 _LATER = {401, 403, 404, 405, 407, 408, 410, 425, 429}
 _STOPS = {401, 404, 405, 407, 410, 429}
 
@@ -32,8 +32,8 @@ def judge(status: int, headers: Mapping[str, str], body: bytes, now: datetime, r
     known = status in http.HTTPStatus._value2member_map_
     reason = f"{status} {http.HTTPStatus(status).phrase}" if known else str(status)
     if 300 <= status < 400:
-        why = redirect or "redirects are not followed"
-        return retry(f"{reason}: {why}; it names {shown(headers.get('location', '')) or '-'}")
+        why = redirect or "esfeed does not follow redirects"
+        return retry(f"{reason}: {why}; its location is {shown(headers.get('location', '')) or '-'}")
     reason = f"{reason}: {said}" if said else reason
     if status in _LATER or status >= 500:
         return retry(reason, wait_of(headers, now))
@@ -55,4 +55,4 @@ def wait_of(headers: Mapping[str, str], now: datetime) -> float | None:
 
 def shown(text: str) -> str:
     """Untrusted text, safe to log: its beginning, on one line, without control characters."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text[:_MOST_SHOWN]).split())
+    return " ".join("".join(char if char.isprintable() else " " for char in text[:_MAX_SHOWN]).split())

@@ -93,8 +93,7 @@ def resolve(host: str, port: int, limits: Limits) -> Sequence[tuple[Any, ...]]:
     allowed = [one for one in found if limits.allow_private or is_public(str(one[4][0]))]
     if not allowed:
         raise Refused(
-            f"{host} is {found[0][4][0]}, an address that is not of the open internet; "
-            "set allow_private = true if that is meant"
+            f"{host} is {found[0][4][0]}, which is not a public address; set allow_private = true to permit it"
         )
     return allowed
 

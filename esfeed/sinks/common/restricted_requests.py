@@ -13,7 +13,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from esfeed.net.bounds import TooLarge, Undecodable, tls_context, whole
 from esfeed.sinks.common.restricted_http import GuardedHTTP, GuardedHTTPS, Limits
 
-_MOST_BODY = 16 << 20
+_MAX_BODY = 16 << 20
 
 
 def restricted_session(limits: Limits, verify: bool | str) -> requests.Session:
@@ -53,7 +53,7 @@ class _Adapter(HTTPAdapter):
         """Raises ``requests.ConnectionError`` if the answer is incomplete or too large."""
         response = super().send(request, *args, **more)
         try:
-            response._content = whole(response.raw, _MOST_BODY)
+            response._content = whole(response.raw, _MAX_BODY)
         except (HTTPError, TooLarge, Undecodable) as error:
             raise requests.ConnectionError(error, request=request) from error
         response._content_consumed = True

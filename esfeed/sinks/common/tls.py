@@ -14,17 +14,17 @@ from esfeed.errors import ConfigError
 class TlsKeys(Section):
     """The certificates to trust and to present. A mixin for the settings of a sink."""
 
-    verify_certs: bool = Field(True, description="Whether the server's certificate must be valid and name its host.")
+    verify_certs: bool = Field(True, description="Whether to verify the certificate of the server and its host name.")
     ca_certs: Text | None = Field(
-        None, description="A PEM file of the authorities to trust instead of those of the system."
+        None, description="A PEM file with the certificates to trust instead of those of the system."
     )
-    client_cert: Text | None = Field(None, description="A PEM file with the certificate to show to the server.")
-    client_key: Text | None = Field(None, description="A PEM file with its key, where client_cert does not hold it.")
+    client_cert: Text | None = Field(None, description="A PEM file with the client certificate.")
+    client_key: Text | None = Field(None, description="A PEM file with its key, if client_cert does not contain it.")
 
     @model_validator(mode="after")
     def _key_has_certificate(self) -> Self:
         if self.client_key is not None and self.client_cert is None:
-            raise ValueError("client_key needs client_cert")
+            raise ValueError("set client_cert as well; a key is of no use without its certificate")
         return self
 
 
@@ -47,7 +47,7 @@ def client_context(keys: TlsKeys) -> ssl.SSLContext:
             # An empty password instead of none: otherwise OpenSSL prompts on the terminal for that of an encrypted key.
             context.load_cert_chain(keys.client_cert, keys.client_key, password="")
         except OSError as error:
-            hint = f"cannot be used with client_key ({plain(error)}); give PEM files, the key unencrypted"
+            hint = f"cannot be used with client_key ({plain(error)}); use PEM files with an unencrypted key"
             raise ConfigError("client_cert", keys.client_cert, hint) from error
     return context
 

@@ -70,7 +70,7 @@ def mirror(event: Event, index: str, doc_id: str, target: Engine, epoch: int, st
     if event.op == "deleted":
         return _json.encode({"delete": about}) + b"\n"
     if event.after is None:
-        return rejected("the event brings no document, which a mirror needs")
+        return rejected("the event has no document, which a mirror needs")
     document = one_line(bytes(event.after)).strip()
     if stamp is not None:
         meta = _json.encode({stamp: _Meta(event.id, event.op, event.time, event.position)})

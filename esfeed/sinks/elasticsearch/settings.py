@@ -87,7 +87,7 @@ class ElasticsearchSettings(TlsKeys, SinkSection):
     def _hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
         for host in hosts:
             if address_of(host, SCHEMES).user is not None:
-                raise ValueError("no user belongs into a url; write user and password as keys of their own")
+                raise ValueError("remove the user from the url; set the keys user and password instead")
         return hosts
 
     @field_validator("template")
@@ -95,22 +95,22 @@ class ElasticsearchSettings(TlsKeys, SinkSection):
     def _parts(cls, template: bool | dict[str, Any]) -> bool | dict[str, Any]:
         unknown = set(template) - {"settings", "mappings", "aliases"} if isinstance(template, dict) else set()
         if unknown:
-            raise ValueError(f"{sorted(unknown)[0]} is no part of it; write settings, mappings or aliases")
+            raise ValueError(f"{sorted(unknown)[0]} is not allowed here; write settings, mappings or aliases")
         return template
 
     @model_validator(mode="after")
     def _one_login(self) -> Self:
         if self.api_key is not None and (self.user is not None or self.password is not None):
-            raise ValueError("leave out api_key, or user and password; a request can carry only one of them")
+            raise ValueError("remove api_key, or user and password; a request can have only one of them")
         if (self.user is None) != (self.password is None):
-            raise ValueError("user and password need each other")
+            raise ValueError("set both user and password, or neither")
         return self
 
     @model_validator(mode="after")
     def _template_of_its_own(self) -> Self:
         if self.template is not False and self.mode == "mirror" and self.pattern.startswith("*"):
-            hint = 'write template = false, or begin index with a text of its own, such as "mirror-"'
-            raise ValueError(f"an index template for {self.pattern} would be for indices of others, too; {hint}")
+            hint = 'set template = false, or begin index with a prefix of its own, such as "mirror-"'
+            raise ValueError(f"an index template for {self.pattern} would also match other indices; {hint}")
         return self
 
     @property

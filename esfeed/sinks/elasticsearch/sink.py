@@ -84,7 +84,7 @@ class ElasticsearchSink:
         answer = http.call("GET", "/")
         if answer.status == 401:
             key = "api_key" if self._settings.api_key is not None else "password"
-            raise ConfigError(key, None, f"{http.where} does not accept it (401); correct it, and user")
+            raise ConfigError(key, None, f"{http.where} does not accept it (401); correct it and user")
         try:
             version = json.loads(answer.body)["version"]
             return bulk.engine(version["number"], version.get("distribution") == "opensearch")
@@ -98,7 +98,7 @@ class ElasticsearchSink:
         except (ValueError, KeyError, TypeError, StopIteration):
             self._whole(http, answer)
             self._whole(http, node)
-        raise ConfigError("hosts", http.where, "it is neither Elasticsearch nor OpenSearch, as far as one can tell")
+        raise ConfigError("hosts", http.where, "it does not answer as Elasticsearch or OpenSearch")
 
     def _put_template(self, http: HttpClient, target: bulk.Engine) -> None:
         settings = self._settings
@@ -111,7 +111,7 @@ class ElasticsearchSink:
         path, body = bulk.template(target, settings.pattern, parts, keep)
         answer = http.call("PUT", path, body)
         if answer.status in (400, 403):
-            hint = f"{http.where} refuses the index template ({_said(answer)}); correct it, or write false"
+            hint = f"{http.where} refuses the index template ({_said(answer)}); correct it, or set template = false"
             raise ConfigError("template", None, hint)
         self._whole(http, answer)
 
@@ -124,14 +124,14 @@ class ElasticsearchSink:
             try:
                 self._engine = self._find_engine(http)
             except ConfigError as error:  # it was right when the sink was opened
-                raise Retryable(f"{http.where}: {error.key} is not accepted any more", error.hint) from error
+                raise Retryable(f"{http.where}: {error.key} is no longer accepted", error.hint) from error
         outcomes: list[Outcome | None] = []
         lines: list[bytes] = []
         for event in events:
             line = self._lines(event, self._engine)
             if isinstance(line, bytes) and len(line) > self._settings.max_bytes:
                 limit = self._settings.max_bytes
-                line = rejected(f"the event has {len(line)} bytes, and at most {limit} are taken (max_bytes)")
+                line = rejected(f"the event has {len(line)} bytes; the limit is {limit} (max_bytes)")
             outcomes.append(line if isinstance(line, Outcome) else None)
             if not isinstance(line, Outcome):
                 lines.append(line)
@@ -179,9 +179,9 @@ class ElasticsearchSink:
             items: list[Any] = msgspec.json.decode(answer.body)["items"]
             outcomes = [bulk.judge(item, self._settings.mode == "mirror") for item in items]
         except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise Retryable(f"{http.where}: its answer is no answer to _bulk", "see what stands between") from error
+            raise Retryable(f"{http.where}: its answer is not one to _bulk", "check the proxies in between") from error
         if len(outcomes) != len(lines):
-            raise Retryable(f"{http.where}: it answered {len(outcomes)} of {len(lines)} actions", "see its log")
+            raise Retryable(f"{http.where}: it answered {len(outcomes)} of {len(lines)} actions", "check its log")
         return outcomes
 
     def _whole(self, http: HttpClient, answer: Answer) -> None:
@@ -190,8 +190,8 @@ class ElasticsearchSink:
             return
         hint = {
             401: "correct user and password, or api_key",
-            403: "grant that user write, create_index and manage_index_templates",
-        }.get(answer.status, "see its load and health")
+            403: "grant this user write, create_index and manage_index_templates",
+        }.get(answer.status, "check its load and health")
         wait = wait_of(answer.headers, datetime.now(UTC))
         raise Retryable(f"{http.where}: {answer.status} {_said(answer)}".strip(), hint, wait)
 

@@ -14,7 +14,7 @@ from esfeed.text.jsontext import Unreadable, slow
 
 _BLOCK = 1 << 16
 _LONGEST_TAIL = 1 << 27
-_MOST_TRIES = 10
+_MAX_TRIES = 10
 
 
 class Foreign(Exception):
@@ -27,7 +27,7 @@ def take(path: str, mode: int) -> int:
     Returns the descriptor. Raises ``BlockingIOError`` if another process holds the lock, :class:`Foreign`, or
     ``OSError`` (``ENXIO`` for anything but a regular file).
     """
-    for _ in range(_MOST_TRIES):
+    for _ in range(_MAX_TRIES):
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, mode)
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
@@ -41,7 +41,7 @@ def take(path: str, mode: int) -> int:
             os.close(file)
             raise
         os.close(file)
-    raise BlockingIOError(errno.EAGAIN, "somebody keeps moving it")
+    raise BlockingIOError(errno.EAGAIN, "another process keeps moving it")
 
 
 def is_current(path: str, file: int) -> bool:
@@ -74,7 +74,7 @@ def _hint(file: int) -> None:
     elif _is_ours(file):
         os.ftruncate(file, start)
     else:
-        raise Foreign("it ends in half a line and holds something other than events")
+        raise Foreign("it ends in a partial line and contains something other than events")
     os.fsync(file)
 
 

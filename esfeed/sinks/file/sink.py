@@ -23,14 +23,14 @@ from esfeed.sinks.file import lines
 from esfeed.text.linebuffer import joined
 
 _NEVER = {
-    errno.ENOENT: "its folder does not exist; make it first, or name another",
-    errno.ENOTDIR: "what should be its folder is a file; name another path",
-    errno.EISDIR: "it is a folder; name a file in it",
+    errno.ENOENT: "its folder does not exist; create it, or name another",
+    errno.ENOTDIR: "a part of its path is a file, not a folder; name another path",
+    errno.EISDIR: "it is a folder; name a file",
     errno.EACCES: "permission denied; let the user that runs esfeed write there, or name another path",
     errno.EPERM: "permission denied; let the user that runs esfeed write there, or name another path",
-    errno.ELOOP: "its symbolic links go in a circle; name another path",
+    errno.ELOOP: "its symbolic links form a loop; name another path",
     errno.ENAMETOOLONG: "it is too long; name a shorter path",
-    errno.ENXIO: "it is a pipe or a device; name a plain file",
+    errno.ENXIO: "it is a pipe or a device; name a regular file",
 }
 
 
@@ -142,7 +142,7 @@ class FileSink:
             file = lines.take(self._path, mode)
         except BlockingIOError as error:
             message = f"another process or sink is writing {self._path}"
-            raise Retryable(message, "stop it, or give each its own path") from error
+            raise Retryable(message, "stop it, or use a different path") from error
         except lines.Foreign as error:
             raise ConfigError("path", self._settings.path, f"{error}; name another path") from error
         except OSError as error:
@@ -185,7 +185,7 @@ class FileSink:
             if self._settings.fsync:
                 os.fsync(self._file)
             if not os.fstat(self._file).st_nlink:
-                raise OSError(errno.ENOENT, "it was deleted meanwhile")
+                raise OSError(errno.ENOENT, "it was deleted in the meantime")
         except OSError:
             self._undo(begin)
             raise
@@ -219,7 +219,7 @@ class FileSink:
         try:
             self._take()
         except ConfigError as error:
-            raise Retryable(f"cannot begin a new {self._path}", error.hint) from error
+            raise Retryable(f"cannot start a new {self._path}", error.hint) from error
 
     def _sync_folder(self) -> None:
         """Makes new names survive a power failure."""
@@ -234,12 +234,12 @@ class FileSink:
 
     def _fault(self, what: str, error: OSError) -> Retryable:
         hint = {
-            errno.ENOSPC: "make room on its disk",
-            errno.EDQUOT: "make room in its quota",
-            errno.EFBIG: "raise the process's file size limit (ulimit -f), or set rotate_size below it",
-            errno.EROFS: "mount its disk writable again",
+            errno.ENOSPC: "free space on its disk",
+            errno.EDQUOT: "free space in its quota",
+            errno.EFBIG: "raise the file size limit of the process (ulimit -f), or set rotate_size below it",
+            errno.EROFS: "remount its disk writable",
             errno.EACCES: "let the user that runs esfeed write to its folder",
-        }.get(error.errno or 0, "see to the disk that it is on")
+        }.get(error.errno or 0, "check the disk that it is on")
         return Retryable(f"cannot {what} {self._path} ({error.strerror or error})", hint)
 
 

@@ -98,15 +98,15 @@ class KafkaSettings(TlsKeys, SinkSection):
     def _no_key_of_ours(cls, options: dict[str, Option]) -> dict[str, Option]:
         for name in options:
             if name in _OWN:
-                raise ValueError(f"{name} is set by the key {_OWN[name]}; leave it out of options")
+                raise ValueError(f"{name} is set by the key {_OWN[name]}; remove it from options")
             if name.startswith("topic.") or name in _EXACT:
-                raise ValueError(f"{name} would break the order or the safety of events; leave it out")
+                raise ValueError(f"{name} would break the order or the safety of events; remove it")
         return options
 
     @model_validator(mode="after")
     def _login_is_whole(self) -> Self:
         if (self.user is None) != (self.password is None):
-            raise ValueError("user and password go together; write both or none")
+            raise ValueError("set both user and password, or neither")
         return self
 
 

@@ -117,7 +117,7 @@ class KafkaSink:
         """
         producer = self._producer
         if producer is None:
-            raise Retryable(f"{self._hosts}: not open")
+            raise Retryable(f"{self._hosts}: the sink is not open")
         self._last_error = None
         batch = _Batch(producer, self._clock, self._clock() + self._settings.timeout, self._hosts, self._noted)
         outcomes = in_waves(events, lambda wave: batch.send(map(self._records, wave)))
@@ -147,7 +147,9 @@ class KafkaSink:
         except TemplateFailed as error:
             return rejected(f"topic: {error}")
         if topic in (".", "..") or len(topic) > _LONGEST_TOPIC:
-            return rejected(f"topic: {shown(topic)!r} cannot be a topic's name ({_LONGEST_TOPIC} characters at most)")
+            return rejected(
+                f"topic: {shown(topic)!r} is not a valid name of a topic (up to {_LONGEST_TOPIC} characters)"
+            )
         key = key_of(event)
         records = [_Record(topic, key, self._envelope.encode(event), self._headers(event))]
         if event.op == "deleted" and self._settings.tombstones:
@@ -254,7 +256,7 @@ class _Batch:
             return OK
         if error.code() in _TOO_LARGE:
             return rejected(
-                f"{self._hosts}: larger than Kafka takes ({_said(error)}); see max_bytes, max.message.bytes"
+                f"{self._hosts}: larger than Kafka accepts ({_said(error)}); see max_bytes, max.message.bytes"
             )
         if error.code() in _NEVER:
             return rejected(f"{self._hosts}: {_said(error)}")

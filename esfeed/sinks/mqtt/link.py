@@ -98,14 +98,14 @@ class Link:
             raise self._late() from error
         except (OSError, ValueError) as error:
             said = plain(error) if isinstance(error, OSError) else str(error)
-            raise Retryable(f"{self._where}: {said}", "start it, or correct url") from error
+            raise Retryable(f"{self._where}: {said}", "start the server, or correct url") from error
         self._client.loop_start()
         with self._changed:
             while self._connack is None and not self._lost:
                 if not self._changed.wait(max(end - time.monotonic(), 0)) and time.monotonic() >= end:
                     raise self._late()
         if self._connack is None:
-            raise Retryable(f"{self._where}: {self._lost}", "see that it speaks MQTT 5, and its log")
+            raise Retryable(f"{self._where}: {self._lost}", "check that it speaks MQTT 5, and its log")
         code, properties = self._connack
         if code.is_failure:
             raise self._refused(code)
@@ -120,10 +120,10 @@ class Link:
             return ConfigError("client_id", self._settings.client_id, f"{self._where} does not accept it ({code})")
         if code.value in (0x84, 0x01):
             return ConfigError("url", self._where, f"that broker does not speak MQTT 5 ({code}); name one that does")
-        return Retryable(f"{self._where}: {code}", "see its load and log")
+        return Retryable(f"{self._where}: {code}", "check its load and log")
 
     def _late(self) -> Retryable:
-        return Retryable(f"{self._where}: no answer within {self._settings.timeout:g} s", "see its load")
+        return Retryable(f"{self._where}: no answer within {self._settings.timeout:g} s", "check its load")
 
     # --- publishing
 
@@ -191,7 +191,7 @@ class Link:
     def _on_disconnect(self, client: Any, data: Any, flags: Any, code: ReasonCode, properties: Any) -> None:
         with self._changed:
             by_broker = getattr(flags, "is_disconnect_packet_from_server", False)
-            lost = f"the broker ended the connection ({code})" if by_broker else "the connection was lost"
+            lost = f"the broker closed the connection ({code})" if by_broker else "the connection was lost"
             self._lost = self._lost or lost
             self._changed.notify_all()
 

@@ -49,13 +49,13 @@ class MqttSettings(TlsKeys, SinkSection):
     @classmethod
     def _url(cls, url: SecretStr) -> SecretStr:
         if address_of(url.get_secret_value(), SCHEMES).path:
-            raise ValueError("leave out what follows the port; topic is a key of its own")
+            raise ValueError("remove what follows the port; the topic has its own key")
         return url
 
     @model_validator(mode="after")
     def _clearing_needs_retaining(self) -> Self:
         if self.clear_deleted and not self.retain:
-            raise ValueError("clear_deleted needs retain = true")
+            raise ValueError("set retain = true as well; clear_deleted needs it")
         return self
 
     @property

@@ -77,7 +77,7 @@ class MqttSink:
                 self._link = Link(self._settings, self._end)
             except ConfigError as error:  # it was right when the sink was opened
                 where = self._settings.address.shown
-                raise Retryable(f"{where}: {error.key} is not accepted any more", error.hint) from error
+                raise Retryable(f"{where}: {error.key} is no longer accepted", error.hint) from error
         return self._link
 
     def _wave(self, events: Sequence[Event]) -> Sequence[Outcome]:
@@ -115,7 +115,7 @@ class MqttSink:
         user_properties = properties(event, self._envelope.content_type)
         message = Message(topic, self._envelope.encode(event), self._settings.retain and not clear, user_properties)
         if message.size > largest:
-            return rejected(f"the message has {message.size} bytes, and the broker takes {largest} at most")
+            return rejected(f"the message has {message.size} bytes; the limit of the broker is {largest}")
         return [message, Message(topic, b"", True, publish_properties())] if clear else [message]
 
 
@@ -126,7 +126,7 @@ def _judge(code: int) -> Outcome:
     said = f"the broker answered: {reason(code)}"
     if code in _NEVER:
         return rejected(said)
-    return retry(f"{said}: let that user publish to that topic" if code == _NOT_AUTHORIZED else said)
+    return retry(f"{said}: allow this user to publish to this topic" if code == _NOT_AUTHORIZED else said)
 
 
 def legal_topic(text: str) -> str:

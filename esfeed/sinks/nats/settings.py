@@ -72,20 +72,20 @@ class NatsSettings(TlsKeys, SinkSection):
         for host in hosts:
             if not host or any(char <= " " or char in "/@,\x7f" for char in host):
                 # Without the host: it may contain a password, and ``esfeed.config.errors`` shows what is safe.
-                raise ValueError('one is no host; write such as "nats-1:4222", and user and password as own keys')
+                raise ValueError('one is not a host; write "nats-1:4222", and set the keys user and password')
         return hosts
 
     @field_validator("stream")
     @classmethod
     def _stream(cls, stream: str) -> str:
         if not stream or _NO_STREAM.search(stream):
-            raise ValueError("write a stream's name without spaces and without . * > / \\")
+            raise ValueError("write the name of a stream without spaces and without . * > / \\")
         return stream
 
     @model_validator(mode="after")
     def _one_login(self) -> Self:
         if (self.user is None) != (self.password is None):
-            raise ValueError("user and password go together; write both or none")
+            raise ValueError("set both user and password, or neither")
         if sum(each is not None for each in (self.user, self.token, self.credentials)) > 1:
             raise ValueError("write one of user and password, token, or credentials")
         return self

@@ -126,17 +126,17 @@ class NatsSink:
             return error
         settings, said = self._settings, _said(error, noted)
         if isinstance(error, nats.errors.SecureConnWantedError):
-            return ConfigError("tls", True, "the server does not ask for TLS; set its tls block, or tls = false")
+            return ConfigError(
+                "tls", True, "the server does not offer TLS; configure its tls block, or set tls = false"
+            )
         if isinstance(error, nats.errors.InvalidUserCredentialsError):
-            return ConfigError("credentials", settings.credentials, "this is no .creds file; nsc makes one")
+            return ConfigError("credentials", settings.credentials, "it is not a .creds file; create one with nsc")
         if isinstance(error, nats.errors.AuthorizationError) or "authorization" in said.lower():
             used = [key for key in ("password", "token", "credentials") if getattr(settings, key) is not None]
             key = used[0] if used else "user"
             return ConfigError(key, None, f"the server refuses the login ({said}); correct it")
         if isinstance(error, ServiceUnavailableError | NoStreamResponseError):
-            return Retryable(
-                f"{self._hosts}: JetStream does not answer", "turn it on (nats-server -js), or wait for it"
-            )
+            return Retryable(f"{self._hosts}: JetStream does not answer", "enable it (nats-server -js), or wait for it")
         return Retryable(f"{self._hosts}: {said}")
 
     def _message(self, event: Event) -> Message | Outcome:
@@ -184,7 +184,7 @@ class _Batch:
         if answer is None:
             return OK
         if isinstance(answer, NoStreamResponseError):
-            hint = f"let stream {self._settings.stream!r} take it"
+            hint = f"add it to the subjects of stream {self._settings.stream!r}"
             return retry(f"{self._hosts}: no stream takes the subject {shown(message.subject)!r}: {hint}")
         if isinstance(answer, APIError):
             said = shown(answer.description or str(answer))

@@ -85,7 +85,7 @@ class OsloSink:
         try:
             self._transport = oslo_messaging.get_notification_transport(conf, self._settings.url.get_secret_value())
         except (oslo_messaging.InvalidTransportURL, oslo_messaging.DriverLoadFailure, ValueError) as error:
-            hint = f"no transport can be made of it ({type(error).__name__}); write one such as rabbit://host:5672/"
+            hint = f"it is not a usable transport url ({type(error).__name__}); write one such as rabbit://host:5672/"
             raise ConfigError("url", None, hint) from None
         with contextlib.suppress(cfg.NoSuchOptError, cfg.NoSuchGroupError):
             conf.set_override("amqp_durable_queues", self._settings.durable, group="oslo_messaging_rabbit")
@@ -127,7 +127,7 @@ class OsloSink:
         try:
             payload = _without_decimals(parse(self._encode(event)))
         except (Unreadable, RecursionError) as error:
-            return rejected(f"the event cannot be taken apart for a notification: {error}")
+            return rejected(f"the event cannot be converted to a notification: {error}")
         target = oslo_messaging.Target(topic=f"{topic}.info", exchange=self._settings.exchange)
         message = {
             "message_id": event.id,

@@ -72,14 +72,14 @@ class PostgresqlSettings(TlsKeys, SinkSection):
         parts = table.split(".")
         if len(parts) > 2 or not all(_NAME.fullmatch(part) and len(part) <= _LONGEST_NAME for part in parts):
             raise ValueError(
-                f"write a name, or schema.name, of letters without accents, digits and _, {_LONGEST_NAME} at most each"
+                f"write a name, or schema.name, of ASCII letters, digits and _, each up to {_LONGEST_NAME} characters"
             )
         return table
 
     @model_validator(mode="after")
     def _certificates_need_tls(self) -> Self:
         if not self.tls and (self.ca_certs is not None or self.client_cert is not None):
-            raise ValueError("ca_certs and client_cert need tls = true")
+            raise ValueError("set tls = true as well; ca_certs and client_cert need it")
         return self
 
     @property

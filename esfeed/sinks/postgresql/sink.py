@@ -81,7 +81,7 @@ class PostgresqlSink:
             self._prune(end)
             return outcomes
         except ConfigError as error:  # it was right when the sink was opened
-            fault = Retryable(f"{self._address.shown}: {error.key} is not accepted any more", error.hint)
+            fault = Retryable(f"{self._address.shown}: {error.key} is no longer accepted", error.hint)
         except Retryable as error:
             fault = error
         return [retry(str(fault)), *[not_tried(fault)] * (len(events) - 1)]
@@ -135,12 +135,16 @@ class PostgresqlSink:
                     self._connection.execute(statement)
                 self._connection.execute(self._statements.check)
         except errors.UndefinedTable as error:
-            hint = "there is no such table; create it, or leave create_table on"
+            hint = "there is no such table; create it, or set create_table = true"
             raise ConfigError("table", table, hint) from error
         except (errors.UndefinedColumn, errors.WrongObjectType, errors.DatatypeMismatch) as error:
-            raise ConfigError("table", table, f"it is another one ({_said(error)}); name one of its own") from error
+            raise ConfigError(
+                "table", table, f"it has other columns ({_said(error)}); name a table for this sink only"
+            ) from error
         except (errors.InsufficientPrivilege, errors.InvalidSchemaName) as error:
-            raise ConfigError("table", table, f"{_said(error)}; grant that to the user, or name another") from error
+            raise ConfigError(
+                "table", table, f"{_said(error)}; grant the privilege to the user, or name another table"
+            ) from error
 
     def _missing(self) -> bool:
         assert self._connection is not None
@@ -184,9 +188,9 @@ class PostgresqlSink:
         data = self._data(event)
         if data is not None and len(data) > self._settings.max_bytes:
             limit = self._settings.max_bytes
-            return rejected(f"the event has {len(data)} bytes, and at most {limit} are taken (max_bytes)")
+            return rejected(f"the event has {len(data)} bytes; the limit is {limit} (max_bytes)")
         if data is None and event.op != "deleted":
-            return rejected("the event brings no document, which a mirror needs")
+            return rejected("the event has no document, which a mirror needs")
         statement = self._statements.remove if event.op == "deleted" else self._statements.put
         self._connection.execute(statement, parameters(event, self._settings, data, as_text))
         return OK
@@ -220,8 +224,8 @@ class PostgresqlSink:
             return within(max(end - time.monotonic(), 0.001), work)
         except (TimeoutError, errors.QueryCanceled) as error:
             self._cut()
-            hint = "see its load and locks, or raise timeout"
-            raise Retryable(f"{where}: no whole answer within {self._settings.timeout:g} s", hint) from error
+            hint = "check its load and locks, or raise timeout"
+            raise Retryable(f"{where}: no complete answer within {self._settings.timeout:g} s", hint) from error
         except psycopg.Error as error:
             said = _said(error)
             connecting = self._connection is None
@@ -251,9 +255,9 @@ def _said(error: psycopg.Error) -> str:
 
 def _hint(error: psycopg.Error) -> str:
     if isinstance(error, errors.InsufficientPrivilege):
-        return "grant that to the user"
+        return "grant the privilege to the user"
     if isinstance(error, errors.DiskFull):
-        return "make room on its disk"
+        return "free space on its disk"
     if isinstance(error, errors.ProgrammingError):
         return "correct the table, or let esfeed create it"
-    return "start it, or correct url" if error.sqlstate is None else "see its log"
+    return "start the server, or correct url" if error.sqlstate is None else "check its log"

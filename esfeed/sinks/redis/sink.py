@@ -41,10 +41,10 @@ return id
 _LATER = ("OOM", "MISCONF", "NOREPLICAS", "BUSY", "LOADING", "READONLY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN")
 _HINTS = {
     "OOM": "raise its maxmemory, or set maxlen",
-    "MISCONF": "make room on its disk",
+    "MISCONF": "free space on its disk",
     "READONLY": "name the master, not a replica",
-    "NOPERM": "let that user run XADD on that key",
-    "WRONGTYPE": "delete that key, or name another stream",
+    "NOPERM": "allow this user to run XADD on this key",
+    "WRONGTYPE": "delete this key, or name another stream",
 }
 _DOWN = (faults.ConnectionError, faults.TimeoutError, faults.RedisClusterException, OSError)
 _PASSING = (*_DOWN, faults.ClusterError, faults.NoPermissionError, faults.OutOfMemoryError, faults.ReadOnlyError)
@@ -140,7 +140,7 @@ class RedisSink:
             with contextlib.suppress(faults.NoPermissionError):
                 kind = cast(bytes, client.type(name)).decode()
                 if kind not in ("none", "stream"):
-                    raise ConfigError("stream", name, f"that key is a {kind}; delete it, or name another")
+                    raise ConfigError("stream", name, f"this key is a {kind}; delete it, or name another")
 
     def _bounded(self, work: Any) -> Any:
         """What ``work`` returns. Raises ``ConfigError`` for refused credentials, ``Retryable`` for any other fault."""
@@ -152,14 +152,16 @@ class RedisSink:
             hint = f"{where} does not accept it ({shown(str(error))}); correct user and password"
             raise ConfigError(key, None, hint) from error
         except faults.NoPermissionError as error:
-            raise ConfigError("user", self._settings.user, f"{shown(str(error))}; let it run PING and XADD") from error
+            raise ConfigError(
+                "user", self._settings.user, f"{shown(str(error))}; allow the user to run PING and XADD"
+            ) from error
         except (TimeoutError, faults.TimeoutError) as error:
             self.close()
-            hint = "see its load, or raise timeout"
-            raise Retryable(f"{where}: no whole answer within {self._settings.timeout:g} s", hint) from error
+            hint = "check its load, or raise timeout"
+            raise Retryable(f"{where}: no complete answer within {self._settings.timeout:g} s", hint) from error
         except _DOWN as error:
             self.close()
-            raise Retryable(f"{where}: {_plain(error)}", "start it, or correct url") from error
+            raise Retryable(f"{where}: {_plain(error)}", "start the server, or correct url") from error
         except faults.RedisError as error:
             self.close()
             raise Retryable(f"{where}: {shown(str(error))}", _hint(str(error))) from error
@@ -174,7 +176,7 @@ class RedisSink:
                 self._client = self._bounded(self._connect)
             answers = iter(self._bounded(lambda: self._pipeline(going)) if going else [])
         except ConfigError as error:  # it was right when the sink was opened
-            raise Retryable(f"{self._address.shown}: {error.key} is not accepted any more", error.hint) from error
+            raise Retryable(f"{self._address.shown}: {error.key} is no longer accepted", error.hint) from error
         return [command if isinstance(command, Outcome) else _judge(next(answers)) for command in commands]
 
     def _pipeline(self, commands: Sequence[Sequence[Any]]) -> Sequence[Any]:

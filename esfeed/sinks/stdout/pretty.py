@@ -21,9 +21,9 @@ WIDE = 120
 _STYLES = {"created": "green", "updated": "yellow", "deleted": "red", "read": "dim"}
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)")
 _TELLING = ("name", "title", "status", "state")
-_MOST_FIELDS = 6
-_MOST_VALUE = 40
-_MOST_ID = 80
+_MAX_FIELDS = 6
+_MAX_VALUE = 40
+_MAX_ID = 80
 _SHORT_ID = 20
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
@@ -71,9 +71,9 @@ def _value(fields: _Fields, name: str) -> str:
             string = msgspec.json.decode(text, type=str)
         except (msgspec.MsgspecError, ValueError):
             string = text[1:-1].decode("utf-8", "replace")
-        return clean(string, _MOST_VALUE) or '""'
+        return clean(string, _MAX_VALUE) or '""'
     # Four bytes per character at most: do not decode a megabyte to show forty characters.
-    return clean(text[: _MOST_VALUE * 4 + 4].decode("utf-8", "replace"), _MOST_VALUE)
+    return clean(text[: _MAX_VALUE * 4 + 4].decode("utf-8", "replace"), _MAX_VALUE)
 
 
 def _time(event: Event, wide: bool) -> str:
@@ -85,7 +85,7 @@ def _time(event: Event, wide: bool) -> str:
 
 def _id(event: Event, wide: bool) -> str:
     if wide or len(event.doc_id) <= _SHORT_ID:
-        return clean(event.doc_id, _MOST_ID)
+        return clean(event.doc_id, _MAX_ID)
     return clean(event.doc_id, 9)  # eight characters and the ellipsis: the first group of a UUID
 
 
@@ -106,7 +106,7 @@ def describe(event: Event, width: int | None = None) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis", end="")
     line.append(_time(event, wide), style="dim")
     line.append(f" {clean(event.op, 7):<7} ", style=style)
-    line.append(clean(event.type, _MOST_VALUE) + "/", style="dim")
+    line.append(clean(event.type, _MAX_VALUE) + "/", style="dim")
     line.append(_id(event, wide), style="bold")
     if event.view is not None:
         line.append(f" ({event.view})", style="dim")
@@ -118,8 +118,8 @@ def _append_fields(line: Text, event: Event) -> None:
     before, after = _fields(event.before), _fields(event.after)
     whole = before if event.after is None else after
     names = list(event.changed or ()) if event.op == "updated" else _telling(whole)
-    for name in names[:_MOST_FIELDS]:
-        line.append(f"  {clean(name, _MOST_VALUE)} ", style="cyan")
+    for name in names[:_MAX_FIELDS]:
+        line.append(f"  {clean(name, _MAX_VALUE)} ", style="cyan")
         if event.op != "updated":
             line.append(_value(whole, name))
         else:
@@ -128,5 +128,5 @@ def _append_fields(line: Text, event: Event) -> None:
                 line.append(" ")
             line.append("→ ")
             line.append(_value(after, name), style="green")
-    if len(names) > _MOST_FIELDS:
-        line.append(f"  +{len(names) - _MOST_FIELDS} more", style="dim")
+    if len(names) > _MAX_FIELDS:
+        line.append(f"  +{len(names) - _MAX_FIELDS} more", style="dim")

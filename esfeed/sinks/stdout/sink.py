@@ -76,9 +76,9 @@ class StdoutSink:
             self._write(data)
         except OSError as error:
             if error.errno in (errno.EPIPE, errno.ECONNRESET):
-                raise ReaderGone("whoever read standard output is gone") from error
+                raise ReaderGone("the reader of standard output is gone") from error
             message = f"cannot write to standard output ({error.strerror or error})"
-            raise Retryable(message, "see what it is redirected to: a full disk, a lost terminal?") from error
+            raise Retryable(message, "check its redirection: a full disk, a closed terminal?") from error
         return [OK] * len(events)
 
     def close(self) -> None:

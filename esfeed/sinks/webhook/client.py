@@ -29,8 +29,8 @@ from esfeed.sinks.common.tls import client_context, server_context
 from esfeed.sinks.webhook.messages import Message
 from esfeed.sinks.webhook.settings import Target, WebhookSettings, target_of
 
-_MOST_BODY = 1 << 16
-_MOST_REDIRECTS = 5
+_MAX_BODY = 1 << 16
+_MAX_REDIRECTS = 5
 _REPEATED = {301, 302, 307, 308}
 """Redirects that repeat the POST. 303 asks for a GET, which would not deliver the event (RFC 9110 §15.4)."""
 
@@ -90,7 +90,7 @@ class WebhookClient:
         self._limits.start(self._settings.timeout)
         target = self._target
         headers = {**self._common, **self._credentials, **message.headers}
-        for _ in range(_MOST_REDIRECTS + 1):
+        for _ in range(_MAX_REDIRECTS + 1):
             answer = self._exchange(target, headers, message.body)
             if not 300 <= answer.status < 400:
                 return answer
@@ -100,7 +100,7 @@ class WebhookClient:
             target = following
             own = target.origin == self._target.origin
             headers = {**self._common, **(self._credentials if own else {}), **message.headers}
-        return answer._replace(redirect=f"more than {_MOST_REDIRECTS} redirects")
+        return answer._replace(redirect=f"more than {_MAX_REDIRECTS} redirects")
 
     def close(self) -> None:
         """Closes all connections."""
@@ -110,13 +110,13 @@ class WebhookClient:
     def _following(self, target: Target, answer: Answer) -> tuple[Target | None, str]:
         """The target of a redirect, or why it is not followed."""
         if not self._settings.follow_redirects:
-            return None, "redirects are not followed"
+            return None, "esfeed does not follow redirects"
         if answer.status not in _REPEATED:
-            return None, "it is no redirect of a POST"
+            return None, "the status is not a redirect of a POST"
         try:
             following = target_of(urljoin(target.origin + target.path, answer.headers.get("location", "")))
         except ValueError:
-            return None, "it names no url"
+            return None, "it has no url"
         if target.scheme == "https" and following.scheme == "http":
             return None, "it leads from https to http"
         return following, ""
@@ -171,8 +171,8 @@ def _credentials(settings: WebhookSettings, target: Target) -> dict[str, str]:
 def _read(response: BaseHTTPResponse) -> tuple[bytes, bool]:
     """(the beginning of the body, whether that is all). Raises if the body ends too early."""
     body = b""
-    while len(body) < _MOST_BODY:
-        part = response.read1(_MOST_BODY - len(body))
+    while len(body) < _MAX_BODY:
+        part = response.read1(_MAX_BODY - len(body))
         if not part:
             return body, True
         body += part

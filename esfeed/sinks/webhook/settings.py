@@ -43,7 +43,7 @@ def target_of(url: str) -> Target:
     if parts.scheme not in ("http", "https") or not parts.host:
         raise ValueError("write a url that begins with http:// or https:// and names a host")
     if any(char <= " " or char == "\x7f" for char in url):
-        raise ValueError("take the spaces and control characters out of the url")
+        raise ValueError("remove spaces and control characters from the url")
     port = parts.port if parts.port is not None else {"http": 80, "https": 443}[parts.scheme]
     userinfo = None if parts.auth is None else unquote(parts.auth)
     return Target(parts.scheme, parts.host, port, parts.request_uri, userinfo)
@@ -97,8 +97,8 @@ class WebhookSettings(TlsKeys, SinkSection):
     timeout: Duration = Field(10.0, gt=0, description="The timeout of one request, from lookup to last byte.")
     allow_private: bool = Field(
         False,
-        description="Whether to permit loopback, link-local, private and reserved addresses. If false, nobody who can "
-        "set the URL can reach what only this machine can reach.",
+        description="Whether to permit loopback, link-local, private and reserved addresses. If false, the URL "
+        "cannot point to what only this machine can reach.",
     )
 
     @field_validator("url")
@@ -112,16 +112,16 @@ class WebhookSettings(TlsKeys, SinkSection):
     def _names_and_values(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
         for name, secret in headers.items():
             if not _TOKEN.fullmatch(name):
-                raise ValueError(f"{name!r} cannot name a header")
+                raise ValueError(f"{name!r} is not a valid name of a header")
             if name.lower() in _FIXED or name.lower().startswith(_FIXED_STARTS):
-                raise ValueError(f"{name} is set by esfeed; leave it out")
+                raise ValueError(f"{name} is set by esfeed; remove it")
             value = secret.get_secret_value()
             if not value.isprintable() or any(ord(char) > 255 for char in value):
-                raise ValueError(f"the value of {name} holds characters that a header cannot")
+                raise ValueError(f"the value of {name} contains characters that a header cannot have")
         return headers
 
     @model_validator(mode="after")
     def _binary_is_of_cloudevents(self) -> Self:
         if self.mode == "binary" and self.format != "cloudevents":
-            raise ValueError('mode = "binary" is a mode of CloudEvents; leave out format, or write another mode')
+            raise ValueError('mode = "binary" needs CloudEvents; remove format, or set another mode')
         return self

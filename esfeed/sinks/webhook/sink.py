@@ -153,7 +153,7 @@ class WebhookSink:
             self._send_together(courier, left[half:], run)
             return
         run.answer(left[0], outcome)
-        behind = waits(f"went in one request with an event that is to be sent again: {outcome.reason}")
+        behind = waits(f"was in one request with an event that is sent again: {outcome.reason}")
         for index in left[1:]:
             run.answer(index, outcome if outcome.ok or not outcome.tried else behind)
 

@@ -29,7 +29,7 @@ from esfeed.sinks.common.restricted_requests import restricted_session
 from esfeed.sinks.common.tls import trust
 from esfeed.sinks.zaqar.settings import ZaqarSettings
 
-_MOST_PROJECTS = 4096
+_MAX_PROJECTS = 4096
 _LIMIT = "_max_messages_post_size"
 
 
@@ -80,7 +80,9 @@ class ZaqarClient:
             raise ConfigError("auth_url", self._settings.auth_url, str(error)) from error
         except Answer as error:
             if error.status == 404:
-                hint = 'there is no Zaqar (404); write the address without "/v2", as "http://zaqar.example.org:8888"'
+                hint = (
+                    'there is no Zaqar (404); write the address without "/v2", such as "http://zaqar.example.org:8888"'
+                )
                 raise ConfigError("url", self._settings.url, hint) from error
 
     def post(self, project: str | None, queue: str, content: bytes) -> None:
@@ -121,7 +123,7 @@ class ZaqarClient:
     def _refuse(self, error: keystone.ClientException) -> NoReturn:
         status = getattr(error, "http_status", None) or 0
         if isinstance(error, keystone.Unauthorized | keystone.Forbidden | keystone.NotFound):
-            raise Denied(f"keystone gives no token ({status}): {shown(error.message or '')}") from None
+            raise Denied(f"keystone issues no token ({status}): {shown(error.message or '')}") from None
         if isinstance(error, keystone.EndpointNotFound | keystone.EmptyCatalog):
             raise Denied("keystone's catalog has no messaging service for this interface and region; set url") from None
         if isinstance(error, keystone.AuthPluginException | keystone.AuthorizationFailure):
@@ -140,7 +142,7 @@ class ZaqarClient:
         if found is None:
             if self._session is None:
                 self._session = self._new_session()
-            if len(self._clients) >= _MOST_PROJECTS:
+            if len(self._clients) >= _MAX_PROJECTS:
                 self._clients.popitem(last=False)
             found = self._clients[project] = _Client(self._session, self._settings, self._auth(project))
         self._clients.move_to_end(project)
@@ -183,7 +185,7 @@ class ZaqarClient:
             more = {} if project is None else {"project_id": project, "project_name": None}
             return self._cloud.get_one(cloud=self._settings.cloud, **more).get_auth()
         except (exceptions.ConfigException, keystone.ClientException, OSError) as error:
-            hint = f"clouds.yaml does not say how to get in: {shown(str(error))}"
+            hint = f"clouds.yaml has no usable credentials: {shown(str(error))}"
             raise ConfigError("cloud", self._settings.cloud, hint) from error
 
     def _verify(self) -> bool | str:
@@ -227,7 +229,7 @@ class _Client(Client):  # type: ignore[misc]  # the client has no types
         response = transport.send(request)
         if operation == "message_post" and response.status_code != 201:
             # Something in between that answers for Zaqar, such as a page of a gateway, has stored nothing.
-            raise Unreachable(f"zaqar: {response.status_code} where Zaqar says 201; is there another server at url?")
+            raise Unreachable(f"zaqar: {response.status_code} instead of 201; check that url is that of Zaqar")
         return response.deserialized_content
 
 

@@ -90,21 +90,21 @@ class ZaqarSettings(SinkSection):
         if parts.scheme not in ("http", "https") or not parts.host or re.search(r"[\s\x00-\x1f]", url):
             raise ValueError("write a url that begins with http:// or https:// and names a host")
         if parts.auth or parts.query or parts.fragment:
-            raise ValueError("leave user, password, ? and # out of the url")
+            raise ValueError("remove user, password, ? and # from the url")
         return url.rstrip("/")
 
     @field_validator("url")
     @classmethod
     def _without_version(cls, url: str | None) -> str | None:
         if url is not None and re.search(r"/v\d(\.\d)?$", url):
-            raise ValueError('leave out "/v2" at the end of the url; the client adds it')
+            raise ValueError('remove "/v2" from the end of the url; the client adds it')
         return url
 
     @field_validator("ttl")
     @classmethod
     def _whole_ttl(cls, ttl: float) -> float:
         if not _SHORTEST_TTL <= ttl <= _LONGEST_TTL:
-            raise ValueError('write a duration from "60s" to "14d", which is what Zaqar takes')
+            raise ValueError('write a duration from "60s" to "14d", the limits of Zaqar')
         return float(int(ttl))
 
     @model_validator(mode="after")
@@ -112,12 +112,12 @@ class ZaqarSettings(SinkSection):
         own = [name for name in ("auth_url", "username", "password", "token", "project_name") if getattr(self, name)]
         if self.auth == "noauth":
             if self.url is None or self.project is None:
-                raise ValueError('auth = "noauth" needs url, and project for the id of the project that has the queue')
+                raise ValueError('auth = "noauth" needs url and project, the id of the project that owns the queue')
             if own or self.cloud:
                 raise ValueError(f'auth = "noauth" takes no {own[0] if own else "cloud"}; leave it out')
         elif self.cloud:
             if own:
-                raise ValueError(f"leave out {own[0]} or cloud; clouds.yaml says it")
+                raise ValueError(f"leave out {own[0]} or cloud; clouds.yaml defines it")
         elif not self.auth_url or bool(self.token) == bool(self.username and self.password):
             raise ValueError("write cloud, or auth_url with username and password, or auth_url with token")
         elif not self.project_name and self.project is None:

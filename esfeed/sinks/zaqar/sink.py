@@ -166,7 +166,7 @@ class ZaqarSink:
         limit = self._limits.get(queue, self._settings.max_post_bytes)
         size = _AROUND + len(item.message)
         which = "max_post_bytes" if known is None else f"the limit of queue {queue.name}"
-        run.answer(item, rejected(f"too big for Zaqar: {size:,} bytes, {which} is {limit:,}"))
+        run.answer(item, rejected(f"too large for Zaqar: {size:,} bytes, {which} is {limit:,}"))
 
     # --- what an answer means
 

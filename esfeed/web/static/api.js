@@ -67,7 +67,7 @@ function askForToken(fault) {
       "form",
       {},
       el("h2", { id: "sign-in-title" }, "Sign in"),
-      el("label", { for: "token" }, "Token, as `esfeed token add` printed it"),
+      el("label", { for: "token" }, "Token from `esfeed token add`"),
       input,
       el("p", { id: "token-fault", class: "fault", hidden: !fault, role: "alert" }, fault),
       el("button", {}, "Sign in"),

@@ -1,4 +1,4 @@
-// The dashboard: how watches and sinks are doing, asked for every two seconds, and the events as they come.
+// The dashboard: the status of watches and sinks, requested every two seconds, and the live events.
 
 import { call, pause, Problem, signIn } from "/static/api.js";
 import { offerWatches, startEvents } from "/static/events.js";
@@ -25,15 +25,15 @@ function watchCard([name, watch]) {
     ...fact("Documents", count(watch.documents)),
     ...(polled
       ? [
-          ...fact("Lag", `${seconds(watch.lag_seconds)}, ${watch.lag_operations == null ? "operations not known" : plural(watch.lag_operations, "operation")}`),
+          ...fact("Lag", `${seconds(watch.lag_seconds)}, ${watch.lag_operations == null ? "operations unknown" : plural(watch.lag_operations, "operation")}`),
           ...fact("Last poll", `${seconds(watch.last_poll_seconds_ago)} ago, took ${seconds(watch.poll_seconds)}`),
-          ...fact("A poll costs", `${plural(watch.poll_requests, "request")}, ${bytes(watch.poll_bytes)}`),
-          ...fact("Followed by", watch.tracker || "–", el("span", { class: "why" }, watch.why)),
+          ...fact("Cost of a poll", `${plural(watch.poll_requests, "request")}, ${bytes(watch.poll_bytes)}`),
+          ...fact("Tracker", watch.tracker || "–", el("span", { class: "why" }, watch.why)),
           ...fact("Engine", watch.engine || "–"),
         ]
       : []),
   );
-  const label = `Events of the last two minutes: ${total}, at most ${Math.max(0, ...history)} a second`;
+  const label = `Events of the last two minutes: ${total}, up to ${Math.max(0, ...history)} a second`;
   return el(
     "article",
     { class: "card", "aria-label": `Watch ${name}` },
@@ -56,8 +56,8 @@ function sinkCard([name, sink]) {
       "dl",
       { class: "facts" },
       ...fact("Sent", used ? `${count(sink.sent)} since the start` : "–"),
-      ...(sink.persist === false ? fact("Delivery", "straight, without the log") : fact("Cursor", count(sink.cursor))),
-      ...fact("Backlog", `${count(sink.backlog ?? 0)}${sink.backlog && sink.lag_seconds != null ? `, the first waits ${seconds(sink.lag_seconds)}` : ""}`),
+      ...(sink.persist === false ? fact("Delivery", "direct, without the log") : fact("Cursor", count(sink.cursor))),
+      ...fact("Backlog", `${count(sink.backlog ?? 0)}${sink.backlog && sink.lag_seconds != null ? `, the oldest waits ${seconds(sink.lag_seconds)}` : ""}`),
       ...fact("Parked", parked),
       ...fact("Dead", dead),
       ...(sink.dropped ? fact("Dropped", count(sink.dropped)) : []),
@@ -91,12 +91,12 @@ async function redrive(button, sink, which, number) {
   button.disabled = true;
   try {
     const { redriven, superseded } = await call("/v1/redrive", { sink, ...which });
-    const left = superseded ? `; ${plural(superseded, "event")} left as they are, since newer states were delivered` : "";
+    const left = superseded ? `; ${plural(superseded, "event")} not sent, because newer states were delivered` : "";
     say(`${plural(redriven, "event")} of ${sink} will be sent again${left}`);
   } catch (problem) {
     notice(`Redrive of ${plural(number, "event")} failed: ${problem.message}`);
   }
-  // Where the server does not answer now, keepFresh says so and looks again.
+  // If the server does not answer, keepFresh reports it and tries again.
   await refresh().catch(() => {});
 }
 
@@ -106,14 +106,14 @@ function summary(told) {
   const failing = [...watches, ...sinks].filter((part) => ["failing", "stalled"].includes(part.state)).length;
   const lag = Math.max(0, ...watches.map((watch) => watch.lag_seconds ?? 0));
   const held = sinks.reduce((sum, sink) => sum + sink.dead + sink.parked, 0);
-  const word = failing ? badge(`${failing} failing`, "bad") : held ? badge("look below", "warn") : badge("all well", "good");
+  const word = failing ? badge(`${failing} failing`, "bad") : held ? badge("see below", "warn") : badge("healthy", "good");
   const cell = (name, ...value) => el("div", {}, el("dt", {}, name), el("dd", {}, ...value));
   return [
     cell("State", word),
     cell("Longest lag", seconds(lag)),
     cell("Log position", count(told.position)),
     cell("Held back", held ? badge(count(held), "warn") : "0"),
-    cell("State kept", bytes(told.state_bytes)),
+    cell("State size", bytes(told.state_bytes)),
     cell("Readers", count(Object.values(told.readers).reduce((sum, number) => sum + number, 0))),
   ];
 }
@@ -142,7 +142,7 @@ function draw(told, dead) {
   replace(byId("held-rows"), ...dead.map(heldRow));
   const failing = [...Object.entries(told.watches), ...Object.entries(told.sinks)].filter(([, part]) => ["failing", "stalled"].includes(part.state)).map(([name]) => name);
   const word = failing.join(", ");
-  if (word !== drawn) say(word ? `Failing: ${word}` : "All well");
+  if (word !== drawn) say(word ? `Failing: ${word}` : "All healthy");
   drawn = word;
 }
 
@@ -153,7 +153,7 @@ async function keepFresh() {
       notice(null);
     } catch (problem) {
       if (problem instanceof Problem && problem.status === 401) location.reload();
-      notice(problem instanceof Problem ? problem.message : "The server does not answer; trying again.");
+      notice(problem instanceof Problem ? problem.message : "The server does not answer; retrying.");
     }
     await pause(EVERY);
   }
@@ -164,6 +164,6 @@ if (me.admin) {
   keepFresh();
 } else {
   for (const part of document.querySelectorAll(".operator, #summary")) part.hidden = true;
-  notice(`You see the events of ${me.tenant}. How the feed itself is doing is for administrators.`);
+  notice(`You see the events of ${me.tenant}. Only administrators see the status of the feed.`);
 }
 startEvents(me);

@@ -3,7 +3,7 @@
 import { call, follow, pause as wait, Problem, showState } from "/static/api.js";
 import { badge, brief, byId, changes, clock, count, el } from "/static/parts.js";
 
-const MOST = 100;
+const MAX_ROWS = 100;
 const AT_FIRST = 50;
 const AGAIN = 1000;
 const ops = { created: "good", updated: "warn", deleted: "bad", read: "idle" };
@@ -27,16 +27,16 @@ function row(event, fresh) {
   );
 }
 
-/** Adds events (oldest first) on top; what is too much falls off at the end. */
+/** Adds events (oldest first) on top; removes the oldest beyond the limit. */
 function add(events, fresh = true) {
   if (paused) {
-    waiting = [...waiting, ...events].slice(-MOST);
-    byId("pause").textContent = `Resume (${waiting.length}${waiting.length === MOST ? "+" : ""} new)`;
+    waiting = [...waiting, ...events].slice(-MAX_ROWS);
+    byId("pause").textContent = `Resume (${waiting.length}${waiting.length === MAX_ROWS ? "+" : ""} new)`;
     return;
   }
   const place = byId("events");
-  place.prepend(...events.slice(-MOST).reverse().map((event) => row(event, fresh)));
-  while (place.children.length > MOST) place.lastElementChild.remove();
+  place.prepend(...events.slice(-MAX_ROWS).reverse().map((event) => row(event, fresh)));
+  while (place.children.length > MAX_ROWS) place.lastElementChild.remove();
   byId("no-events").hidden = place.children.length > 0;
 }
 

@@ -48,7 +48,7 @@ function row(server) {
   ];
 }
 
-/** Draws the servers of those keys anew, and leaves all others as they are. */
+/** Redraws the servers with these keys. */
 function draw(keys, fresh) {
   const place = byId("instances");
   for (const name of keys) {
@@ -74,7 +74,7 @@ function find() {
   byId("none").hidden = rows.size > 0;
 }
 
-/** Reads what is in the log, page by page; returns the position where the stream goes on. */
+/** Reads what is in the log, page by page; returns the position where the stream continues. */
 async function catchUp(parameters) {
   for (let since = null; ; ) {
     const query = new URLSearchParams([...parameters, ["integers", "safe"], ["limit", "1000"], ...(since === null ? [] : [["since", since]])]);
@@ -109,5 +109,5 @@ follow(parameters, since, new AbortController().signal, {
     say([...touched.values()].slice(-3).join(", "));
   },
   state: showState,
-  gone: () => notice("The feed dropped events while this page was away; a server that changed meanwhile may look older than it is."),
+  gone: () => notice("The feed dropped events while this page was offline; some servers may be out of date."),
 });
