@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from datetime import datetime
 
 from esfeed.model.event import Event
 from esfeed.observe.ports import Observer
@@ -21,13 +20,19 @@ def together(contexts: Iterable[AbstractContextManager[object]]) -> Iterator[Non
 
 
 class ObservedSink:
-    """A sink (``ports.Sink``) that reports to observers and delegates to the inner sink."""
+    """A sink (``ports.Sink``) that reports to observers and delegates to the inner sink.
 
-    def __init__(self, name: str, inner: Sink, observers: Sequence[Observer], clock: Clock) -> None:
+    ``age``: how many seconds ago an event was found.
+    """
+
+    def __init__(
+        self, name: str, inner: Sink, observers: Sequence[Observer], clock: Clock, age: Callable[[Event], float]
+    ) -> None:
         self._name = name
         self._inner = inner
         self._observers = observers
         self._clock = clock
+        self._age = age
 
     def open(self) -> None:
         self._inner.open()
@@ -37,16 +42,10 @@ class ObservedSink:
             began = self._clock.monotonic()
             outcomes = self._inner.send(events)
             took = self._clock.monotonic() - began
-            now = self._clock.now().timestamp()
-            delays = [max(0.0, now - epoch(event)) for event in events]
+            delays = [self._age(event) for event in events]
             for observer in self._observers:
                 observer.sent(self._name, events, outcomes, delays, took)
         return outcomes
 
     def close(self) -> None:
         self._inner.close()
-
-
-def epoch(event: Event) -> float:
-    """When the feed found the event, in epoch seconds."""
-    return datetime.fromisoformat(event.time).timestamp()

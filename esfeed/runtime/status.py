@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -91,9 +90,12 @@ def _sink(health: SinkHealth | None, counts: Counts, now: float) -> dict[str, An
 
 def waiting_since(app: App, sink: str) -> float:
     """How long the first log entry behind the cursor of a sink has been waiting, in seconds; 0 if there is none."""
-    cursor, now = app.store.outbox.cursor(sink), app.clock.now().timestamp()
+    cursor = app.store.outbox.cursor(sink)
     rows = [] if cursor is None else app.store.log.read(cursor, 1)
-    return max(0.0, now - datetime.fromisoformat(rows[0].event.time).timestamp()) if rows else 0.0
+    if not rows:
+        return 0.0
+    app.ages.refresh()
+    return app.ages.of(rows[0].event)
 
 
 def held(app: App, sinks: Mapping[str, object], limit: int) -> list[dict[str, Any]]:
