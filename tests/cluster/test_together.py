@@ -72,7 +72,7 @@ def test_an_answer_is_handed_once_and_only_while_it_is_fresh(monkeypatch: pytest
 
 def test_that_documents_have_numbers_is_handed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the counters, and for their name only; otherwise the watch searches by itself."""
-    monkeypatch.setattr(adapter.shards, "without_seq_no", lambda client, of: f"searched {of.name}")
+    monkeypatch.setattr("esfeed.cluster.adapter.shards.without_seq_no", lambda client, of: f"searched {of.name}")
     monkeypatch.setattr(adapter, "read_stats", lambda client, name: TWO)
     cluster = EngineCluster(Connection("main", ["http://127.0.0.1:9"]))
     one, two = Resolved("one", False, ()), Resolved("two", False, ())
