@@ -53,6 +53,7 @@ class EngineCluster:
         self._client = Client(connection, sleep, link)
         self._handed: SharedAnswer | None = None
         self._behind: tuple[Resolved, str] | None = None
+        self._numbered = ""
         self._docs: int | None = None
 
     def close(self) -> None:
@@ -79,15 +80,15 @@ class EngineCluster:
         return self._client.dialect.searches_lag
 
     def hand(self, handed: SharedAnswer | None) -> None:
-        """Stores the answer for the next ``counters``, and for a ``uuid`` and a ``resolve`` right after it. Each is
-        used once, and only within ``COUNTERS_AGE``. ``None`` removes it.
+        """Stores the answer for the next ``counters``, and for a ``uuid``, a ``resolve`` and a ``without_seq_no`` right
+        after it. Each is used once, and only within ``COUNTERS_AGE``. ``None`` removes it.
         """
         self._handed = handed
-        self._behind = None
+        self._behind, self._numbered = None, ""
 
     def counters(self, name: str) -> StatsSnapshot:
         handed, self._handed = self._handed, None
-        self._behind = None
+        self._behind, self._numbered = None, ""
         if handed is None or handed.name != name or time.monotonic() - handed.at > COUNTERS_AGE:
             reading = read_stats(self._client, name)
             self._docs = reading.docs
@@ -97,6 +98,7 @@ class EngineCluster:
         if isinstance(handed.answer, ClusterError):
             raise handed.answer
         self._behind, self._docs = handed.behind, handed.answer.docs
+        self._numbered = name if handed.numbered else ""
         return handed.answer
 
     def uuid(self) -> str:
@@ -175,6 +177,9 @@ class EngineCluster:
             without = False
 
     def without_seq_no(self, of: Resolved) -> str:
+        numbered, self._numbered = self._numbered, ""
+        if numbered == of.name:
+            return ""
         return shards.without_seq_no(self._client, of)
 
     def tails(self, of: Resolved, after: Mapping[Shard, int], size: int, source: bool) -> Mapping[Shard, Tail]:

@@ -15,6 +15,7 @@ from esfeed.cluster.gone import cluster_uuid
 from esfeed.cluster.link import Link
 from esfeed.cluster.lots import encoded
 from esfeed.cluster.names import resolve_each
+from esfeed.cluster.shards import without_seq_no
 from esfeed.cluster.stats import read_each
 from esfeed.errors import ClusterError, Retryable
 from esfeed.model.reads import Resolved, StatsSnapshot
@@ -34,6 +35,7 @@ class SharedAnswer(NamedTuple):
 
     ``requests`` and ``received_bytes`` are the cost, which one of the watches bears. ``at`` is when the request was
     sent (monotonic). ``behind``: the indices behind the name and the uuid of the cluster, read after the counters.
+    ``numbered``: a search after that found every document by its sequence number.
     """
 
     name: str
@@ -42,6 +44,7 @@ class SharedAnswer(NamedTuple):
     requests: int = 0
     received_bytes: int = 0
     behind: tuple[Resolved, str] | None = None
+    numbered: bool = False
 
 
 class SharedCounters:
@@ -82,9 +85,9 @@ class SharedCounters:
     def read(self, names: Sequence[str], anew: bool = False) -> list[SharedAnswer]:
         """The answers for the watches of those names. A watch without an answer sends its own request.
 
-        ``anew``: nothing is known of these watches yet, so this also reads what is behind each name. If the engine
-        refuses the request, each watch gets the error from its own request. If there is no response, every watch gets
-        that error.
+        ``anew``: nothing is known of these watches yet, so this also reads what is behind each name, and whether
+        searches show sequence numbers. If the engine refuses the request, each watch gets the error from its own
+        request. If there is no response, every watch gets that error.
         """
         at = self._monotonic()
         client = Client(self._connection, self._sleep, self._link)
@@ -102,11 +105,13 @@ class SharedCounters:
             else:
                 self._absent[name] = at
         behind: Mapping[str, Resolved] = {}
-        uuid = ""
+        uuid, numbered = "", False
         if anew and found:
+            # What fails here, each watch asks for by itself.
             with contextlib.suppress(ClusterError):
                 uuid = cluster_uuid(client)
                 behind = resolve_each(client, [*found])
+                numbered = bool(behind) and not without_seq_no(client, _all(behind))
         requests, received_bytes = client.meter.totals()
         first = next(iter(found), None)
         return [
@@ -116,9 +121,15 @@ class SharedCounters:
                 at,
                 *((requests, received_bytes) if name == first else (0, 0)),
                 behind=(behind[name], uuid) if name in behind else None,
+                numbered=numbered and name in behind,
             )
             for name, one in found.items()
         ]
+
+
+def _all(behind: Mapping[str, Resolved]) -> Resolved:
+    """Everything behind those names, as one."""
+    return Resolved(",".join(behind), True, tuple(index for one in behind.values() for index in one.indices))
 
 
 def _unanswered(error: ClusterError) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
-from esfeed.model.event import Event, event_time
+from esfeed.model.event import Event
 from esfeed.observe.ports import Observer
 from esfeed.ports import Clock, Outcome, Sink
 
@@ -20,13 +20,19 @@ def together(contexts: Iterable[AbstractContextManager[object]]) -> Iterator[Non
 
 
 class ObservedSink:
-    """A sink (``ports.Sink``) that reports to observers and delegates to the inner sink."""
+    """A sink (``ports.Sink``) that reports to observers and delegates to the inner sink.
 
-    def __init__(self, name: str, inner: Sink, observers: Sequence[Observer], clock: Clock) -> None:
+    ``age``: how many seconds ago an event was found.
+    """
+
+    def __init__(
+        self, name: str, inner: Sink, observers: Sequence[Observer], clock: Clock, age: Callable[[Event], float]
+    ) -> None:
         self._name = name
         self._inner = inner
         self._observers = observers
         self._clock = clock
+        self._age = age
 
     def open(self) -> None:
         self._inner.open()
@@ -36,8 +42,7 @@ class ObservedSink:
             began = self._clock.monotonic()
             outcomes = self._inner.send(events)
             took = self._clock.monotonic() - began
-            now = self._clock.now().timestamp()
-            delays = [max(0.0, now - (event_time(event) or now)) for event in events]
+            delays = [self._age(event) for event in events]
             for observer in self._observers:
                 observer.sent(self._name, events, outcomes, delays, took)
         return outcomes

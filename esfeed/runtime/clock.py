@@ -13,18 +13,23 @@ from esfeed.errors import StateError
 from esfeed.ports import Clock, Notes
 from esfeed.text.decoders import read
 
+STEP = 0.25
+"""How many seconds two clocks may drift apart before it counts as a step. A slewed clock drifts by less."""
+
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_KIND = "clock"
+_KIND, _NAME = "clock", "boottime"
+_SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Linux: also counts while the machine sleeps. An age must, and a system that has no such clock counts so anyway."""
 
 
 class SystemClock:
-    """See ``ports.Clock``."""
+    """See ``ports.Clock``. The monotonic clock goes on while the machine sleeps, unlike that of ``time``."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return time.clock_gettime(_SINCE_BOOT)
 
 
 class SteadyClock:
@@ -56,18 +61,19 @@ def steady(clock: Clock, notes: Notes) -> SteadyClock:
     The monotonic clock belongs to the machine, so the first process after a boot stores the offset for all others. If
     the system does not identify the boot, each process has its own offset.
     """
-    offset, boot = clock.now().timestamp() - clock.monotonic(), _boot()
-    raw = notes.all(_KIND).get(_KIND)
+    offset, boot = clock.now().timestamp() - clock.monotonic(), boot_id()
+    raw = notes.all(_KIND).get(_NAME)
     kept = read(raw, _Kept) if raw else None
     if kept is not None and boot and kept.boot == boot:
         return SteadyClock(clock, kept.offset)
     # If the note cannot be written (a read-only state), this process uses its own offset.
     with contextlib.suppress(StateError):
-        notes.put(_KIND, _KIND, msgspec.json.encode(_Kept(boot, offset)))
+        notes.put(_KIND, _NAME, msgspec.json.encode(_Kept(boot, offset)))
     return SteadyClock(clock, offset)
 
 
-def _boot() -> str:
+def boot_id() -> str:
+    """Differs after each start of the machine; empty if the system does not tell."""
     try:
         return _BOOT.read_text().strip()
     except OSError:

@@ -84,6 +84,7 @@ class Daemon:
             time.sleep(_LISTEN_EVERY)
             if step := self._schedule.look():
                 log.warning("clock.stepped", seconds=round(step, 1), what="esfeed polls every watch now")
+                self._note_step()
         self.stopping.set()
         self._end(sinks)
 
@@ -108,6 +109,12 @@ class Daemon:
                     if self._app.config.watches[name].cron is None:
                         self._rounds.due([name])
                     log.info("watch.reconciling", watch=name)
+        except EsfeedError as error:
+            self._failed("state.failed", "state", error)
+
+    def _note_step(self) -> None:
+        try:
+            self._app.ages.look()
         except EsfeedError as error:
             self._failed("state.failed", "state", error)
 

@@ -26,6 +26,7 @@ from esfeed.observe.hooks import ObservedSink
 from esfeed.observe.ports import Observer
 from esfeed.ports import Clock, Sink, State
 from esfeed.routing.router import Router
+from esfeed.runtime.ages import Ages
 from esfeed.runtime.clock import SteadyClock, SystemClock, steady
 from esfeed.runtime.notifier import LocalNotifier
 from esfeed.runtime.runner import Runner
@@ -115,6 +116,11 @@ class App:
     def steady(self) -> SteadyClock:
         """The clock for stored times: setting the system clock does not move it, and all processes share it."""
         return steady(self.clock, self.store.notes)
+
+    @cached_property
+    def ages(self) -> Ages:
+        """How old the entries of the log are."""
+        return Ages(self.clock, self.store.notes, self.store.log)
 
     @cached_property
     def clusters(self) -> Mapping[str, EngineCluster]:
@@ -295,7 +301,8 @@ class App:
         return made
 
     def _watched(self, name: str) -> Sink:
-        return ObservedSink(name, self.sink(name), self.observers, self.clock) if self.observers else self.sink(name)
+        made = self.sink(name)
+        return ObservedSink(name, made, self.observers, self.clock, self.ages.of) if self.observers else made
 
 
 def delivery_options(settings: SinkSection) -> DeliveryOptions:

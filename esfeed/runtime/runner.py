@@ -46,6 +46,7 @@ class Runner:
         """Builds everything that polls need, and stores the start time: before that, no watch counts as late."""
         # Build them now: otherwise many threads would each start to build them.
         _ = self._app.watchers, self._app.together, self._engines_before
+        self._app.ages.look()
         self._app.store.notes.put("alive", "", pack(Alive(self._at())))
 
     def alive(self, watch: str) -> None:
@@ -157,7 +158,8 @@ class Runner:
     def prune(self, stop: Stop = lambda: False) -> None:
         """Prunes the log to ``ttl`` and ``max_log``, for up to a second, and logs what sinks lose."""
         fed = {name: self._app.router.watches(name) for name, one in self._app.config.sinks.items() if one.persist}
-        before = int((self._app.clock.now().timestamp() - self._app.config.ttl) * 1000)
+        self._app.ages.look()
+        before = int(self._app.ages.before(self._app.config.ttl) * 1000)
         until = self._app.clock.monotonic() + _PRUNE_FOR
         dropped: Counter[str] = Counter()
         while True:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -19,11 +20,9 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from esfeed.ports import Clock
+from esfeed.runtime.clock import STEP
 
 log = structlog.get_logger("esfeed")
-
-_STEP = 0.25
-"""How many seconds the two clocks may drift apart before it counts as a step. A slewed clock drifts by less."""
 
 
 class _ThreadEach(BaseExecutor):  # type: ignore[misc]  # APScheduler has no py.typed
@@ -51,10 +50,14 @@ NO_THREAD = "raise the limit of threads or memory of this process (ulimit -u, Ta
 
 
 class Schedule:
-    """Runs jobs by name, each at most once at a time, in its own thread."""
+    """Runs jobs by name, each at most once at a time, in its own thread.
 
-    def __init__(self, clock: Clock) -> None:
+    ``awake``: the monotonic clock by which threads wait. It stands still while the machine sleeps.
+    """
+
+    def __init__(self, clock: Clock, awake: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._awake = awake
         logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
         self._scheduler = BackgroundScheduler(
             executors={"default": _ThreadEach()},
@@ -89,7 +92,7 @@ class Schedule:
         """
         apart = self._difference()
         step = apart - self._apart
-        if abs(step) < _STEP:
+        if abs(step) < STEP:
             return 0.0
         self._apart = apart
         now = self._clock.now()
@@ -99,4 +102,4 @@ class Schedule:
         return step
 
     def _difference(self) -> float:
-        return self._clock.now().timestamp() - self._clock.monotonic()
+        return self._clock.now().timestamp() - self._awake()

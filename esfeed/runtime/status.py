@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from esfeed.model.event import event_time
 from esfeed.ports import Counts
 from esfeed.runtime.factory import App
 from esfeed.runtime.health import SinkHealth, WatchHealth, sink_health, watch_health
@@ -91,9 +90,12 @@ def _sink(health: SinkHealth | None, counts: Counts, now: float) -> dict[str, An
 
 def waiting_since(app: App, sink: str) -> float:
     """How long the first log entry behind the cursor of a sink has been waiting, in seconds; 0 if there is none."""
-    cursor, now = app.store.outbox.cursor(sink), app.clock.now().timestamp()
+    cursor = app.store.outbox.cursor(sink)
     rows = [] if cursor is None else app.store.log.read(cursor, 1)
-    return max(0.0, now - (event_time(rows[0].event) or now)) if rows else 0.0
+    if not rows:
+        return 0.0
+    app.ages.refresh()
+    return app.ages.of(rows[0].event)
 
 
 def held(app: App, sinks: Mapping[str, object], limit: int) -> list[dict[str, Any]]:

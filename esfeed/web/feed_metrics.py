@@ -113,7 +113,7 @@ class FeedMetrics(Observer):
         for op, count in events.items():
             self._events.labels(watch, op).inc(count)
         if count := sum(events.values()):
-            self._remember(watch, int(time.time()), count)
+            self._remember(watch, int(time.monotonic()), count)
 
     def sent(
         self, sink: str, events: Sequence[Event], outcomes: Sequence[Outcome], delays: Sequence[float], took: float
@@ -136,7 +136,7 @@ class FeedMetrics(Observer):
                 past.append((second, count))
 
     def history(self) -> Mapping[str, Sequence[int]]:
-        begin = int(time.time()) - HISTORY + 1
+        begin = int(time.monotonic()) - HISTORY + 1
         with self._lock:
             past = {watch: [*counted] for watch, counted in self._history.items()}
         return {watch: _by_second(counted, begin) for watch, counted in past.items()}

@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,13 +45,16 @@ def circumstances(engine: Engine | None) -> dict[str, Any]:
 
 
 @contextmanager
-def engine_for(name: str, instance: str) -> Iterator[Engine]:
-    """The engine, up. One of the instance "bench" is this run's alone: it may compile all the way, and is ended."""
+def engine_for(name: str, instance: str, settings: Mapping[str, str] | None = None) -> Iterator[Engine]:
+    """The engine, up, with those settings.
+
+    One of the instance "bench" is this run's alone: it may compile all the way, and is ended.
+    """
     own = instance == INSTANCE
     if own:
         os.environ.setdefault("ESFEED_ENGINE_JAVA_OPTS", "")
         os.environ.setdefault("ESFEED_ENGINE_HEAP", "1g")
-    (engine,) = start([name], instance=instance)
+    (engine,) = start([name], instance=instance, settings=settings)
     try:
         yield engine
     finally:

@@ -7,20 +7,26 @@ status, and the memory of both processes. It ends with 1 where an event is missi
 of too many connections), esfeed logged a fault of its own, or a process grew by more than a quarter while it was
 fuzzed.
 
-The phase ``schemathesis`` runs where that is installed (``pip install schemathesis``) or named by SCHEMATHESIS.
+A disturbance is a process of its own that gets the processor last, as strangers run elsewhere. With ``--rounds``, all
+phases take turns that often, and the last line compares all delays of each: what else the machine does meanwhile
+concerns all of them. The phase ``schemathesis`` runs where that is installed (``pip install schemathesis``) or named by
+SCHEMATHESIS.
 
     python scripts/bench/strangers.py [--seconds 30] [--fuzz 300]
+    python scripts/bench/strangers.py --only stall --seconds 20 --rounds 5
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import random
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -30,6 +36,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -57,13 +64,21 @@ _PIECES = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
 class Server:
     """The running feed, as strangers and its operator see it."""
 
-    def __init__(self, folder: Path, url: str, pid: int, tenant: str, admin: str) -> None:
-        self.folder, self.url, self.pid, self.tenant, self.admin = folder, url, pid, tenant, admin
-        address = urlsplit(url)
-        self.address = address.hostname or "", address.port or 0
+    folder: Path
+    url: str
+    pid: int
+    tenant: str
+    admin: str
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        address = urlsplit(self.url)
+        return address.hostname or "", address.port or 0
 
     def answers(self) -> dict[str, float]:
         """How many answers there were so far, by status."""
@@ -174,25 +189,55 @@ def followed(folder: Path, engine: str) -> Iterator[Server]:
         yield Server(folder, url, feed.pid, *(made.stdout.strip() for made in tokens))
 
 
-def phase(server: Server, engine: str, seconds: float, name: str, work: Callable[..., None] | None) -> dict[str, Any]:
-    """Writes for so long while ``work`` disturbs, and tells how the feed did."""
-    over, before, began = threading.Event(), server.answers(), server.memory()
-    threads = [threading.Thread(target=work, args=(server, over), daemon=True)] if work else []
+_DISTURBANCES: dict[str, Callable[[Server, threading.Event], None]] = {
+    one.__name__: one for one in (stall, slow, endless, raw, schemathesis)
+}
+
+
+@contextmanager
+def disturbed(name: str, server: Server) -> Iterator[None]:
+    """While the context lasts, another process disturbs the server; nobody does where no disturbance has that name."""
+    if name not in _DISTURBANCES:
+        yield
+        return
+    about = [str(each) for each in astuple(server)]
+    command = ["nice", "-n", "10", sys.executable, __file__, "--disturb", name, *about]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()  # It has begun: what its start costs is no disturbance.
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def disturb(name: str, folder: str, url: str, pid: str, tenant: str, admin: str) -> None:
+    """Disturbs until SIGTERM."""
+    over = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: over.set())
+    threading.Thread(
+        target=_DISTURBANCES[name], args=(Server(Path(folder), url, int(pid), tenant, admin), over), name=name
+    ).start()
+    print("begins", flush=True)
+    while not over.wait(0.5):
+        """A signal is taken between two waits."""
+
+
+def phase(server: Server, engine: str, seconds: float, name: str, number: int) -> tuple[dict[str, Any], list[float]]:
+    """Writes for so long while something disturbs; how the feed did, and each delay in milliseconds."""
+    before, began = server.answers(), server.memory()
     audit = Audit(server.folder / "audit.jsonl")
     audit.start()
-    for thread in threads:
-        thread.start()
-    time.sleep(1)
-    count = write(engine, seconds, 20, name)
-    until = time.monotonic() + 20
-    while len(audit.delays) < count and time.monotonic() < until:
-        time.sleep(0.1)
-    over.set()
-    for thread in threads:
-        thread.join(30)
+    with disturbed(name, server):
+        time.sleep(1)
+        count = write(engine, seconds, 20, f"{name}-{number}")
+        until = time.monotonic() + 20
+        while len(audit.delays) < count and time.monotonic() < until:
+            time.sleep(0.1)
     audit.over = True
     answers = {status: n - before.get(status, 0.0) for status, n in server.answers().items()}
-    return {
+    told = {
         "phase": name,
         "written": count,
         "in_the_file": len(audit.delays),
@@ -200,6 +245,7 @@ def phase(server: Server, engine: str, seconds: float, name: str, work: Callable
         "answers": {status: int(n) for status, n in sorted(answers.items()) if n},
         "memory_mb": {"feed": [began[0], server.memory()[0]], "http": [began[1], server.memory()[1]]},
     }
+    return told, audit.delays
 
 
 def faults(told: list[dict[str, Any]], log: str) -> list[str]:
@@ -221,27 +267,32 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=30.0, help="of each phase")
     parser.add_argument("--fuzz", type=float, default=300.0, help="seconds of each of the two kinds of fuzzing")
+    parser.add_argument("--rounds", type=int, default=1, help="how often all phases take turns")
     parser.add_argument("--only", action="append", help="a phase, beside the undisturbed one (may be repeated)")
+    parser.add_argument("--disturb", nargs=6, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    phases: list[tuple[str, float, Callable[..., None] | None]] = [
-        ("undisturbed", asked.seconds, None),
-        ("stalls", asked.seconds, stall),
-        ("slow", asked.seconds, slow),
-        ("endless", asked.seconds, endless),
-        ("raw", asked.fuzz, raw),
-        ("schemathesis", asked.fuzz, schemathesis),
-    ]
+    if asked.disturb:
+        disturb(*asked.disturb)
+        return 0
+    phases = [("undisturbed", asked.seconds), *((one, asked.seconds) for one in ("stall", "slow", "endless"))]
+    phases += [("raw", asked.fuzz), ("schemathesis", asked.fuzz)]
     told: list[dict[str, Any]] = []
+    delays: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name, lookalike() as engine:
         write(engine, 0.1, 20, "first")
         with followed(Path(name), engine) as server:
             time.sleep(2)
-            for title, seconds, work in phases:
-                if asked.only and work and title not in asked.only:
+            for number, (title, seconds) in itertools.product(range(asked.rounds), phases):
+                if asked.only and title not in ("undisturbed", *asked.only):
                     continue
-                told.append(phase(server, engine, seconds, title, work))
-                told[-1]["p99_beside_undisturbed"] = round(told[-1]["p99_ms"] / told[0]["p99_ms"], 2)
-                print(json.dumps(told[-1]), flush=True)
+                one, some = phase(server, engine, seconds, title, number)
+                delays.setdefault(title, []).extend(some)
+                told.append(one)
+                print(json.dumps(one), flush=True)
+            beside = percentiles(delays["undisturbed"])["p99_ms"]
+            for title, some in delays.items():
+                found_p99 = percentiles(some)
+                print(json.dumps({"all": title, **found_p99, "p99_ratio": round(found_p99["p99_ms"] / beside, 2)}))
             time.sleep(1)
         found = faults(told, (Path(name) / "log.jsonl").read_text())
         with contextlib.suppress(OSError):

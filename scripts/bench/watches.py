@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """What many watches cost: time until all are followed, threads, requests when idle, time to stop, and to answer status.
 
-    scripts/engines up es9 --instance watches --set cluster.max_shards_per_node=20000
     .venv-test/bin/python scripts/bench/watches.py --engine es9 --instance watches --watches 1000
     .venv-test/bin/python scripts/bench/watches.py --engine es9 --instance watches --watches 10000 --indices 10
 
 Each watch follows an index of its own with three documents, every ``--interval``. With fewer ``--indices`` than
 watches, several watches follow the same one; with ``--missing``, none of the indices is there. The settings name one
 cluster and one file. Requests are those that the engine itself counts (8.13 and later). ``--tree`` runs another
-checkout of esfeed. The indices are made by this script and, unless ``--keep``, removed.
+checkout of esfeed. The indices are made by this script and, unless ``--keep``, removed. The engine, unless it is of the
+instance "bench", stays up.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from readers import cpu, memory
 from tests.support.clients import Raw
 
 _PREFIX = "bench-watches-"
+_MANY_INDICES = {"cluster.max_shards_per_node": "20000"}
 _AT_ONCE = 100
 _HEAD = """\
 state = "sqlite:///{folder}/state.db"
@@ -65,7 +66,7 @@ def main() -> None:
     options.add_argument("--tree", type=Path, default=Path(__file__).resolve().parents[2])
     options.add_argument("--profile", type=Path, help="where py-spy writes what the feed's process does")
     asked = options.parse_args()
-    with engine_for(asked.engine, asked.instance) as engine:
+    with engine_for(asked.engine, asked.instance, _MANY_INDICES) as engine:
         raw = Raw(engine)
         names = [f"{_PREFIX}{number:05}" for number in range(asked.indices or asked.watches)]
         if not asked.missing:
@@ -119,6 +120,7 @@ def measure(raw: Raw, names: list[str], asked: argparse.Namespace, folder: Path)
         told["started_s"] = until_true(lambda: b"feed.started" in (folder / "log").read_bytes(), began, until)
         first = time.monotonic()
         told["polled_s"] = until_true(lambda: polled(folder)[0] == asked.watches, first, until)
+        told["cpu_polled_s"] = round(cpu(feed.pid), 1)
         told["polled"], told["followed"] = polled(folder)
         told["threads_busy"] = threads(feed.pid)
         if not asked.missing:

@@ -16,7 +16,7 @@ from esfeed.cluster.lots import encoded
 from esfeed.cluster.stats import read_each, read_stats
 from esfeed.cluster.together import SharedAnswer, SharedCounters
 from esfeed.errors import ClusterError
-from esfeed.model.reads import StatsSnapshot
+from esfeed.model.reads import Resolved, StatsSnapshot
 from esfeed.ports import COUNTERS_AGE
 from tests.cluster.test_odd_answers import Answering
 from tests.support.clients import Raw
@@ -70,6 +70,29 @@ def test_an_answer_is_handed_once_and_only_while_it_is_fresh(monkeypatch: pytest
     cluster.close()
 
 
+def test_that_documents_have_numbers_is_handed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the counters, and for their name only; otherwise the watch searches by itself."""
+    monkeypatch.setattr("esfeed.cluster.adapter.shards.without_seq_no", lambda client, of: f"searched {of.name}")
+    monkeypatch.setattr(adapter, "read_stats", lambda client, name: TWO)
+    cluster = EngineCluster(Connection("main", ["http://127.0.0.1:9"]))
+    one, two = Resolved("one", False, ()), Resolved("two", False, ())
+
+    def handed(numbered: bool) -> None:
+        cluster.hand(SharedAnswer("one", ONE, time.monotonic(), numbered=numbered))
+        cluster.counters("one")
+
+    handed(True)
+    assert [cluster.without_seq_no(one), cluster.without_seq_no(one)] == ["", "searched one"]
+    handed(True)
+    assert cluster.without_seq_no(two) == "searched two"
+    handed(True)
+    cluster.counters("one")
+    assert cluster.without_seq_no(one) == "searched one"
+    handed(False)
+    assert cluster.without_seq_no(one) == "searched one"
+    cluster.close()
+
+
 def test_lots_are_as_long_as_a_url_takes() -> None:
     """Every name once, in order."""
     link: Any = None
@@ -99,15 +122,19 @@ def test_each_has_what_it_would_be_told_alone(raw: Raw, index: str, proxy: Proxy
     raw.call("POST", f"/{names[3]}/_close")
     wanted = [*names, f"{index}-gone", f"{index}-alias"]
     assert all(map(asked.may_share, wanted))
-    found = {one.name: one for one in asked.read(wanted, anew=True)}
+    found = {one.name: one for one in asked.read(wanted)}
     assert sorted(found) == names[:3]
-    assert len(proxy.lines("_stats")) == 1
+    assert len(proxy.lines()) == len(proxy.lines("_stats")) == 1
     assert [asked.may_share(name) for name in wanted] == [True, True, True, False, False, False]
     cluster = EngineCluster(Connection("main", [raw.engine.url]))
     for name in names[:3]:
         assert found[name].answer == cluster.counters(name)
-        assert found[name].behind == (cluster.resolve(name, "w"), cluster.uuid())
     assert [one.requests > 0 for one in found.values()] == [True, False, False]
+    for one in asked.read(names[:3], anew=True):
+        resolved = cluster.resolve(one.name, "w")
+        assert one.behind == (resolved, cluster.uuid())
+        assert one.numbered == (not cluster.without_seq_no(resolved))
+    assert len(proxy.lines("_search")) == int(one.numbered)
     cluster.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -55,6 +56,30 @@ def test_intervals_go_on_when_the_clock_is_set(monkeypatch: pytest.MonkeyPatch, 
         schedule.stop()
 
 
+def test_a_machine_that_slept_polls_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits take no account of the sleep, so a job would come late by as much as was left of its interval."""
+    slept = [0.0]
+    clock = shifted(monkeypatch)
+    runs: list[int] = []
+    schedule = Schedule(clock, lambda: clock.monotonic() - slept[0])
+    schedule.every(HOUR, "seldom", lambda: runs.append(1))
+    schedule.start()
+    try:
+        assert schedule.look() == 0
+        slept[0] = 60.0
+        assert schedule.look() == pytest.approx(60, abs=0.2)
+        eventually(lambda: len(runs) == 1)
+        assert schedule.look() == 0
+    finally:
+        schedule.stop()
+
+
+def test_the_monotonic_clock_counts_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the age of what was logged before is true after it."""
+    monkeypatch.setattr(time, "clock_gettime", {time.CLOCK_BOOTTIME: 160.0, time.CLOCK_MONOTONIC: 100.0}.get)
+    assert SystemClock().monotonic() == 160
+
+
 def test_a_job_that_no_thread_can_be_had_for_runs_at_its_next_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """And it is said; one time without a thread is no reason to end."""
     runs: list[int] = []
@@ -98,14 +123,14 @@ def test_all_processes_have_the_same_steady_clock_until_the_machine_starts_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whenever the clock was set between their starts; after a boot it begins at the time of day."""
-    monkeypatch.setattr(clocks, "_boot", lambda: "one")
+    monkeypatch.setattr(clocks, "boot_id", lambda: "one")
     clock, notes = SetClock(), Notes()
     first = steady(clock, notes)
     assert first.now() == START
     clock.set_by, clock.passed = HOUR, 5.0
     second = steady(clock, notes)
     assert first.now() == second.now() == START + timedelta(seconds=5)
-    monkeypatch.setattr(clocks, "_boot", lambda: "two")
+    monkeypatch.setattr(clocks, "boot_id", lambda: "two")
     assert steady(clock, notes).now() == START + timedelta(seconds=HOUR + 5)
 
 

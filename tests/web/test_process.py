@@ -69,6 +69,15 @@ def test_a_server_that_dies_is_started_again(stage: StageMaker) -> None:
     assert eventually(lambda: httpx.get(f"{staged.live.url}/readyz").status_code == 200)
 
 
+def test_the_feed_gets_the_processor_first(stage: StageMaker) -> None:
+    """Each thread that serves has a lower priority than those that poll and deliver."""
+    live = stage().live
+    httpx.get(f"{live.url}/v1/changes")
+    feed = os.getpriority(os.PRIO_PROCESS, live.pid)
+    threads = [int(one.name) for one in Path(f"/proc/{_server(live)}/task").iterdir()]
+    assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {min(19, feed + 10)}
+
+
 def test_it_ends_with_the_feed(stage: StageMaker) -> None:
     """Also where the feed is killed, so that the next one can listen there."""
     for how in (signal.SIGKILL, signal.SIGTERM):
