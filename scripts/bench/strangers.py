@@ -297,8 +297,8 @@ def main() -> int:
         found = faults(told, (Path(name) / "log.jsonl").read_text())
         with contextlib.suppress(OSError):
             print("\n".join((Path(name) / "schemathesis.log").read_text().splitlines()[-25:]), file=sys.stderr)
-    for one in found:
-        print(f"FAULT {one}")
+    for fault in found:
+        print(f"FAULT {fault}")
     return int(bool(found))
 
 
