@@ -8,8 +8,8 @@ of too many connections), esfeed logged a fault of its own, or a process grew by
 fuzzed.
 
 A disturbance is a process of its own that gets the processor last, as strangers run elsewhere. With ``--rounds``, all
-phases take turns that often, and the last line compares all delays of each: what else the machine does meanwhile
-concerns all of them. The phase ``schemathesis`` runs where that is installed (``pip install schemathesis``) or named by
+phases take turns that often, and the last lines compare them: what else the machine does meanwhile concerns all of
+them. The phase ``schemathesis`` runs where that is installed (``pip install schemathesis``) or named by
 SCHEMATHESIS.
 
     python scripts/bench/strangers.py [--seconds 30] [--fuzz 300]
@@ -28,6 +28,7 @@ import re
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -50,6 +51,8 @@ from esfeed.demo.lookalike import lookalike
 from tests.web.test_budget import STALLS
 
 _HTTP = "[http]\nrequests_per_second = 100000.0\n"
+_EVEN = SETTINGS.replace("interval", 'overlap = "1s"\ninterval')
+"""This engine in memory is followed by dates: with the usual overlap, polls would cost more with each phase."""
 _SLOW = 1700
 _MAX_GROWTH = 1.25
 _PIECES = (
@@ -179,7 +182,7 @@ def schemathesis(server: Server, over: threading.Event) -> None:
 @contextmanager
 def followed(folder: Path, engine: str) -> Iterator[Server]:
     """A feed that has followed its index once."""
-    with serving(folder, SETTINGS.format(folder=folder, engine=engine) + _HTTP) as (feed, url):
+    with serving(folder, _EVEN.format(folder=folder, engine=engine) + _HTTP) as (feed, url):
         tokens = [
             subprocess.run([*esfeed(folder), "token", "add", *about], capture_output=True, text=True, check=True)
             for about in (["--tenant", "p1"], ["--admin"])
@@ -248,6 +251,14 @@ def phase(server: Server, engine: str, seconds: float, name: str, number: int) -
     return told, audit.delays
 
 
+def compared(title: str, told: list[dict[str, Any]], delays: dict[str, list[float]]) -> dict[str, Any]:
+    """All delays of a phase; and its p99 beside the undisturbed one of the same round, as the median of all rounds."""
+    undisturbed = [one["p99_ms"] for one in told if one["phase"] == "undisturbed"]
+    disturbed = [one["p99_ms"] for one in told if one["phase"] == title]
+    ratios = [one / beside for one, beside in zip(disturbed, undisturbed, strict=True)]
+    return {"all": title, **percentiles(delays[title]), "p99_beside_undisturbed": round(statistics.median(ratios), 2)}
+
+
 def faults(told: list[dict[str, Any]], log: str) -> list[str]:
     """What is not as it should be."""
     found = [f"{one['phase']}: {one['written']} written, {one['in_the_file']} in the file" for one in told
@@ -289,10 +300,8 @@ def main() -> int:
                 delays.setdefault(title, []).extend(some)
                 told.append(one)
                 print(json.dumps(one), flush=True)
-            beside = percentiles(delays["undisturbed"])["p99_ms"]
-            for title, some in delays.items():
-                found_p99 = percentiles(some)
-                print(json.dumps({"all": title, **found_p99, "p99_ratio": round(found_p99["p99_ms"] / beside, 2)}))
+            for title in delays:
+                print(json.dumps(compared(title, told, delays)))
             time.sleep(1)
         found = faults(told, (Path(name) / "log.jsonl").read_text())
         with contextlib.suppress(OSError):
