@@ -471,7 +471,7 @@ def test_credentials(services: Services, stream: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"credentials = '/none': cannot be read"):
         make(own, stream, user=None, password=None, credentials="/none").open()
     (tmp_path / "none.creds").write_text("no creds\n")
-    with pytest.raises(ConfigError, match=r"none.creds': this is no .creds file"):
+    with pytest.raises(ConfigError, match=r"none.creds': it is not a .creds file"):
         make(own, stream, user=None, password=None, credentials=str(tmp_path / "none.creds")).open()
 
 

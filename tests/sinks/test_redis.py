@@ -282,7 +282,7 @@ def test_too_large(server: Server, admin: client.Redis) -> None:
     big = sample_event(position=1, after={"x": "y" * (2 << 20)})
     outcomes = sink.send([big, *some(2)])
     assert [outcome.kind for outcome in outcomes] == ["rejected", "ok"]
-    assert "the limit is 2097152" in outcomes[0].reason
+    assert "at most 2097152 are taken (max_bytes)" in outcomes[0].reason
     assert positions(admin) == [2]
     sink.close()
 
