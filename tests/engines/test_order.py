@@ -66,7 +66,7 @@ def test_a_document_that_comes_and_goes_while_a_refresh_is_on_its_way(slow: Slow
     """Searches show that it is gone, a lookup that it is back; then it goes, and a refresh shows it as it was back."""
     raw, index = slow.raw, slow.index
     feed, replay = Feed(raw.engine.url, index, tmp_path), Replay()
-    for round_ in range(8):
+    for round_ in range(20):
         name = f"a-{round_}"
         raw.put(index, name, {"n": 1})
         slow.refresh()

@@ -214,7 +214,7 @@ def test_hang(tmp_path: Path, size: int, ack: bool) -> None:
     outcomes = sink.send(some(1, 2, after={"x": "y" * size}))
     assert time.monotonic() - begin < 1.5
     assert kinds(outcomes) == [("retry", True), ("retry", False)]
-    assert "did not take the events within 0.3 s, and was killed" in outcomes[0].reason
+    assert "did not accept the events within 0.3 s, and was killed" in outcomes[0].reason
     assert all(gone(pid) for pid in family)
     sink.close()
 
