@@ -12,6 +12,7 @@ import msgspec
 from esfeed.changes.lines import LineTemplate
 from esfeed.envelopes.cloudevents import cloudevent
 from esfeed.model.event import Change, Document, Event, Origin, Revision, content_digest, event_id, one_line
+from esfeed.model.times import rfc3339
 from esfeed.ports import Clock, Entry, Profile
 from esfeed.text.jsontext import Unreadable, parse
 
@@ -67,7 +68,7 @@ class EventFactory:
         return cloudevent(self._event(_read(doc), 0, "", now, position)) + b"\n"
 
     def _now(self) -> str:
-        return self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return rfc3339(self._clock.now())
 
     def _event(self, change: Change, head: int, copy: str, now: str, position: int) -> Event:
         doc_id, view = self._profile.describe(change)

@@ -21,6 +21,7 @@ from esfeed.cli.output import errors, fail, out
 from esfeed.config.plugins import one_of
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, StateError
+from esfeed.model.times import rfc3339
 from esfeed.ports import Parked
 from esfeed.runtime.factory import App
 from esfeed.sinks.stdout.pretty import clean
@@ -178,7 +179,7 @@ def _fields(one: Parked) -> dict[str, Any]:
         "state": one.state,
         "attempts": one.attempts,
         "error": one.error,
-        "at": datetime.fromtimestamp(one.since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "at": rfc3339(datetime.fromtimestamp(one.since, UTC), "seconds"),
         "newer": one.newer,
     }
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from esfeed.model.event import Event, Key, Op, Origin, Owners, View
+from esfeed.model.times import moment, rfc3339
 
 Unpack = Callable[[bytes], bytes]
 """Returns the JSON text that a ``Packer`` packed."""
@@ -161,7 +162,7 @@ def _plain_id(text: str) -> bytes | None:
 def _milliseconds(time: str) -> int | str:
     """Epoch milliseconds if they stand for exactly that text."""
     try:
-        at = round(datetime.fromisoformat(time).timestamp() * 1000)
+        at = round(moment(time).timestamp() * 1000)
     except ValueError:
         return time
     return at if _text(at) == time else time
@@ -169,8 +170,7 @@ def _milliseconds(time: str) -> int | str:
 
 @lru_cache(100)
 def _text(milliseconds: int) -> str:
-    at = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(datetime.fromtimestamp(milliseconds / 1000, UTC))
 
 
 def unpack_event(raw: bytes, position: int, unpack: Unpack) -> Event:

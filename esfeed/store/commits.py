@@ -17,7 +17,7 @@ from esfeed.store.dictionaries import Dictionaries, UnreadableContent
 from esfeed.store.keys import pack_key
 from esfeed.store.known import REVISIONS, SqlKnown
 from esfeed.store.log import LogEntry, SqlLog, append, grow
-from esfeed.store.references import Changes, detach
+from esfeed.store.references import detach
 from esfeed.store.revisions import remember
 from esfeed.store.sessions import Sessions
 from esfeed.store.statements import Bulk, ByKey, Ready, sought, upsert
@@ -75,14 +75,14 @@ class SqlCommits:
         contents = [*batch.documents.values()]
         packer = self._dictionaries.packer(number, contents)
         bodies = dict(zip(batch.documents, packer.pack_all(contents), strict=True))
-        rows: Sequence[LogRow] = ()
         with self._sessions.writing() as connection:
             indices = self._index_ids(connection, batch)
             bury(connection, number, gone)
             remember(connection, number, batch, packed, gone, indices)
-            rows, references = append(connection, number, _entries(connection, number, batch), bodies, packer)
+            rows, references = append(connection, number, _entries(connection, number, batch, packed), bodies, packer)
+            changes = {row.document[1]: row for row in rows if row.sink is None}
             overwritten = [packed[key] for key in bodies if batch.known is None or key in batch.known]
-            growth = detach(connection, number, [*overwritten, *gone], _changes(rows), self._dictionaries.unpack)
+            growth = detach(connection, number, [*overwritten, *gone], changes, self._dictionaries.unpack)
             if growth:
                 grow(connection, growth)
             # In the order of keys, so that neighboring rows are written together.
@@ -117,19 +117,19 @@ class SqlCommits:
         return found
 
 
-def _entries(connection: sa.Connection, number: int, batch: Commit) -> Sequence[LogEntry]:
-    """The entries to log, without those that a backfill reads too late (see ``Commit.low``)."""
-    made = [LogEntry(one, pack_key(one.key), _same(one, batch.documents)) for one in batch.entries]
+def _entries(connection: sa.Connection, number: int, batch: Commit, packed: Mapping[Key, bytes]) -> Sequence[LogEntry]:
+    """The entries to log, without those that a backfill reads too late (see ``Commit.low``).
+
+    ``packed``: the keys of the revisions of the batch.
+    """
+    made = [
+        LogEntry(one, packed.get(one.key) or pack_key(one.key), _same(one, batch.documents)) for one in batch.entries
+    ]
     if batch.low is None or not made:
         return made
     since = sa.select(t.log.c.key).where(t.log.c.position > batch.low, t.log.c.watch == number, t.log.c.sink.is_(None))
     later = {*connection.scalars(since)}
     return [one for one in made if one.key not in later]
-
-
-def _changes(rows: Sequence[LogRow]) -> Changes:
-    changed = ((row, row.event.before) for row in rows if row.sink is None)
-    return {row.document[1]: (row.position, bytes(before)) for row, before in changed if before is not None}
 
 
 def _same(entry: Entry, documents: Mapping[Key, bytes]) -> bool:

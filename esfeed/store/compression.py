@@ -37,7 +37,6 @@ class ZstdPacker:
     """
 
     def __init__(self, number: int = 0, raw: bytes = b"") -> None:
-        self.number = number
         self.raw = raw
         self._worth = _WORTH_PACKING[bool(number)]
         # Each of them can do one thing at a time, and gives other threads a turn while it does.

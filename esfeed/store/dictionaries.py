@@ -63,10 +63,8 @@ class Dictionaries:
 
     def unpack(self, raw: bytes) -> bytes:
         """The text that a packer packed. Raises ``UnreadableContent``, ``StateError``."""
-        number = 0
         try:
-            number = dictionary_of(raw)
-            return self._packer(number).unpack(raw)
+            return self._packer(dictionary_of(raw)).unpack(raw)
         except Damaged as error:
             raise UnreadableContent(
                 f"a document or an event in the state {self._sessions.where} cannot be read: {error}",

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from esfeed.ports import LogRow
 from esfeed.store import schema as t
 from esfeed.store.codec import Unpack, is_reference, unpack_event, with_content
 from esfeed.store.keys import unpack_key
@@ -21,9 +22,6 @@ _REFERRED = ByKey(t.document, ["key", "position", "body"], "position IS NOT NULL
 _EVENT = Ready(sa.select(t.log.c.watch, t.log.c.key, t.log.c.event).where(t.log.c.position == sa.bindparam("position")))
 _COPY = "UPDATE log SET event = ? WHERE position = ?"
 _SUPERSEDED = Bulk(t.superseded, ["position", "later"], there="stays")
-
-Changes = Mapping[bytes, tuple[int, bytes]]
-"""The position of a log row that has the content of a document before its change, and that content, by packed key."""
 
 
 def resolved(connection: sa.Connection, rows: Sequence[Any], unpack: Unpack) -> Sequence[Any]:
@@ -61,16 +59,18 @@ def event_at(connection: sa.Connection, position: int, unpack: Unpack) -> bytes 
     return bytes(event)
 
 
-def detach(connection: sa.Connection, watch: int, keys: Iterable[bytes], changes: Changes, unpack: Unpack) -> int:
+def detach(
+    connection: sa.Connection, watch: int, keys: Iterable[bytes], changes: Mapping[bytes, LogRow], unpack: Unpack
+) -> int:
     """Keeps what log rows refer to, before the contents of documents (by their packed keys) change or are deleted.
 
-    Returns by how many bytes the log grows.
+    ``changes``: the log rows of these changes, by packed key. Returns by how many bytes the log grows.
     """
     moved, copies, growth = [], [], 0
     for key, position, body in _REFERRED.of(connection, watch, keys):
-        later, before = changes.get(key, (0, b""))
-        if before and unpack(body) == before:
-            moved.append((position, later))
+        later = changes.get(key)
+        if later is not None and later.event.before is not None and unpack(body) == bytes(later.event.before):
+            moved.append((position, later.position))
             continue
         row = _EVENT.run(connection, position=position).one_or_none()
         if row is not None and is_reference(row.event):
