@@ -60,6 +60,9 @@ class Dialect:
     date_values: bool
     """Only a date with ``doc_values`` can be sorted and counted by."""
 
+    restored_alike: bool
+    """A shard that is restored keeps the uuid of its translog, so only the time of its last recovery tells."""
+
     streams: bool = False
     """Data streams can exist, and ``_resolve/index`` lists them."""
 
@@ -77,8 +80,9 @@ _TWO = Dialect(
     sort_as_date=False,
     values_format=False,
     date_values=False,
+    restored_alike=True,
 )
-_FIVE = replace(_TWO, stored_key="stored_fields", values_key="docvalue_fields", date_values=True)
+_FIVE = replace(_TWO, stored_key="stored_fields", values_key="docvalue_fields", date_values=True, restored_alike=False)
 _SIX = replace(_FIVE, routing_key="routing", searches_lag=True)
 _SIX_SEVEN = replace(_SIX, seq_no=True, values_format=True)
 _MODERN = replace(

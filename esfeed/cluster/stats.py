@@ -6,7 +6,7 @@ https://www.elastic.co/guide/en/elasticsearch/reference/7.17/indices-stats.html
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -47,6 +47,9 @@ _SHORT = (
 )
 """Patterns for the same fields and few others, a third as long, which leaves more of a URL to names."""
 _STARTED = ("STARTED", "RELOCATING")
+
+_Recovered = Mapping[tuple[str, int, str], int]
+"""When the copy of a shard (index, number, node) was recovered the last time, in milliseconds."""
 
 
 class _Routing(msgspec.Struct):
@@ -107,6 +110,20 @@ class _Index(msgspec.Struct):
     shards: dict[str, list[_Copy]] = {}
 
 
+class _Target(msgspec.Struct):
+    id: str = ""
+
+
+class _Recovery(msgspec.Struct):
+    id: int
+    start_time_in_millis: int = 0
+    target: _Target = msgspec.field(default_factory=_Target)
+
+
+class _Recoveries(msgspec.Struct):
+    shards: list[_Recovery] = []
+
+
 class _Failure(msgspec.Struct):
     index: str | None = None
 
@@ -128,18 +145,23 @@ def read_stats(client: Client, name: str) -> StatsSnapshot:
     Raises ``NameGone`` if nothing is behind it, ``ClusterError`` if a shard gave no statistics.
     """
     indices: dict[str, _Index] = {}
-    for stats in each(name, lambda some: _whole(client, some)):
+    recovered: dict[tuple[str, int, str], int] = {}
+    for stats, times in each(name, lambda some: _with_recoveries(client, some, lambda: _whole(client, some))):
         indices.update(stats.indices)
-    return _reading(indices)
+        recovered.update(times)
+    return _reading(indices, recovered)
 
 
 def read_each(client: Client, names: Sequence[str]) -> Mapping[str, StatsSnapshot]:
     """The counters of those ``names`` that are open indices themselves; for each, what ``read_stats`` returns for it.
 
-    One request, so the names must fit into one URL. A name that is no index, or an index that is closed, out of sight
-    or incomplete, is left out and does not affect the others. Raises ``ClusterError`` if the request fails.
+    One request (two on 2.x), so the names must fit into one URL. A name that is no index, or an index that is closed,
+    out of sight or incomplete, is left out and does not affect the others. Raises ``ClusterError`` if the request
+    fails.
     """
-    stats = _read(client, ",".join(names), _SHORT, ignore_unavailable="true")
+    joined = ",".join(names)
+    more = {"ignore_unavailable": "true"}
+    stats, recovered = _with_recoveries(client, joined, lambda: _read(client, joined, _SHORT, **more), **more)
     failed = {failure.index for failure in stats.shards.failures}
     if stats.shards.failed and (not failed or None in failed):
         return {}
@@ -148,11 +170,11 @@ def read_each(client: Client, names: Sequence[str]) -> Mapping[str, StatsSnapsho
         one = stats.indices.get(name)
         if one is not None and one.shards and name not in failed:
             with contextlib.suppress(ClusterError):
-                found[name] = _reading({name: one})
+                found[name] = _reading({name: one}, recovered)
     return found
 
 
-def _reading(indices: Mapping[str, _Index]) -> StatsSnapshot:
+def _reading(indices: Mapping[str, _Index], recovered: _Recovered) -> StatsSnapshot:
     """Raises ``ClusterError`` if a primary is missing."""
     shards: dict[str, ShardStats] = {}
     docs = size_bytes = 0
@@ -165,7 +187,8 @@ def _reading(indices: Mapping[str, _Index]) -> StatsSnapshot:
                 )
             docs += primary.docs.count
             size_bytes += primary.store.size_in_bytes
-            shards[f"{index}/{number}"] = _shard(primary, copies)
+            at = recovered.get((index, int(number), primary.routing.node or ""))
+            shards[f"{index}/{number}"] = _shard(primary, copies, at)
     return StatsSnapshot(shards, {index: found.uuid for index, found in indices.items()}, docs, size_bytes)
 
 
@@ -173,6 +196,38 @@ def _read(client: Client, name: str, fields: Sequence[str] = _FIELDS, **more: st
     params = {"level": "shards", "filter_path": ",".join(fields), **more}
     raw = client.request("GET", f"/{encoded(name)}/_stats/docs,store,indexing,refresh", params=params)
     return decode(raw, _Stats)
+
+
+def _with_recoveries(client: Client, name: str, read: Callable[[], _Stats], **more: str) -> tuple[_Stats, _Recovered]:
+    """The counters, and before them the times of recoveries where the engine needs them to tell a restored shard.
+
+    A restore in between is seen by the next poll. If the engine is not known yet, the counters show most that are too
+    new to need this, so that an idle poll of a new process stays one request.
+    """
+    if client.known_engine is None:
+        stats = read()
+        if _histories(stats) or not client.dialect.restored_alike:
+            return stats, {}
+    elif not client.dialect.restored_alike:
+        return read(), {}
+    recovered = _recoveries(client, name, **more)
+    return read(), recovered
+
+
+def _histories(stats: _Stats) -> bool:
+    copies = (copy for index in stats.indices.values() for shard in index.shards.values() for copy in shard)
+    return any(copy.commit.user_data.history_uuid for copy in copies)
+
+
+def _recoveries(client: Client, name: str, **more: str) -> _Recovered:
+    """https://www.elastic.co/guide/en/elasticsearch/reference/2.4/indices-recovery.html"""
+    fields = ",".join(f"*.shards.{field}" for field in ("id", "start_time_in_millis", "target.id"))
+    raw = client.request("GET", f"/{encoded(name)}/_recovery", params={"filter_path": fields, **more})
+    return {
+        (index, one.id, one.target.id): one.start_time_in_millis
+        for index, found in decode(raw, dict[str, _Recoveries]).items()
+        for one in found.shards
+    }
 
 
 def _whole(client: Client, name: str) -> _Stats:
@@ -190,10 +245,12 @@ def _whole(client: Client, name: str) -> _Stats:
     return stats
 
 
-def _shard(primary: _Copy, copies: list[_Copy]) -> ShardStats:
+def _shard(primary: _Copy, copies: list[_Copy], recovered: int | None) -> ShardStats:
     refreshes = tuple(sorted((copy.routing.node or "", _refreshes(copy)) for copy in copies))
     # Before 6.x, the answer lacks the uuid of the index. That of the translog is as good: both are made together.
     identity = f"{primary.routing.node}/{primary.commit.user_data.translog_uuid}"
+    if recovered is not None:
+        identity += f"/{recovered}"
     done = primary.indexing.index_total + primary.indexing.delete_total
     numbers = primary.seq_no
     return ShardStats(

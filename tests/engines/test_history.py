@@ -100,6 +100,26 @@ def test_a_restore_in_place_loses_and_invents_nothing(followed: Followed) -> Non
     raw.call("DELETE", f"/_snapshot/{index}")
 
 
+def test_two_restores_with_as_many_operations_after_each(followed: Followed) -> None:
+    """No counter tells the second restore from the first; 2.x even keeps the uuid of the translog."""
+    raw, index = followed.raw, followed.index
+    raw.call("PUT", f"/_snapshot/{index}", {"type": "fs", "settings": {"location": index}})
+    snapshot = f"/_snapshot/{index}/one"
+    about = {"indices": index, "include_global_state": False}
+    followed.put(a="1", b="1")
+    raw.refresh(index)
+    raw.call("PUT", snapshot, about, wait_for_completion="true")
+    followed.polled("before")
+    for word in ("one", "two", "three"):
+        raw.call("POST", f"/{index}/_close")
+        raw.call("POST", f"{snapshot}/_restore", about, wait_for_completion="true")
+        raw.call("GET", f"/_cluster/health/{index}", wait_for_status="yellow", timeout="30s")
+        followed.put(**{word: "1"})
+        followed.polled(word)
+    raw.call("DELETE", snapshot)
+    raw.call("DELETE", f"/_snapshot/{index}")
+
+
 @pytest.fixture(scope="module", params=["es2", "es9"])
 def lonely(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """An engine of its own, which a test may end and begin again."""

@@ -97,11 +97,7 @@ def test_nothing_is_lost_while_writers_go_on(world: World, tmp_path: Path) -> No
 
 
 def test_a_world_that_is_put_back(engine: Engine, tmp_path: Path) -> None:
-    """Snapshots and restores in place between any two polls, with writes before and after them.
-
-    2.x has no history of a shard. Only counters that decrease show a restore there (docs/exactness.rst), so esfeed has
-    seen more operations before each than follow it.
-    """
+    """Snapshots and restores in place between any two polls, with writes before and after them."""
     world, rng = World(engine, SEED), random.Random(SEED)
     world.make_index()
     feed, replay = Feed(engine.url, world.index, tmp_path), Replay()
@@ -115,10 +111,6 @@ def test_a_world_that_is_put_back(engine: Engine, tmp_path: Path) -> None:
         if rng.random() < 0.3:
             world.snapshot()
         if rng.random() < 0.6:
-            if engine.major == 2:
-                world.write(500, rng)
-                world.refresh()
-                replay.apply(feed.poll())
             world.restore(rng)
         world.write(rng.choice((0, 1, 2, 30, 80)), rng)
     world.refresh()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
 import secrets
@@ -145,13 +144,28 @@ class ZaqarTarget:
 
 
 def records(hosts: str, *topics: str) -> list[Any]:
-    """All records of some topics, partition by partition; none of a topic that is not there."""
+    """All records of some topics, partition by partition; none of a topic that is not there.
+
+    A broker that has just started, or was stopped, answers before it leads its partitions. What a consumer heard then
+    it may keep, so each attempt has one of its own.
+    """
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return _records(hosts, topics)
+        except confluent_kafka.KafkaException:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+
+
+def _records(hosts: str, topics: Sequence[str]) -> list[Any]:
     consumer = Consumer({"bootstrap.servers": hosts, "group.id": "qa", "enable.auto.commit": False})
     try:
         known = consumer.list_topics(timeout=20).topics
         found = []
         for topic, number in [(name, each) for name in topics if name in known for each in known[name].partitions]:
-            low, high = _watermarks(consumer, TopicPartition(topic, number))
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=20)
             if low < high:
                 consumer.assign([TopicPartition(topic, number, low)])
             while low < high:
@@ -163,17 +177,3 @@ def records(hosts: str, *topics: str) -> list[Any]:
         return found
     finally:
         consumer.close()
-
-
-def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
-    """A broker that has just started, or was stopped, answers before it leads its partitions."""
-    end = time.monotonic() + 20
-    while True:
-        try:
-            return consumer.get_watermark_offsets(partition, timeout=20)
-        except confluent_kafka.KafkaException:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.2)
-            with contextlib.suppress(confluent_kafka.KafkaException):
-                consumer.list_topics(partition.topic, timeout=20)  # what it heard before counts no more
