@@ -198,7 +198,7 @@ class Backfill:
     def _numbered(self, of: Resolved, shard: Shard, end: int, limit: int) -> Iterator[Part]:
         begin, bits = self._places.get(self._place(of, shard), 0), width(end)
         spans = [(begin, max(begin, end))]
-        counts = self._cluster.histogram(of, shard, spans, bits, self._span.dates) if begin < end else {}
+        counts = self._cluster.histograms(of, {shard: spans}, bits, self._span.dates)[shard] if begin < end else {}
         return by_number(self._span.dates, shard, counts, bits, begin, limit)
 
     def _read(self, of: Resolved, now: StatsSnapshot, part: Part) -> Pages:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from esfeed.cluster import counts, dates, gone, lookups, shards
 from esfeed.cluster.client import Client
@@ -185,15 +186,10 @@ class EngineCluster:
     def tails(self, of: Resolved, after: Mapping[Shard, int], size: int, source: bool) -> Mapping[Shard, Tail]:
         return shards.tails(self._client, of, after, size, source)
 
-    def histogram(
-        self,
-        of: Resolved,
-        shard: Shard,
-        spans: Sequence[Span],
-        bits: int,
-        only: Dates | None = None,
-    ) -> Mapping[int, int]:
-        return counts.histogram(self._client, shard, spans, bits, dates.query(only) if only else None)
+    def histograms(
+        self, of: Resolved, spans: Mapping[Shard, Sequence[Span]], bits: int, only: Dates | None = None
+    ) -> Mapping[Shard, Mapping[int, int]]:
+        return counts.histograms(self._client, spans, bits, dates.query(only) if only else None)
 
     def numbered(self, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
         return shards.numbered(self._client, of, shard, numbers)
@@ -202,14 +198,27 @@ class EngineCluster:
         self, of: Resolved, keys: Collection[Key], source: bool, shard: Shard | None = None
     ) -> Sequence[Document]:
         wanted = set(keys)
-        ids = {"query": {"ids": {"values": sorted({key.id for key in wanted})}}}
-        body = {**ids, "size": _ALIKE * len(wanted), "_source": source, **self._client.versions()}
         found: list[Document] = []
         name, preference = shards.where(of, shard)
-        for answer in self._client.pages(name, body, preference):
+        for answer in self._client.pages(name, self._by_id(wanted, source), preference):
             docs = _page(answer, of).docs if shard is None else shards.documents(answer, of, shard)
             found += [doc for doc in docs if doc.key in wanted]
         return found
+
+    def shown_by_shard(self, of: Resolved, keys: Mapping[Shard, Collection[Key]]) -> Sequence[Document]:
+        wanted = {shard: set(some) for shard, some in keys.items() if some}
+        searches = [(shards.header(shard), self._by_id(some, False)) for shard, some in wanted.items()]
+        found: list[Document] = []
+        for (shard, some), answer in zip(wanted.items(), self._client.searches(searches), strict=True):
+            if answer.count < answer.total:  # the shard returns fewer at once than requested
+                found += self.shown(of, some, False, shard)
+            else:
+                found += [doc for doc in shards.documents(answer, of, shard) if doc.key in some]
+        return found
+
+    def _by_id(self, keys: Collection[Key], source: bool) -> dict[str, Any]:
+        ids = {"query": {"ids": {"values": sorted({key.id for key in keys})}}}
+        return {**ids, "size": _ALIKE * len(keys), "_source": source, **self._client.versions()}
 
     def lookup(
         self, of: Resolved, wanted: Sequence[tuple[str, Key]], copy: Shard | None = None

@@ -331,6 +331,13 @@ class Client:
                 return self.multi_search(searches)
         return pages
 
+    def searches(self, searches: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[SearchResponse]:
+        """Like ``multi_search``; a single one is sent as an ordinary search."""
+        if len(searches) != 1:
+            return self.multi_search(searches) if searches else []
+        ((header, body),) = searches
+        return [self.search(str(header["index"]), body, str(header["preference"]))]
+
     def _one_of_many(self, raw: msgspec.Raw) -> SearchResponse:
         failed = decode(raw, Failed)
         if failed.error is not None:

@@ -43,16 +43,20 @@ def _total(client: Client, name: str, query: Mapping[str, Any]) -> int:
     return sum(page.total for page in each(name, lambda some: client.search(some, body)))
 
 
-def histogram(
-    client: Client, shard: Shard, spans: Sequence[Span], bits: int, only: Mapping[str, Any] | None = None
-) -> Mapping[int, int]:
-    """See ``ports.Cluster.histogram``."""
+def histograms(
+    client: Client, spans: Mapping[Shard, Sequence[Span]], bits: int, only: Mapping[str, Any] | None = None
+) -> Mapping[Shard, Mapping[int, int]]:
+    """See ``ports.Cluster.histograms``."""
     try:
-        return shards.histogram(client, shard, spans, bits, only)
+        return shards.histograms(client, spans, bits, only)
     except Limited as error:
         if error.limit not in _TOO_MUCH:
             raise
-    return _in_parts(lambda some: shards.histogram(client, shard, some, bits, only), spans, bits)
+
+    def of_one(shard: Shard) -> Count:
+        return lambda some: shards.histograms(client, {shard: some}, bits, only)[shard]
+
+    return {shard: _in_parts(of_one(shard), wanted, bits) for shard, wanted in spans.items()}
 
 
 def _in_parts(count: Count, spans: Sequence[Span], bits: int) -> Mapping[int, int]:

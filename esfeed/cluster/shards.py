@@ -16,6 +16,7 @@ from esfeed.cluster.responses import SearchResponse, document
 from esfeed.errors import ClusterError, NameMoved, many
 from esfeed.model.event import Document
 from esfeed.model.reads import Ends, Resolved, Shard, Span, Tail
+from esfeed.model.sequences import chunks
 
 _MAX_SPANS = 400
 _BY_NUMBER = [{"_seq_no": {"order": "asc", "unmapped_type": "long"}}]
@@ -24,6 +25,11 @@ _BY_NUMBER = [{"_seq_no": {"order": "asc", "unmapped_type": "long"}}]
 def preference(shard: Shard) -> str:
     """Selects that shard, on the copy of its node."""
     return f"_shards:{shard.number}|_only_nodes:{shard.node}"
+
+
+def header(shard: Shard) -> Mapping[str, Any]:
+    """The header of a search of that shard among several."""
+    return {"index": shard.name, "preference": preference(shard)}
 
 
 def where(of: Resolved, shard: Shard | None) -> tuple[str, str]:
@@ -63,11 +69,10 @@ def tails(client: Client, of: Resolved, after: Mapping[Shard, int], size: int, s
     """Two searches for each shard, in one request: the documents above its number, and how many documents it has."""
     searches = []
     for shard, number in after.items():
-        header = {"index": shard.name, "preference": preference(shard)}
         above = {"query": {"range": {"_seq_no": {"gt": number}}}, "sort": _BY_NUMBER, "size": size}
         searches += [
-            (header, {**above, "_source": source, **client.versions()}),
-            (header, {"size": 0, **_counted(client)}),
+            (header(shard), {**above, "_source": source, **client.versions()}),
+            (header(shard), {"size": 0, **_counted(client)}),
         ]
     pages = client.multi_search(searches)
     found = {}
@@ -76,9 +81,9 @@ def tails(client: Client, of: Resolved, after: Mapping[Shard, int], size: int, s
         docs, total = documents(page, of, shard), page.total
         while docs and len(docs) < size and page.count < page.total:
             # The shard returns fewer at once than requested: more documents follow the last one.
-            header, body = searches[2 * index]
+            head, body = searches[2 * index]
             above = {"query": {"range": {"_seq_no": {"gt": docs[-1].seq_no}}}}
-            (page,) = client.multi_search([(header, {**body, **above, "size": size - len(docs)})])
+            (page,) = client.multi_search([(head, {**body, **above, "size": size - len(docs)})])
             docs += documents(page, of, shard)
         found[shard] = Tail(docs, total, documents_now)
     return found
@@ -90,19 +95,25 @@ def between(ends: Ends) -> dict[str, Any]:
     return {"range": {"_seq_no": {"gte": low} | ({} if high is None else {"lt": high})}}
 
 
-def histogram(
-    client: Client, shard: Shard, spans: Sequence[Span], bits: int, only: Mapping[str, Any] | None = None
-) -> Mapping[int, int]:
-    """The number of documents by ``_seq_no >> bits`` within ``spans``; ``only`` those that a query finds."""
+def histograms(
+    client: Client, spans: Mapping[Shard, Sequence[Span]], bits: int, only: Mapping[str, Any] | None = None
+) -> Mapping[Shard, Mapping[int, int]]:
+    """The number of documents of each shard by ``_seq_no >> bits`` within its ``spans``; ``only`` those that a query
+    finds.
+    """
     also = [only] if only else []
-    found: dict[int, int] = {}
     buckets = {"histogram": {"field": "_seq_no", "interval": 1 << bits, "min_doc_count": 1}}
-    for start in range(0, len(spans), _MAX_SPANS):
-        query = {"bool": {"filter": [_within(spans[start : start + _MAX_SPANS]), *also]}}
-        body = {"size": 0, "query": query, "aggs": {"numbers": buckets}}
-        page = client.search(shard.name, body, preference(shard))
+    shards: list[Shard] = []
+    searches: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
+    for shard, all_spans in spans.items():
+        for some in chunks(all_spans, _MAX_SPANS):
+            query = {"bool": {"filter": [_within(some), *also]}}
+            shards.append(shard)
+            searches.append((header(shard), {"size": 0, "query": query, "aggs": {"numbers": buckets}}))
+    found: dict[Shard, dict[int, int]] = {shard: {} for shard in spans}
+    for shard, page in zip(shards, client.searches(searches), strict=True):
         for bucket in page.aggregations["numbers"]["buckets"]:
-            found[int(bucket["key"]) >> bits] = bucket["doc_count"]
+            found[shard][int(bucket["key"]) >> bits] = bucket["doc_count"]
     return found
 
 

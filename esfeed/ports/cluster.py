@@ -77,6 +77,9 @@ class Documents(Protocol):
         With content only if ``source``. If an alias leads to several indices, one document from each.
         """
 
+    def shown_by_shard(self, of: Resolved, keys: Mapping[Shard, Collection[Key]]) -> Sequence[Document]:
+        """What ``shown`` returns for each shard and its keys, without content, in one request."""
+
 
 class DatedDocuments(Protocol):
     """Documents by a date that they have."""
@@ -109,15 +112,13 @@ class NumberedDocuments(Protocol):
     def tails(self, of: Resolved, after: Mapping[Shard, int], size: int, source: bool) -> Mapping[Shard, Tail]:
         """What each shard shows above its sequence number, up to ``size`` documents each, in one request."""
 
-    def histogram(
-        self,
-        of: Resolved,
-        shard: Shard,
-        spans: Sequence[Span],
-        bits: int,
-        only: Dates | None = None,
-    ) -> Mapping[int, int]:
-        """The number of documents of a shard by ``_seq_no >> bits``, within ``spans``; ``only`` of some dates."""
+    def histograms(
+        self, of: Resolved, spans: Mapping[Shard, Sequence[Span]], bits: int, only: Dates | None = None
+    ) -> Mapping[Shard, Mapping[int, int]]:
+        """The number of documents of each shard by ``_seq_no >> bits``, within its ``spans``; ``only`` of some dates.
+
+        One request, unless an engine limits it.
+        """
 
     def numbered(self, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
         """The documents of a shard with those sequence numbers, with content."""

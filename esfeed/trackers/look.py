@@ -177,25 +177,33 @@ class Look:
         """(gone documents, the keys of those that another document replaced)."""
         there: dict[Key, Document] = {}
         taken: set[Key] = set()
-        for copy, keys in self._by_copy(lost, lost).items():
-            for index in self.of.indices:
-                wanted = [(index.uuid, key) for key in keys if key.within in (None, index.within)]
-                if wanted:
-                    found = self._cluster.lookup(self.of, wanted, copy)
-                    # A later index overrides an earlier one.
-                    there.update((doc.key, doc) for doc in found if doc and doc.version != TAKEN)
-                    taken.update(doc.key for doc in found if doc and doc.version == TAKEN)
+        for copy, keys in _by_node(self._by_copy(lost, lost)):
+            wanted = [(one.uuid, key) for one in self.of.indices for key in keys if key.within in (None, one.within)]
+            for some in chunks(wanted, _LOOKUP):
+                found = self._cluster.lookup(self.of, some, copy)
+                # A later index overrides an earlier one.
+                there.update((doc.key, doc) for doc in found if doc and doc.version != TAKEN)
+                taken.update(doc.key for doc in found if doc and doc.version == TAKEN)
         missing = [key for key in lost if key not in there]
         # Both a lookup and a search must miss the document. By the lookup alone, esfeed would report a delete, and a
         # create when the next search still shows the document.
-        shown: set[Key] = set()
-        for copy, keys in self._by_copy(missing, lost).items():
-            shown.update(doc.key for doc in self._cluster.shown(self.of, keys, False, copy))
+        shown = {doc.key for doc in self._shown(missing, lost)}
         gone = [(key, lost[key]) for key in missing if key not in shown]
         # A document that is ahead of the known revision is an operation that no refresh has shown yet.
         ahead = [key for key, doc in there.items() if newer(doc, lost[key])]
         self.inconclusive = self.inconclusive or len(gone) + len(ahead) < len(lost)
         return gone, taken.intersection(key for key, _ in gone)
+
+    def _shown(self, keys: Sequence[Key], positions: Mapping[Key, Revision]) -> Iterator[Document]:
+        """The documents of ``keys`` that searches show, without content."""
+        by_shard: dict[Shard, list[Key]] = {}
+        for copy, some in self._by_copy(keys, positions).items():
+            if copy is None:
+                yield from self._cluster.shown(self.of, some, False)
+            else:
+                by_shard[copy] = some
+        if by_shard:
+            yield from self._cluster.shown_by_shard(self.of, by_shard)
 
     def _by_copy(
         self, keys: Iterable[Key], positions: Mapping[Key, Document | Revision]
@@ -206,6 +214,14 @@ class Look:
         for key in keys:
             by_copy.setdefault(copies.get((positions[key].index, positions[key].shard)), []).append(key)
         return by_copy
+
+
+def _by_node(by_copy: Mapping[Shard | None, Sequence[Key]]) -> Sequence[tuple[Shard | None, Sequence[Key]]]:
+    """(a copy, the keys of all copies on its node): a lookup asks a node, not a shard."""
+    nodes: dict[str | None, tuple[Shard | None, list[Key]]] = {}
+    for copy, keys in by_copy.items():
+        nodes.setdefault(copy.node if copy else None, (copy, []))[1].extend(keys)
+    return [*nodes.values()]
 
 
 def _placed(doc: Document, before: Document) -> Document:

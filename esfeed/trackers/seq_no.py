@@ -25,7 +25,7 @@ from esfeed.trackers.comparison import same
 from esfeed.trackers.look import Look
 from esfeed.trackers.options import TrackerOptions, patience, slowest
 from esfeed.trackers.page_size import PageSizer
-from esfeed.trackers.shard_look import NO_NUMBER, TAIL, ShardLook, uuid_of
+from esfeed.trackers.shard_look import NO_NUMBER, TAIL, ShardLook, descend, uuid_of
 from esfeed.trackers.watermarks import ShardMark
 
 NAME = "seq_no"
@@ -185,6 +185,8 @@ class SeqNoTracker:
                 last = Batch()
                 for look in unfinished:
                     yield from look.further(now, size)
+                if differing := [look for look in unfinished if look.differs]:
+                    yield from descend(self._cluster, self._known, self._page_sizer, differing)
             # Only now: what became visible since the last look is below the new watermark, too.
             for name, look in zip(some, looks, strict=True):
                 kept[name] = self._looked(look.look, state, begun[name], name, now.shards[name], asked)

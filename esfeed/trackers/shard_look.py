@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from esfeed.model.event import Key
+from esfeed.model.event import Key, Revision
 from esfeed.model.reads import Resolved, Shard, Span, StatsSnapshot, Tail
 from esfeed.ports import Batch, Cluster, Known
 from esfeed.trackers import watermarks
@@ -44,7 +44,7 @@ class ShardLook:
         self._cluster = cluster
         self._known = known
         self._page_sizer = page_sizer
-        self._uuid = uuid_of(of, shard)
+        self.uuid = uuid_of(of, shard)
         self._undone = undone
 
     def first_page(self) -> Batch:
@@ -57,20 +57,24 @@ class ShardLook:
 
         It does if it holds everything above the watermark, and as many documents are known as the shard shows once
         ``found``, the batch of the page, is committed.
-
-        And as many of its documents are known as it shows, once ``found``, the batch of the page, is committed.
         """
-        known = self._known.in_shard(self._uuid, self.shard.number) + _coming(found, self._uuid, self.shard.number)
+        known = self._known.in_shard(self.uuid, self.shard.number) + _coming(found, self.uuid, self.shard.number)
         return len(self.tail.docs) < size and self._undone is None and known == self.tail.documents
 
     def further(self, now: StatsSnapshot, size: int) -> Iterator[Batch]:
-        """What is new in one shard after its first page, which is committed by now."""
+        """What is above the first page, which is committed by now, and what a failover took back.
+
+        What is gone, if ``differs`` after that, is found by ``descend``.
+        """
         met = {doc.key for doc in self.tail.docs}
         yield from self._pages(now, size, met)
         if self._undone is not None:
             yield from self._taken_back(self._undone, met)
-        if self._known.in_shard(self._uuid, self.shard.number) != self.tail.documents:
-            yield from self._descend()
+
+    @property
+    def differs(self) -> bool:
+        """Whether another number of documents is known than the shard showed with its first page."""
+        return self._known.in_shard(self.uuid, self.shard.number) != self.tail.documents
 
     def _pages(self, now: StatsSnapshot, size: int, met: set[Key]) -> Iterator[Batch]:
         """What is above the first page, page by page. Adds the keys to ``met``.
@@ -98,7 +102,7 @@ class ShardLook:
         here. Counts are not enough: they are equal if a document became visible after its page was read and has the
         number of a lost operation. After this, esfeed knows at least what the shard shows.
         """
-        for known in self._known.above(self._uuid, self.shard.number, above, _KEYS):
+        for known in self._known.above(self.uuid, self.shard.number, above, _KEYS):
             others = {key: revision for key, revision in known.items() if key not in met}
             if not others:
                 continue
@@ -107,28 +111,12 @@ class ShardLook:
                 yield batch
             missing = {key: others[key] for key in others.keys() - {doc.key for doc in docs}}
             yield from self.look.resolve_missing(missing, len(missing))
-        for keys in self._known.tombstones(self._uuid, self.shard.number, _KEYS):
+        for keys in self._known.tombstones(self.uuid, self.shard.number, _KEYS):
             docs = self._cluster.shown(self.look.of, keys, False, self.shard)
             if (batch := self.look.resolve_changed(self.look.classify(docs), content=False)).seen:
                 yield batch
 
-    def _descend(self) -> Iterator[Batch]:
-        """Counts ranges of numbers, wide ones first, down to the numbers that exist on one side only."""
-        # Not only up to the shard's largest number: after a failover, a known one can be above it.
-        spans: Sequence[Span] = [(0, NO_NUMBER)]
-        shown: Mapping[int, int] = {}
-        number = self.shard.number
-        for bits in LADDER:
-            shown = self._cluster.histogram(self.look.of, self.shard, spans, bits)
-            spans = watermarks.differing(self._known.histogram(self._uuid, number, spans, bits), shown, bits)
-            if not spans:
-                return
-        numbers = [low for low, _ in spans]
-        yield from self._unknown([low for low in numbers if low in shown])
-        lost = self._known.at(self._uuid, number, numbers)
-        yield from self.look.resolve_missing(lost, len(lost))
-
-    def _unknown(self, numbers: Sequence[int]) -> Iterator[Batch]:
+    def unknown(self, numbers: Sequence[int]) -> Iterator[Batch]:
         """Documents that became visible between two requests, which the next look would also find.
 
         Or documents that the searches of another copy than before still show.
@@ -144,6 +132,35 @@ class ShardLook:
 def uuid_of(of: Resolved, shard: Shard) -> str:
     """The uuid of the index of a shard."""
     return next(one.uuid for one in of.indices if one.name == shard.name)
+
+
+def descend(cluster: Cluster, known: Known, page_sizer: PageSizer, looks: Sequence[ShardLook]) -> Iterator[Batch]:
+    """Counts ranges of numbers of some shards that differ, wide ones first, down to the numbers that exist on one side
+    only, and finds what is gone. Each step is one request for all of them.
+    """
+    # Not only up to the shard's largest number: after a failover, a known one can be above it.
+    spans: dict[ShardLook, Sequence[Span]] = {look: [(0, NO_NUMBER)] for look in looks}
+    shown: Mapping[Shard, Mapping[int, int]] = {}
+    for bits in LADDER:
+        if not spans:
+            return
+        shown = cluster.histograms(looks[0].look.of, {look.shard: some for look, some in spans.items()}, bits)
+        differing = {
+            look: watermarks.differing(
+                known.histogram(look.uuid, look.shard.number, some, bits), shown[look.shard], bits
+            )
+            for look, some in spans.items()
+        }
+        spans = {look: some for look, some in differing.items() if some}
+    for look, some in spans.items():
+        yield from look.unknown([low for low, _ in some if low in shown[look.shard]])
+    lost: dict[Key, Revision] = {}
+    for look, some in spans.items():
+        lost.update(known.at(look.uuid, look.shard.number, [low for low, _ in some]))
+    together = Look(cluster, known, page_sizer, looks[0].look.of, [look.shard for look in spans])
+    yield from together.resolve_missing(lost, len(lost))
+    for look in spans:
+        look.look.inconclusive = look.look.inconclusive or together.inconclusive
 
 
 def _coming(batch: Batch, uuid: str, shard: int) -> int:

@@ -410,7 +410,7 @@ def test_parts_by_number(raw: Raw, cluster: EngineCluster, index: str) -> None:
         first = ids(cluster.part(of, Part(0, late, shard, (0, half)), 7))
         rest = ids(cluster.part(of, Part(0, late, shard, (half, None)), 100))
         assert sorted(first + rest) == whole
-        assert sum(cluster.histogram(of, shard, [(0, 1 << 40)], 2, late).values()) == len(whole)
+        assert sum(cluster.histograms(of, {shard: [(0, 1 << 40)]}, 2, late)[shard].values()) == len(whole)
         found += whole
     assert sorted(found) == list(range(20, 40))
 
@@ -523,3 +523,23 @@ def test_a_lookup_tells_what_another_document_took_the_place_of(raw: Raw, cluste
     assert there is not None
     assert there.key == doc.key
     assert [one.key for one in cluster.shown(of, [key for _, key in wanted], source=False)] == [doc.key]
+
+
+@pytest.mark.parametrize("engine", ["es7", "es8", "es9", "os2", "os3"], indirect=True)
+@pytest.mark.parametrize("window", [10_000, 3])
+def test_several_shards_in_one_request(raw: Raw, cluster: EngineCluster, index: str, window: int) -> None:
+    """Each shard has what it has alone, also if it returns fewer documents at once than are asked for."""
+    raw.create(index, settings={"number_of_shards": 3, "index.max_result_window": window})
+    raw.fill(index, 40)
+    of, now = cluster.resolve(index, "w"), cluster.counters(index)
+    copies = [Shard(index, number, now.shards[f"{index}/{number}"].node) for number in range(3)]
+    for bits, spans in ((0, [(0, 1 << 40)]), (2, [(3, 9), (11, 12)]), (20, [(0, 1 << 40)])):
+        alone = {shard: cluster.histograms(of, {shard: spans}, bits)[shard] for shard in copies}
+        assert cluster.histograms(of, dict.fromkeys(copies, spans), bits) == alone
+    assert sum(alone[shard][0] for shard in copies) == 40
+    keys = [Key(raw.kind if raw.typed else "_doc", str(n)) for n in range(60)]
+    apart = [doc for shard in copies for doc in cluster.shown(of, keys, False, shard)]
+    together = cluster.shown_by_shard(of, dict.fromkeys(copies, keys))
+    assert sorted(together, key=repr) == sorted(apart, key=repr)
+    assert {doc.key for doc in together} == set(keys[:40])
+    assert cluster.shown_by_shard(of, {copies[0]: []}) == cluster.shown_by_shard(of, {}) == []

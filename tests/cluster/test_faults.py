@@ -96,12 +96,25 @@ def tails(cluster: EngineCluster, of: Resolved) -> list[str]:
 
 
 def histogram(cluster: EngineCluster, of: Resolved) -> int:
-    return sum(cluster.histogram(of, shards(cluster, of)[0], [(0, 1 << 20)], 20).values())
+    shard = shards(cluster, of)[0]
+    return sum(cluster.histograms(of, {shard: [(0, 1 << 20)]}, 20)[shard].values())
+
+
+def histograms(cluster: EngineCluster, of: Resolved) -> int:
+    counted = cluster.histograms(of, {shard: [(0, 1 << 20)] for shard in shards(cluster, of)}, 20)
+    return sum(count for one in counted.values() for count in one.values())
+
+
+def shown_by_shard(cluster: EngineCluster, of: Resolved) -> list[str]:
+    found = cluster.shown_by_shard(of, dict.fromkeys(shards(cluster, of), three(cluster)))
+    return sorted(doc.key.id for doc in found)
 
 
 BY_NUMBER: dict[str, tuple[Read, str]] = {
     "tails": (tails, r"/_msearch"),
     "histogram": (histogram, r"/_search\?"),
+    "histograms": (histograms, r"/_msearch"),
+    "shown by shard": (shown_by_shard, r"/_msearch"),
 }
 """What engines with sequence numbers are asked besides."""
 READS: dict[str, tuple[Read, str]] = {

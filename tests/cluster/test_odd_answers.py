@@ -16,6 +16,7 @@ from esfeed.cluster import names
 from esfeed.cluster.dialect import Engine, dialect
 from esfeed.cluster.reasons import of_body
 from esfeed.cluster.responses import Hit
+from esfeed.cluster.stats import read_stats
 from esfeed.errors import EsfeedError
 
 ODD: list[Any] = [None, True, 7, "x", [], {}, [7], {"a": 7}, {"type": 7}, {"properties": 7}, {"properties": {"f": 7}}]
@@ -39,10 +40,11 @@ class Answering:
     """A client whose cluster answers every request alike."""
 
     name = "main"
-    dialect = dialect(Engine("elasticsearch", (9, 2, 0)))
 
-    def __init__(self, answer: Any) -> None:
+    def __init__(self, answer: Any, version: tuple[int, int, int] = (9, 2, 0)) -> None:
         self.answer = answer
+        self.known_engine = Engine("elasticsearch", version)
+        self.dialect = dialect(self.known_engine)
 
     def request(self, *_: Any, **more: Any) -> bytes:
         return json.dumps(self.answer).encode()
@@ -60,6 +62,8 @@ def test_whatever_is_answered(answer: Any) -> None:
     client: Any = Answering(answer)
     told(names.field_types, client, "i")
     told(names.resolve, client, "i", "w")
+    told(read_stats, client, "i")
+    told(read_stats, Answering(answer, (2, 4, 6)), "i")
     of_body(json.dumps(answer).encode())
 
 
@@ -74,6 +78,8 @@ def test_whatever_is_answered(answer: Any) -> None:
         lambda odd: {"i": {"settings": {"index.uuid": "u", "index.refresh_interval": odd}}},
         lambda odd: {"error": {"root_cause": odd, "type": odd, "reason": odd}},
         lambda odd: {"error": odd},
+        lambda odd: {"i": {"shards": odd}},
+        lambda odd: {"i": {"shards": [{"id": odd, "start_time_in_millis": odd, "target": odd}]}},
     ],
 )
 def test_an_odd_value_in_the_place_of_a_right_one(wrap: Any) -> None:

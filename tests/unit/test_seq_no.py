@@ -294,9 +294,16 @@ class ModelCluster:
             found[shard] = Tail(docs[:2], len(docs), len(self._shown(shard)))
         return found
 
-    def histogram(self, of: Resolved, shard: Shard, spans: Sequence[Span], bits: int) -> Mapping[int, int]:
+    def histograms(
+        self, of: Resolved, spans: Mapping[Shard, Sequence[Span]], bits: int, only: object = None
+    ) -> Mapping[Shard, Mapping[int, int]]:
         self.world.request()
-        return Counter((doc.seq_no or 0) >> bits for doc in self._shown(shard) if in_spans(doc.seq_no or 0, spans))
+        found = {}
+        for shard, some in spans.items():
+            numbers = [doc.seq_no or 0 for doc in self._shown(shard)]
+            self.world.request(0)
+            found[shard] = Counter(number >> bits for number in numbers if in_spans(number, some))
+        return found
 
     def numbered(self, of: Resolved, shard: Shard, numbers: Collection[int]) -> Sequence[Document]:
         self.world.request()
@@ -308,6 +315,14 @@ class ModelCluster:
         self.world.request()
         assert shard is not None
         return [without(doc, source) for doc in self._shown(shard) if doc.key in keys]
+
+    def shown_by_shard(self, of: Resolved, keys: Mapping[Shard, Collection[Key]]) -> Sequence[Document]:
+        self.world.request()
+        found = []
+        for shard, some in keys.items():
+            found += [without(doc, False) for doc in self._shown(shard) if doc.key in some]
+            self.world.request(0)
+        return found
 
     def everything(
         self, of: Resolved, source: bool, size: int, shard: Shard | None = None, field: str = ""
