@@ -84,6 +84,7 @@ class Config(Section):
                 None if route.types is None else Patterns(route.types),
                 route.shape(),
                 route.tenant,
+                route.on_error == "skip",
             )
             for index, route in enumerate(self.routes)
         ]

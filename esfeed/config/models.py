@@ -315,7 +315,12 @@ class RouteSettings(Section):
     watches: Names = Field((), description="the names of the watches; default: all")
     sinks: Names = Field(min_length=1, description="the names of the sinks")
     where: str | None = Field(
-        None, description="a condition in CEL over op, type, id, watch, before, after, changed; see docs/cel.rst"
+        None, description="a condition in CEL over op, type, id, watch, before, after, doc, changed; see docs/cel.rst"
+    )
+    on_error: Literal["dead", "skip"] = Field(
+        "dead",
+        description='what becomes of an event for which `where` ends in an error: "dead" keeps it as a dead letter, '
+        '"skip" leaves it out',
     )
     admin: bool = Field(False, description="searchlight: the view of administrators instead of that of users")
     tenant: Text | None = Field(

@@ -2,11 +2,12 @@
 
 What the semantics of CEL mean for events, and what to write:
 
-- A missing field is an error, not ``null``: ``has(after.status) && after.status == 'ACTIVE'``.
+- A field that is not there is ``null``; ``has(after.status)`` tells the difference.
 - ``after`` is ``null`` in a delete, ``before`` in a create and in a first snapshot, ``changed`` whenever ``before`` is.
-  CEL has no answer to a question about a field of ``null``. Here this means no: ``after.status == 'ACTIVE'`` matches no
-  delete, ``'status' in changed`` no create, and neither is an error. ``&&`` and ``||`` ignore an error on one side if
-  the other side decides alone.
+  ``doc`` is ``after``, and ``before`` in a delete. CEL has no answer to a question about ``null``: a field of it, which
+  is larger, a function. Here this means no: ``after.status == 'ACTIVE'`` matches no delete, ``'status' in changed`` no
+  create, ``after.size > 3`` no document without a size, and none is an error. ``&&`` and ``||`` ignore an error on one
+  side if the other side decides alone.
 - Numbers of different types compare (``1 == 1.0``). Integers beyond 64 bits, and decimals that no double can hold, are
   compared as the nearest doubles. Arithmetic does not mix types: ``double(after.size) * 1.5``.
 """
@@ -18,15 +19,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from esfeed.routing.budget import Cost, of_route
+from esfeed.routing.content import DOCUMENTS, Fields, context_of, paths_in, reads_null, with_null
 
 if TYPE_CHECKING:
     # Imported at run time only if there is an expression: it contains a command line, which takes long to import.
     import cel
 
-Fields = frozenset[str] | None
-"""Top-level fields of a document; ``None`` means all of them."""
-
-VARIABLES = ("op", "type", "id", "watch", "before", "after", "changed")
+VARIABLES = ("op", "type", "id", "watch", "before", "after", "doc", "changed")
 LONGEST = 4000
 """The limit in characters. The parser of CEL recurses on the C stack, and much longer expressions overflow it."""
 
@@ -58,13 +57,14 @@ class Where:
     (``None``: all, or a variable without fields). ``cost`` is the cost of running it on an event.
     """
 
-    __slots__ = ("_program", "cost", "needs", "text")
+    __slots__ = ("_paths", "_program", "cost", "needs", "text")
 
     def __init__(self, text: str, program: cel.Program, needs: Mapping[str, Fields], cost: Cost) -> None:
         self.text = text
         self.needs = needs
         self.cost = cost
         self._program = program
+        self._paths = paths_in(text)
 
     def __repr__(self) -> str:
         return f"Where({self.text!r})"
@@ -74,20 +74,32 @@ class Where:
 
         Raises ``ValueError`` with the reason, without values of the document, if there is no answer.
         """
-        try:
-            answer = self._program.execute(context)
-        except Exception as error:  # the extension raises eight types of error
-            if self._asks_null(error, values):
-                return False
-            raise ValueError(_why(error, values)) from None
-        if not isinstance(answer, bool):
-            raise ValueError(f"it returns {_kind(answer)}, not true or false")
-        return answer
+        missing: set[str] = set()
+        while True:
+            try:
+                answer = self._program.execute(context)
+            except KeyError as error:
+                name = str(error.args[0]).strip("'")
+                filled = None if name in missing else with_null(values, self._paths, name)
+                if filled is None:
+                    raise ValueError(_why(error, values)) from None
+                missing.add(name)
+                values, context = filled, context_of(filled)
+                continue
+            except Exception as error:  # the extension raises eight types of error
+                if _asks_null(error) and (missing or self._reads_null(values)):
+                    return False
+                raise ValueError(_why(error, values)) from None
+            if not isinstance(answer, bool):
+                if answer is None and missing:
+                    return False
+                raise ValueError(f"it returns {_kind(answer)}, not true or false")
+            return answer
 
-    def _asks_null(self, error: Exception, values: Mapping[str, Any]) -> bool:
-        """Whether it fails because a whole document, or ``changed``, is ``null``."""
+    def _reads_null(self, values: Mapping[str, Any]) -> bool:
+        """Whether a whole document, ``changed``, or a field that it reads is ``null``."""
         null = any(name in values and values[name] is None for name in self.needs)
-        return null and isinstance(error, TypeError | RuntimeError)
+        return null or reads_null(values, self._paths)
 
 
 def compile_where(text: str) -> Where:
@@ -144,7 +156,7 @@ def _refuse_no_condition(program: cel.Program) -> None:
 def _fields(text: str, name: str) -> Fields:
     """The fields of the document that the text reads. Anything other than plain access to a field means all of them."""
     looks = re.findall(rf"\b{name}\b{_OF_DOCUMENT}", text)
-    if name not in ("before", "after") or len(looks) < len(re.findall(rf"\b{name}\b", text)):
+    if name not in DOCUMENTS or len(looks) < len(re.findall(rf"\b{name}\b", text)):
         return None
     return frozenset(field for look in looks for field in look if field)
 
@@ -182,12 +194,15 @@ def _placed(text: str, line: int, column: int, what: str) -> str:
     return f"{where}: {what}\n    {whole[start : start + 60]}\n    {' ' * (column - 1 - start)}^"
 
 
+def _asks_null(error: Exception) -> bool:
+    """Whether it can come from a question about ``null``. A function that rejects another value says which it is."""
+    return isinstance(error, TypeError) or (isinstance(error, RuntimeError) and not str(error).startswith("Function '"))
+
+
 def _why(error: Exception, values: Mapping[str, Any]) -> str:
     function = re.match(r"(?:Function|Undefined variable or function:) '(\w+)'", str(error))
     if isinstance(error, KeyError):
-        of = "after" if "after" in values else "before"
-        name = str(error.args[0]).strip("'")
-        return f'the document has no field "{name}"; check first, such as has({of}.{name}) && …'
+        return f'nothing has a field "{str(error.args[0]).strip(chr(39))}"'
     if isinstance(error, TypeError):
         return "it mixes types of values that do not match; convert with int(), double() or string()"
     if function:

@@ -4,15 +4,13 @@ The first route that matches an event (by watch, view, ``types`` and ``where``) 
 this route transforms the event (see :mod:`esfeed.routing.transform`). If a route has no answer, esfeed does not use a
 later one that could show more, but only one that transforms in the same way.
 
-A ``where`` is a CEL expression (https://cel.dev) over ``op``, ``type``, ``id``, ``watch``, ``before``, ``after`` and
-``changed``, compiled once. To convert a document for CEL costs a hundred times as much as the evaluation, so only the
-fields that an expression names are converted.
+A ``where`` is a CEL expression (https://cel.dev) over ``op``, ``type``, ``id``, ``watch``, ``before``, ``after``,
+``doc`` and ``changed``, compiled once. To convert a document for CEL costs a hundred times as much as the evaluation,
+so only the fields that an expression names are converted.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,8 @@ import msgspec
 
 from esfeed.errors import EsfeedError
 from esfeed.model.event import Event
-from esfeed.routing.cel import Fields, Where, compile_where
+from esfeed.routing.cel import Where, compile_where
+from esfeed.routing.content import Fields, Unreadable, context_of, values_of
 from esfeed.routing.patterns import Patterns
 from esfeed.routing.tenancy import seen_by
 from esfeed.routing.transform import Transform, TransformFailed
@@ -65,7 +64,8 @@ class Route(msgspec.Struct, frozen=True):
 
     ``index`` is the index in the settings. Empty ``watches`` means all. ``admin`` chooses the view, for documents that
     have one. ``where = None``: every event. ``types = None``: every type. ``shape = None``: unchanged. ``tenant``: only
-    what that project may see, as it may see it (see :mod:`esfeed.routing.tenancy`).
+    what that project may see, as it may see it (see :mod:`esfeed.routing.tenancy`). ``skips``: an event for which
+    ``where`` has no answer does not match, instead of being a failure.
     """
 
     index: int
@@ -76,6 +76,7 @@ class Route(msgspec.Struct, frozen=True):
     types: Patterns | None = None
     shape: Transform | None = None
     tenant: str | None = None
+    skips: bool = False
 
     def like(self, other: Route) -> bool:
         """Whether it shows an event in the same way as the other route."""
@@ -174,8 +175,9 @@ class Router:
                 return route, of_route.event
             if taken:
                 break
-        if failed:
-            raise failed[0][1]
+        for route, why in failed:
+            if not (route.skips and isinstance(why, ExpressionFailed)):
+                raise why
         return None
 
 
@@ -203,28 +205,24 @@ class _Asked:
             raise ExpressionFailed(route.index, route.where.text, _TOO_MUCH)
         try:
             if self._context is None:
-                self._values = _values(self.event, self._needs)
-                self._context = _context(self._values)
+                self._values = values_of(self.event, self._needs)
+                self._context = context_of(self._values)
             return route.where.holds(self._context, self._values)
-        except (ValueError, _Unreadable) as error:
+        except (ValueError, Unreadable) as error:
             raise ExpressionFailed(route.index, route.where.text, str(error)) from None
 
 
 def holds(where: Where, event: Event) -> bool:
     """Whether a condition is true for an event. Raises ``ValueError`` with the reason if it has no answer."""
     try:
-        values = _values(event, where.needs)
-        context = _context(values)
-    except _Unreadable as error:
+        values = values_of(event, where.needs)
+        context = context_of(values)
+    except Unreadable as error:
         raise ValueError(str(error)) from None
     return where.holds(context, values)
 
 
 _TOO_MUCH = "the evaluation would take too long for an event of this size; use fewer loops, or a simpler pattern"
-
-
-class _Unreadable(Exception):
-    """The document cannot be converted for CEL."""
 
 
 def _needs(plan: Iterable[Route]) -> Mapping[str, Fields]:
@@ -235,81 +233,3 @@ def _needs(plan: Iterable[Route]) -> Mapping[str, Fields]:
             known = needs.get(name, frozenset())
             needs[name] = None if fields is None or known is None else known | fields
     return needs
-
-
-def _values(event: Event, needs: Mapping[str, Fields]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, fields in needs.items():
-        if name == "before":
-            values[name] = _document(event.before, fields)
-        elif name == "after":
-            values[name] = _document(event.after, fields)
-        elif name == "changed":
-            values[name] = None if event.changed is None else list(event.changed)
-        else:
-            values[name] = event.doc_id if name == "id" else getattr(event, name)
-    return values
-
-
-def _context(values: dict[str, Any]) -> cel.Context:
-    import cel
-
-    try:
-        return cel.Context(values)
-    except ValueError:
-        pass
-    try:
-        # Beyond what CEL can hold: an integer beyond doubles, half of a surrogate pair.
-        return cel.Context({name: _clean(value) for name, value in values.items()})
-    except (ValueError, RecursionError):
-        raise _Unreadable("the document contains a value that CEL cannot represent") from None
-
-
-_shallow = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-def _document(raw: msgspec.Raw | None, fields: Fields) -> Any:
-    """The document, or those ``fields`` of it, as values that CEL can hold."""
-    if raw is None:
-        return None
-    if fields is None:
-        return _parse(bytes(raw))
-    try:
-        parts = _shallow.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return _parse(bytes(raw))
-    return {name: _parse(bytes(parts[name])) for name in fields if name in parts}
-
-
-def _parse(raw: bytes) -> Any:
-    try:
-        return msgspec.json.decode(raw)
-    except RecursionError:
-        raise _Unreadable("the document is nested too deep for CEL") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        pass
-    try:
-        # Numbers out of range and half surrogates are valid JSON, and engines store them unchanged.
-        return _clean(json.loads(raw.decode(errors="replace"), parse_int=_number))
-    except (ValueError, RecursionError):
-        raise _Unreadable("the document is not valid JSON") from None
-
-
-def _number(digits: str) -> int | float:
-    return int(digits) if len(digits) < 20 else float(digits)
-
-
-_HALF = re.compile("[\ud800-\udfff]")
-
-
-def _clean(value: Any) -> Any:
-    """The value without what CEL cannot hold: integers beyond 64 bits become doubles, half surrogates become U+FFFD."""
-    if isinstance(value, str):
-        return _HALF.sub("\ufffd", value)
-    if isinstance(value, int) and value.bit_length() > 64:
-        return float(str(value)) if value.bit_length() < 10_000 else float("inf") * (1 if value > 0 else -1)
-    if isinstance(value, list):
-        return [_clean(part) for part in value]
-    if isinstance(value, dict):
-        return {_clean(name): _clean(part) for name, part in value.items()}
-    return value

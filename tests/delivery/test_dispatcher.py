@@ -164,12 +164,12 @@ def test_a_rejected_one_is_dead_at_once() -> None:
 
 def test_a_where_without_an_answer() -> None:
     """Whether the sink is to have it cannot be told: it is dead with the expression; corrected and redriven it goes."""
-    route = Route(0, frozenset([NAME]), frozenset(), compile_where("id == 'b' || after.nowhere.x == 1"))
+    route = Route(0, frozenset([NAME]), frozenset(), compile_where("id == 'b' || int(id) == 1"))
     bench = Bench("a", "b", routes=[route])
     bench.run()
     assert bench.sink.positions == [2]
     assert bench.store.states() == {1: ("dead", 1)}
-    assert "nowhere" in bench.store.rows[1].error
+    assert "int(id) == 1" in bench.store.rows[1].error
     bench.router = Bench().router
     bench.store.mark(1, "redriven")
     bench.boot()

@@ -63,7 +63,7 @@ def test_every_condition_on_the_page_is_in_a_table_that_is_tried() -> None:
 
 def test_the_error_on_the_page_is_the_one_that_is_shown() -> None:
     shown = next(block.text for block in blocks(PAGE) if block.text.startswith("routes[0].where"))
-    route = Router([Route(0, frozenset({"s"}), where=compile_where("after.owner == 'p1'"))], ["s"], ["servers"])
+    route = Router([Route(0, frozenset({"s"}), where=compile_where("int(after.status) == 1"))], ["s"], ["servers"])
     with pytest.raises(ExpressionFailed) as caught:
         route.wants("s", event("updated"))
     assert shown.split() == f"{caught.value.message}: {caught.value.reason}".split()
