@@ -95,6 +95,7 @@ class Backfill:
     """One backfill. ``pace`` is called after each page and waits while the sinks lag far behind.
 
     ``past`` has, by sink, the writer past the log; a sink without one gets everything through the log.
+    ``tally`` is called with the documents of each page that are sent.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Backfill:
         pace: Callable[[], None],
         clock: Clock,
         past: Mapping[str, Past] | None = None,
+        tally: Callable[[Sequence[Document]], None] | None = None,
     ) -> None:
         self._span = span
         self._cluster = cluster
@@ -118,6 +120,7 @@ class Backfill:
         self._pace = pace
         self._clock = clock
         self._past = past or {}
+        self._tally = tally or (lambda docs: None)
         self._page_sizer = PageSizer(span.max_page_bytes)
         self._places: dict[str, int] = {}
         self._reported: list[Sequence[Document]] = []
@@ -225,6 +228,7 @@ class Backfill:
         for sink in self._span.sinks:
             past = self._past.get(sink)
             left += _for(sink, past.bring(docs, first, stop) if past else self._event_factory.reads(docs, first))
+        self._tally(docs)
         self._sent += len(docs)
         self._reported.append(docs)
         if left:

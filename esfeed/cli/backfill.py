@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from esfeed.backfill import Backfill, Span
+from esfeed.backfill.tally import Tally
 from esfeed.cli import complete
 from esfeed.cli.deliveries import deliver
 from esfeed.cli.feed import settings, some
@@ -97,7 +98,7 @@ def _run(
     app: App, watches: list[str], sinks: list[str], when: tuple[int, int | None, bool], own: bool, stop: Stop
 ) -> int:
     router = app.config.router()
-    failed = done = 0
+    failed = done = nothing = 0
     for watch in watches:
         routed = tuple(sink for sink in sinks if watch in router.watches(sink))
         if not routed:
@@ -108,10 +109,13 @@ def _run(
         for sink in routed:
             app.dispatchers[sink].start()
         event_factory = app.watchers[watch].event_factory
+        tally = Tally(watch, routed, router, event_factory.reads)
         try:
             with ExitStack() as ways, progress(f"reading {watch}") as progressed:
                 past = {sink: ways.enter_context(closing(app.direct(sink, watch))) for sink in routed} if own else {}
-                job = Backfill(span, app.clusters[watch], event_factory, app.store, app.notifier, pace, app.clock, past)
+                job = Backfill(
+                    span, app.clusters[watch], event_factory, app.store, app.notifier, pace, app.clock, past, tally.add
+                )
                 sent, finished = job.run(stop, progressed)
         except EsfeedError as error:
             if isinstance(error, ConfigError) and len(watches) == 1:
@@ -122,9 +126,14 @@ def _run(
         done += 1
         note = "" if finished else "; stopped, the same command continues from there"
         errors.print(f"{watch}: {sent:,} documents read for {', '.join(routed)}{note}")
+        for line in tally.report():
+            errors.print(line, markup=False)
+        nothing += tally.nothing
         if stop():
             return 1
-    return 0 if not failed else 3 if done else 1
+    if nothing:
+        errors.print("warning: nothing was sent of what was read; change the `where` of these routes to send it")
+    return 1 if failed and not done else 3 if failed or nothing else 0
 
 
 def _pacer(app: App, sinks: tuple[str, ...], own: bool, stop: Stop) -> Callable[[], None]:

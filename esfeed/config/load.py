@@ -330,7 +330,7 @@ class _Builder:
             if watch.get("initial") == "now":
                 hint = (
                     f'watch "{name}" would not know the owner of a document that is deleted before it changes; remove '
-                    "initial there, and set where = \"op != 'read'\" here if you do not want the existing documents"
+                    "initial there; where = \"op != 'read'\" here leaves out the existing documents, and every backfill"
                 )
                 self._fault(join(at, "tenant"), route.tenant, hint)
 

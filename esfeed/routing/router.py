@@ -11,7 +11,7 @@ so only the fields that an expression names are converted.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -122,6 +122,10 @@ class Router:
     def watches(self, sink: str) -> frozenset[str]:
         """The watches that any route sends to that sink."""
         return frozenset(watch for name, watch in self._plans if name == sink)
+
+    def conditions(self, sink: str, watch: str) -> Sequence[tuple[int, str]]:
+        """(index, condition) of the routes with a ``where`` from that watch to that sink."""
+        return [(route.index, route.where.text) for route in self._plans.get((sink, watch), ()) if route.where]
 
     def passes_whole(self, sink: str, watch: str) -> bool:
         """Whether every event of the watch without a view goes to the sink unchanged."""

@@ -188,6 +188,40 @@ def test_backfill_without_a_feed_killed_and_resumed(world: World, feed: Feed) ->
     assert next(e["data"]["after"]["name"] for e in reversed(events) if e["data"]["id"] == "17") == "newer"
 
 
+@pytest.mark.parametrize("engine", ["es2", "es9"], indirect=True)
+@pytest.mark.parametrize("beside", [False, True])
+def test_backfill_says_what_routes_left_out(world: World, feed: Feed, beside: bool) -> None:
+    """A route that leaves out every read event is a warning and exit 3; if it leaves out some, that is said."""
+    raw, index = Raw(world.raw.engine, kind=world.kind), world.index
+    raw.bulk(index, [({"index": {"_id": str(n)}}, {"updated_at": 1_700_000_000_000 + n}) for n in range(40)])
+    raw.refresh(index)
+    settings = feed.config.read_text().replace("[watches.w]\n", '[watches.w]\ninitial = "now"\n')
+
+    def ran(where: str, since: str) -> tuple[int, str]:
+        feed.config.write_text(settings + f"[[routes]]\nsinks = ['audit']\nwhere = \"{where}\"\n")
+        if beside:
+            feed.start()
+            eventually(lambda: '"documents": 40' in feed("status", "--json").stdout, seconds=60)
+        done = feed("backfill", "--since", since)
+        if beside:
+            feed.stop()
+        return done.returncode, done.stderr
+
+    code, told = ran("op != 'read'", "2023-01-01")
+    assert code == 3
+    assert "w: 40 documents read for audit" in told
+    assert "w: the routes left out 40 of 40 events for audit (routes[0].where = \"op != 'read'\")" in told
+    assert "warning: nothing was sent" in told
+    assert feed.lines() == []
+    code, told = ran("int(id) < 30", "2023-01-02")
+    assert (code, "left out 10 of 40 events for audit" in told) == (0, True)
+    assert "warning" not in told
+    assert len(feed.lines()) == 30
+    code, told = ran("true", "2023-01-03")
+    assert (code, "left out" in told) == (0, False)
+    assert len(feed.lines()) == 70
+
+
 def test_backfill_beside_a_running_feed_stopped_and_resumed(world: World, feed: Feed) -> None:
     """It sends what is there as read events through the running feed; stopped half-way, it goes on, with no repeat."""
     raw, index = Raw(world.raw.engine, kind=world.kind), world.index
