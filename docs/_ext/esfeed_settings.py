@@ -22,7 +22,7 @@ from pydantic_core import PydanticUndefined
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from esfeed.config.types import SinkSection, from_environment, seconds, size_bytes
+from esfeed.config.types import SinkSection, from_outside, seconds, size_bytes
 from esfeed.routing.template import Template
 
 _BY_READER = {seconds: 'a duration, such as "5s"', size_bytes: 'a size, such as "64MB"'}
@@ -52,7 +52,7 @@ def words(annotation: Any, metadata: Iterable[Any] = ()) -> str:
             return _BY_READER[reader] + _bounds(metadata, reader)
         if getattr(reader, "__name__", "") in _BY_NAME:
             return _BY_NAME[reader.__name__]
-    named = ', or "env:NAME"' if from_environment in readers else ""
+    named = ', "env:NAME" or "file:/PATH"' if from_outside in readers else ""
     return _plain(annotation) + _bounds(metadata) + named
 
 

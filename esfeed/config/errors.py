@@ -87,9 +87,18 @@ def shown(value: object) -> object:
     return value if isinstance(value, bool | float) else None
 
 
+_MEANT = {
+    **dict.fromkeys(("user", "username", "password", "auth", "http_auth"), "basic_auth"),
+    **dict.fromkeys(("url", "urls", "host"), "hosts"),
+}
+"""Names that other programs use, with the one that is meant."""
+
+
 def unknown(at: str, name: str, known: Sequence[str]) -> Fault:
     """The error for an unknown key, with the most similar known one."""
-    return Fault(join(at, name), None, f"unknown key; {one_of(known, name)}")
+    meant = _MEANT.get(name)
+    hint = f'did you mean "{meant}"?' if meant in known else one_of(known, name)
+    return Fault(join(at, name), None, f"unknown key; {hint}")
 
 
 def out_of_range(data: object) -> Iterator[tuple[str, Fault]]:

@@ -59,7 +59,7 @@ class KeystoneSettings(Section):
 
     auth_url: Host = Field(description='the url of Keystone, such as "http://controller:5000/v3"')
     username: Text = Field(description="a user that may validate tokens of others (role service or admin)")
-    password: Secret = Field(description='its password; may be "env:NAME"')
+    password: Secret = Field(description='its password; may be "env:NAME" or "file:/PATH"')
     project_name: Text = Field("service", description="the project of this user")
     user_domain_name: Text = Field("Default", description="the domain of the user")
     project_domain_name: Text = Field("Default", description="the domain of the project")

@@ -1,7 +1,7 @@
 """Reads the settings file: from TOML to validated, frozen settings, or one error that lists everything wrong with it.
 
-A relative path in the file is relative to the working directory, not to the file. A text can be ``"env:NAME"``. Without
-any routes, every watch goes to every sink.
+A relative path in the file is relative to the working directory, not to the file. A text can be ``"env:NAME"`` or
+``"file:/PATH"``. Without any routes, every watch goes to every sink.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from esfeed.cluster.connection import MAX_BYTES, Connection
-from esfeed.config.types import Duration, Misplaced, Secret, Section, Size, Text, from_environment
+from esfeed.config.types import Duration, Misplaced, Secret, Section, Size, Text, from_outside
 from esfeed.routing.patterns import Pattern, Patterns, checked
 from esfeed.routing.template import Templated
 from esfeed.routing.transform import Redaction, Transform
@@ -49,7 +49,7 @@ def _host(url: str) -> str:
 
 
 def _file(value: object) -> object:
-    value = from_environment(value)
+    value = from_outside(value)
     if not isinstance(value, str):
         return value
     path = Path(value).expanduser()
@@ -63,11 +63,11 @@ def _file(value: object) -> object:
 
 def _credentials(value: object) -> object:
     if isinstance(value, list):
-        parts = [from_environment(part) for part in value]
+        parts = [from_outside(part) for part in value]
         if len(parts) != 2 or not all(isinstance(part, str) for part in parts) or ":" in str(parts[0]):
             raise ValueError('write two strings, ["user", "password"]; a user has no ":" in its name')
         return f"{parts[0]}:{parts[1]}"
-    return from_environment(value)
+    return from_outside(value)
 
 
 def _two_parts(value: SecretStr) -> SecretStr:
@@ -168,9 +168,11 @@ class ClusterSettings(Section):
         "esfeed tries the next",
     )
     basic_auth: Credentials | None = Field(
-        None, description='"user:password", or ["user", "password"]; each part can be "env:NAME"'
+        None, description='"user:password", or ["user", "password"]; each part can be "env:NAME" or "file:/PATH"'
     )
-    api_key: ApiKey | None = Field(None, description='an API key, encoded or as "id:api_key"; can be "env:NAME"')
+    api_key: ApiKey | None = Field(
+        None, description='an API key, encoded or as "id:api_key"; can be "env:NAME" or "file:/PATH"'
+    )
     ca_certs: File | None = Field(None, description="a PEM file with the certificates to trust instead of the system's")
     verify_certs: bool = Field(True, description="whether to verify the certificates of https hosts")
     client_cert: File | None = Field(None, description="a PEM file with the client certificate")

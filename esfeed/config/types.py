@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
@@ -18,6 +19,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST = 3650 * _UNITS["d"]
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
 _SIZES = {"": 1, "b": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}
+_LONGEST_TEXT = 64 << 10
 _SIZE = re.compile(r"\s*(\d+)\s*([kmg]?b?)\s*", re.IGNORECASE)
 
 
@@ -45,14 +47,39 @@ def size_bytes(value: object) -> int:
     raise ValueError('write a size such as "512KB", "64MB" or "1GB"')
 
 
-def from_environment(value: object) -> object:
-    """The environment variable NAME for ``"env:NAME"``; any other value unchanged. Raises ``ValueError``."""
-    if not (isinstance(value, str) and value.startswith("env:")):
+def from_outside(value: object) -> object:
+    """The environment variable NAME for ``"env:NAME"``, the text of the file for ``"file:/PATH"``, without the end of
+    its last line; any other value unchanged. Raises ``ValueError``.
+    """
+    if not isinstance(value, str):
+        return value
+    if value.startswith("file:/") and not value.startswith("file://"):
+        return _text(Path(value.removeprefix("file:")))
+    if not value.startswith("env:"):
         return value
     name = value.removeprefix("env:")
     if name not in os.environ:
         raise ValueError(f"the environment variable {name} is not set; set it, or write the value in the settings")
     return os.environ[name]
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_LONGEST_TEXT + 1)
+    except OSError as error:
+        raise ValueError(
+            f"the file {path} cannot be read ({error.strerror}); create it, or let the user of esfeed read it"
+        ) from None
+    if len(raw) > _LONGEST_TEXT:
+        raise ValueError(f"the file {path} has more than {_LONGEST_TEXT:,} bytes; name a file that has only the value")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"the file {path} is not UTF-8; name a file that has only the value") from None
+    if not text.rstrip("\r\n"):
+        raise ValueError(f"the file {path} is empty; write the value into it")
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 class Misplaced(ValueError):
@@ -65,8 +92,8 @@ class Misplaced(ValueError):
 
 Duration = Annotated[float, BeforeValidator(seconds)]
 Size = Annotated[int, BeforeValidator(size_bytes)]
-Text = Annotated[str, BeforeValidator(from_environment)]
-Secret = Annotated[SecretStr, BeforeValidator(from_environment)]
+Text = Annotated[str, BeforeValidator(from_outside)]
+Secret = Annotated[SecretStr, BeforeValidator(from_outside)]
 
 
 class Section(BaseModel):

@@ -22,6 +22,9 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("section", "lines", "expected"),
     [
+        (CLUSTER, 'user = "esfeed"', 'clusters.main.user: unknown key; did you mean "basic_auth"?'),
+        (CLUSTER, 'password = "s3cret"', 'clusters.main.password: unknown key; did you mean "basic_auth"?'),
+        (CLUSTER, 'url = "http://x"', 'clusters.main.url: unknown key; did you mean "hosts"?'),
         (WATCH, 'intervall = "1s"', 'watches.servers.intervall: unknown key; did you mean "interval"?'),
         (SINK, "zzz = 1", 'sinks.audit.zzz: unknown key; known: "attempts", "batch", '),
         (WATCH, 'interval = "1 sec"', 'watches.servers.interval = "1 sec": write a duration such as "250ms"'),

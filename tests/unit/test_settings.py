@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esfeed.config.types import Section, SinkSection, Text, from_environment, seconds, size_bytes
+from esfeed.config.types import Section, SinkSection, Text, from_outside, seconds, size_bytes
 
 
 @pytest.mark.parametrize(
@@ -46,11 +47,29 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """``env:NAME`` stands for the variable; one that is not set is named."""
     monkeypatch.setenv("ESFEED_TEST", "hello")
     monkeypatch.delenv("ESFEED_NONE", raising=False)
-    assert from_environment("env:ESFEED_TEST") == "hello"
-    assert from_environment("plain") == "plain"
-    assert from_environment(5) == 5
+    assert from_outside("env:ESFEED_TEST") == "hello"
+    assert from_outside("plain") == "plain"
+    assert from_outside(5) == 5
     with pytest.raises(ValueError, match="ESFEED_NONE is not set"):
-        from_environment("env:ESFEED_NONE")
+        from_outside("env:ESFEED_NONE")
+
+
+def test_file(tmp_path: Path) -> None:
+    """``file:/PATH`` stands for the text of the file without the end of its last line, as secrets are mounted."""
+    secret = tmp_path / "secret"
+    for written, meant in (("s3cret", "s3cret"), ("s3cret\n", "s3cret"), ("s3 \r\n", "s3 "), ("a\nb\n\n", "a\nb\n")):
+        secret.write_bytes(written.encode())
+        assert from_outside(f"file:{secret}") == meant
+    for plain in ("file:///srv/x", "file:relative", "files:/x"):
+        assert from_outside(plain) == plain
+    for content, wrong in ((b"\n", "is empty"), (b"\xff\xfe", "is not UTF-8"), (b"x" * 70_000, "than 65,536 bytes")):
+        secret.write_bytes(content)
+        with pytest.raises(ValueError, match=wrong) as caught:
+            from_outside(f"file:{secret}")
+        assert str(secret) in str(caught.value)
+    for path in (tmp_path / "gone", tmp_path):
+        with pytest.raises(ValueError, match="cannot be read"):
+            from_outside(f"file:{path}")
 
 
 def test_section_is_closed_and_frozen() -> None:
