@@ -29,6 +29,7 @@ _FIELDS = (
     f"{_SHARD}.refresh.external_total",
     f"{_SHARD}.commit.user_data.translog_uuid",
     f"{_SHARD}.commit.user_data.history_uuid",
+    f"{_SHARD}.commit.user_data.max_unsafe_auto_id_timestamp",
     f"{_SHARD}.seq_no",
     f"{_SHARD}.retention_leases.primary_term",
 )
@@ -79,6 +80,8 @@ class _Refresh(msgspec.Struct):
 class _UserData(msgspec.Struct):
     translog_uuid: str = ""
     history_uuid: str = ""
+    max_unsafe_auto_id_timestamp: str = ""
+    """Not before 5.x."""
 
 
 class _LuceneCommit(msgspec.Struct):
@@ -206,7 +209,7 @@ def _with_recoveries(client: Client, name: str, read: Callable[[], _Stats], **mo
     """
     if client.known_engine is None:
         stats = read()
-        if _histories(stats) or not client.dialect.restored_alike:
+        if _newer_than_2x(stats) or not client.dialect.restored_alike:
             return stats, {}
     elif not client.dialect.restored_alike:
         return read(), {}
@@ -214,9 +217,10 @@ def _with_recoveries(client: Client, name: str, read: Callable[[], _Stats], **mo
     return read(), recovered
 
 
-def _histories(stats: _Stats) -> bool:
+def _newer_than_2x(stats: _Stats) -> bool:
     copies = (copy for index in stats.indices.values() for shard in index.shards.values() for copy in shard)
-    return any(copy.commit.user_data.history_uuid for copy in copies)
+    commits = (copy.commit.user_data for copy in copies)
+    return any(commit.history_uuid or commit.max_unsafe_auto_id_timestamp for commit in commits)
 
 
 def _recoveries(client: Client, name: str, **more: str) -> _Recovered:

@@ -53,7 +53,10 @@ def poll(config: Path, proxy: Proxy, command: bool = False) -> list[str]:
             app.runner.poll("one")
             while not dispatcher.run_once().idle:
                 pass
-    return proxy.lines()
+    lines = proxy.lines()
+    # 2.x: a new process reads the version, and the recoveries before the counters.
+    recoveries = [at for at, line in enumerate(lines) if "/_recovery" in line]
+    return lines[recoveries[0] + 1 :] if recoveries and recoveries[0] <= 2 else lines
 
 
 def settled(config: Path, proxy: Proxy) -> list[str]:
