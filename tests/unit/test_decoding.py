@@ -22,7 +22,8 @@ if sys.argv[1] == "msgspec":
 copy = {
     "routing": {"state": "STARTED", "primary": True, "node": "n"}, "docs": {"count": 3}, "store": {"size_in_bytes": 9},
     "indexing": {"index_total": 3, "delete_total": 0}, "refresh": {"total": 2, "external_total": 2},
-    "commit": {"user_data": {"translog_uuid": "t", "history_uuid": "h"}}, "seq_no": {"max_seq_no": 2, "global_checkpoint": 2},
+    "commit": {"user_data": {"translog_uuid": "t", "history_uuid": "h"}},
+    "seq_no": {"max_seq_no": 2, "global_checkpoint": 2},
 }
 answer = {"_shards": {"total": 1, "failed": 0}, "indices": {"i": {"uuid": "u", "shards": {"0": [copy]}}}}
 
