@@ -15,7 +15,17 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from esfeed.cluster.connection import MAX_BYTES, Connection
-from esfeed.config.types import Duration, Misplaced, Secret, Section, Size, Text, from_outside
+from esfeed.config.types import (
+    Duration,
+    Misplaced,
+    Secret,
+    Section,
+    Size,
+    Text,
+    from_environment,
+    from_outside,
+    named_file,
+)
 from esfeed.routing.patterns import Pattern, Patterns, checked
 from esfeed.routing.template import Templated
 from esfeed.routing.transform import Redaction, Transform
@@ -49,8 +59,8 @@ def _host(url: str) -> str:
 
 
 def _file(value: object) -> object:
-    value = from_outside(value)
-    if not isinstance(value, str):
+    value = named_file(value) or from_environment(value)
+    if not isinstance(value, str | Path):
         return value
     path = Path(value).expanduser()
     try:

@@ -19,8 +19,8 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST = 3650 * _UNITS["d"]
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
 _SIZES = {"": 1, "b": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}
-_LONGEST_TEXT = 64 << 10
 _SIZE = re.compile(r"\s*(\d+)\s*([kmg]?b?)\s*", re.IGNORECASE)
+_LONGEST_TEXT = 64 << 10
 
 
 def seconds(value: object) -> float:
@@ -51,11 +51,20 @@ def from_outside(value: object) -> object:
     """The environment variable NAME for ``"env:NAME"``, the text of the file for ``"file:/PATH"``, without the end of
     its last line; any other value unchanged. Raises ``ValueError``.
     """
-    if not isinstance(value, str):
-        return value
-    if value.startswith("file:/") and not value.startswith("file://"):
-        return _text(Path(value.removeprefix("file:")))
-    if not value.startswith("env:"):
+    path = named_file(value)
+    return from_environment(value) if path is None else _text(path)
+
+
+def named_file(value: object) -> Path | None:
+    """PATH for ``"file:/PATH"``; ``None`` for any other value, also a URL (``file://``)."""
+    if isinstance(value, str) and value.startswith("file:/") and not value.startswith("file://"):
+        return Path(value.removeprefix("file:"))
+    return None
+
+
+def from_environment(value: object) -> object:
+    """The environment variable NAME for ``"env:NAME"``; any other value unchanged. Raises ``ValueError``."""
+    if not (isinstance(value, str) and value.startswith("env:")):
         return value
     name = value.removeprefix("env:")
     if name not in os.environ:

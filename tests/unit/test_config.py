@@ -104,6 +104,18 @@ def test_values_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def test_file_as_the_name_of_a_file(tmp_path: Path) -> None:
+    """``file:/PATH`` is the file itself where a file is meant: a private key is no path, and appears in no error."""
+    key = tmp_path / "key.pem"
+    key.write_text("s3cret")
+    config = made(CLUSTER, f'client_cert = "file:{key}"\nclient_key = "{key}"')
+    assert config.clusters["main"].client_cert == config.clusters["main"].client_key == key
+    config = made(CLUSTER, f'basic_auth = ["esfeed", "file:{key}"]')
+    basic_auth = config.clusters["main"].basic_auth
+    assert basic_auth is not None
+    assert basic_auth.get_secret_value() == "esfeed:s3cret"
+
+
 @pytest.mark.parametrize("value", ['"user:pass:word"', '["user", "pass:word"]', '["env:ES_USER", "pass:word"]'])
 def test_basic_auth(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user and password are one text or two; the password may hold colons."""

@@ -73,6 +73,11 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
             'ca_certs = "no/such.pem"',
             'clusters.main.ca_certs = "no/such.pem": no/such.pem cannot be read (No such file',
         ),
+        (
+            CLUSTER,
+            'ca_certs = "file:/no/such.pem"',
+            'clusters.main.ca_certs = "file:/no/such.pem": /no/such.pem cannot be read (No such file',
+        ),
         (CLUSTER, 'ca_certs = "/"', "cannot be read (Is a directory"),
         (CLUSTER, 'ca_certs = "a\\u0000b"', "cannot be read ("),
         (CLUSTER, 'client_key = "/dev/null"', "clusters.main.client_key: set client_cert as well"),
