@@ -70,7 +70,7 @@ class Where:
         return f"Where({self.text!r})"
 
     def holds(self, context: cel.Context, values: Mapping[str, Any]) -> bool:
-        """Whether the expression is true for ``context``. ``values`` has the same variables, to explain a failure.
+        """Whether the expression is true for ``context``. ``values`` has the same variables.
 
         Raises ``ValueError`` with the reason, without values of the document, if there is no answer.
         """
@@ -80,16 +80,16 @@ class Where:
                 answer = self._program.execute(context)
             except KeyError as error:
                 name = str(error.args[0]).strip("'")
-                filled = None if name in missing else with_null(values, self._paths, name)
-                if filled is None:
-                    raise ValueError(_why(error, values)) from None
+                if name in missing:
+                    raise ValueError(f'nothing has a field "{name}"') from None
                 missing.add(name)
-                values, context = filled, context_of(filled)
+                values = with_null(values, self._paths, name)
+                context = context_of(values)
                 continue
             except Exception as error:  # the extension raises eight types of error
                 if _asks_null(error) and (missing or self._reads_null(values)):
                     return False
-                raise ValueError(_why(error, values)) from None
+                raise ValueError(_why(error)) from None
             if not isinstance(answer, bool):
                 if answer is None and missing:
                     return False
@@ -199,10 +199,8 @@ def _asks_null(error: Exception) -> bool:
     return isinstance(error, TypeError) or (isinstance(error, RuntimeError) and not str(error).startswith("Function '"))
 
 
-def _why(error: Exception, values: Mapping[str, Any]) -> str:
+def _why(error: Exception) -> str:
     function = re.match(r"(?:Function|Undefined variable or function:) '(\w+)'", str(error))
-    if isinstance(error, KeyError):
-        return f'nothing has a field "{str(error.args[0]).strip(chr(39))}"'
     if isinstance(error, TypeError):
         return "it mixes types of values that do not match; convert with int(), double() or string()"
     if function:

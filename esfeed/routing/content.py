@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +29,10 @@ _PATH = re.compile(
 _FIELD = re.compile(r"([A-Za-z_]\w*)|'([^']*)'|\"([^\"]*)\"")
 
 
-class Unreadable(Exception):
+_TOO_DEEP = "the document is nested too deep for CEL"
+
+
+class Unreadable(ValueError):
     """The document cannot be converted for CEL."""
 
 
@@ -42,19 +44,19 @@ def paths_in(text: str) -> Sequence[Path]:
     return [*found]
 
 
-def with_null(values: Mapping[str, Any], paths: Iterable[Path], name: str) -> dict[str, Any] | None:
+def with_null(values: Mapping[str, Any], paths: Iterable[Path], name: str) -> dict[str, Any]:
     """The values with ``null`` for the field ``name`` where ``paths`` read it and it is not there.
 
     If no path does, an element of a list lacks it (``after.nets.exists(n, n.v == 4)``): then every map without it gets
-    it. ``None`` if nothing lacks the field.
+    it. Raises ``Unreadable``.
     """
-    filled = copy.deepcopy(dict(values))
-    lacking = [found for path in paths for found in _along(filled, path, name)]
-    if not lacking:
-        lacking = [one for root in DOCUMENTS for one in _maps(filled.get(root)) if name not in one]
-    for one in lacking:
-        one[name] = None
-    return filled if lacking else None
+    filled = dict(values)
+    if sum(_fill(filled, path, name) for path in paths):
+        return filled
+    try:
+        return {key: _filled(value, name) if key in DOCUMENTS else value for key, value in filled.items()}
+    except RecursionError:
+        raise Unreadable(_TOO_DEEP) from None
 
 
 def reads_null(values: Mapping[str, Any], paths: Iterable[Path]) -> bool:
@@ -62,8 +64,6 @@ def reads_null(values: Mapping[str, Any], paths: Iterable[Path]) -> bool:
     for variable, *fields in paths:
         value = values.get(variable)
         for field in fields:
-            if value is None:
-                break
             if not isinstance(value, dict):
                 break
             value = value.get(field)
@@ -72,25 +72,29 @@ def reads_null(values: Mapping[str, Any], paths: Iterable[Path]) -> bool:
     return False
 
 
-def _along(values: Mapping[str, Any], path: Path, name: str) -> Iterable[dict[str, Any]]:
-    """The map on the path that lacks ``name``, the next field of it."""
-    value = values.get(path[0])
+def _fill(values: dict[str, Any], path: Path, name: str) -> bool:
+    """Adds ``name`` to the map on the path that lacks it as the next field. Copies what it changes below ``values``."""
+    holder, key = values, path[0]
     for field in path[1:]:
+        value = holder.get(key)
         if not isinstance(value, dict):
-            return
+            return False
         if field not in value:
             if field == name:
-                yield value
-            return
-        value = value[field]
+                holder[key] = {**value, name: None}
+            return field == name
+        holder[key] = dict(value)
+        holder, key = holder[key], field
+    return False
 
 
-def _maps(value: Any) -> Iterable[dict[str, Any]]:
+def _filled(value: Any, name: str) -> Any:
+    """``value``, with ``name`` in every map that lacks it."""
+    if isinstance(value, list):
+        return [_filled(one, name) for one in value]
     if isinstance(value, dict):
-        yield value
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for one in inner:
-        yield from _maps(one)
+        return {name: None} | {field: _filled(one, name) for field, one in value.items()}
+    return value
 
 
 def values_of(event: Event, needs: Mapping[str, Fields]) -> dict[str, Any]:
@@ -145,7 +149,7 @@ def _parse(raw: bytes) -> Any:
     try:
         return msgspec.json.decode(raw)
     except RecursionError:
-        raise Unreadable("the document is nested too deep for CEL") from None
+        raise Unreadable(_TOO_DEEP) from None
     except (msgspec.MsgspecError, UnicodeDecodeError):
         pass
     try:

@@ -19,7 +19,7 @@ import msgspec
 from esfeed.errors import EsfeedError
 from esfeed.model.event import Event
 from esfeed.routing.cel import Where, compile_where
-from esfeed.routing.content import Fields, Unreadable, context_of, values_of
+from esfeed.routing.content import Fields, context_of, values_of
 from esfeed.routing.patterns import Patterns
 from esfeed.routing.tenancy import seen_by
 from esfeed.routing.transform import Transform, TransformFailed
@@ -212,18 +212,14 @@ class _Asked:
                 self._values = values_of(self.event, self._needs)
                 self._context = context_of(self._values)
             return route.where.holds(self._context, self._values)
-        except (ValueError, Unreadable) as error:
+        except ValueError as error:
             raise ExpressionFailed(route.index, route.where.text, str(error)) from None
 
 
 def holds(where: Where, event: Event) -> bool:
     """Whether a condition is true for an event. Raises ``ValueError`` with the reason if it has no answer."""
-    try:
-        values = values_of(event, where.needs)
-        context = context_of(values)
-    except Unreadable as error:
-        raise ValueError(str(error)) from None
-    return where.holds(context, values)
+    values = values_of(event, where.needs)
+    return where.holds(context_of(values), values)
 
 
 _TOO_MUCH = "the evaluation would take too long for an event of this size; use fewer loops, or a simpler pattern"

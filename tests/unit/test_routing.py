@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from esfeed.model.event import Event, Op, Origin, View
 from esfeed.routing.patterns import Patterns
-from esfeed.routing.router import ExpressionFailed, Route, Router, compile_where
+from esfeed.routing.router import ExpressionFailed, Route, Router, compile_where, holds
 from esfeed.routing.transform import Transform
 
 ORIGIN = Origin("main", "i", 1, None, None, None, None, False)
@@ -206,6 +206,25 @@ def test_a_field_that_is_not_there_is_null(where: str, of: Event) -> None:
 def test_an_error_is_no_question_about_null() -> None:
     """A value that cannot be converted is an error also beside a field that is not there."""
     assert failure("after.flavor == 'x' || int(after.status) > 1", event()) == "int() does not accept this value"
+
+
+def test_a_field_that_is_not_there_in_a_document_nested_deep() -> None:
+    """It is null there, too; where every map would have to be copied, there is no answer, and nothing worse."""
+    deep = event()
+    deep = msgspec.structs.replace(deep, after=msgspec.Raw(b'{"d":' + b'{"a":' * 700 + b"[{}]" + b"}" * 700 + b"}"))
+    assert not router("after.d.x == 1").wants("s", deep)
+    assert router("after.d.x == null").wants("s", deep)
+    assert failure("[after].exists(one, one.x == 1)", deep) == "the document is nested too deep for CEL"
+    assert not holds(compile_where("after.d.x == 1"), deep)
+    with pytest.raises(ValueError, match="too deep"):
+        holds(compile_where("[after].exists(one, one.x == 1)"), deep)
+
+
+def test_what_is_matched_stays_as_it_is() -> None:
+    """The field that one condition reads as null is still not there for the next one."""
+    assert not router("after.flavor.id == 'x'", "after.list.exists(o, o.v == 1)", "has(after.flavor)").wants(
+        "s", event()
+    )
 
 
 def test_on_error_skip() -> None:
