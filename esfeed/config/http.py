@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from esfeed.config.models import File, Host, Names, Patterned, RedactSettings, Wait
-from esfeed.config.types import Misplaced, Secret, Section, Text
+from esfeed.config.models import File, Host, Wait
+from esfeed.config.routes import Patterned, RedactSettings
+from esfeed.config.types import Misplaced, Names, Secret, Section, Text, as_tuple
 from esfeed.routing.patterns import Patterns
 from esfeed.routing.transform import Transform
 
@@ -34,10 +35,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
-
-
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _listen(text: str) -> str:
@@ -83,7 +80,7 @@ class HttpSettings(Section):
         description="the requests that need no token: never: none; loopback: local ones, which then see everything "
         "(including those that a local proxy forwards)",
     )
-    cors: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_tuple)] = Field(
+    cors: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(as_tuple)] = Field(
         (),
         description='the origins whose pages may read the feed, with a token, such as ["https://horizon.example.org"]',
     )
@@ -111,7 +108,7 @@ class HttpSettings(Section):
     fields: Patterned = Field(
         (), description="the fields of documents that tenants see, and after a - those that they do not; as in a route"
     )
-    redact: Annotated[tuple[RedactSettings, ...], BeforeValidator(_tuple)] = Field(
+    redact: Annotated[tuple[RedactSettings, ...], BeforeValidator(as_tuple)] = Field(
         (), description="what to hide from tenants, as in a route; administrators see everything"
     )
     keystone: KeystoneSettings | None = Field(None, description="also accepts OpenStack tokens")

@@ -17,8 +17,9 @@ from pydantic import AfterValidator, Field, ValidationError
 from esfeed.config import plugins
 from esfeed.config.errors import SECRET, ConfigErrors, Fault, join, of_section, out_of_range, shown, unknown
 from esfeed.config.http import HttpSettings
-from esfeed.config.models import ClusterSettings, RouteSettings, Wait, WatchSettings
+from esfeed.config.models import ClusterSettings, Wait, WatchSettings
 from esfeed.config.plugins import one_of
+from esfeed.config.routes import RouteSettings
 from esfeed.config.types import Section, SinkSection, Size, Text
 from esfeed.errors import ConfigError
 from esfeed.routing.cel import compile_where

@@ -47,6 +47,11 @@ def size_bytes(value: object) -> int:
     raise ValueError('write a size such as "512KB", "64MB" or "1GB"')
 
 
+def as_tuple(value: object) -> object:
+    """A list as a tuple, any other value unchanged: frozen settings have no lists, TOML has nothing else."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 def from_outside(value: object) -> object:
     """The environment variable NAME for ``"env:NAME"``, the text of the file for ``"file:/PATH"``, without the end of
     its last line; any other value unchanged. Raises ``ValueError``.
@@ -102,6 +107,7 @@ class Misplaced(ValueError):
 Duration = Annotated[float, BeforeValidator(seconds)]
 Size = Annotated[int, BeforeValidator(size_bytes)]
 Text = Annotated[str, BeforeValidator(from_outside)]
+Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 Secret = Annotated[SecretStr, BeforeValidator(from_outside)]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from esfeed.config.models import RouteSettings
+from esfeed.config.routes import RouteSettings
 from esfeed.model.event import Event
 from esfeed.routing.router import ExpressionFailed, Route, RouteFailed, Router, Unshapable, compile_where
 from esfeed.routing.transform import Transform

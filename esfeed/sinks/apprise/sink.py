@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import apprise
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from esfeed.config.types import Duration, Secret, SinkSection
+from esfeed.config.types import Duration, Secret, SinkSection, as_tuple
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError
 from esfeed.model.event import Event, Op
@@ -35,17 +35,13 @@ _MAX_REMEMBERED = 10_000
 _KINDS: dict[Op, Kind] = {"created": "success", "updated": "info", "deleted": "warning", "read": "info"}
 
 
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
 class AppriseSettings(SinkSection):
     """Events as messages to people, through any service that Apprise knows."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
     type: Literal["apprise"] = Field("apprise", description="Slack, mail, PagerDuty and many more, by Apprise.")
-    urls: Annotated[tuple[Secret, ...], BeforeValidator(_tuple)] = Field(
+    urls: Annotated[tuple[Secret, ...], BeforeValidator(as_tuple)] = Field(
         min_length=1,
         description='URLs of the services in the syntax of Apprise, such as ["slack://…", "mailtos://…"]; each can be '
         '"env:NAME". '

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from esfeed.config.types import Duration, Secret, SinkSection, Text
+from esfeed.config.types import Duration, Secret, SinkSection, Text, as_tuple
 from esfeed.envelopes import envelope
 from esfeed.errors import ConfigError, Retryable
 from esfeed.model.event import Event, one_line
@@ -23,17 +23,13 @@ from esfeed.sinks.common.ordering import in_waves
 _DATA_ERROR, _TRY_LATER = 65, 75  # EX_DATAERR, EX_TEMPFAIL of sysexits.h
 
 
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
 class CommandSettings(SinkSection):
     """Events to the standard input of a program, one JSON line each."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
     type: Literal["command"] = Field("command", description="A program on this machine.")
-    command: Annotated[tuple[Text, ...], BeforeValidator(_tuple)] = Field(
+    command: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] = Field(
         min_length=1,
         description='The program and its arguments, such as ["/usr/local/bin/notify", "--quiet"]; there is no shell.',
     )

@@ -8,16 +8,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from esfeed.config.types import Duration, Secret, SinkSection, Size, Text
+from esfeed.config.types import Duration, Secret, SinkSection, Size, Text, as_tuple
 from esfeed.routing.template import Template, Templated
 from esfeed.sinks.common.address import Address, address_of
 from esfeed.sinks.common.tls import TlsKeys
 
 SCHEMES = {"https": 443, "http": 80}
-
-
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class ElasticsearchSettings(TlsKeys, SinkSection):
@@ -28,7 +24,7 @@ class ElasticsearchSettings(TlsKeys, SinkSection):
     type: Literal["elasticsearch"] = Field(
         "elasticsearch", description="An Elasticsearch (2.4 to 9) or OpenSearch cluster."
     )
-    hosts: Annotated[tuple[Text, ...], BeforeValidator(_tuple)] = Field(
+    hosts: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] = Field(
         min_length=1, description='URLs of its nodes, such as ["https://es.example.org:9200"]; tried in turn.'
     )
     mode: Literal["mirror", "log"] = Field(

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretS
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from esfeed.config.types import Duration, Secret, SinkSection
+from esfeed.config.types import Duration, Secret, SinkSection, as_tuple
 from esfeed.sinks.common.tls import TlsKeys
 from esfeed.sinks.webhook.messages import Mode
 from esfeed.sinks.webhook.signatures import key_of
@@ -54,10 +54,6 @@ def _signing(secret: SecretStr) -> SecretStr:
     return secret
 
 
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
 class WebhookSettings(TlsKeys, SinkSection):
     """Events to a URL."""
 
@@ -78,7 +74,7 @@ class WebhookSettings(TlsKeys, SinkSection):
         'attributes in headers ce-… and the data in the body. "batch": up to `batch` events in one request, as a '
         "JSON array.",
     )
-    secrets: Annotated[tuple[Annotated[Secret, AfterValidator(_signing)], ...], BeforeValidator(_tuple)] = Field(
+    secrets: Annotated[tuple[Annotated[Secret, AfterValidator(_signing)], ...], BeforeValidator(as_tuple)] = Field(
         (),
         description='Secrets to sign requests with (Standard Webhooks): "whsec_" and base64 of 24 to 64 bytes, or '
         '"env:NAME". Use several while you replace one; a receiver needs to know one.',
