@@ -17,7 +17,7 @@ from esfeed.backfill.parts import by_date, by_number, in_turn, width
 from esfeed.backfill.prefetch import Pages, ahead
 from esfeed.changes.events import EventFactory
 from esfeed.errors import ConfigError, Forbidden, NameMoved
-from esfeed.model.event import Document, Key, content_digest
+from esfeed.model.event import Document, Event, Key, content_digest
 from esfeed.model.reads import BLIND, Dates, DocumentPage, Part, Resolved, Shard, StatsSnapshot
 from esfeed.ports import BackfillMark, Clock, Cluster, Commit, Entry, Notifier, Progress, State, Stop
 from esfeed.text.decoders import read
@@ -91,11 +91,15 @@ def check_field(cluster: Cluster, watch: str, index: str, field: str, now: Stats
         raise ConfigError(key, field, why)
 
 
+def _uncounted(sink: str, events: Sequence[Event]) -> None:
+    """Counts nothing."""
+
+
 class Backfill:
     """One backfill. ``pace`` is called after each page and waits while the sinks lag far behind.
 
     ``past`` has, by sink, the writer past the log; a sink without one gets everything through the log.
-    ``tally`` is called with the documents of each page that are sent.
+    ``tally`` is called with the events that go through the log for such a sink, and its name.
     """
 
     def __init__(
@@ -108,7 +112,7 @@ class Backfill:
         pace: Callable[[], None],
         clock: Clock,
         past: Mapping[str, Past] | None = None,
-        tally: Callable[[Sequence[Document]], None] | None = None,
+        tally: Callable[[str, Sequence[Event]], None] = _uncounted,
     ) -> None:
         self._span = span
         self._cluster = cluster
@@ -120,7 +124,7 @@ class Backfill:
         self._pace = pace
         self._clock = clock
         self._past = past or {}
-        self._tally = tally or (lambda docs: None)
+        self._tally = tally
         self._page_sizer = PageSizer(span.max_page_bytes)
         self._places: dict[str, int] = {}
         self._reported: list[Sequence[Document]] = []
@@ -227,8 +231,10 @@ class Backfill:
         left: list[Entry] = []
         for sink in self._span.sinks:
             past = self._past.get(sink)
-            left += _for(sink, past.bring(docs, first, stop) if past else self._event_factory.reads(docs, first))
-        self._tally(docs)
+            entries = past.bring(docs, first, stop) if past else self._event_factory.reads(docs, first)
+            if past is None:
+                self._tally(sink, [entry.event for entry in entries])
+            left += _for(sink, entries)
         self._sent += len(docs)
         self._reported.append(docs)
         if left:

@@ -11,7 +11,6 @@ from pathlib import Path
 import click
 
 from esfeed.backfill import Backfill, Span
-from esfeed.backfill.tally import Tally
 from esfeed.cli import complete
 from esfeed.cli.deliveries import deliver
 from esfeed.cli.feed import settings, some
@@ -19,6 +18,7 @@ from esfeed.cli.output import errors, fail, progress
 from esfeed.cli.times import milliseconds
 from esfeed.errors import ConfigError, EsfeedError, StateError
 from esfeed.ports import Stop
+from esfeed.routing.tally import Tally
 from esfeed.runtime.factory import App
 from esfeed.runtime.signals import StopSignal
 
@@ -97,10 +97,9 @@ def _holds(app: App, stack: ExitStack) -> bool:
 def _run(
     app: App, watches: list[str], sinks: list[str], when: tuple[int, int | None, bool], own: bool, stop: Stop
 ) -> int:
-    router = app.config.router()
     failed = done = nothing = 0
     for watch in watches:
-        routed = tuple(sink for sink in sinks if watch in router.watches(sink))
+        routed = tuple(sink for sink in sinks if watch in app.router.watches(sink))
         if not routed:
             continue
         section = app.config.watches[watch]
@@ -109,13 +108,13 @@ def _run(
         for sink in routed:
             app.dispatchers[sink].start()
         event_factory = app.watchers[watch].event_factory
-        tally = Tally(watch, routed, router, event_factory.reads)
+        tally = Tally(watch, app.router)
         try:
             with ExitStack() as ways, progress(f"reading {watch}") as progressed:
-                past = {sink: ways.enter_context(closing(app.direct(sink, watch))) for sink in routed} if own else {}
-                job = Backfill(
-                    span, app.clusters[watch], event_factory, app.store, app.notifier, pace, app.clock, past, tally.add
-                )
+                direct = [(sink, app.direct(sink, watch, tally)) for sink in routed] if own else []
+                past = {sink: ways.enter_context(closing(writer)) for sink, writer in direct}
+                cluster, count = app.clusters[watch], tally.judge
+                job = Backfill(span, cluster, event_factory, app.store, app.notifier, pace, app.clock, past, count)
                 sent, finished = job.run(stop, progressed)
         except EsfeedError as error:
             if isinstance(error, ConfigError) and len(watches) == 1:

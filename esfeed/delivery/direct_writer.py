@@ -17,13 +17,14 @@ from esfeed.errors import Retryable
 from esfeed.model.event import Document, Event
 from esfeed.ports import Entry, Log, Outbox, Stop
 from esfeed.routing.router import RouteFailed, Router
+from esfeed.routing.tally import Tally
 
 
 class DirectWriter:
     """Sends documents of one watch to one sink. The dispatcher of the sink must be idle meanwhile.
 
     A sink that takes lines may still write the lines of one page, waiting for its disk, while the caller builds the
-    next.
+    next. ``tally`` counts what the routes leave out.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class DirectWriter:
         outbox: Outbox,
         options: DeliveryOptions,
         event_factory: EventFactory,
+        tally: Tally | None = None,
     ) -> None:
         self._name = name
         self._target = target
@@ -44,6 +46,7 @@ class DirectWriter:
         self._outbox = outbox
         self._options = options
         self._teller = event_factory
+        self._tally = tally or Tally(watch, router)
         self._plain = router.passes_whole(name, watch) and target.takes_lines("cloudevents")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._at: tuple[Sequence[Document], int, Future[int]] | None = None
@@ -57,9 +60,12 @@ class DirectWriter:
         lines = self._teller.lines(docs, first) if self._plain else None
         left = self.finish()
         if left or not self._clear():
-            return [*left, *self._teller.reads(docs, first)]
+            entries = self._teller.reads(docs, first)
+            self._tally.judge(self._name, [entry.event for entry in entries])
+            return [*left, *entries]
         if lines is None:
             return self._send_all(self._teller.reads(docs, first), stop)
+        self._tally.count(self._name, len(docs), 0)
         self._at = docs, first, self._writer.submit(self._write, lines)
         return ()
 
@@ -95,6 +101,7 @@ class DirectWriter:
             else:
                 if event is not None:
                     shaped.append((entry, event))
+        self._tally.count(self._name, len(entries), len(entries) - len(left) - len(shaped))
         done, failed = 0, False
         while done < len(shaped) and not failed and not stop():
             some = shaped[done : done + self._options.batch]

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from esfeed.delivery.dispatcher import Dispatcher
     from esfeed.delivery.memory_dispatcher import MemoryDispatcher
     from esfeed.delivery.target import Target
+    from esfeed.routing.tally import Tally
     from esfeed.trackers.auto import AutoTracker
 
 log = structlog.get_logger("esfeed")
@@ -241,7 +242,7 @@ class App:
 
         return {name: Target(name, self._watched(name)) for name in self.config.sinks}
 
-    def direct(self, name: str, watch: str) -> DirectWriter:
+    def direct(self, name: str, watch: str, tally: Tally) -> DirectWriter:
         """Sends documents of a watch to a sink past the log, while the dispatcher of the sink is idle."""
         from esfeed.delivery.direct_writer import DirectWriter
 
@@ -255,6 +256,7 @@ class App:
             self.store.outbox,
             delivery_options(self.config.sinks[name]),
             event_factory,
+            tally,
         )
 
     def _dispatcher(self, name: str, settings: SinkSection) -> Dispatcher | MemoryDispatcher:

@@ -20,6 +20,7 @@ from esfeed.model.event import Document, Event, Key
 from esfeed.ports import OK, Entry, Parked, Stop, rejected, retry
 from esfeed.routing.patterns import Patterns
 from esfeed.routing.router import Route, Router, compile_where
+from esfeed.routing.tally import Tally
 from tests.delivery.fakes import NAME, FakeClock, FakeSink, FakeStore, Word
 
 
@@ -46,7 +47,10 @@ class Way:
         target = Target(NAME, self.sink)
         event_factory = EventFactory("w", "main", "at", PlainProfile(), FakeClock())
         store: Any = self.store
-        self.direct = DirectWriter(NAME, "w", target, router, store, store, DeliveryOptions(**options), event_factory)
+        self.tally = Tally("w", router)
+        self.direct = DirectWriter(
+            NAME, "w", target, router, store, store, DeliveryOptions(**options), event_factory, self.tally
+        )
 
     def bring(self, *docs: str, stop: Stop = lambda: False) -> list[str]:
         entries = self.direct.bring(documents(**dict.fromkeys(docs, "{}")), 101, stop)
@@ -211,3 +215,29 @@ def test_what_a_route_looks_into_never_goes_as_lines(route: Route) -> None:
     way = Way(sink=LineSink(), routes=[route])
     way.bring("a")
     assert not hasattr(way.sink, "written")
+
+
+@pytest.mark.parametrize("clear", [True, False])
+def test_what_routes_leave_out_is_counted(clear: bool) -> None:
+    """Each event once, whether it goes out at once or through the log; an event without an answer is not left out."""
+    way = Way(routes=[Route(0, frozenset([NAME]), where=compile_where("int(id) > 2"))])
+    if not clear:
+        way.store.rows[1] = Parked(NAME, 1, 1, "500", (1, b"a"), "retry")
+    way.bring("1", "2", "3", "b")
+    assert way.tally.report() == [
+        f'w: the routes left out 2 of 4 events for {NAME} (routes[0].where = "int(id) > 2"); '
+        "the events of a backfill have op 'read'"
+    ]
+    assert not way.tally.nothing
+    none = Way(routes=[Route(0, frozenset([NAME]), where=compile_where("op != 'read'"))])
+    assert not none.tally.nothing
+    none.bring("1", "2")
+    assert none.tally.nothing
+
+
+def test_a_sink_that_gets_everything_has_nothing_left_out() -> None:
+    """Also where it refuses an event, which then goes through the log."""
+    way = Way(word=lambda event: retry("not now"))
+    assert way.bring("1", "2") == ["1", "2"]
+    assert way.tally.report() == []
+    assert not way.tally.nothing
